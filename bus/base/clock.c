@@ -1,0 +1,20 @@
+#include "base/clock.h"
+
+#include <stddef.h>
+#include <time.h>
+
+static uint64_t (*test_clock)(void);
+
+uint64_t clock_now_ns(void)
+{
+    if (__builtin_expect(test_clock != NULL, 0))
+        return test_clock();
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+void clock_set(uint64_t (*now_ns)(void))
+{
+    test_clock = now_ns;
+}

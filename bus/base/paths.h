@@ -1,0 +1,23 @@
+/*
+ * Where a broker's sockets are, by default.
+ *
+ * The folder is $PARLEY_DIR, else /run/parley for root, else $XDG_RUNTIME_DIR/parley, else
+ * /tmp/parley-UID. In it: parleyd.sock (endpoints), control.ipc and events.ipc (NNG).
+ */
+#ifndef PARLEY_BASE_PATHS_H
+#define PARLEY_BASE_PATHS_H
+
+#include <stddef.h>
+
+#define PATHS_BYTES_MAX 108 /* sun_path: a longer one cannot be a socket's */
+
+/* Each writes a NUL-terminated string; returns 0, or -ENAMETOOLONG. @dir NULL: the default. */
+int paths_dir(char *buffer, size_t bytes);
+/* $PARLEY_BROKER if set, else DIR/parleyd.sock */
+int paths_broker(const char *dir, char *buffer, size_t bytes);
+/* $PARLEY_CONTROL if set, else ipc://DIR/control.ipc */
+int paths_control_url(const char *dir, char *buffer, size_t bytes);
+/* $PARLEY_EVENTS if set, else ipc://DIR/events.ipc */
+int paths_events_url(const char *dir, char *buffer, size_t bytes);
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * NNG, wrapped: nng.c is the only file of the library that includes its headers. No type of NNG's
+ * shows here. Sockets are non-blocking and have a descriptor for an event loop.
+ */
+#ifndef PARLEY_CONTROL_NNG_H
+#define PARLEY_CONTROL_NNG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define NNG_REQUEST_BYTES_MAX (UINT32_C(64) << 20)
+#define NNG_E_AGAIN 1
+
+/* ---- A replier (raw REP): answers in any order ---- */
+
+struct nng_replier;
+struct nng_request; /* one request that waits for its answer; ours until answered */
+
+/* @urls: "ipc:///run/...", "tcp://127.0.0.1:7400"; -EADDRINUSE, -EINVAL, ... with a sentence. */
+int nng_replier_new(const char *const *urls, size_t url_count, size_t bytes_max,
+                    struct nng_replier **ret_replier, struct error_text *error);
+struct nng_replier *nng_replier_free(struct nng_replier *replier);
+int nng_replier_fd(const struct nng_replier *replier); /* readable: nng_replier_receive() */
+/* @ret_data: borrowed until the request is answered or dropped. 0, NNG_E_AGAIN, -errno. */
+int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_request,
+                        const uint8_t **ret_data, size_t *ret_bytes);
+/* Sends the answer and frees the request; an asker that is gone is no error. */
+int nng_request_answer(struct nng_request *request, const uint8_t *data, size_t bytes);
+struct nng_request *nng_request_drop(struct nng_request *request);
+
+/* ---- A publisher ---- */
+
+struct nng_publisher;
+int nng_publisher_new(const char *const *urls, size_t url_count, struct nng_publisher **ret,
+                      struct error_text *error);
+struct nng_publisher *nng_publisher_free(struct nng_publisher *publisher);
+int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, size_t bytes);
+
+/* ---- An asker and a subscriber, for the command line: these block ---- */
+
+struct nng_asker;
+int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
+                  struct error_text *error);
+struct nng_asker *nng_asker_free(struct nng_asker *asker);
+/* @ret_data: the caller's; free(). -ETIMEDOUT, ... with a sentence that names the URL. */
+int nng_asker_ask(struct nng_asker *asker, const uint8_t *data, size_t bytes, uint8_t **ret_data,
+                  size_t *ret_bytes, struct error_text *error);
+
+struct nng_subscriber;
+/* @topics: prefixes; none: all. */
+int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_count,
+                       struct nng_subscriber **ret, struct error_text *error);
+struct nng_subscriber *nng_subscriber_free(struct nng_subscriber *subscriber);
+/* 0; -ETIMEDOUT; -errno. @ret_data: the caller's; free(). */
+int nng_subscriber_receive(struct nng_subscriber *subscriber, uint64_t timeout_ns,
+                           uint8_t **ret_data, size_t *ret_bytes);
+
+#endif

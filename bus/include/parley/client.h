@@ -1,0 +1,131 @@
+/*
+ * Calling a service.
+ */
+#ifndef PARLEY_CLIENT_H
+#define PARLEY_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <protobuf-c/protobuf-c.h>
+
+#include <parley/endpoint.h>
+#include <parley/interface.h>
+#include <parley/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct parley_client;
+
+/* A key and a value that travel with a call. Keys: 1..64 bytes of a-z 0-9 . _ -; values: up to
+ * 4,096 bytes, any; 32 pairs and 8,192 bytes at most a call. */
+struct parley_metadata {
+    const char *key;   /* NUL-terminated */
+    const char *value; /* not NUL-terminated */
+    size_t value_bytes;
+};
+
+struct parley_client_options {
+    /* Versions of the service to accept, in order of preference: "~2.1, ~1.4". NULL: all that
+     * Parley can translate. */
+    const char *accept;
+    /* How long parley_client_new() waits until such a version is published, in ns. 0: 5 seconds. */
+    uint64_t wait_ns;
+    /* The deadline of a call that does not set its own, in ns. 0: 10 seconds. */
+    uint64_t timeout_ns;
+};
+
+/**
+ * parley_client_new() - negotiate a version with the broker and attach to the instances
+ * @interface:  what this program was built against (protoc-gen-parley); borrowed, usually static
+ * @options:    NULL for the defaults
+ * @ret_client: the caller's; parley_client_free()
+ *
+ * Runs the endpoint's loop while it waits.
+ *
+ * Return: PARLEY_OK; UNAVAILABLE if nothing is published in time or the broker went away;
+ * FAILED_PRECONDITION if no version on offer is accepted, or none can be translated;
+ * INVALID_ARGUMENT if @interface or the ranges do not parse; PERMISSION_DENIED.
+ * parley_error_text() has the versions on offer.
+ */
+PARLEY_API enum parley_status parley_client_new(struct parley_endpoint *endpoint,
+                                                const struct parley_interface *interface,
+                                                const struct parley_client_options *options,
+                                                struct parley_client **ret_client);
+
+/* Pending calls end as CANCELLED; their closures run before this returns. Returns NULL. */
+PARLEY_API struct parley_client *parley_client_free(struct parley_client *client);
+
+/**
+ * parley_client_service() - the client as protobuf-c's own service
+ *
+ * For the client functions that protoc-gen-c generates: the call starts at once, its closure runs
+ * in parley_dispatch(), exactly once, with the reply, or with NULL if the call did not end as OK;
+ * the closure then finds the call's end in parley_call_current(). The reply is valid during the
+ * closure only.
+ *
+ * Return: borrowed; valid until parley_client_free(). Do not call protobuf_c_service_destroy().
+ */
+PARLEY_API ProtobufCService *parley_client_service(struct parley_client *client);
+
+/* One call: what the caller asks for, and how it ended. Zero it, fill in what is needed. */
+struct parley_call {
+    /* in */
+    uint64_t timeout_ns; /* 0: the client's default. PARLEY_FOREVER is cut to one hour */
+    const struct parley_metadata *metadata;
+    size_t metadata_count;
+
+    /* out */
+    enum parley_status status;
+    enum parley_executed executed;
+    uint32_t attempts;      /* 1 unless it was retried */
+    bool translated;        /* the service spoke another version */
+    char version[32];       /* the version that answered, "2.0.0"; "" if none did */
+    char error[256];        /* a sentence if status is not OK; "" otherwise */
+};
+
+/**
+ * parley_client_call() - call and wait for the reply
+ * @method:    index in interface->service->methods
+ * @request:   of the method's input type; borrowed
+ * @ret_reply: of the method's output type; free with parley_reply_free(). Untouched on failure
+ * @call:      NULL for the defaults
+ *
+ * The generated stubs (catalog__v1__catalog__get_call()) wrap this with the method's types.
+ * Handlers of this endpoint's services do not run while it waits; replies to other calls do.
+ *
+ * Return: the call's status; parley_error_text() has a sentence.
+ */
+PARLEY_API enum parley_status parley_client_call(struct parley_client *client, unsigned method,
+                                                 const ProtobufCMessage *request,
+                                                 ProtobufCMessage **ret_reply,
+                                                 struct parley_call *call);
+
+/**
+ * parley_client_start() - call without waiting
+ * @call:    in fields are read now; NULL for the defaults
+ * @closure: runs in parley_dispatch() or parley_client_free(), exactly once; NULL: nobody cares
+ *
+ * parley_client_service()'s functions are this with no @call.
+ */
+PARLEY_API void parley_client_start(struct parley_client *client, unsigned method,
+                                    const ProtobufCMessage *request, const struct parley_call *call,
+                                    ProtobufCClosure closure, void *closure_data);
+
+/* Inside a closure: how the call that it belongs to ended; else NULL. Borrowed. */
+PARLEY_API const struct parley_call *parley_call_current(void);
+
+/* A reply is one block: this frees all of it. NULL is fine. */
+PARLEY_API void parley_reply_free(void *reply);
+
+/* The share of calls that went to each version is the broker's to decide; these are what this
+ * client sees of it: the number of instances that it has a channel to. */
+PARLEY_API size_t parley_client_channel_count(const struct parley_client *client);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,94 @@
+/*
+ * An endpoint: one thread's place on the bus.
+ *
+ * It holds one connection to the broker, and any number of clients and services. Everything made
+ * from an endpoint belongs to the endpoint's thread: make more endpoints for more threads. The
+ * library starts no thread and installs no signal handler.
+ *
+ * A program either calls parley_run(), or watches parley_fd() in an event loop of its own and
+ * calls parley_dispatch() when it is readable, as with sd-bus or Wayland.
+ */
+#ifndef PARLEY_ENDPOINT_H
+#define PARLEY_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <parley/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct parley_endpoint;
+
+#define PARLEY_FOREVER UINT64_MAX
+
+struct parley_endpoint_options {
+    /* Path of the broker's socket. NULL: $PARLEY_BROKER, else parleyd.sock in $PARLEY_DIR,
+     * /run/parley (root), $XDG_RUNTIME_DIR/parley or /tmp/parley-UID. */
+    const char *broker;
+    /* What `parley ls` shows. NULL: the program's name. */
+    const char *name;
+    /* How long parley_endpoint_new() waits for a broker, in nanoseconds. 0: one second. */
+    uint64_t connect_timeout_ns;
+    /* The longest time to spin before sleeping, in nanoseconds. 0: 50 microseconds, or none on one
+     * CPU. PARLEY_FOREVER never sleeps while a call or a service waits: for benchmarks. 1: never
+     * spins. */
+    uint64_t spin_ns_max;
+};
+
+/**
+ * parley_endpoint_new() - connect to the broker
+ * @options:      NULL for the defaults
+ * @ret_endpoint: the caller's; parley_endpoint_free()
+ *
+ * Once connected, a lost broker is found again by itself, with jitter; channels to services do not
+ * need it meanwhile.
+ *
+ * Return: PARLEY_OK; UNAVAILABLE if no broker answers; PERMISSION_DENIED; FAILED_PRECONDITION if
+ * the broker speaks another protocol; RESOURCE_EXHAUSTED.
+ */
+PARLEY_API enum parley_status parley_endpoint_new(const struct parley_endpoint_options *options,
+                                                  struct parley_endpoint **ret_endpoint);
+
+/* Frees the endpoint with all its clients and services; pending calls end as CANCELLED. NULL is
+ * fine. Returns NULL. */
+PARLEY_API struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint);
+
+/* A descriptor that is readable when parley_dispatch() has something to do. Borrowed. */
+PARLEY_API int parley_fd(const struct parley_endpoint *endpoint);
+
+/* When parley_dispatch() must be called even if the descriptor stays quiet: CLOCK_MONOTONIC in
+ * nanoseconds, PARLEY_FOREVER for never. */
+PARLEY_API uint64_t parley_next_deadline_ns(const struct parley_endpoint *endpoint);
+
+/**
+ * parley_dispatch() - do what there is to do: run handlers and closures
+ * @timeout_ns: how long to wait for something; 0 does not wait
+ *
+ * Return: PARLEY_OK, also when nothing was there; CANCELLED after parley_stop().
+ */
+PARLEY_API enum parley_status parley_dispatch(struct parley_endpoint *endpoint,
+                                              uint64_t timeout_ns);
+
+/**
+ * parley_run() - serve until parley_stop()
+ *
+ * Then drains: services tell their clients to go elsewhere, and calls in flight are answered.
+ * Return: PARLEY_OK after parley_stop().
+ */
+PARLEY_API enum parley_status parley_run(struct parley_endpoint *endpoint);
+
+/* Makes parley_run() end. From any thread, and from a signal handler. */
+PARLEY_API void parley_stop(struct parley_endpoint *endpoint);
+
+/* "io_uring" or "epoll": how this endpoint waits. PARLEY_WAIT=epoll|io_uring forces one. */
+PARLEY_API const char *parley_wait_backend(const struct parley_endpoint *endpoint);
+/* True while the broker is connected. */
+PARLEY_API bool parley_connected(const struct parley_endpoint *endpoint);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,13 @@
+/*
+ * Parley: a shared-memory RPC service bus with versioned messages. See README.md.
+ */
+#ifndef PARLEY_PARLEY_H
+#define PARLEY_PARLEY_H
+
+#include <parley/client.h>
+#include <parley/endpoint.h>
+#include <parley/interface.h>
+#include <parley/service.h>
+#include <parley/status.h>
+
+#endif

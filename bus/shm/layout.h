@@ -1,0 +1,224 @@
+/*
+ * Every struct that crosses a process, and nothing else. docs/LAYOUT.md is its description,
+ * tests/golden/layout.txt its golden copy.
+ *
+ * Rules: fixed-width types, offsets instead of pointers, a version first; each struct says who
+ * writes it; a region has one writer, the process that created it; every other process maps it
+ * read-only and takes each value for hostile: loaded once, bounded, then used.
+ */
+#ifndef PARLEY_SHM_LAYOUT_H
+#define PARLEY_SHM_LAYOUT_H
+
+#include <assert.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT_VERSION 1
+#define LAYOUT_LINE_BYTES 64
+#define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
+#define LAYOUT_PAGE_BYTES 4096
+
+static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
+              "atomics in shared memory must be lock-free");
+
+/* ---- A channel's segment: what one side of a channel writes and the other reads. ---- */
+
+#define SEGMENT_MAGIC UINT32_C(0x504c5347) /* "PLSG" */
+
+/* First page. Written once, before the region is sealed and sent. */
+struct segment_header {
+    uint32_t magic;          /* SEGMENT_MAGIC */
+    uint32_t version;        /* LAYOUT_VERSION */
+    uint32_t ring_lines;     /* a power of two, 64..65,536, of LAYOUT_LINE_BYTES each */
+    uint32_t release_slots;  /* a power of two, 64..4,096 */
+    uint32_t ring_offset;    /* bytes from the region's start */
+    uint32_t release_offset; /* bytes */
+    uint32_t arena_offset;   /* bytes */
+    uint32_t arena_bytes;
+};
+static_assert(sizeof(struct segment_header) == 32, "layout");
+
+/* At SEGMENT_CELLS_OFFSET: what this side publishes for its peer, each group on lines of its own. */
+struct segment_cells {
+    /* Ring position, in lines since the channel began, up to which this side has consumed its
+     * PEER's ring. Only grows. */
+    alignas(LAYOUT_APART) _Atomic uint64_t consumed;
+    /* Entries this side has put into its release ring since the channel began. Only grows. */
+    _Atomic uint64_t released;
+
+    /* 1: this side sleeps or is about to: whoever publishes for it rings the doorbell. */
+    alignas(LAYOUT_APART) _Atomic uint32_t asleep;
+    /* 1: this side waits for room in its own ring or arena: whoever consumes rings the doorbell. */
+    _Atomic uint32_t blocked;
+    /* Requests that this side (a service's) has taken and not answered, on all its channels. */
+    _Atomic uint32_t load;
+    uint32_t reserved;
+};
+#define SEGMENT_CELLS_OFFSET 128
+static_assert(sizeof(struct segment_cells) == 2 * LAYOUT_APART, "layout");
+static_assert(offsetof(struct segment_cells, asleep) == LAYOUT_APART, "layout");
+
+/* The start of a record in the ring, at a line's start. */
+struct ring_prefix {
+    /* Low 32 bits of (position in lines + 1), stored last; 0 where the next record will begin. */
+    _Atomic uint32_t sequence;
+    uint32_t bytes; /* of the record's body behind this prefix; RING_PAD: skip to the ring's start */
+};
+static_assert(sizeof(struct ring_prefix) == 8, "layout");
+#define RING_PAD UINT32_MAX
+
+/* ---- The call header: the first bytes of a record's body, and of an NNG frame. ---- */
+
+enum frame_kind {
+    FRAME_REQUEST = 1,
+    FRAME_RESPONSE = 2,
+    FRAME_CANCEL = 3,  /* client -> service: the caller has given up */
+    FRAME_ONE_WAY = 4, /* a request that nobody awaits an answer to */
+    FRAME_GOAWAY = 5,  /* service -> client: send no new request, go elsewhere */
+    FRAME_BYE = 6,     /* client -> service: no request follows; after the last answer, hang up */
+};
+
+enum frame_flag {
+    FRAME_IN_ARENA = 1 << 0, /* metadata and payload are in the arena, by the frame_ref behind */
+    FRAME_TRACED = 1 << 1,   /* reserved */
+};
+
+struct frame_header {
+    uint64_t call_id;       /* the client's; a response repeats it */
+    uint32_t payload_bytes; /* of protobuf, or of text in a response that is not OK */
+    uint32_t time_left_us;  /* request: until the caller gives up; UINT32_MAX: that or longer */
+    uint16_t metadata_bytes; /* before the payload */
+    uint16_t method;        /* request: index in the client's service; response: 0 */
+    uint16_t version_tag;   /* of the writer's version on this channel: FRAME_TAG_* */
+    uint8_t kind;           /* enum frame_kind */
+    uint8_t flags;          /* enum frame_flag */
+    uint8_t status;         /* response: enum parley_status; else 0 */
+    uint8_t executed;       /* response: enum parley_executed; else 0 */
+    uint8_t reserved[6];
+};
+static_assert(sizeof(struct frame_header) == 32, "layout");
+#define FRAME_TAG_CLIENT 1
+#define FRAME_TAG_SERVICE 2
+
+/* Where a block of the writer's arena is. */
+struct frame_ref {
+    uint32_t block;   /* the writer's name for the block; the reader returns it when done */
+    uint32_t segment; /* 0: the arena in the channel's segment; n: the n-th arena that was added */
+    uint64_t offset;  /* bytes from that arena's start */
+};
+static_assert(sizeof(struct frame_ref) == 16, "layout");
+
+/* A further arena: a region of its own; its header fills the first page. */
+#define ARENA_MAGIC UINT32_C(0x504c4152) /* "PLAR" */
+struct arena_header {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t segment; /* as in frame_ref */
+    uint32_t offset;  /* of the first usable byte: LAYOUT_PAGE_BYTES */
+    uint64_t bytes;   /* usable */
+};
+static_assert(sizeof(struct arena_header) == 24, "layout");
+
+/* ---- The route page: written by the broker, read by every endpoint on every call. ---- */
+
+#define ROUTE_MAGIC UINT32_C(0x504c5254) /* "PLRT" */
+#define ROUTE_SLOT_MAX 256
+#define ROUTE_VERSION_MAX 8
+#define ROUTE_INSTANCE_MAX 64
+#define ROUTE_BUCKETS 100000
+
+struct route_header {
+    uint32_t magic;
+    uint32_t version;    /* LAYOUT_VERSION */
+    uint32_t slot_count; /* ROUTE_SLOT_MAX */
+    uint32_t slot_bytes; /* sizeof(struct route_slot) */
+    uint64_t broker_id;
+};
+static_assert(sizeof(struct route_header) == 24, "layout");
+
+enum route_instance_state {
+    ROUTE_INSTANCE_NONE = 0,
+    ROUTE_INSTANCE_UP = 1,
+    ROUTE_INSTANCE_DRAINING = 2,
+};
+
+/* One interface. A seqlock: `sequence` is odd while the broker writes; readers copy, then check. */
+struct route_slot {
+    alignas(LAYOUT_APART) _Atomic uint32_t sequence;
+    _Atomic uint32_t version_count; /* 0..ROUTE_VERSION_MAX */
+    _Atomic uint32_t instance_count; /* 0..ROUTE_INSTANCE_MAX */
+    _Atomic uint32_t reserved;
+    _Atomic uint64_t generation; /* grows with every change of weights, over broker restarts too */
+    _Atomic uint64_t salt;       /* of the buckets */
+    /* Version i serves buckets [threshold[i - 1], threshold[i]); the last is ROUTE_BUCKETS. */
+    _Atomic uint32_t threshold[ROUTE_VERSION_MAX];
+    _Atomic uint64_t instance_id[ROUTE_INSTANCE_MAX];
+    _Atomic uint8_t instance_state[ROUTE_INSTANCE_MAX];   /* enum route_instance_state */
+    _Atomic uint8_t instance_version[ROUTE_INSTANCE_MAX]; /* index of threshold[] */
+};
+static_assert(sizeof(struct route_slot) == 768, "layout");
+#define ROUTE_SLOTS_OFFSET 128
+
+/* ---- A statistics region: written by one endpoint, read by the broker. ---- */
+
+#define STATS_MAGIC UINT32_C(0x504c5354) /* "PLST" */
+#define STATS_CELL_MAX 64 /* the last one counts all that finds no cell of its own */
+#define STATS_STATUS_COUNT 17
+#define STATS_BUCKET_COUNT 272
+#define STATS_NAME_BYTES 64
+#define STATS_VERSION_BYTES 32
+
+struct stats_header {
+    uint32_t magic;
+    uint32_t version;    /* LAYOUT_VERSION */
+    uint32_t cell_bytes; /* sizeof(struct stats_cell) */
+    uint32_t cell_max;   /* STATS_CELL_MAX */
+    uint64_t endpoint_id;
+    _Atomic uint32_t cell_count; /* cells whose names are written; only grows (release) */
+    uint32_t reserved;
+    _Atomic uint64_t wakeups;   /* times this endpoint slept and was woken */
+    _Atomic uint64_t doorbells; /* times it woke another */
+    _Atomic uint64_t ring_full; /* times it found no room */
+};
+static_assert(sizeof(struct stats_header) == 56, "layout");
+#define STATS_CELLS_OFFSET 128
+
+/* One side (enum: 0 client, 1 service), interface, pair of versions and method. */
+struct stats_cell {
+    alignas(LAYOUT_APART) char interface_name[STATS_NAME_BYTES]; /* NUL-terminated, like all names here */
+    char method[STATS_NAME_BYTES];
+    char asked[STATS_VERSION_BYTES];  /* the client's version */
+    char served[STATS_VERSION_BYTES]; /* the service's version */
+    uint32_t side;
+    uint32_t reserved;
+    alignas(LAYOUT_APART) _Atomic uint64_t started; /* calls begun; in flight: started - sum of by_status */
+    _Atomic uint64_t translated;                    /* of those ended */
+    _Atomic uint64_t retried;
+    _Atomic uint64_t latency_sum_ns;
+    _Atomic uint64_t by_status[STATS_STATUS_COUNT]; /* calls ended */
+    _Atomic uint64_t bucket[STATS_BUCKET_COUNT];    /* latency, bounds: base/histogram.h */
+};
+static_assert(sizeof(struct stats_cell) % LAYOUT_APART == 0, "layout");
+
+/* ---- The doorbell: what one side writes to the channel's socket. One packet each. ---- */
+
+enum bell_kind {
+    BELL_RING = 1,   /* wake up; no descriptor */
+    BELL_ACCEPT = 2, /* service -> client, first: descriptor: the service's segment */
+    BELL_REJECT = 3, /* service -> client, first and last: text says why */
+    BELL_GROW = 4,   /* descriptor: a further arena of the sender */
+    BELL_BROKEN = 5, /* last: the sender ends the channel; text says why */
+};
+
+struct bell_packet {
+    uint8_t kind; /* enum bell_kind; a BELL_RING packet may be this byte alone */
+    uint8_t status; /* enum parley_status, for BELL_REJECT and BELL_BROKEN */
+    uint8_t reserved[6];
+    uint64_t instance_id; /* BELL_ACCEPT: which one answers */
+    char text[240];       /* NUL-terminated */
+};
+static_assert(sizeof(struct bell_packet) == 256, "layout");
+
+#endif

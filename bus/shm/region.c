@@ -1,0 +1,1 @@
+#include "shm/shm.h"

@@ -1,0 +1,241 @@
+/*
+ * The shm room: sealed regions, and the two halves of a channel in them.
+ *
+ * Each side of a channel creates one region, its segment: its ring, its release ring, its arena and
+ * its cells. It writes all of that and nothing else; the peer maps it read-only. So what one side
+ * holds of a channel is a `struct segment` (its own, writable) and a `struct peer_segment` (the
+ * other's, read-only and hostile).
+ *
+ * Nothing here blocks, makes a system call on the message path, or logs. Single thread.
+ */
+#ifndef PARLEY_SHM_SHM_H
+#define PARLEY_SHM_SHM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "shm/layout.h"
+
+/* ---- Regions ---- */
+
+#define REGION_BYTES_MAX (UINT64_C(512) << 20)
+
+struct region {
+    void *base; /* NULL: nothing mapped */
+    size_t bytes;
+    int fd; /* creator: the memfd, to be sent; reader: -1 */
+};
+
+/**
+ * region_create() - make a region to be written here and read elsewhere
+ * @name:  for /proc/PID/maps, without prefix
+ * @bytes: 1..REGION_BYTES_MAX, rounded up to pages
+ *
+ * A memfd, allocated and touched (so that ENOSPC strikes here and not as SIGBUS, and no first touch
+ * lands on a call), mapped read-write, then sealed SHRINK|GROW|FUTURE_WRITE|SEAL. Zeroed.
+ * Return: 0, or -errno.
+ */
+int region_create(struct region *region, const char *name, size_t bytes, struct error_text *error);
+
+/**
+ * region_map() - map a peer's region, read-only
+ * @fd: borrowed; may be closed afterwards
+ * @bytes_min, @bytes_max: what size is acceptable
+ *
+ * Verifies before mapping that it is a memfd with those seals and of such a size: without
+ * F_SEAL_SHRINK the peer could make us fault.
+ * Return: 0; -EPROTO with a sentence in @error if it is not; or -errno.
+ */
+int region_map(struct region *region, int fd, size_t bytes_min, size_t bytes_max,
+               struct error_text *error);
+
+/* Unmaps and closes; safe on a zeroed region and twice. */
+void region_deinit(struct region *region);
+#define REGION_NONE ((struct region){.fd = -1})
+
+/* ---- Segments ---- */
+
+#define SEGMENT_RING_LINES_DEFAULT 256
+#define SEGMENT_RELEASE_SLOTS_DEFAULT 64
+#define SEGMENT_ARENA_BYTES_DEFAULT 8192
+#define SEGMENT_ARENA_BYTES_MAX (UINT32_C(64) << 20)
+#define ARENA_SEGMENT_MAX 16                     /* further arenas of one side */
+#define ARENA_BYTES_TOTAL_MAX (UINT64_C(256) << 20) /* of one side, all arenas */
+
+struct segment_options {
+    uint32_t ring_lines;    /* 0: default */
+    uint32_t release_slots; /* 0: default. Also the most arena blocks in use at once */
+    uint32_t arena_bytes;   /* 0: default */
+};
+
+struct arena; /* arena.c: the allocator's private tables */
+
+/* Our own side. */
+struct segment {
+    struct region region;
+    struct segment_cells *cells; /* ours, in the region */
+    /* ring producer */
+    uint8_t *ring;
+    uint64_t head;        /* lines published since the channel began */
+    uint64_t peer_consumed; /* the last value read from the peer and found possible */
+    uint32_t ring_lines;
+    uint32_t reserved_bytes; /* of the record being written; 0: none */
+    uint32_t reserved_lines;
+    uint32_t reserved_pad_lines;
+    /* release ring producer */
+    _Atomic uint32_t *release;
+    uint32_t release_slots;
+    /* arena */
+    struct arena *arena;
+};
+
+/* The other side. */
+struct peer_segment {
+    struct region region; /* base NULL: not attached yet */
+    const struct segment_cells *cells;
+    /* ring consumer */
+    const uint8_t *ring;
+    uint64_t tail; /* lines consumed since the channel began */
+    uint32_t ring_lines;
+    uint32_t peeked_lines; /* of the record that ring_peek() showed; 0: none */
+    /* release ring consumer */
+    const _Atomic uint32_t *release;
+    uint64_t released; /* entries taken */
+    uint32_t release_slots;
+    /* arenas */
+    const uint8_t *arena;
+    uint64_t arena_bytes;
+    struct region more[ARENA_SEGMENT_MAX]; /* index: frame_ref.segment - 1 */
+    uint32_t more_count;
+};
+
+/* Creates our side. Return: 0, -EINVAL for impossible options, or -errno. */
+int segment_create(struct segment *segment, const struct segment_options *options,
+                   struct error_text *error);
+void segment_deinit(struct segment *segment); /* safe on a zeroed one and twice */
+
+/* Maps and verifies the peer's side. @fd: borrowed. Return: 0, -EPROTO with a sentence, -errno. */
+int peer_segment_map(struct peer_segment *peer, int fd, struct error_text *error);
+void peer_segment_deinit(struct peer_segment *peer);
+
+/* ---- Ring: records of 1..ring_record_bytes_max() bytes, in order ---- */
+
+#define RING_E_FULL 1
+#define RING_E_EMPTY 2
+
+/* A quarter of the ring less the prefix: what does not fit goes to the arena. */
+static inline uint32_t ring_record_bytes_max(uint32_t ring_lines)
+{
+    return ring_lines / 4 * LAYOUT_LINE_BYTES - (uint32_t)sizeof(struct ring_prefix);
+}
+
+/**
+ * ring_reserve() - claim space for one record in our ring
+ * @peer:     the reader, for what it has consumed; may be unattached
+ * @bytes:    1..ring_record_bytes_max()
+ * @ret_body: borrowed; @bytes contiguous bytes behind the prefix, 8-aligned; valid until
+ *            ring_commit(). A second reserve without a commit drops the first.
+ *
+ * Return: 0, RING_E_FULL, -EMSGSIZE, or -EPROTO if the peer's cursor is impossible.
+ */
+int ring_reserve(struct segment *segment, const struct peer_segment *peer, uint32_t bytes,
+                 void **ret_body);
+
+/* Publishes the reserved record; @bytes <= what was reserved is its final length. */
+void ring_commit(struct segment *segment, uint32_t bytes);
+
+/**
+ * ring_peek() - look at the next record of the peer's ring
+ * @ret_body:  borrowed, the peer's live memory, until ring_consume(); may change under a hostile
+ *             peer: read each byte once
+ * @ret_bytes: its length, bounded to the ring
+ *
+ * Return: 0, RING_E_EMPTY, or -EPROTO if the record is impossible.
+ */
+int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes);
+
+/* Consumes the record that ring_peek() showed and publishes that in our cells. */
+void ring_consume(struct peer_segment *peer, struct segment *ours);
+
+/* Whether ring_peek() would find something: one load. */
+static inline bool ring_pending(const struct peer_segment *peer)
+{
+    const struct ring_prefix *prefix =
+        (const struct ring_prefix *)(peer->ring +
+                                     (peer->tail & (peer->ring_lines - 1)) * LAYOUT_LINE_BYTES);
+    return atomic_load_explicit(&prefix->sequence, memory_order_relaxed) ==
+           (uint32_t)(peer->tail + 1);
+}
+
+/* ---- Arena: blocks that only their writer allocates and frees ---- */
+
+#define ARENA_E_FULL 3  /* try again when the peer has released something */
+#define ARENA_E_GROW 4  /* arena_grow() first */
+
+/**
+ * arena_alloc() - take a block of our arena for a message
+ * @bytes:    1..64 MiB
+ * @ret_ref:  its name and place, for the frame
+ * @ret_data: borrowed until the peer releases it or arena_free(); 64-aligned
+ *
+ * Return: 0; ARENA_E_GROW if a further arena would help; ARENA_E_FULL if only time will; -EMSGSIZE.
+ */
+int arena_alloc(struct segment *segment, size_t bytes, struct frame_ref *ret_ref, void **ret_data);
+
+/* Gives back a block that was never sent, or that cannot be read any more. */
+void arena_free(struct segment *segment, uint32_t block);
+
+/**
+ * arena_grow() - add a further arena that holds at least @bytes
+ * @ret_fd: borrowed; to be sent to the peer (BELL_GROW) before a frame that refers to it
+ *
+ * Return: 0, ARENA_E_FULL at ARENA_SEGMENT_MAX or ARENA_BYTES_TOTAL_MAX, or -errno.
+ */
+int arena_grow(struct segment *segment, size_t bytes, int *ret_fd, struct error_text *error);
+
+/* Reader: adds the peer's further arena. @fd borrowed. Return: 0, -EPROTO, -errno. */
+int arena_add(struct peer_segment *peer, int fd, struct error_text *error);
+
+#define ARENA_E_UNKNOWN 5
+
+/**
+ * arena_resolve() - where a block that the peer named is
+ * @ref: a private copy of what the peer wrote
+ * Return: 0; ARENA_E_UNKNOWN if that arena has not been added yet (read the doorbell); -EPROTO if
+ * it lies outside of the arena.
+ */
+int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, uint64_t bytes,
+                  const uint8_t **ret_data);
+
+/* Reader: tells the peer that it may reuse the block: an entry in our release ring. */
+void release_push(struct segment *ours, uint32_t block);
+
+/**
+ * release_take() - free what the peer has released
+ * Each entry is checked against our own table before it is believed.
+ * Return: number of blocks freed, or -EPROTO if the peer released what it did not hold.
+ */
+int release_take(struct segment *ours, struct peer_segment *peer);
+
+/* ---- Sleeping and being blocked: the fences of the protocol are in here, nowhere else ---- */
+
+/* Sets our flag, fences: re-check the peer's ring (ring_pending) afterwards, then sleep. */
+void asleep_set(struct segment *ours);
+void asleep_clear(struct segment *ours);
+/* After a publication: whether the doorbell must be rung. Fences first. */
+bool peer_asleep(const struct peer_segment *peer);
+
+/* The same pair for a side that waits for room. After blocked_set(), try ring_reserve() again. */
+void blocked_set(struct segment *ours);
+void blocked_clear(struct segment *ours);
+/* After ring_consume() or release_push(): whether the doorbell must be rung. Fences first. */
+bool peer_blocked(const struct peer_segment *peer);
+
+/* Position up to which the peer has consumed our ring; a hostile or dead peer's value is bounded
+ * to what we have published. For telling whether a record was taken. */
+uint64_t peer_consumed(const struct segment *ours, const struct peer_segment *peer);
+
+#endif

@@ -1,0 +1,108 @@
+/*
+ * The translate room: plans, and the one function by which a message enters a process.
+ *
+ * A plan is an immutable, position-independent program from the wire bytes of one version of an
+ * interface to those of another, in one direction. The broker compiles it from two schemas and
+ * sends it to the reader, which verifies it before it runs it. With equal versions the plan is the
+ * identity, made by the reader itself from its own generated descriptors, and running it is a
+ * checked copy.
+ *
+ * plan_run() reads each source byte once, in order, so the source may be memory that a hostile peer
+ * goes on changing; what it writes is private, well-formed, in the reader's version, and within
+ * the limits.
+ */
+#ifndef PARLEY_TRANSLATE_PLAN_H
+#define PARLEY_TRANSLATE_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/error.h"
+#include "schema/schema.h"
+#include "wire/wire.h"
+
+#define PLAN_BYTES_MAX (UINT32_C(1) << 20)
+#define PLAN_ENTRY_MAX SCHEMA_METHOD_MAX
+
+/* The numbers of parley.TranslationClass. */
+enum plan_class {
+    PLAN_IDENTITY = 0,
+    PLAN_ISO = 1,
+    PLAN_CARRIED = 2,
+    PLAN_LOSSY = 3,
+};
+
+enum plan_payload {
+    PLAN_REQUESTS, /* from the client's version to the service's: run by the service */
+    PLAN_REPLIES,  /* from the service's version to the client's: run by the client */
+};
+
+struct plan;
+
+/**
+ * plan_compile() - a plan for all methods of an interface
+ * @client, @service: two versions of an interface; either may be the newer one, and has the rules
+ *
+ * Entry i is method i of the CLIENT's service, for requests and for replies.
+ * Return: 0; -EINVAL with file, element, rule and the way out if the two cannot be bridged (no
+ * relation declared, unary against streaming, a rule that names nothing, types no rule converts,
+ * ...); -E2BIG, -ENOMEM.
+ */
+int plan_compile(const struct schema *client, const struct schema *service,
+                 enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
+
+/* Identity for the requests (replies) of a service's methods, from generated descriptors. */
+int plan_identity(const ProtobufCServiceDescriptor *service, enum plan_payload payload,
+                  struct plan **ret_plan, struct error_text *error);
+
+/**
+ * plan_load() - verify a program that came from outside
+ * @program: private memory; copied
+ * Whatever the bytes are: after a return of 0, plan_run() stays within its buffers.
+ * Return: 0; -EBADMSG with the offset and what is wrong; -ENOMEM.
+ */
+int plan_load(const uint8_t *program, size_t bytes, struct plan **ret_plan,
+              struct error_text *error);
+
+struct plan *plan_ref(struct plan *plan);
+struct plan *plan_unref(struct plan *plan); /* NULL is fine; returns NULL */
+
+/* The program, to be sent. Borrowed. */
+const uint8_t *plan_program(const struct plan *plan, size_t *ret_bytes);
+enum plan_class plan_class(const struct plan *plan);
+uint32_t plan_entry_count(const struct plan *plan);
+
+#define PLAN_METHOD_NONE UINT32_MAX
+/* The service's index of the client's method, PLAN_METHOD_NONE if it has none or @entry is past
+ * the last. */
+uint32_t plan_method(const struct plan *plan, uint32_t entry);
+
+/* The most that plan_run() writes for a source of that length: the same length for the identity,
+ * 4 x + 4,096 otherwise (at most WIRE_MESSAGE_BYTES_MAX). */
+size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes);
+
+struct plan_failure {
+    size_t offset;   /* in the source */
+    uint32_t number; /* of the field, 0: none */
+    const char *what; /* static: "truncated varint", ... */
+};
+
+/**
+ * plan_run() - copy = check = translate
+ * @entry:  0..plan_entry_count() - 1
+ * @source: may be live shared memory
+ * @out:    private; does not overlap
+ * @ret_failure: NULL: not wanted
+ *
+ * No allocation, no system call; stack use is bounded by WIRE_DEPTH_MAX.
+ * Return: 0 and the length; -EBADMSG: not a message of this type; -E2BIG: past a limit;
+ * -ENOBUFS: @out_bytes is too small; -ERANGE: a value has no place in the reader's version;
+ * -EINVAL: no such entry.
+ */
+int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, size_t source_bytes,
+             uint8_t *out, size_t out_bytes, size_t *ret_bytes,
+             struct plan_failure *ret_failure);
+
+#endif

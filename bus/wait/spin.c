@@ -1,0 +1,1 @@
+#include "wait/wait.h"

@@ -1,0 +1,101 @@
+/*
+ * Waiting for descriptors: one interface, two implementations (io_uring, epoll) that pass one
+ * conformance suite (tests/conformance/test_wait.c).
+ *
+ * Contract. Readiness, not completion: an event says that the descriptor may be read (written); the
+ * caller then reads until -EAGAIN. After that, new data makes a new event. Between an event and the
+ * -EAGAIN an implementation may or may not report it again (io_uring's multishot poll is
+ * edge-triggered); an event may be spurious. Data that is there when a descriptor is added makes an
+ * event. Hang-up and error make WAIT_HUP, with WAIT_IN if there is something left to read.
+ *
+ * One thread, but for wait_wake().
+ */
+#ifndef PARLEY_WAIT_WAIT_H
+#define PARLEY_WAIT_WAIT_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define WAIT_IN (1u << 0)
+#define WAIT_OUT (1u << 1)
+#define WAIT_HUP (1u << 2) /* always reported, never asked for */
+
+#define WAIT_FOREVER UINT64_MAX
+#define WAIT_FD_MAX 65536
+
+enum wait_backend {
+    WAIT_BACKEND_AUTO = 0, /* PARLEY_WAIT if set, else io_uring if it works here, else epoll */
+    WAIT_BACKEND_URING,
+    WAIT_BACKEND_EPOLL,
+};
+
+struct wait;
+
+struct wait_event {
+    void *tag;       /* as given to wait_add() */
+    uint32_t events; /* WAIT_IN | WAIT_OUT | WAIT_HUP */
+};
+
+/**
+ * wait_new() - probe and make a waiter
+ * Return: 0; -EINVAL if PARLEY_WAIT names none (the sentence lists them); -ENOSYS if the one asked
+ * for does not work here (the sentence says what the kernel said); or -errno.
+ */
+int wait_new(enum wait_backend backend, struct wait **ret_wait, struct error_text *error);
+struct wait *wait_free(struct wait *wait); /* NULL is fine; returns NULL */
+
+const char *wait_name(const struct wait *wait); /* "io_uring" or "epoll" */
+
+/* Readable when wait_poll() would return an event: for a foreign event loop. Borrowed. */
+int wait_fd(const struct wait *wait);
+
+/* @fd: borrowed, must stay open until wait_remove(). Return: 0, -EEXIST, -ENOSPC, -errno. */
+int wait_add(struct wait *wait, int fd, uint32_t events, void *tag);
+/* Changes what is waited for. Return: 0, -ENOENT, -errno. */
+int wait_modify(struct wait *wait, int fd, uint32_t events);
+/* Afterwards no event with this registration's tag is returned, not even one that was pending.
+ * Return: 0, -ENOENT. */
+int wait_remove(struct wait *wait, int fd);
+
+/**
+ * wait_poll() - collect events
+ * @timeout_ns: 0 does not wait, and with io_uring makes no system call unless one is due;
+ *              WAIT_FOREVER
+ *
+ * Return: number of events, 0 on timeout, wait_wake() or a signal (EINTR); or -errno.
+ */
+int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_t timeout_ns);
+
+/* Makes the wait_poll() that is under way, or the next one, return. Any thread, signal handlers. */
+void wait_wake(struct wait *wait);
+
+/* ---- How long to spin before sleeping ---- */
+
+/*
+ * The budget adapts to the traffic: an average of the time between arrivals (exponentially
+ * weighted); if the next arrival is expected within the most we may spin, spin twice that
+ * expectation, else not at all. On one CPU the budget is zero.
+ */
+struct spin {
+    uint64_t budget_ns_max;
+    uint64_t interval_ns; /* the average; starts at the maximum */
+    uint64_t last_ns;     /* time of the last arrival; 0: none yet */
+};
+
+void spin_init(struct spin *spin, uint64_t budget_ns_max);
+void spin_observe(struct spin *spin, uint64_t now_ns); /* something arrived */
+uint64_t spin_budget_ns(const struct spin *spin);
+/* CPUs that this thread may run on. */
+unsigned spin_cpu_count(void);
+
+static inline void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * The wire room: protobuf's encoding, bounded.
+ *
+ * For private memory only: what a peer can still change enters through the plan runner
+ * (translate/plan.h), which reads each byte once.
+ */
+#ifndef PARLEY_WIRE_WIRE_H
+#define PARLEY_WIRE_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/error.h"
+
+/* Limits on everything that a peer sends. */
+#define WIRE_MESSAGE_BYTES_MAX (UINT32_C(64) << 20)
+#define WIRE_DEPTH_MAX 32       /* nested messages; the outermost is 1 */
+#define WIRE_FIELDS_MAX 4096    /* occurrences of fields a message, elements of repeated ones apart */
+#define WIRE_ELEMENTS_MAX (UINT32_C(1) << 20) /* of repeated fields, over the whole message */
+#define WIRE_NUMBER_MAX ((UINT32_C(1) << 29) - 1)
+
+enum wire_type {
+    WIRE_VARINT = 0,
+    WIRE_64BIT = 1,
+    WIRE_BYTES = 2,
+    WIRE_GROUP_START = 3,
+    WIRE_GROUP_END = 4,
+    WIRE_32BIT = 5,
+};
+
+struct wire_reader {
+    const uint8_t *pos;
+    const uint8_t *end;
+};
+
+/* Each returns 0, or -EBADMSG on truncation, an overlong varint, number 0 or a bad wire type. */
+int wire_read_varint(struct wire_reader *reader, uint64_t *ret_value);
+int wire_read_tag(struct wire_reader *reader, uint32_t *ret_number, enum wire_type *ret_type);
+int wire_read_bytes(struct wire_reader *reader, const uint8_t **ret_data, size_t *ret_bytes);
+int wire_skip(struct wire_reader *reader, uint32_t number, enum wire_type type); /* groups too */
+
+/* Bytes that a varint takes: 1..10. */
+static inline size_t wire_varint_size(uint64_t value)
+{
+    return (size_t)(9 * (64 - __builtin_clzll(value | 1)) + 64) / 64;
+}
+/* Writes it and returns the byte behind; the caller has made room. */
+uint8_t *wire_write_varint(uint8_t *out, uint64_t value);
+uint8_t *wire_write_tag(uint8_t *out, uint32_t number, enum wire_type type);
+
+/* Whether it is UTF-8 as protobuf requires of strings (RFC 3629: no surrogates, no overlongs). */
+int wire_check_utf8(const uint8_t *data, size_t bytes);
+
+/* ---- Unpacking into protobuf-c's structs ---- */
+
+/**
+ * wire_check() - whether protobuf-c can unpack this safely
+ *
+ * Well-formed by @descriptor, within the limits above, strings UTF-8 without NUL, required fields
+ * present. @limits NULL: the defaults.
+ * Return: 0; -EBADMSG, -E2BIG with field and offset in @error.
+ */
+struct wire_limits {
+    uint32_t bytes_max, depth_max, fields_max, elements_max;
+};
+int wire_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t bytes,
+               const struct wire_limits *limits, struct error_text *error);
+
+/**
+ * wire_unpack_checked() - unpack into one block what wire_check() or the plan runner has passed
+ * @ret_message: the caller's; wire_free(). All of it, structs, strings and arrays, is bumped from
+ *               chunks that hang on the first.
+ * Return: 0; -ENOMEM; -EBADMSG if protobuf-c refuses it all the same.
+ */
+int wire_unpack_checked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data,
+                        size_t bytes, ProtobufCMessage **ret_message);
+/* wire_check(), then wire_unpack_checked(). */
+int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t bytes,
+                const struct wire_limits *limits, ProtobufCMessage **ret_message,
+                struct error_text *error);
+/* Frees what the two returned. NULL is fine. Returns NULL. */
+void *wire_free(void *message);
+
+#endif
