@@ -128,6 +128,7 @@ static_assert(sizeof(struct arena_header) == 24, "layout");
 #define ROUTE_VERSION_MAX 8
 #define ROUTE_INSTANCE_MAX 64
 #define ROUTE_BUCKETS 100000
+#define ROUTE_VERSION_WORDS 4 /* 32 bytes: 31 and a NUL */
 
 struct route_header {
     uint32_t magic;
@@ -157,8 +158,11 @@ struct route_slot {
     _Atomic uint64_t instance_id[ROUTE_INSTANCE_MAX];
     _Atomic uint8_t instance_state[ROUTE_INSTANCE_MAX];   /* enum route_instance_state */
     _Atomic uint8_t instance_version[ROUTE_INSTANCE_MAX]; /* index of threshold[] */
+    /* Version i's name, "1.0.0", padded with NULs, as words: so that instances can tell a broker
+     * that has just started what the weights were. */
+    _Atomic uint64_t version_name[ROUTE_VERSION_MAX][ROUTE_VERSION_WORDS];
 };
-static_assert(sizeof(struct route_slot) == 768, "layout");
+static_assert(sizeof(struct route_slot) == 1024, "layout");
 #define ROUTE_SLOTS_OFFSET 128
 
 /* ---- A statistics region: written by one endpoint, read by the broker. ---- */
