@@ -1,1 +1,134 @@
+/*
+ * Unpacking into protobuf-c's structs, in one block.
+ *
+ * protobuf-c allocates each string, array and struct by itself. Its allocator is ours here: it
+ * bumps through chunks and frees nothing, so that a message costs one malloc mostly, and one free.
+ *
+ *     first chunk:  | struct chunk | message | strings, arrays, structs ... | spare |
+ *                                  ^ what the caller holds
+ *     chunk.next -> | struct chunk | more ...
+ *
+ * The message is protobuf-c's first allocation (it needs the struct before it can fill it), hence
+ * wire_free() finds the first chunk's header right before it. When protobuf-c fails it "frees" what
+ * it made and returns NULL: the chunks go then, here.
+ *
+ * The first chunk is guessed from the length: text keeps its size, structs take more. Later ones
+ * double. Everything together is bounded by wire_unpacked_bytes_max(), since protobuf-c's merge of
+ * sub-messages that come in pieces copies the arrays for each piece, and with no free in between
+ * that is quadratic in what a peer sends.
+ */
 #include "wire/wire.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdalign.h>
+#include <stdlib.h>
+
+#define CHUNK_BYTES_MAX ((size_t)4 << 20) /* of one made ahead of need */
+#define SLACK_BYTES 256
+
+struct chunk {
+    alignas(16) struct chunk *next;
+};
+
+struct bump {
+    struct chunk *first;
+    struct chunk *last;
+    uint8_t *pos, *end;
+    size_t chunk_bytes; /* of the last chunk */
+    size_t left;        /* of the budget */
+    int error;          /* why an allocation failed; 0: none did */
+};
+
+static void free_chunks(struct chunk *chunk)
+{
+    while (chunk) {
+        struct chunk *next = chunk->next;
+        free(chunk);
+        chunk = next;
+    }
+}
+
+static int bump_grow(struct bump *bump, size_t bytes)
+{
+    size_t size = bump->chunk_bytes < CHUNK_BYTES_MAX / 2 ? 2 * bump->chunk_bytes : CHUNK_BYTES_MAX;
+    if (size < bytes)
+        size = bytes;
+    if (size > bump->left) {
+        size = bytes;
+        if (bytes > bump->left)
+            return bump->error = -E2BIG;
+    }
+    struct chunk *chunk = malloc(sizeof(*chunk) + size);
+    if (!chunk)
+        return bump->error = -ENOMEM;
+    chunk->next = NULL;
+    if (bump->last)
+        bump->last->next = chunk;
+    else
+        bump->first = chunk;
+    bump->last = chunk;
+    bump->pos = (uint8_t *)(chunk + 1);
+    bump->end = bump->pos + size;
+    bump->chunk_bytes = size;
+    bump->left -= size;
+    return 0;
+}
+
+static void *bump_alloc(void *data, size_t bytes)
+{
+    struct bump *bump = data;
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (bytes > (size_t)(bump->end - bump->pos) && bump_grow(bump, bytes) < 0)
+        return NULL;
+    void *memory = bump->pos;
+    bump->pos += bytes;
+    return memory;
+}
+
+static void bump_free(void *data, void *pointer)
+{
+    (void)data;
+    (void)pointer;
+}
+
+int wire_unpack_checked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data,
+                        size_t bytes, ProtobufCMessage **ret_message)
+{
+    struct bump bump = {.left = wire_unpacked_bytes_max(bytes)};
+    ProtobufCAllocator allocator = {bump_alloc, bump_free, &bump};
+    size_t first = ((descriptor->sizeof_message + 7) & ~(size_t)7) + 2 * bytes + SLACK_BYTES;
+    if (bump_grow(&bump, first) < 0)
+        return bump.error;
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, bytes, data);
+    if (!message) {
+        free_chunks(bump.first);
+        return bump.error ? bump.error : -EBADMSG;
+    }
+    assert((struct chunk *)message == bump.first + 1); /* wire_free() counts on it */
+    *ret_message = message;
+    return 0;
+}
+
+int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t bytes,
+                const struct wire_limits *limits, ProtobufCMessage **ret_message,
+                struct error_text *error)
+{
+    int r = wire_check(descriptor, data, bytes, limits, error);
+    if (r < 0)
+        return r;
+    r = wire_unpack_checked(descriptor, data, bytes, ret_message);
+    if (r < 0)
+        return error_set(error, r, "%s: %s", descriptor->name,
+                         r == -ENOMEM  ? "out of memory"
+                         : r == -E2BIG ? "unpacking it would take more memory than the limit"
+                                       : "protobuf-c does not unpack it");
+    return 0;
+}
+
+void *wire_free(void *message)
+{
+    if (message)
+        free_chunks((struct chunk *)message - 1);
+    return NULL;
+}

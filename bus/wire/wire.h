@@ -20,6 +20,7 @@
 #define WIRE_FIELDS_MAX 4096    /* occurrences of fields a message, elements of repeated ones apart */
 #define WIRE_ELEMENTS_MAX (UINT32_C(1) << 20) /* of repeated fields, over the whole message */
 #define WIRE_NUMBER_MAX ((UINT32_C(1) << 29) - 1)
+#define WIRE_DECLARED_MAX 4096 /* fields that a message type may declare */
 
 enum wire_type {
     WIRE_VARINT = 0,
@@ -52,6 +53,9 @@ uint8_t *wire_write_tag(uint8_t *out, uint32_t number, enum wire_type type);
 
 /* Whether it is UTF-8 as protobuf requires of strings (RFC 3629: no surrogates, no overlongs). */
 int wire_check_utf8(const uint8_t *data, size_t bytes);
+/* The same, and without NUL: protobuf-c's strings end at one, so that a reader would see less than
+ * what was sent. Every message that enters a process is held to this. Both: 0 or -EBADMSG. */
+int wire_check_string(const uint8_t *data, size_t bytes);
 
 /* ---- Unpacking into protobuf-c's structs ---- */
 
@@ -59,7 +63,8 @@ int wire_check_utf8(const uint8_t *data, size_t bytes);
  * wire_check() - whether protobuf-c can unpack this safely
  *
  * Well-formed by @descriptor, within the limits above, strings UTF-8 without NUL, required fields
- * present. @limits NULL: the defaults.
+ * present. Packed and unpacked are both read; unknown fields are skipped within bounds. Groups are
+ * refused wherever they are, for protobuf-c cannot skip them. @limits NULL: the defaults.
  * Return: 0; -EBADMSG, -E2BIG with field and offset in @error.
  */
 struct wire_limits {
@@ -72,10 +77,17 @@ int wire_check(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data
  * wire_unpack_checked() - unpack into one block what wire_check() or the plan runner has passed
  * @ret_message: the caller's; wire_free(). All of it, structs, strings and arrays, is bumped from
  *               chunks that hang on the first.
- * Return: 0; -ENOMEM; -EBADMSG if protobuf-c refuses it all the same.
+ * Return: 0; -ENOMEM; -E2BIG if it would take more than wire_unpacked_bytes_max(); -EBADMSG if
+ * protobuf-c refuses it all the same.
  */
 int wire_unpack_checked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data,
                         size_t bytes, ProtobufCMessage **ret_message);
+/* The most memory that unpacking @bytes may take: 128 MiB + 64 x. protobuf-c's structs are larger
+ * than what they are made from, and merging split messages copies arrays again and again. */
+static inline size_t wire_unpacked_bytes_max(size_t bytes)
+{
+    return ((size_t)128 << 20) + 64 * bytes;
+}
 /* wire_check(), then wire_unpack_checked(). */
 int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data, size_t bytes,
                 const struct wire_limits *limits, ProtobufCMessage **ret_message,
