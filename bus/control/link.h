@@ -25,7 +25,8 @@ struct link;
 /* Connects to a broker's socket. Return: 0; -ENOENT, -ECONNREFUSED, -EACCES, ... with a sentence
  * that names the path and says what to do. */
 int link_connect(const char *path, struct link **ret_link, struct error_text *error);
-/* Takes a connected SOCK_SEQPACKET socket over: the caller's @fd is the link's afterwards. */
+/* Takes a connected SOCK_SEQPACKET socket over: the caller's @fd is the link's afterwards, unless
+ * this fails (-EPROTOTYPE: no such socket; -ENOMEM; -errno). */
 int link_new(int fd, struct link **ret_link);
 struct link *link_free(struct link *link); /* closes; drops what is queued; returns NULL */
 
@@ -36,7 +37,9 @@ void link_peer(const struct link *link, struct ucred *ret_peer);
 /**
  * link_send() - send, or queue if the socket is full
  * @fds: borrowed; duplicated if the message is queued
- * Return: 0; -EPIPE if the peer is gone; -ENOBUFS if the queue is full; -EMSGSIZE; -errno.
+ * Return: 0; -EPIPE if the peer is gone; -ENOBUFS if the queue is full; -EMSGSIZE: over
+ * LINK_MESSAGE_BYTES_MAX or too many descriptors (a body over LINK_INLINE_BYTES_MAX takes one);
+ * -EINVAL: a message without a body; -errno.
  */
 int link_send(struct link *link, const Parley__LinkMessage *message, const int *fds,
               size_t fd_count);
@@ -65,11 +68,13 @@ struct link_listener;
  *
  * A socket file that nobody listens on any more is replaced; one in use is refused: -EADDRINUSE.
  * @mode: of the socket file.
+ * Holds PATH.lock meanwhile. Both files are removed by link_listener_free().
  */
 int link_listen(const char *path, mode_t mode, struct link_listener **ret_listener,
                 struct error_text *error);
 struct link_listener *link_listener_free(struct link_listener *listener); /* unlinks the path */
 int link_listener_fd(const struct link_listener *listener);
-int link_accept(struct link_listener *listener, struct link **ret_link); /* LINK_E_AGAIN */
+/* 0; LINK_E_AGAIN; -EMFILE, -ENFILE: one that could not be taken was hung up on; -errno. */
+int link_accept(struct link_listener *listener, struct link **ret_link);
 
 #endif

@@ -1,1 +1,466 @@
+/*
+ * NNG behind five small objects, each one socket.
+ *
+ * The replier is a raw REP socket. A cooked one answers one request before it receives the next; a
+ * raw one hands out each request with its header, the way back to the asker (NNG's pipe id and the
+ * request id), and sends whatever carries such a header. So an answer may come later and in any
+ * order: `struct nng_request` keeps the message, and its answer is a new body under the old header.
+ * A header is NNG's own, made on this side of the wire; an asker cannot forge the pipe in it.
+ *
+ * NNG runs threads of its own, which never call us: all that this file does happens in the caller's
+ * thread, on sockets that do not block. Its sizes are limited before a peer is believed:
+ * NNG_OPT_RECVMAXSZ makes NNG drop a connection that announces more.
+ *
+ * Errors are NNG's numbers turned into -errno, and its own words (nng_strerror) in the sentence.
+ */
 #include "control/nng.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nng/nng.h>
+#include <nng/protocol/pubsub0/pub.h>
+#include <nng/protocol/pubsub0/sub.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <nng/protocol/reqrep0/req.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+/* Answers that NNG holds between us and its threads, which never wait for an asker. */
+#define NNG_ANSWER_BUFFER 1024
+/* What an answer may wait for NNG's own thread. Only a stopped machine takes that long. */
+#define NNG_SEND_TIMEOUT_MS 100
+#define NNG_TIMEOUT_MS_MAX 86400000 /* a day: far inside nng_duration */
+
+static int code_of(int nng_code)
+{
+    static const struct {
+        int nng;
+        int code;
+    } table[] = {
+        {NNG_EINTR, EINTR},
+        {NNG_ENOMEM, ENOMEM},
+        {NNG_EINVAL, EINVAL},
+        {NNG_EBUSY, EBUSY},
+        {NNG_ETIMEDOUT, ETIMEDOUT},
+        {NNG_ECONNREFUSED, ECONNREFUSED},
+        {NNG_ECLOSED, EPIPE},
+        {NNG_EAGAIN, EAGAIN},
+        {NNG_ENOTSUP, EOPNOTSUPP},
+        {NNG_EADDRINUSE, EADDRINUSE},
+        {NNG_ENOENT, ENOENT},
+        {NNG_EPROTO, EPROTO},
+        {NNG_EUNREACHABLE, EHOSTUNREACH},
+        {NNG_EADDRINVAL, EINVAL},
+        {NNG_EPERM, EACCES},
+        {NNG_EMSGSIZE, EMSGSIZE},
+        {NNG_ECONNABORTED, ECONNABORTED},
+        {NNG_ECONNRESET, ECONNRESET},
+        {NNG_ECANCELED, ECANCELED},
+        {NNG_ENOFILES, EMFILE},
+        {NNG_ENOSPC, ENOSPC},
+        {NNG_EEXIST, EEXIST},
+        {NNG_ECONNSHUT, ECONNRESET},
+    };
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        if (table[i].nng == nng_code)
+            return -table[i].code;
+    /* NNG_ESYSERR + errno; NNG_ETRANERR and the rest have no better name. */
+    if (nng_code > NNG_ESYSERR && nng_code < NNG_ESYSERR + 4096)
+        return -(nng_code - NNG_ESYSERR);
+    return -EIO;
+}
+
+static int fail(struct error_text *error, int nng_code, const char *what, const char *url,
+                const char *advice)
+{
+    return error_set(error, code_of(nng_code), "cannot %s %s: %s%s%s", what, url,
+                     nng_strerror(nng_code), advice ? ": " : "", advice ? advice : "");
+}
+
+static const char *listen_advice(int nng_code)
+{
+    switch (nng_code) {
+    case NNG_EADDRINUSE:
+        return "stop the program that listens there, or choose another URL";
+    case NNG_EADDRINVAL:
+    case NNG_EINVAL:
+        return "use a URL such as ipc:///run/parley/control.ipc or tcp://127.0.0.1:7400";
+    case NNG_ENOTSUP:
+        return "this libnng has no such transport: use ipc:// or tcp://";
+    case NNG_ENOENT:
+        return "make the folder first";
+    default:
+        return NULL;
+    }
+}
+
+static const char *dial_advice(int nng_code)
+{
+    switch (nng_code) {
+    case NNG_ECONNREFUSED:
+    case NNG_ENOENT:
+        return "is parleyd running, with that URL?";
+    case NNG_EADDRINVAL:
+    case NNG_EINVAL:
+        return "use a URL such as ipc:///run/parley/control.ipc or tcp://HOST:7400";
+    case NNG_ENOTSUP:
+        return "this libnng has no such transport: use ipc:// or tcp://";
+    default:
+        return NULL;
+    }
+}
+
+static int listen_all(nng_socket socket, const char *const *urls, size_t url_count,
+                      struct error_text *error)
+{
+    if (url_count == 0)
+        return error_set(error, -EINVAL, "no URL to listen on");
+    for (size_t i = 0; i < url_count; i++) {
+        int n = nng_listen(socket, urls[i], NULL, 0);
+        if (n != 0)
+            return fail(error, n, "listen on", urls[i], listen_advice(n));
+    }
+    return 0;
+}
+
+static nng_duration milliseconds(uint64_t ns)
+{
+    uint64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
+    return (nng_duration)(ms < NNG_TIMEOUT_MS_MAX ? ms : NNG_TIMEOUT_MS_MAX);
+}
+
+/* A private copy, so that what the caller frees is the caller's allocator's. */
+static int copy_out(nng_msg *message, uint8_t **ret_data, size_t *ret_bytes)
+{
+    size_t bytes = nng_msg_len(message);
+    uint8_t *data = malloc(bytes ? bytes : 1);
+    if (!data)
+        return -ENOMEM;
+    memcpy(data, nng_msg_body(message), bytes);
+    *ret_data = data;
+    *ret_bytes = bytes;
+    return 0;
+}
+
+/* ---- Replier ---- */
+
+struct nng_replier {
+    nng_socket socket;
+    int fd;
+};
+
+struct nng_request {
+    nng_socket socket;
+    nng_msg *message;
+};
+
+static int replier_set_up(struct nng_replier *replier, size_t bytes_max)
+{
+    int n = nng_socket_set_size(replier->socket, NNG_OPT_RECVMAXSZ, bytes_max);
+    if (n == 0)
+        n = nng_socket_set_int(replier->socket, NNG_OPT_SENDBUF, NNG_ANSWER_BUFFER);
+    if (n == 0)
+        n = nng_socket_set_ms(replier->socket, NNG_OPT_SENDTIMEO, NNG_SEND_TIMEOUT_MS);
+    if (n == 0)
+        n = nng_socket_get_int(replier->socket, NNG_OPT_RECVFD, &replier->fd);
+    return n;
+}
+
+int nng_replier_new(const char *const *urls, size_t url_count, size_t bytes_max,
+                    struct nng_replier **ret_replier, struct error_text *error)
+{
+    struct nng_replier *replier = calloc(1, sizeof(*replier));
+    if (!replier)
+        return -ENOMEM;
+    int n = nng_rep0_open_raw(&replier->socket);
+    if (n != 0) {
+        free(replier);
+        return fail(error, n, "open", "an NNG socket", NULL);
+    }
+    n = replier_set_up(replier, bytes_max);
+    int r = n != 0 ? fail(error, n, "set up", "an NNG socket", NULL)
+                   : listen_all(replier->socket, urls, url_count, error);
+    if (r < 0) {
+        nng_replier_free(replier);
+        return r;
+    }
+    *ret_replier = replier;
+    return 0;
+}
+
+struct nng_replier *nng_replier_free(struct nng_replier *replier)
+{
+    if (replier) {
+        nng_close(replier->socket);
+        free(replier);
+    }
+    return NULL;
+}
+
+int nng_replier_fd(const struct nng_replier *replier)
+{
+    return replier->fd;
+}
+
+int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_request,
+                        const uint8_t **ret_data, size_t *ret_bytes)
+{
+    nng_msg *message;
+    int n = nng_recvmsg(replier->socket, &message, NNG_FLAG_NONBLOCK);
+    if (n == NNG_EAGAIN)
+        return NNG_E_AGAIN;
+    if (n != 0)
+        return code_of(n);
+    struct nng_request *request = malloc(sizeof(*request));
+    if (!request) {
+        nng_msg_free(message);
+        return -ENOMEM;
+    }
+    *request = (struct nng_request){.socket = replier->socket, .message = message};
+    *ret_request = request;
+    *ret_data = nng_msg_body(message);
+    *ret_bytes = nng_msg_len(message);
+    return 0;
+}
+
+static int make_answer(const nng_msg *asked, const uint8_t *data, size_t bytes, nng_msg **ret)
+{
+    nng_msg *answer;
+    int n = nng_msg_alloc(&answer, 0);
+    if (n != 0)
+        return n;
+    n = nng_msg_header_append(answer, nng_msg_header((nng_msg *)(uintptr_t)asked),
+                              nng_msg_header_len(asked));
+    if (n == 0)
+        n = nng_msg_append(answer, data, bytes);
+    if (n != 0) {
+        nng_msg_free(answer);
+        return n;
+    }
+    *ret = answer;
+    return 0;
+}
+
+int nng_request_answer(struct nng_request *request, const uint8_t *data, size_t bytes)
+{
+    nng_msg *answer;
+    int n = make_answer(request->message, data, bytes, &answer);
+    if (n == 0) {
+        n = nng_sendmsg(request->socket, answer, 0);
+        if (n != 0)
+            nng_msg_free(answer);
+    }
+    nng_request_drop(request);
+    return n == 0 ? 0 : code_of(n);
+}
+
+struct nng_request *nng_request_drop(struct nng_request *request)
+{
+    if (request) {
+        nng_msg_free(request->message);
+        free(request);
+    }
+    return NULL;
+}
+
+/* ---- Publisher ---- */
+
+struct nng_publisher {
+    nng_socket socket;
+};
+
+int nng_publisher_new(const char *const *urls, size_t url_count, struct nng_publisher **ret,
+                      struct error_text *error)
+{
+    struct nng_publisher *publisher = calloc(1, sizeof(*publisher));
+    if (!publisher)
+        return -ENOMEM;
+    int n = nng_pub0_open(&publisher->socket);
+    if (n != 0) {
+        free(publisher);
+        return fail(error, n, "open", "an NNG socket", NULL);
+    }
+    int r = listen_all(publisher->socket, urls, url_count, error);
+    if (r < 0) {
+        nng_publisher_free(publisher);
+        return r;
+    }
+    *ret = publisher;
+    return 0;
+}
+
+struct nng_publisher *nng_publisher_free(struct nng_publisher *publisher)
+{
+    if (publisher) {
+        nng_close(publisher->socket);
+        free(publisher);
+    }
+    return NULL;
+}
+
+int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, size_t bytes)
+{
+    nng_msg *message;
+    int n = nng_msg_alloc(&message, 0);
+    if (n != 0)
+        return code_of(n);
+    n = nng_msg_append(message, data, bytes);
+    if (n == 0)
+        n = nng_sendmsg(publisher->socket, message, NNG_FLAG_NONBLOCK);
+    if (n != 0) {
+        nng_msg_free(message);
+        return code_of(n);
+    }
+    return 0;
+}
+
+/* ---- Asker ---- */
+
+struct nng_asker {
+    nng_socket socket;
+    uint64_t timeout_ns;
+    char url[256];
+};
+
+/* Never ask again by itself: a request may be a call that must not run twice. */
+static int asker_set_up(struct nng_asker *asker)
+{
+    nng_duration timeout = milliseconds(asker->timeout_ns);
+    int n = nng_socket_set_ms(asker->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
+    if (n == 0)
+        n = nng_socket_set_ms(asker->socket, NNG_OPT_SENDTIMEO, timeout);
+    if (n == 0)
+        n = nng_socket_set_ms(asker->socket, NNG_OPT_RECVTIMEO, timeout);
+    if (n == 0)
+        n = nng_socket_set_size(asker->socket, NNG_OPT_RECVMAXSZ, NNG_REQUEST_BYTES_MAX);
+    return n;
+}
+
+int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
+                  struct error_text *error)
+{
+    struct nng_asker *asker = calloc(1, sizeof(*asker));
+    if (!asker)
+        return -ENOMEM;
+    asker->timeout_ns = timeout_ns;
+    if (strlen(url) >= sizeof(asker->url)) {
+        free(asker);
+        return error_set(error, -EINVAL, "a URL of more than %zu bytes", sizeof(asker->url) - 1);
+    }
+    memcpy(asker->url, url, strlen(url) + 1);
+    int n = nng_req0_open(&asker->socket);
+    if (n != 0) {
+        free(asker);
+        return fail(error, n, "open", "an NNG socket", NULL);
+    }
+    n = asker_set_up(asker);
+    if (n == 0)
+        n = nng_dial(asker->socket, url, NULL, 0);
+    if (n != 0) {
+        nng_asker_free(asker);
+        return fail(error, n, "connect to", url, dial_advice(n));
+    }
+    *ret = asker;
+    return 0;
+}
+
+struct nng_asker *nng_asker_free(struct nng_asker *asker)
+{
+    if (asker) {
+        nng_close(asker->socket);
+        free(asker);
+    }
+    return NULL;
+}
+
+int nng_asker_ask(struct nng_asker *asker, const uint8_t *data, size_t bytes, uint8_t **ret_data,
+                  size_t *ret_bytes, struct error_text *error)
+{
+    nng_msg *message;
+    int n = nng_msg_alloc(&message, 0);
+    if (n != 0)
+        return fail(error, n, "ask", asker->url, NULL);
+    n = nng_msg_append(message, data, bytes);
+    if (n == 0)
+        n = nng_sendmsg(asker->socket, message, 0);
+    if (n != 0) {
+        nng_msg_free(message);
+        return fail(error, n, "ask", asker->url, NULL);
+    }
+    n = nng_recvmsg(asker->socket, &message, 0);
+    if (n == NNG_ETIMEDOUT)
+        return error_set(error, -ETIMEDOUT, "no answer from %s within %.1f s: is parleyd running?",
+                         asker->url, (double)asker->timeout_ns / (double)NS_PER_S);
+    if (n != 0)
+        return fail(error, n, "get an answer from", asker->url, NULL);
+    int r = copy_out(message, ret_data, ret_bytes);
+    nng_msg_free(message);
+    return r;
+}
+
+/* ---- Subscriber ---- */
+
+struct nng_subscriber {
+    nng_socket socket;
+};
+
+static int subscriber_set_up(nng_socket socket, const char *const *topics, size_t topic_count)
+{
+    int n = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, NNG_REQUEST_BYTES_MAX);
+    if (n == 0 && topic_count == 0)
+        n = nng_socket_set(socket, NNG_OPT_SUB_SUBSCRIBE, "", 0);
+    for (size_t i = 0; n == 0 && i < topic_count; i++)
+        n = nng_socket_set(socket, NNG_OPT_SUB_SUBSCRIBE, topics[i], strlen(topics[i]));
+    return n;
+}
+
+int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_count,
+                       struct nng_subscriber **ret, struct error_text *error)
+{
+    struct nng_subscriber *subscriber = calloc(1, sizeof(*subscriber));
+    if (!subscriber)
+        return -ENOMEM;
+    int n = nng_sub0_open(&subscriber->socket);
+    if (n != 0) {
+        free(subscriber);
+        return fail(error, n, "open", "an NNG socket", NULL);
+    }
+    n = subscriber_set_up(subscriber->socket, topics, topic_count);
+    if (n == 0)
+        n = nng_dial(subscriber->socket, url, NULL, 0);
+    if (n != 0) {
+        nng_subscriber_free(subscriber);
+        return fail(error, n, "connect to", url, dial_advice(n));
+    }
+    *ret = subscriber;
+    return 0;
+}
+
+struct nng_subscriber *nng_subscriber_free(struct nng_subscriber *subscriber)
+{
+    if (subscriber) {
+        nng_close(subscriber->socket);
+        free(subscriber);
+    }
+    return NULL;
+}
+
+int nng_subscriber_receive(struct nng_subscriber *subscriber, uint64_t timeout_ns,
+                           uint8_t **ret_data, size_t *ret_bytes)
+{
+    int n = nng_socket_set_ms(subscriber->socket, NNG_OPT_RECVTIMEO, milliseconds(timeout_ns));
+    if (n != 0)
+        return code_of(n);
+    nng_msg *message;
+    n = nng_recvmsg(subscriber->socket, &message, timeout_ns == 0 ? NNG_FLAG_NONBLOCK : 0);
+    if (n == NNG_EAGAIN)
+        return -ETIMEDOUT;
+    if (n != 0)
+        return code_of(n);
+    int r = copy_out(message, ret_data, ret_bytes);
+    nng_msg_free(message);
+    return r;
+}
