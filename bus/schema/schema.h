@@ -19,10 +19,14 @@
 #define SCHEMA_SET_BYTES_MAX (UINT32_C(4) << 20)
 #define SCHEMA_FILE_MAX 256
 #define SCHEMA_MESSAGE_MAX 4096
+#define SCHEMA_ENUM_MAX 4096
+#define SCHEMA_SERVICE_MAX 512
 #define SCHEMA_FIELD_MAX 4096 /* of one message */
 #define SCHEMA_VALUE_MAX 8192 /* of one enum */
 #define SCHEMA_METHOD_MAX 512
 #define SCHEMA_NAME_BYTES_MAX 255
+#define SCHEMA_INTERFACE_BYTES_MAX 63         /* of an interface's name */
+#define SCHEMA_ELEMENT_MAX (UINT32_C(1) << 18) /* of all lists of a set, before it is unpacked */
 
 struct schema_enum_value {
     const char *name; /* "PRIORITY_EXTRA" */
@@ -84,7 +88,7 @@ struct schema_service {
     const char *package; /* "catalog.v2" */
     size_t method_count;
     const struct schema_method *methods; /* as declared */
-    const Parley__Interface *interface;  /* of its file; NULL: none */
+    const Parley__Interface *interface;  /* of its file; schema_service()'s is never NULL */
 };
 
 struct schema;
