@@ -1,0 +1,474 @@
+/*
+ * The rpc room's own structs. Nothing here leaves the room.
+ *
+ * An endpoint has clients and services; a client has calls and channels, a service has channels and
+ * contexts (calls that it serves); a channel belongs to one client or one service. All of it is one
+ * thread's. What a closure or handler may free while we are in the middle of it goes through the
+ * endpoint's graveyard and is freed when the outermost turn of the loop ends.
+ */
+#ifndef PARLEY_RPC_INTERNAL_H
+#define PARLEY_RPC_INTERNAL_H
+
+#include <parley/parley.h>
+#include <stdarg.h>
+#include <sys/queue.h>
+
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "control/link.h"
+#include "rpc/rpc.h"
+#include "shm/shm.h"
+#include "translate/plan.h"
+#include "wait/wait.h"
+
+#define RPC_NAME_BYTES 64
+#define RPC_VERSION_BYTES 32
+#define RPC_TEXT_BYTES 256
+
+#define RPC_CONNECT_TIMEOUT_NS NS_PER_S
+#define RPC_WAIT_TIMEOUT_NS (5 * NS_PER_S)
+#define RPC_CALL_TIMEOUT_NS (10 * NS_PER_S)
+#define RPC_CALL_TIMEOUT_NS_MAX (3600 * NS_PER_S)
+#define RPC_DRAIN_TIMEOUT_NS (10 * NS_PER_S)
+#define RPC_SPIN_NS_MAX (50 * NS_PER_US)
+#define RPC_ATTEMPTS_MAX 5
+#define RPC_CALLS_MAX 65536            /* in flight on one endpoint */
+#define RPC_SERVING_MAX 4096           /* a service's, by default */
+#define RPC_QUEUE_BYTES_MAX (UINT32_C(128) << 20) /* a channel's frames that wait for room */
+#define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
+#define RPC_CHANNELS_MAX 4096          /* of one service */
+#define RPC_BATCH_MAX 64               /* records taken from one channel before the next's turn */
+#define RPC_METADATA_PAIRS_MAX 32
+#define RPC_METADATA_KEY_BYTES_MAX 64
+#define RPC_METADATA_VALUE_BYTES_MAX 4096
+#define RPC_METADATA_BYTES_MAX 8192    /* of keys and values together */
+#define RPC_METADATA_BLOCK_BYTES_MAX (RPC_METADATA_BYTES_MAX + 3 * RPC_METADATA_PAIRS_MAX)
+
+/* ---- status.c ---- */
+
+/* Sets this thread's parley_error_text() and returns @status. */
+enum parley_status status_fail(enum parley_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+enum parley_status status_from_errno(int code);
+
+/* ---- metadata.c ---- */
+
+/* A block is [key length: 1][value length: 2, little-endian][key][value] for each pair. */
+int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *out, size_t bytes_max,
+                    size_t *ret_bytes, struct error_text *error);
+int metadata_check(const uint8_t *block, size_t bytes); /* 0 or -EBADMSG */
+const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes);
+
+/* ---- What the endpoint waits for ---- */
+
+struct source {
+    void (*ready)(struct source *source, uint32_t events); /* NULL: dead, ignore */
+};
+
+/* ---- stats.c ---- */
+
+struct stats {
+    struct region region;
+    struct stats_header *header;
+    struct stats_cell *cells;
+    uint32_t count;
+};
+int stats_init(struct stats *stats, uint64_t endpoint_id, struct error_text *error);
+void stats_deinit(struct stats *stats);
+enum stats_side { STATS_CLIENT = 0, STATS_SERVICE = 1 };
+/* The cell of that name; the last one of all if there is no room. Never NULL. */
+struct stats_cell *stats_cell_find(struct stats *stats, enum stats_side side, const char *interface,
+                                   const char *method, const char *asked, const char *served);
+void stats_started(struct stats_cell *cell);
+void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, bool translated);
+void stats_bump(_Atomic uint64_t *counter); /* only its one writer calls this */
+
+/* ---- route.c ---- */
+
+struct route_view {
+    uint32_t sequence; /* of the slot when it was copied; 1: never (odd) */
+    uint32_t version_count;
+    uint32_t instance_count;
+    uint64_t generation;
+    uint64_t salt;
+    uint32_t threshold[ROUTE_VERSION_MAX];
+    uint64_t instance_id[ROUTE_INSTANCE_MAX];
+    uint8_t instance_state[ROUTE_INSTANCE_MAX];
+    char version[ROUTE_VERSION_MAX][RPC_VERSION_BYTES]; /* NUL-terminated */
+};
+/* @base: the mapped route page. True if @view changed. Bounded: keeps the old view while the broker
+ * writes, for ever if it died while writing. */
+bool route_refresh(struct route_view *view, const struct region *page, uint32_t slot);
+/* The version's index for a bucket; UINT32_MAX: none. */
+uint32_t route_version(const struct route_view *view, uint32_t bucket);
+uint32_t route_bucket(const struct route_view *view, const char *key, size_t bytes);
+bool route_draining(const struct route_view *view, uint64_t instance_id);
+/* The broker's page is one of ours: version, size. */
+int route_check(const struct region *page, struct error_text *error);
+
+/* ---- channel.c ---- */
+
+struct channel;
+struct call;
+struct parley_context;
+
+/* A frame that waits for room. */
+struct queued {
+    STAILQ_ENTRY(queued) entry;
+    struct call *call; /* client's request: told when it is in the ring; NULL: nobody */
+    struct frame_header header;
+    uint8_t body[]; /* metadata, payload */
+};
+
+/* What a frame carries: metadata, then a message to be packed in place, or bytes. */
+struct body {
+    const uint8_t *metadata;
+    size_t metadata_bytes;
+    const ProtobufCMessage *message; /* or */
+    const uint8_t *data;
+    size_t bytes; /* of the packed message or of @data */
+};
+
+/* A frame that arrived: the header is private, the rest is the peer's live memory. */
+struct frame {
+    struct frame_header header;
+    const uint8_t *metadata;
+    const uint8_t *payload;
+    uint32_t block; /* of the peer's arena; valid if in_arena */
+    bool in_arena;
+};
+
+struct channel_ops {
+    /* One frame arrived. Must call channel_consume() once it has copied what it needs. Returns 0 or
+     * a negative code with a sentence: the channel then breaks. */
+    int (*frame)(struct channel *channel, const struct frame *frame, struct error_text *error);
+    /* The peer's segment was attached (client) . */
+    void (*attached)(struct channel *channel);
+    /* The channel is dead: no frame will come. Runs once; frees the owner's part. */
+    void (*dead)(struct channel *channel, enum parley_status status, const char *text);
+};
+
+enum channel_state {
+    CHANNEL_CONNECTING, /* client: waits for BELL_ACCEPT */
+    CHANNEL_UP,
+    CHANNEL_DEAD,
+};
+
+struct channel {
+    struct source source; /* the doorbell */
+    TAILQ_ENTRY(channel) entry; /* of the endpoint */
+    LIST_ENTRY(channel) owner_entry; /* of the client or the service */
+    struct parley_endpoint *endpoint;
+    const struct channel_ops *ops;
+    enum channel_state state;
+    bool awake; /* in the endpoint's hot list; its asleep flag is clear */
+    bool service_side;
+    bool blocked; /* frames wait in `queue` */
+    bool hung_up;
+    uint64_t mark; /* of the pass over the hot list that had it last */
+    int bell;
+    struct segment ours;
+    struct peer_segment peer;
+    STAILQ_HEAD(, queued) queue;
+    size_t queue_bytes;
+
+    /* client's */
+    struct parley_client *client;
+    uint64_t instance_id;
+    char version[RPC_VERSION_BYTES]; /* the service's */
+    uint32_t route_version; /* index in the client's route view; UINT32_MAX: not in it */
+    bool translated;
+    bool goaway; /* no new calls */
+    bool draining; /* the route page says so */
+    struct plan *plan; /* of what arrives */
+    TAILQ_HEAD(calls, call) calls;
+    uint32_t in_flight;
+    struct stats_cell **cells; /* one a method, made at first use */
+
+    /* service's */
+    struct parley_service *service;
+    char client_version[RPC_VERSION_BYTES];
+    struct parley_peer peer_id;
+    bool bye; /* the client will send no more */
+    bool goaway_sent;
+    LIST_HEAD(, parley_context) contexts;
+    uint32_t serving;
+};
+
+int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops, int bell,
+                struct channel **ret_channel, struct error_text *error);
+/* Marks it dead, tells its owner, frees it when the turn ends. @status: what its calls end as. */
+void channel_kill(struct channel *channel, enum parley_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The peer broke the rules: log, tell it why, kill. */
+void channel_break(struct channel *channel, const char *text);
+
+#define CHANNEL_E_FULL 1
+/* Sends now. Return: 0; CHANNEL_E_FULL: no room, queue it; -EMSGSIZE, -EPROTO, -errno. */
+int channel_send(struct channel *channel, struct frame_header *header, const struct body *body);
+/* Sends now or puts a copy in the queue. @call: see struct queued. Return: 0 sent;
+ * CHANNEL_E_FULL: queued; -ENOBUFS: the queue is full too; -EMSGSIZE, -EPROTO. */
+int channel_send_or_queue(struct channel *channel, struct frame_header *header,
+                          const struct body *body, struct call *call);
+/* Rings if the peer sleeps. After one or several channel_send(). */
+void channel_ring_if_asleep(struct channel *channel);
+int channel_flush(struct channel *channel);
+void channel_forget_queued(struct channel *channel, const struct call *call);
+/* Takes what has arrived, at most RPC_BATCH_MAX frames. Returns how many. */
+int channel_drain(struct channel *channel);
+void channel_consume(struct channel *channel, const struct frame *frame);
+void channel_wake(struct channel *channel);  /* put it on the hot list */
+bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
+int channel_bell_send(struct channel *channel, const struct bell_packet *packet, size_t bytes, int fd);
+int channel_attach_peer(struct channel *channel, int fd, struct error_text *error);
+void channel_destroy(struct channel *channel); /* endpoint's, at the end of a turn */
+
+/* ---- client.c, call.c ---- */
+
+enum call_delivery { CALL_SYNC, CALL_CLOSURE, CALL_RAW };
+
+struct call {
+    TAILQ_ENTRY(call) entry;          /* of its channel's calls, or the client's waiting list */
+    TAILQ_ENTRY(call) deadline_entry; /* of the endpoint, by deadline */
+    struct parley_client *client;     /* NULL: free */
+    struct channel *channel;          /* NULL: waits for one */
+    uint32_t index;                   /* in the endpoint's table */
+    uint32_t generation;
+    uint64_t ring_end;                /* our ring's head behind the request; 0: not in the ring */
+    uint64_t deadline_ns;
+    uint64_t started_ns;
+    unsigned method;
+    uint32_t attempts;
+    enum call_delivery delivery;
+    bool done;
+    bool waiting; /* in the client's list of those without a channel */
+    bool counted; /* begun in statistics, and not ended */
+    bool queued; /* a struct queued of the channel has it */
+
+    const ProtobufCMessage *message; /* sync: the caller's; else NULL */
+    uint8_t *packed;                 /* others: our copy; kept with the slot */
+    size_t packed_bytes, packed_bytes_max;
+    uint8_t *metadata; /* malloc'ed; NULL: none */
+    size_t metadata_bytes;
+
+    /* delivery */
+    ProtobufCMessage *reply; /* sync, closure */
+    const uint8_t *raw;      /* raw: in the endpoint's scratch memory */
+    size_t raw_bytes;
+    ProtobufCClosure closure;
+    rpc_replied replied;
+    void *userdata;
+
+    /* outcome */
+    enum parley_status status;
+    enum parley_executed executed;
+    bool translated;
+    char version[RPC_VERSION_BYTES];
+    char error[RPC_TEXT_BYTES];
+};
+
+struct offer {
+    char version[RPC_VERSION_BYTES];
+    struct plan *plan; /* a reference; the identity's if none is needed */
+    bool translated;
+};
+
+struct parley_client {
+    ProtobufCService service; /* what parley_client_service() returns */
+    TAILQ_ENTRY(parley_client) entry;
+    struct parley_endpoint *endpoint;
+    uint64_t contract_id;
+    struct rpc_contract_spec spec; /* strings borrowed; spec.replies is our reference */
+    const ProtobufCServiceDescriptor *descriptor; /* NULL: raw only */
+    char accept[SEMVER_RANGE_BYTES_MAX + 1];
+    uint64_t timeout_ns;
+    bool freed;
+
+    /* the broker's answer */
+    bool answered;
+    enum parley_status opened_status;
+    char opened_text[ERROR_TEXT_BYTES_MAX];
+    rpc_opened opened;
+    void *opened_userdata;
+    bool routed;    /* route_slot is of the page that is mapped now */
+    bool instances_known; /* the broker has listed them since the link came up */
+    uint32_t route_slot;
+    struct offer offers[ROUTE_VERSION_MAX];
+    size_t offer_count;
+
+    LIST_HEAD(, channel) channels;
+    uint32_t channel_count;
+    struct channel *live[ROUTE_INSTANCE_MAX]; /* up, not told to go away */
+    uint32_t live_count;
+    struct route_view view;
+
+    TAILQ_HEAD(, call) waiting;
+    size_t pending; /* calls not ended */
+    uint32_t retry_tokens; /* tenths */
+};
+
+void client_link_up(struct parley_client *client); /* send Open (again) */
+void client_opened(struct parley_client *client, const Parley__Opened *message);
+void client_instances(struct parley_client *client, const Parley__Instances *message);
+void client_connect_failed(struct parley_client *client, const Parley__ConnectFailed *message);
+void client_link_down(struct parley_client *client);
+void client_destroy(struct parley_client *client); /* endpoint's, at the end of a turn */
+void client_live_update(struct parley_client *client);
+bool client_attaching(const struct parley_client *client);
+extern const struct channel_ops client_channel_ops;
+
+/* call.c */
+void call_submit(struct call *call); /* pick a channel and send, or wait for one */
+void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,
+                 const char *text);
+/* The attempt on a channel came to nothing: try again or finish. */
+void call_fail_attempt(struct call *call, enum parley_status status, enum parley_executed executed,
+                       const char *text);
+void call_expire(struct call *call);
+void call_reply(struct call *call, const struct frame *frame);
+void calls_resume(struct parley_client *client); /* those that waited for a channel */
+struct channel *client_pick(struct parley_client *client, const struct call *call);
+
+/* ---- service.c ---- */
+
+struct parley_context {
+    LIST_ENTRY(parley_context) entry; /* of its channel; not linked if the channel is dead */
+    struct channel *channel;          /* NULL: the caller is gone */
+    struct parley_service *service;   /* NULL: freed */
+    uint64_t call_id;
+    uint64_t deadline_ns;
+    uint64_t started_ns;
+    struct stats_cell *cell;
+    enum parley_status status; /* parley_context_fail() */
+    bool one_way;
+    bool answered;
+    bool cancelled;
+    char text[RPC_TEXT_BYTES];
+    char client_version[RPC_VERSION_BYTES];
+    struct parley_peer peer;
+    uint16_t metadata_bytes;
+    uint8_t *metadata; /* malloc'ed; NULL: none */
+};
+
+struct parley_service {
+    TAILQ_ENTRY(parley_service) entry;
+    struct parley_endpoint *endpoint;
+    const struct parley_interface *interface;
+    ProtobufCService *implementation;
+    struct plan *identity; /* for requests */
+    uint64_t instance_id;
+    uint32_t calls_max;
+    uint64_t drain_timeout_ns;
+    bool answered; /* the broker has */
+    enum parley_status status;
+    char text[ERROR_TEXT_BYTES_MAX];
+    uint32_t route_slot;
+    bool route_known;
+    struct route_view view; /* to remember the weights over a broker's restart */
+    bool closing;
+    bool freed;
+    LIST_HEAD(, channel) channels;
+    uint32_t channel_count;
+    uint32_t serving; /* contexts not answered */
+};
+
+void service_link_up(struct parley_service *service);
+void service_link_down(struct parley_service *service); /* remembers the weights */
+void service_published(struct parley_service *service, const Parley__Published *message);
+void service_attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
+                    int bell);
+void service_destroy(struct parley_service *service);
+extern const struct channel_ops service_channel_ops;
+
+/* ---- endpoint.c ---- */
+
+struct plan_entry {
+    uint64_t plan_id;
+    struct plan *plan;
+};
+
+struct parley_endpoint {
+    struct source link_source;
+    struct wait *wait;
+    struct spin spin;
+    uint64_t spin_ns_max;
+    uint64_t endpoint_id;
+    uint64_t random;
+    char name[RPC_NAME_BYTES];
+    char broker[108];
+    bool reconnects;
+
+    struct link *link; /* NULL: the broker is away */
+    bool link_out;     /* WAIT_OUT is asked for */
+    bool welcomed;
+    uint64_t reconnect_at_ns;
+    uint32_t reconnect_attempt;
+    enum parley_status farewell_status; /* OK: none */
+    char farewell_text[ERROR_TEXT_BYTES_MAX];
+    struct region route;
+    uint64_t broker_id;
+    uint64_t mark; /* of the last pass over the hot list */
+    uint64_t contract_last;
+
+    struct stats stats;
+    struct plan_entry *plans;
+    size_t plan_count, plan_max;
+
+    TAILQ_HEAD(, parley_client) clients;
+    TAILQ_HEAD(, parley_service) services;
+    TAILQ_HEAD(channels, channel) hot, cold, dead;
+    TAILQ_HEAD(, parley_client) dead_clients;
+    TAILQ_HEAD(, parley_service) dead_services;
+
+    struct call **calls; /* by index */
+    uint32_t call_count, call_max;
+    uint32_t *call_free;
+    uint32_t call_free_count;
+    TAILQ_HEAD(deadlines, call) deadlines;
+
+    uint8_t *scratch;
+    size_t scratch_bytes;
+
+    unsigned turns;    /* nested turns of the loop */
+    unsigned handlers; /* nested handlers: services are not served meanwhile */
+    _Atomic int stop;
+};
+
+/* One turn of the loop: do what is there; if nothing is, wait until @deadline_ns. Return: 0 or
+ * -errno. */
+int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns);
+/* Grown scratch memory, valid until the next call of this. NULL: no memory. */
+uint8_t *endpoint_scratch(struct parley_endpoint *endpoint, size_t bytes);
+int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
+                  const int *fds, size_t fd_count);
+/* Borrowed; NULL: the broker never sent it. */
+struct plan *endpoint_plan(struct parley_endpoint *endpoint, uint64_t plan_id);
+
+uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint);
+/* Do what is there and arm every doorbell, without waiting: a foreign loop sleeps next. */
+int endpoint_dispatch(struct parley_endpoint *endpoint);
+/* Frees what died during a turn; only outside of turns. */
+void endpoint_bury(struct parley_endpoint *endpoint);
+
+/* ---- uplink.c ---- */
+
+/* Takes a connected link over and says hello. */
+int uplink_begin(struct parley_endpoint *endpoint, struct link *link);
+/* Connects to endpoint->broker; on failure the next try is set. */
+int uplink_try(struct parley_endpoint *endpoint, struct error_text *error);
+void uplink_ready(struct source *source, uint32_t events);
+void uplink_plans_drop(struct parley_endpoint *endpoint);
+
+/* ---- calls.c ---- */
+
+struct call *endpoint_call_new(struct parley_endpoint *endpoint);
+void endpoint_call_free(struct parley_endpoint *endpoint, struct call *call);
+struct call *endpoint_call_find(struct parley_endpoint *endpoint, uint64_t call_id);
+static inline uint64_t call_id(const struct call *call)
+{
+    return (uint64_t)call->generation << 32 | call->index;
+}
+void endpoint_deadline_add(struct parley_endpoint *endpoint, struct call *call);
+
+#endif

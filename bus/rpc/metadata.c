@@ -1,0 +1,95 @@
+/*
+ * Metadata: the key/value pairs that travel with a call.
+ *
+ * On the wire a block is, for each pair, one byte of key length, two of value length
+ * (little-endian), the key, the value. A block is made once by the caller and copied once by the
+ * reader, which checks it then and looks keys up in place.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool key_is_valid(const char *key, size_t bytes)
+{
+    if (bytes == 0 || bytes > RPC_METADATA_KEY_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < bytes; i++) {
+        char c = key[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *out,
+                    size_t bytes_max, size_t *ret_bytes, struct error_text *error)
+{
+    if (count > RPC_METADATA_PAIRS_MAX)
+        return error_set(error, -EINVAL, "%zu metadata pairs: at most %d travel with a call", count,
+                         RPC_METADATA_PAIRS_MAX);
+    size_t used = 0;
+    size_t content = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct parley_metadata *pair = &pairs[i];
+        size_t key_bytes = strnlen(pair->key, RPC_METADATA_KEY_BYTES_MAX + 1);
+        if (!key_is_valid(pair->key, key_bytes))
+            return error_set(error, -EINVAL,
+                             "metadata key '%.64s': a key is 1 to %d bytes of a-z 0-9 . _ -",
+                             pair->key, RPC_METADATA_KEY_BYTES_MAX);
+        if (pair->value_bytes > RPC_METADATA_VALUE_BYTES_MAX)
+            return error_set(error, -EINVAL, "metadata '%s': %zu bytes of value, at most %d",
+                             pair->key, pair->value_bytes, RPC_METADATA_VALUE_BYTES_MAX);
+        content += key_bytes + pair->value_bytes;
+        if (content > RPC_METADATA_BYTES_MAX || used + 3 + key_bytes + pair->value_bytes > bytes_max)
+            return error_set(error, -EINVAL, "metadata of more than %d bytes",
+                             RPC_METADATA_BYTES_MAX);
+        out[used++] = (uint8_t)key_bytes;
+        out[used++] = (uint8_t)(pair->value_bytes & 0xff);
+        out[used++] = (uint8_t)(pair->value_bytes >> 8);
+        memcpy(out + used, pair->key, key_bytes);
+        used += key_bytes;
+        if (pair->value_bytes)
+            memcpy(out + used, pair->value, pair->value_bytes);
+        used += pair->value_bytes;
+    }
+    *ret_bytes = used;
+    return 0;
+}
+
+int metadata_check(const uint8_t *block, size_t bytes)
+{
+    size_t at = 0;
+    unsigned pairs = 0;
+    if (bytes > RPC_METADATA_BLOCK_BYTES_MAX)
+        return -EBADMSG;
+    while (at < bytes) {
+        if (bytes - at < 3 || ++pairs > RPC_METADATA_PAIRS_MAX)
+            return -EBADMSG;
+        size_t key_bytes = block[at];
+        size_t value_bytes = block[at + 1] | (size_t)block[at + 2] << 8;
+        at += 3;
+        if (value_bytes > RPC_METADATA_VALUE_BYTES_MAX || bytes - at < key_bytes + value_bytes ||
+            !key_is_valid((const char *)block + at, key_bytes))
+            return -EBADMSG;
+        at += key_bytes + value_bytes;
+    }
+    return 0;
+}
+
+const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes)
+{
+    size_t want = strlen(key);
+    for (size_t at = 0; at + 3 <= bytes;) {
+        size_t key_bytes = block[at];
+        size_t value_bytes = block[at + 1] | (size_t)block[at + 2] << 8;
+        at += 3;
+        if (key_bytes == want && memcmp(block + at, key, want) == 0) {
+            if (ret_bytes)
+                *ret_bytes = value_bytes;
+            return (const char *)block + at + key_bytes;
+        }
+        at += key_bytes + value_bytes;
+    }
+    return NULL;
+}

@@ -1,0 +1,118 @@
+/*
+ * Reading the route page.
+ *
+ * The broker writes a slot an interface as a seqlock (sequence odd while it writes); a reader loads
+ * the sequence on every call and copies the slot only if it has changed. All words of a slot are
+ * relaxed atomics between two acquire loads of the sequence: Boehm, "Can seqlocks get along with
+ * programming language memory models?" (2012). A broker killed in the middle of a write leaves an
+ * odd sequence behind; we then go on with what we copied last, until a new broker hands out a new
+ * page. The broker is trusted with weights, not with our memory: every count is bounded.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ROUTE_READS_MAX 64
+
+int route_check(const struct region *page, struct error_text *error)
+{
+    const struct route_header *header = page->base;
+    if (header->magic != ROUTE_MAGIC || header->version != LAYOUT_VERSION ||
+        header->slot_count != ROUTE_SLOT_MAX || header->slot_bytes != sizeof(struct route_slot))
+        return error_set(error, -EPROTO,
+                         "the broker's route page has layout version %u, this library reads %d: "
+                         "upgrade the older of the two",
+                         header->version, LAYOUT_VERSION);
+    return 0;
+}
+
+static const struct route_slot *slot_of(const struct region *page, uint32_t slot)
+{
+    return (const struct route_slot *)((const uint8_t *)page->base + ROUTE_SLOTS_OFFSET) + slot;
+}
+
+static uint32_t bounded(const _Atomic uint32_t *value, uint32_t max)
+{
+    uint32_t v = atomic_load_explicit(value, memory_order_relaxed);
+    return v < max ? v : max;
+}
+
+static void copy(struct route_view *view, const struct route_slot *slot)
+{
+    view->version_count = bounded(&slot->version_count, ROUTE_VERSION_MAX);
+    view->instance_count = bounded(&slot->instance_count, ROUTE_INSTANCE_MAX);
+    view->generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    view->salt = atomic_load_explicit(&slot->salt, memory_order_relaxed);
+    for (uint32_t i = 0; i < view->version_count; i++) {
+        view->threshold[i] = bounded(&slot->threshold[i], ROUTE_BUCKETS);
+        uint64_t words[ROUTE_VERSION_WORDS];
+        for (uint32_t w = 0; w < ROUTE_VERSION_WORDS; w++)
+            words[w] = atomic_load_explicit(&slot->version_name[i][w], memory_order_relaxed);
+        static_assert(sizeof(words) == sizeof(view->version[i]), "a version's name");
+        memcpy(view->version[i], words, sizeof(words));
+        view->version[i][sizeof(words) - 1] = '\0';
+    }
+    for (uint32_t i = 0; i < view->instance_count; i++) {
+        view->instance_id[i] = atomic_load_explicit(&slot->instance_id[i], memory_order_relaxed);
+        view->instance_state[i] =
+            atomic_load_explicit(&slot->instance_state[i], memory_order_relaxed);
+    }
+}
+
+bool route_refresh(struct route_view *view, const struct region *page, uint32_t slot_index)
+{
+    if (!page->base || slot_index >= ROUTE_SLOT_MAX)
+        return false;
+    const struct route_slot *slot = slot_of(page, slot_index);
+    /* acquire: pairs with the broker's release store of the even sequence */
+    uint32_t before = atomic_load_explicit(&slot->sequence, memory_order_acquire);
+    if (before == view->sequence)
+        return false;
+    struct route_view fresh;
+    for (unsigned i = 0; i < ROUTE_READS_MAX; i++) {
+        if ((before & 1) == 0) {
+            copy(&fresh, slot);
+            /* The fence keeps the copy before the second load of the sequence. */
+            atomic_thread_fence(memory_order_acquire);
+            uint32_t after = atomic_load_explicit(&slot->sequence, memory_order_relaxed);
+            if (after == before) {
+                fresh.sequence = before;
+                *view = fresh;
+                return true;
+            }
+        }
+        spin_pause();
+        before = atomic_load_explicit(&slot->sequence, memory_order_acquire);
+    }
+    return false;
+}
+
+uint32_t route_version(const struct route_view *view, uint32_t bucket)
+{
+    for (uint32_t i = 0; i < view->version_count; i++) {
+        if (bucket < view->threshold[i])
+            return i;
+    }
+    return UINT32_MAX;
+}
+
+uint32_t route_bucket(const struct route_view *view, const char *key, size_t bytes)
+{
+    /* FNV-1a (Fowler, Noll, Vo), salted, then mixed: only its spread matters. */
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ view->salt;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ (uint8_t)key[i]) * UINT64_C(0x100000001b3);
+    hash ^= hash >> 32;
+    hash *= UINT64_C(0x9e3779b97f4a7c15);
+    return (uint32_t)(((hash >> 32) * ROUTE_BUCKETS) >> 32);
+}
+
+bool route_draining(const struct route_view *view, uint64_t instance_id)
+{
+    for (uint32_t i = 0; i < view->instance_count; i++) {
+        if (view->instance_id[i] == instance_id)
+            return view->instance_state[i] == ROUTE_INSTANCE_DRAINING;
+    }
+    return false;
+}

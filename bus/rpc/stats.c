@@ -1,0 +1,89 @@
+/*
+ * Statistics: an endpoint counts in a region of its own, the broker only reads it.
+ *
+ * One cell for each side, interface, pair of versions and method; found once and kept by the
+ * channel, so that counting is a few plain stores to memory that nobody else writes. A cell's names
+ * are written before cell_count is stored (release; the broker's reader acquires). The last cell
+ * takes what finds no room, so nothing goes uncounted.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/histogram.h"
+
+int stats_init(struct stats *stats, uint64_t endpoint_id, struct error_text *error)
+{
+    size_t bytes = STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell);
+    int r = region_create(&stats->region, "parley-stats", bytes, error);
+    if (r < 0)
+        return r;
+    stats->header = stats->region.base;
+    stats->cells = (struct stats_cell *)((uint8_t *)stats->region.base + STATS_CELLS_OFFSET);
+    stats->count = 0;
+    stats->header->magic = STATS_MAGIC;
+    stats->header->version = LAYOUT_VERSION;
+    stats->header->cell_bytes = sizeof(struct stats_cell);
+    stats->header->cell_max = STATS_CELL_MAX;
+    stats->header->endpoint_id = endpoint_id;
+    return 0;
+}
+
+void stats_deinit(struct stats *stats)
+{
+    region_deinit(&stats->region);
+}
+
+static bool cell_is(const struct stats_cell *cell, enum stats_side side, const char *interface,
+                    const char *method, const char *asked, const char *served)
+{
+    return cell->side == side && strncmp(cell->interface_name, interface, STATS_NAME_BYTES - 1) == 0 &&
+           strncmp(cell->method, method, STATS_NAME_BYTES - 1) == 0 &&
+           strncmp(cell->asked, asked, STATS_VERSION_BYTES - 1) == 0 &&
+           strncmp(cell->served, served, STATS_VERSION_BYTES - 1) == 0;
+}
+
+struct stats_cell *stats_cell_find(struct stats *stats, enum stats_side side, const char *interface,
+                                   const char *method, const char *asked, const char *served)
+{
+    for (uint32_t i = 0; i < stats->count; i++) {
+        if (cell_is(&stats->cells[i], side, interface, method, asked, served))
+            return &stats->cells[i];
+    }
+    if (stats->count == STATS_CELL_MAX)
+        return &stats->cells[STATS_CELL_MAX - 1];
+    bool last = stats->count == STATS_CELL_MAX - 1;
+    struct stats_cell *cell = &stats->cells[stats->count++];
+    cell->side = side;
+    (void)snprintf(cell->interface_name, sizeof(cell->interface_name), "%s", last ? "(others)" : interface);
+    (void)snprintf(cell->method, sizeof(cell->method), "%s", last ? "" : method);
+    (void)snprintf(cell->asked, sizeof(cell->asked), "%s", last ? "" : asked);
+    (void)snprintf(cell->served, sizeof(cell->served), "%s", last ? "" : served);
+    /* release: pairs with the acquire in the broker's reader, which then reads the names */
+    atomic_store_explicit(&stats->header->cell_count, stats->count, memory_order_release);
+    return cell;
+}
+
+void stats_bump(_Atomic uint64_t *counter)
+{
+    /* Relaxed load and store, not a locked add: this thread is the only writer. */
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + 1, memory_order_relaxed);
+}
+
+void stats_started(struct stats_cell *cell)
+{
+    stats_bump(&cell->started);
+}
+
+void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, bool translated)
+{
+    stats_bump(&cell->bucket[histogram_bucket(latency_ns)]);
+    stats_bump(&cell->by_status[status < STATS_STATUS_COUNT ? status : PARLEY_UNKNOWN]);
+    uint64_t sum = atomic_load_explicit(&cell->latency_sum_ns, memory_order_relaxed);
+    atomic_store_explicit(&cell->latency_sum_ns, sum + latency_ns, memory_order_relaxed);
+    if (translated)
+        stats_bump(&cell->translated);
+}
