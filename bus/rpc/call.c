@@ -1,0 +1,542 @@
+/*
+ * A call's life: picked a channel for, sent, answered or ended some other way, exactly once.
+ *
+ * A call that is not answered ends with a status and with whether it was executed: `no` if the
+ * service never took it out of our ring (it publishes its position before it runs a handler), or it
+ * never got there; `unknown` if it died, or the deadline passed, holding it. A call that was not
+ * executed is sent again to another instance; one that may have been, only if its method declares
+ * an idempotency_level, and only while the client's retry tokens last: each such retry takes one,
+ * each success gives a tenth back, as in gRPC's retry throttling (proposal A6).
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/random.h"
+
+#define RETRY_COST 10        /* tenths of a token */
+#define RETRY_TOKENS_MAX 320 /* tenths */
+
+static _Thread_local const struct parley_call *current_call;
+
+const struct parley_call *parley_call_current(void)
+{
+    return current_call;
+}
+
+static const char *method_name(const struct call *call)
+{
+    return call->client->spec.methods[call->method].name;
+}
+
+/* ---- Picking ---- */
+
+static struct channel *less_busy_of_two(struct parley_endpoint *endpoint, struct channel **channels,
+                                        uint32_t count)
+{
+    if (count == 1)
+        return channels[0];
+    /* The power of two choices (Mitzenmacher 2001): ours in flight, then what the instances say. */
+    uint32_t i = random_below(&endpoint->random, count);
+    uint32_t j = random_below(&endpoint->random, count - 1);
+    j += j >= i;
+    struct channel *a = channels[i];
+    struct channel *b = channels[j];
+    if (a->in_flight != b->in_flight)
+        return a->in_flight < b->in_flight ? a : b;
+    uint32_t load_a = atomic_load_explicit(&a->peer.cells->load, memory_order_relaxed);
+    uint32_t load_b = atomic_load_explicit(&b->peer.cells->load, memory_order_relaxed);
+    return load_b < load_a ? b : a;
+}
+
+struct channel *client_pick(struct parley_client *client, const struct call *call)
+{
+    struct parley_endpoint *endpoint = client->endpoint;
+    if (client->routed && route_refresh(&client->view, &endpoint->route, client->route_slot))
+        client_live_update(client);
+    if (client->live_count <= 1)
+        return client->live_count ? client->live[0] : NULL;
+
+    uint32_t bucket;
+    size_t key_bytes;
+    const char *key = call->metadata_bytes ? metadata_find(call->metadata, call->metadata_bytes,
+                                                           "gray.user.id", &key_bytes)
+                                           : NULL;
+    if (key)
+        bucket = route_bucket(&client->view, key, key_bytes);
+    else
+        bucket = random_below(&endpoint->random, ROUTE_BUCKETS);
+    uint32_t version = route_version(&client->view, bucket);
+    struct channel *of_version[ROUTE_INSTANCE_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < client->live_count; i++) {
+        if (client->live[i]->route_version == version)
+            of_version[count++] = client->live[i];
+    }
+    /* A version that has weight but nobody there must not fail calls that another can serve. */
+    if (count == 0)
+        return less_busy_of_two(endpoint, client->live, client->live_count);
+    return less_busy_of_two(endpoint, of_version, count);
+}
+
+/* ---- Sending ---- */
+
+static struct stats_cell *cell_of(struct call *call)
+{
+    struct parley_client *client = call->client;
+    struct channel *channel = call->channel;
+    if (channel && channel->cells && channel->cells[call->method])
+        return channel->cells[call->method];
+    struct stats_cell *cell =
+        stats_cell_find(&client->endpoint->stats, STATS_CLIENT, client->spec.interface,
+                        method_name(call), client->spec.version, call->version);
+    if (channel && channel->cells)
+        channel->cells[call->method] = cell;
+    return cell;
+}
+
+static void wait_for_channel(struct call *call)
+{
+    call->waiting = true;
+    TAILQ_INSERT_TAIL(&call->client->waiting, call, entry);
+}
+
+static uint32_t time_left_us(const struct call *call, uint64_t now)
+{
+    uint64_t left = clock_left(call->deadline_ns, now) / NS_PER_US;
+    return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
+}
+
+static void call_send(struct call *call, struct channel *channel, uint64_t now)
+{
+    struct frame_header header = {
+        .call_id = call_id(call),
+        .time_left_us = time_left_us(call, now),
+        .method = (uint16_t)call->method,
+        .kind = FRAME_REQUEST,
+    };
+    struct body body = {
+        .metadata = call->metadata,
+        .metadata_bytes = call->metadata_bytes,
+        .message = call->message,
+        .data = call->packed,
+        .bytes = call->message ? protobuf_c_message_get_packed_size(call->message)
+                               : call->packed_bytes,
+    };
+    call->channel = channel;
+    call->counted = true;
+    call->attempts++;
+    call->ring_end = 0;
+    call->translated = channel->translated;
+    memcpy(call->version, channel->version, sizeof(call->version));
+    TAILQ_INSERT_TAIL(&channel->calls, call, entry);
+    channel->in_flight++;
+    stats_started(cell_of(call));
+
+    int r = channel_send_or_queue(channel, &header, &body, call);
+    if (r >= 0) {
+        channel_wake(channel);
+        channel_ring_if_asleep(channel);
+        return;
+    }
+    if (r == -EPROTO)
+        channel_break(channel, "an impossible cursor");
+    else if (r == -EMSGSIZE)
+        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
+                    "the request is larger than 64 MiB");
+    else if (r == -ENOBUFS)
+        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
+                    "too much waits for this instance to take it");
+    else
+        channel_kill(channel, PARLEY_UNAVAILABLE, "sending failed: %s", strerror(-r));
+    /* The channel's end has ended the call, or sent it elsewhere. */
+}
+
+void call_submit(struct call *call)
+{
+    struct parley_client *client = call->client;
+    struct channel *channel = client_pick(client, call);
+    if (channel) {
+        call_send(call, channel, call->attempts ? clock_now_ns() : call->started_ns);
+        return;
+    }
+    if (client->answered && client->opened_status != PARLEY_OK &&
+        client->opened_status != PARLEY_UNAVAILABLE)
+        call_finish(call, client->opened_status, PARLEY_EXECUTED_NO, client->opened_text);
+    else if (!client->instances_known || client_attaching(client))
+        wait_for_channel(call);
+    else
+        call_finish(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO, "no instance is up");
+}
+
+void calls_resume(struct parley_client *client)
+{
+    struct calls calls = TAILQ_HEAD_INITIALIZER(calls);
+    TAILQ_CONCAT(&calls, &client->waiting, entry);
+    struct call *call;
+    while ((call = TAILQ_FIRST(&calls))) {
+        TAILQ_REMOVE(&calls, call, entry);
+        call->waiting = false;
+        call_submit(call);
+    }
+}
+
+/* ---- Ending ---- */
+
+static void fill(struct parley_call *outcome, const struct call *call)
+{
+    outcome->status = call->status;
+    outcome->executed = call->executed;
+    outcome->attempts = call->attempts;
+    outcome->translated = call->translated;
+    memcpy(outcome->version, call->version, sizeof(outcome->version));
+    memcpy(outcome->error, call->error, strlen(call->error) + 1);
+}
+
+static void deliver(struct call *call)
+{
+    struct parley_endpoint *endpoint = call->client->endpoint;
+    if (call->delivery == CALL_SYNC) {
+        call->done = true; /* parley_client_call() takes it from here */
+        return;
+    }
+    struct parley_call outcome = {0};
+    fill(&outcome, call);
+    const struct parley_call *outer = current_call;
+    current_call = &outcome;
+    if (call->delivery == CALL_RAW && call->replied)
+        call->replied(&outcome, call->raw, call->raw_bytes, call->userdata);
+    else if (call->delivery == CALL_CLOSURE && call->closure)
+        call->closure(call->reply, call->userdata);
+    current_call = outer;
+    wire_free(call->reply);
+    call->reply = NULL;
+    endpoint_call_free(endpoint, call);
+}
+
+static void detach(struct call *call)
+{
+    struct channel *channel = call->channel;
+    if (call->waiting) {
+        TAILQ_REMOVE(&call->client->waiting, call, entry);
+        call->waiting = false;
+    }
+    if (!channel)
+        return;
+    TAILQ_REMOVE(&channel->calls, call, entry);
+    channel->in_flight--;
+    if (call->queued) {
+        channel_forget_queued(channel, call);
+        call->queued = false;
+    }
+    call->channel = NULL;
+}
+
+void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,
+                 const char *text)
+{
+    struct parley_client *client = call->client;
+    struct stats_cell *cell = cell_of(call);
+    if (!call->counted)
+        stats_started(cell); /* it waits for a channel: begun and ended at once */
+    stats_ended(cell, status, clock_now_ns() - call->started_ns, call->translated);
+    detach(call);
+    TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
+    client->pending--;
+    call->status = status;
+    call->executed = executed;
+    if (status == PARLEY_OK) {
+        call->error[0] = '\0';
+        if (client->retry_tokens < RETRY_TOKENS_MAX)
+            client->retry_tokens++;
+    } else {
+        (void)snprintf(call->error, sizeof(call->error), "%s/%s: %.180s", client->spec.interface,
+                       method_name(call), text && *text ? text : parley_status_name(status));
+    }
+    deliver(call);
+}
+
+static bool may_retry(struct call *call, enum parley_status status, enum parley_executed executed)
+{
+    struct parley_client *client = call->client;
+    if (client->freed || status != PARLEY_UNAVAILABLE || call->attempts >= RPC_ATTEMPTS_MAX ||
+        clock_now_ns() >= call->deadline_ns)
+        return false;
+    if (executed == PARLEY_EXECUTED_NO)
+        return true;
+    if (executed == PARLEY_EXECUTED_YES ||
+        client->spec.methods[call->method].idempotency == PARLEY_IDEMPOTENCY_UNKNOWN ||
+        client->retry_tokens < RETRY_COST)
+        return false;
+    client->retry_tokens -= RETRY_COST;
+    return true;
+}
+
+void call_fail_attempt(struct call *call, enum parley_status status, enum parley_executed executed,
+                       const char *text)
+{
+    if (!may_retry(call, status, executed)) {
+        call_finish(call, status, executed, text);
+        return;
+    }
+    struct stats_cell *cell = cell_of(call);
+    stats_ended(cell, status, clock_now_ns() - call->started_ns, call->translated);
+    stats_bump(&cell->retried);
+    call->counted = false;
+    detach(call);
+    call_submit(call);
+}
+
+void call_expire(struct call *call)
+{
+    struct channel *channel = call->channel;
+    if (!channel) {
+        call_finish(call, PARLEY_DEADLINE_EXCEEDED, PARLEY_EXECUTED_NO,
+                    "no instance could be attached before the deadline");
+        return;
+    }
+    bool queued = call->queued;
+    if (!queued) {
+        struct frame_header header = {.call_id = call_id(call), .kind = FRAME_CANCEL};
+        struct body body = {0};
+        if (channel_send(channel, &header, &body) == 0)
+            channel_ring_if_asleep(channel);
+    }
+    call_finish(call, PARLEY_DEADLINE_EXCEEDED,
+                queued ? PARLEY_EXECUTED_NO : PARLEY_EXECUTED_UNKNOWN,
+                queued ? "the instance took nothing before the deadline"
+                       : "no answer before the deadline");
+}
+
+/* ---- The reply ---- */
+
+/* Takes a refusal's text across. */
+static void reply_refused(struct call *call, const struct frame *frame)
+{
+    struct channel *channel = call->channel;
+    char text[RPC_TEXT_BYTES];
+    size_t bytes = frame->header.payload_bytes;
+    if (bytes > sizeof(text) - 1)
+        bytes = sizeof(text) - 1;
+    memcpy(text, frame->payload, bytes);
+    text[bytes] = '\0';
+    for (size_t i = 0; i < bytes; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = text[i] ? ' ' : '?';
+    }
+    channel_consume(channel, frame);
+    enum parley_status status = frame->header.status < PARLEY_STATUS_COUNT
+                                    ? (enum parley_status)frame->header.status
+                                    : PARLEY_UNKNOWN;
+    enum parley_executed executed = frame->header.executed <= PARLEY_EXECUTED_UNKNOWN
+                                        ? (enum parley_executed)frame->header.executed
+                                        : PARLEY_EXECUTED_UNKNOWN;
+    call_fail_attempt(call, status, executed, text);
+}
+
+void call_reply(struct call *call, const struct frame *frame)
+{
+    struct channel *channel = call->channel;
+    struct parley_client *client = call->client;
+    if (frame->header.status != PARLEY_OK) {
+        reply_refused(call, frame);
+        return;
+    }
+    size_t out_max = plan_output_bytes_max(channel->plan, frame->header.payload_bytes);
+    uint8_t *out = endpoint_scratch(client->endpoint, out_max);
+    size_t out_bytes = 0;
+    struct plan_failure failure = {.what = "out of memory"};
+    int r = -ENOMEM;
+    if (out)
+        r = plan_run(channel->plan, call->method, frame->payload, frame->header.payload_bytes, out,
+                     out_max, &out_bytes, &failure);
+    channel_consume(channel, frame);
+    if (r == 0 && call->delivery == CALL_RAW) {
+        call->raw = out;
+        call->raw_bytes = out_bytes;
+    } else if (r == 0) {
+        failure.what = "unpacking failed";
+        r = wire_unpack_checked(client->descriptor->methods[call->method].output, out, out_bytes,
+                                &call->reply);
+    }
+    if (r == 0) {
+        call_finish(call, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
+        return;
+    }
+    char text[RPC_TEXT_BYTES];
+    (void)snprintf(text, sizeof(text), "the reply of version %s was refused: %s (field %u, byte %zu)",
+                   channel->version, failure.what ? failure.what : strerror(-r), failure.number,
+                   failure.offset);
+    call_finish(call, r == -ENOMEM ? PARLEY_RESOURCE_EXHAUSTED : PARLEY_DATA_LOSS,
+                PARLEY_EXECUTED_YES, text);
+}
+
+/* ---- Beginning ---- */
+
+/* Return: the call, or NULL with this thread's error text set and *ret_status. */
+static struct call *call_new(struct parley_client *client, unsigned method,
+                             const struct parley_call *options, enum parley_status *ret_status)
+{
+    if (method >= client->spec.method_count) {
+        *ret_status = status_fail(PARLEY_INVALID_ARGUMENT, "%s has %zu methods, there is no %u",
+                                  client->spec.interface, client->spec.method_count, method);
+        return NULL;
+    }
+    uint8_t *metadata = NULL;
+    size_t metadata_bytes = 0;
+    if (options && options->metadata_count) {
+        struct error_text error = {0};
+        metadata = malloc(RPC_METADATA_BLOCK_BYTES_MAX);
+        if (!metadata ||
+            metadata_encode(options->metadata, options->metadata_count, metadata,
+                            RPC_METADATA_BLOCK_BYTES_MAX, &metadata_bytes, &error) < 0) {
+            *ret_status = status_fail(metadata ? PARLEY_INVALID_ARGUMENT : PARLEY_RESOURCE_EXHAUSTED,
+                                      "%s", metadata ? error.text : "out of memory");
+            free(metadata);
+            return NULL;
+        }
+    }
+    struct call *call = endpoint_call_new(client->endpoint);
+    if (!call) {
+        free(metadata);
+        *ret_status = status_fail(PARLEY_RESOURCE_EXHAUSTED, "%d calls are in flight already",
+                                  RPC_CALLS_MAX);
+        return NULL;
+    }
+    call->client = client;
+    call->method = method;
+    call->metadata = metadata;
+    call->metadata_bytes = metadata_bytes;
+    call->started_ns = clock_now_ns();
+    uint64_t timeout = options && options->timeout_ns ? options->timeout_ns : client->timeout_ns;
+    if (timeout > RPC_CALL_TIMEOUT_NS_MAX)
+        timeout = RPC_CALL_TIMEOUT_NS_MAX;
+    call->deadline_ns = call->started_ns + timeout;
+    endpoint_deadline_add(client->endpoint, call);
+    client->pending++;
+    return call;
+}
+
+static enum parley_status refused(struct parley_call *outcome, enum parley_status status)
+{
+    if (outcome) {
+        outcome->status = status;
+        outcome->executed = PARLEY_EXECUTED_NO;
+        outcome->attempts = 0;
+        outcome->translated = false;
+        outcome->version[0] = '\0';
+        (void)snprintf(outcome->error, sizeof(outcome->error), "%.255s", parley_error_text());
+    }
+    return status;
+}
+
+enum parley_status parley_client_call(struct parley_client *client, unsigned method,
+                                      const ProtobufCMessage *request,
+                                      ProtobufCMessage **ret_reply, struct parley_call *outcome)
+{
+    struct parley_endpoint *endpoint = client->endpoint;
+    enum parley_status status = PARLEY_OK;
+    if (endpoint->turns >= RPC_NESTING_MAX)
+        return refused(outcome, status_fail(PARLEY_RESOURCE_EXHAUSTED,
+                                            "calls are nested more than %d deep", RPC_NESTING_MAX));
+    struct call *call = call_new(client, method, outcome, &status);
+    if (!call)
+        return refused(outcome, status);
+    call->delivery = CALL_SYNC;
+    call->message = request;
+    call_submit(call);
+    while (!call->done) {
+        int r = endpoint_turn(endpoint, call->deadline_ns);
+        if (r < 0 && !call->done)
+            call_finish(call, status_from_errno(r), PARLEY_EXECUTED_UNKNOWN, strerror(-r));
+    }
+    status = call->status;
+    if (outcome)
+        fill(outcome, call);
+    if (status == PARLEY_OK)
+        *ret_reply = steal_ptr(&call->reply);
+    else
+        status_fail(status, "%s", call->error);
+    endpoint_call_free(endpoint, call);
+    return status;
+}
+
+static bool keep_packed(struct call *call, size_t bytes)
+{
+    if (bytes > call->packed_bytes_max) {
+        uint8_t *grown = realloc(call->packed, bytes);
+        if (!grown)
+            return false;
+        call->packed = grown;
+        call->packed_bytes_max = bytes;
+    }
+    call->packed_bytes = bytes;
+    return true;
+}
+
+/* A call that never began still ends once, through its closure. */
+static void refuse_closure(enum parley_status status, ProtobufCClosure closure, void *closure_data)
+{
+    struct parley_call outcome = {0};
+    refused(&outcome, status);
+    const struct parley_call *outer = current_call;
+    current_call = &outcome;
+    if (closure)
+        closure(NULL, closure_data);
+    current_call = outer;
+}
+
+void parley_client_start(struct parley_client *client, unsigned method,
+                         const ProtobufCMessage *request, const struct parley_call *options,
+                         ProtobufCClosure closure, void *closure_data)
+{
+    enum parley_status status = PARLEY_OK;
+    struct call *call = call_new(client, method, options, &status);
+    if (!call) {
+        refuse_closure(status, closure, closure_data);
+        return;
+    }
+    call->delivery = CALL_CLOSURE;
+    call->closure = closure;
+    call->userdata = closure_data;
+    size_t bytes = protobuf_c_message_get_packed_size(request);
+    if (bytes > WIRE_MESSAGE_BYTES_MAX || !keep_packed(call, bytes)) {
+        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
+                    "the request is too large");
+        return;
+    }
+    protobuf_c_message_pack(request, call->packed);
+    call_submit(call);
+}
+
+void rpc_call_raw(struct parley_client *client, unsigned method, const uint8_t *payload,
+                  size_t bytes, const struct parley_call *options, rpc_replied replied,
+                  void *userdata)
+{
+    enum parley_status status = PARLEY_OK;
+    struct call *call = call_new(client, method, options, &status);
+    if (!call) {
+        struct parley_call outcome = {0};
+        refused(&outcome, status);
+        replied(&outcome, NULL, 0, userdata);
+        return;
+    }
+    call->delivery = CALL_RAW;
+    call->replied = replied;
+    call->userdata = userdata;
+    if (bytes > WIRE_MESSAGE_BYTES_MAX || !keep_packed(call, bytes)) {
+        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
+                    "the request is too large");
+        return;
+    }
+    if (bytes)
+        memcpy(call->packed, payload, bytes);
+    call_submit(call);
+}
+
+void parley_reply_free(void *reply)
+{
+    wire_free(reply);
+}

@@ -1,0 +1,577 @@
+/*
+ * A channel: two segments, and a doorbell socket between one client endpoint and one instance.
+ *
+ * Sending packs a message straight into our ring, or into our arena if it does not fit; the frame's
+ * header goes first, the record's sequence last. Receiving hands the owner (client.c, service.c) a
+ * private copy of the header and pointers into the peer's live memory, which the owner's plan reads
+ * once; channel_consume() then gives ring and arena space back.
+ *
+ * A channel is hot (we poll its ring; our asleep flag is clear, so the peer rings no bell) or cold
+ * (asleep flag set; the peer's first publication rings the doorbell, which makes it hot). Only a
+ * loop that goes to sleep makes channels cold, so a busy pair never makes a system call.
+ *
+ * Frames that find no room wait in a private queue, in order, with our `blocked` flag set: a peer
+ * that consumes then rings. Whatever a peer does wrong ends this channel, with a sentence to it and
+ * a line in our log, and touches nothing else.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+
+#define BELL_PACKETS_MAX 64 /* read in one go */
+
+/* ---- Life ---- */
+
+static void bell_ready(struct source *source, uint32_t events);
+
+int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops, int bell,
+                struct channel **ret_channel, struct error_text *error)
+{
+    _cleanup_(freep) struct channel *channel = calloc(1, sizeof(*channel));
+    if (!channel)
+        return error_set(error, -ENOMEM, "out of memory for a channel");
+    channel->endpoint = endpoint;
+    channel->ops = ops;
+    channel->bell = bell;
+    channel->source.ready = bell_ready;
+    STAILQ_INIT(&channel->queue);
+    TAILQ_INIT(&channel->calls);
+    LIST_INIT(&channel->contexts);
+    for (size_t i = 0; i < ARENA_SEGMENT_MAX; i++)
+        channel->peer.more[i] = REGION_NONE;
+    int r = segment_create(&channel->ours, NULL, error);
+    if (r < 0)
+        return r;
+    r = wait_add(endpoint->wait, bell, WAIT_IN, &channel->source);
+    if (r < 0) {
+        segment_deinit(&channel->ours);
+        return error_set(error, r, "cannot watch a channel's doorbell: %s", strerror(-r));
+    }
+    asleep_set(&channel->ours);
+    TAILQ_INSERT_TAIL(&endpoint->cold, channel, entry);
+    *ret_channel = steal_ptr(&channel);
+    return 0;
+}
+
+void channel_destroy(struct channel *channel)
+{
+    while (!STAILQ_EMPTY(&channel->queue)) {
+        struct queued *queued = STAILQ_FIRST(&channel->queue);
+        STAILQ_REMOVE_HEAD(&channel->queue, entry);
+        free(queued);
+    }
+    fd_close(channel->bell);
+    peer_segment_deinit(&channel->peer);
+    segment_deinit(&channel->ours);
+    plan_unref(channel->plan);
+    free(channel->cells);
+    free(channel);
+}
+
+void channel_kill(struct channel *channel, enum parley_status status, const char *format, ...)
+{
+    if (channel->state == CHANNEL_DEAD)
+        return;
+    char text[RPC_TEXT_BYTES];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+
+    struct parley_endpoint *endpoint = channel->endpoint;
+    channel->state = CHANNEL_DEAD;
+    channel->source.ready = NULL;
+    wait_remove(endpoint->wait, channel->bell);
+    if (channel->awake)
+        TAILQ_REMOVE(&endpoint->hot, channel, entry);
+    else
+        TAILQ_REMOVE(&endpoint->cold, channel, entry);
+    TAILQ_INSERT_TAIL(&endpoint->dead, channel, entry);
+    channel->ops->dead(channel, status, text);
+    /* Our end closes now, so that the peer learns of it at once; the memory goes when the turn
+     * ends, for somebody up the stack may be reading it. */
+    shutdown(channel->bell, SHUT_RDWR);
+    channel->bell = fd_close(channel->bell);
+}
+
+void channel_break(struct channel *channel, const char *text)
+{
+    if (channel->state == CHANNEL_DEAD)
+        return;
+    log_warn("channel with %s ended: the peer broke the protocol: %s",
+             channel->service_side ? "a client" : "a service", text);
+    struct bell_packet packet = {.kind = BELL_BROKEN, .status = PARLEY_INTERNAL};
+    (void)snprintf(packet.text, sizeof(packet.text), "%.239s", text);
+    (void)channel_bell_send(channel, &packet, sizeof(packet), -1);
+    channel_kill(channel, PARLEY_INTERNAL, "the peer broke the protocol: %.200s", text);
+}
+
+int channel_attach_peer(struct channel *channel, int fd, struct error_text *error)
+{
+    int r = peer_segment_map(&channel->peer, fd, error);
+    if (r < 0)
+        return r;
+    channel->state = CHANNEL_UP;
+    return 0;
+}
+
+/* ---- The doorbell ---- */
+
+int channel_bell_send(struct channel *channel, const struct bell_packet *packet, size_t bytes,
+                      int fd)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)packet, .iov_len = bytes};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    union {
+        struct cmsghdr align;
+        char buffer[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    if (fd >= 0) {
+        message.msg_control = control.buffer;
+        message.msg_controllen = sizeof(control.buffer);
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+        cmsg->cmsg_level = SOL_SOCKET;
+        cmsg->cmsg_type = SCM_RIGHTS;
+        cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    }
+    ssize_t n;
+    do {
+        n = sendmsg(channel->bell, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+static void ring(struct channel *channel)
+{
+    static const uint8_t kind = BELL_RING;
+    /* A full socket holds many rings already; a hung-up one shows when we read it. */
+    while (send(channel->bell, &kind, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+    stats_bump(&channel->endpoint->stats.header->doorbells);
+}
+
+void channel_ring_if_asleep(struct channel *channel)
+{
+    if (channel->peer.region.base && peer_asleep(&channel->peer))
+        ring(channel);
+}
+
+static void packet_received(struct channel *channel, const struct bell_packet *packet, int fd)
+{
+    struct error_text error = {0};
+    int r = 0;
+    switch (packet->kind) {
+    case BELL_RING:
+        return;
+    case BELL_ACCEPT:
+        if (channel->state != CHANNEL_CONNECTING || packet->instance_id != channel->instance_id) {
+            r = error_set(&error, -EPROTO, "an accept that was not asked for");
+            break;
+        }
+        r = channel_attach_peer(channel, fd, &error);
+        if (r == 0)
+            channel->ops->attached(channel);
+        break;
+    case BELL_REJECT:
+        channel_kill(channel, (enum parley_status)packet->status, "%s", packet->text);
+        return;
+    case BELL_BROKEN:
+        log_warn("channel with %s ended by it: %s", channel->service_side ? "a client" : "a service",
+                 packet->text);
+        channel_kill(channel, PARLEY_INTERNAL, "%s", packet->text);
+        return;
+    case BELL_GROW:
+        if (channel->state != CHANNEL_UP)
+            r = error_set(&error, -EPROTO, "a further arena before the first");
+        else
+            r = arena_add(&channel->peer, fd, &error);
+        break;
+    default:
+        r = error_set(&error, -EPROTO, "a doorbell packet of unknown kind %u", packet->kind);
+    }
+    if (r < 0)
+        channel_break(channel, error.text);
+}
+
+/* Takes one packet off the socket. Return: 1; 0: none there; -EPIPE: hung up. */
+static int bell_receive(struct channel *channel)
+{
+    struct bell_packet packet = {0};
+    union {
+        struct cmsghdr align;
+        char buffer[CMSG_SPACE(4 * sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = &packet, .iov_len = sizeof(packet)};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.buffer,
+                             .msg_controllen = sizeof(control.buffer)};
+    ssize_t n = recvmsg(channel->bell, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0)
+        return errno == EAGAIN ? 0 : errno == EINTR ? 1 : -EPIPE;
+    int fds[4];
+    size_t fd_count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (fd_count < 4)
+                fds[fd_count++] = fd;
+            else
+                fd_close(fd);
+        }
+    }
+    packet.text[sizeof(packet.text) - 1] = '\0';
+    bool wants_fd = packet.kind == BELL_ACCEPT || packet.kind == BELL_GROW;
+    int r = 1;
+    if (n == 0 && fd_count == 0)
+        r = -EPIPE;
+    else if ((message.msg_flags & MSG_TRUNC) || (n != 1 && (size_t)n != sizeof(packet)) ||
+             fd_count != (wants_fd ? 1u : 0u))
+        channel_break(channel, "a doorbell packet of the wrong form");
+    else
+        packet_received(channel, &packet, fd_count ? fds[0] : -1);
+    for (size_t i = 0; i < fd_count; i++)
+        fd_close(fds[i]);
+    return r;
+}
+
+/* Reads the doorbell until it is empty. */
+static void bell_drain(struct channel *channel)
+{
+    for (unsigned i = 0; i < BELL_PACKETS_MAX && channel->state != CHANNEL_DEAD; i++) {
+        int r = bell_receive(channel);
+        if (r == 0)
+            return;
+        if (r < 0) {
+            channel->hung_up = true;
+            return;
+        }
+    }
+}
+
+static void bell_ready(struct source *source, uint32_t events)
+{
+    struct channel *channel = (struct channel *)source;
+    (void)events;
+    stats_bump(&channel->endpoint->stats.header->wakeups);
+    bell_drain(channel);
+    if (channel->state == CHANNEL_DEAD)
+        return;
+    if (channel->state == CHANNEL_UP)
+        channel_wake(channel);
+    else if (channel->hung_up)
+        channel_kill(channel, PARLEY_UNAVAILABLE, "the service went away while connecting");
+}
+
+/* ---- Hot and cold ---- */
+
+void channel_wake(struct channel *channel)
+{
+    if (channel->awake || channel->state != CHANNEL_UP)
+        return;
+    channel->awake = true;
+    asleep_clear(&channel->ours);
+    TAILQ_REMOVE(&channel->endpoint->cold, channel, entry);
+    TAILQ_INSERT_TAIL(&channel->endpoint->hot, channel, entry);
+}
+
+bool channel_sleep(struct channel *channel)
+{
+    asleep_set(&channel->ours);
+    /* asleep_set() fenced: a publication that did not see our flag is seen here. */
+    if (ring_pending(&channel->peer) || channel->hung_up) {
+        asleep_clear(&channel->ours);
+        return false;
+    }
+    if (!STAILQ_EMPTY(&channel->queue) && channel_flush(channel) > 0) {
+        asleep_clear(&channel->ours);
+        return false;
+    }
+    channel->awake = false;
+    TAILQ_REMOVE(&channel->endpoint->hot, channel, entry);
+    TAILQ_INSERT_TAIL(&channel->endpoint->cold, channel, entry);
+    return true;
+}
+
+/* ---- Sending ---- */
+
+static void body_write(uint8_t *out, const struct body *body)
+{
+    if (body->metadata_bytes)
+        memcpy(out, body->metadata, body->metadata_bytes);
+    out += body->metadata_bytes;
+    if (body->message)
+        protobuf_c_message_pack(body->message, out);
+    else if (body->bytes)
+        memcpy(out, body->data, body->bytes);
+}
+
+/* A block of our arena, after taking back what the peer has released, and growing if that helps. */
+static int arena_take(struct channel *channel, size_t bytes, struct frame_ref *ret_ref,
+                      void **ret_data)
+{
+    int r = release_take(&channel->ours, &channel->peer);
+    if (r < 0)
+        return r;
+    r = arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
+    if (r != ARENA_E_GROW)
+        return r;
+    int fd = -1;
+    struct error_text error = {0};
+    r = arena_grow(&channel->ours, bytes, &fd, &error);
+    if (r != 0)
+        return r;
+    struct bell_packet packet = {.kind = BELL_GROW};
+    r = channel_bell_send(channel, &packet, sizeof(packet), fd);
+    if (r < 0) {
+        /* The peer would not know the arena that our next frame names. */
+        channel_kill(channel, PARLEY_UNAVAILABLE, "cannot hand a further arena over: %s",
+                     strerror(-r));
+        return -EPIPE;
+    }
+    return arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
+}
+
+static int send_by_arena(struct channel *channel, struct frame_header *header,
+                         const struct body *body)
+{
+    struct frame_ref ref;
+    void *data;
+    int r = arena_take(channel, body->metadata_bytes + body->bytes, &ref, &data);
+    if (r == ARENA_E_FULL || r == ARENA_E_GROW)
+        return CHANNEL_E_FULL;
+    if (r != 0)
+        return r;
+    void *record;
+    r = ring_reserve(&channel->ours, &channel->peer, sizeof(*header) + sizeof(ref), &record);
+    if (r != 0) {
+        arena_free(&channel->ours, ref.block);
+        return r == RING_E_FULL ? CHANNEL_E_FULL : r;
+    }
+    body_write(data, body);
+    header->flags |= FRAME_IN_ARENA;
+    memcpy(record, header, sizeof(*header));
+    memcpy((uint8_t *)record + sizeof(*header), &ref, sizeof(ref));
+    ring_commit(&channel->ours, sizeof(*header) + sizeof(ref));
+    return 0;
+}
+
+int channel_send(struct channel *channel, struct frame_header *header, const struct body *body)
+{
+    if (channel->state != CHANNEL_UP)
+        return -EPIPE;
+    if (body->bytes > WIRE_MESSAGE_BYTES_MAX)
+        return -EMSGSIZE;
+    header->payload_bytes = (uint32_t)body->bytes;
+    header->metadata_bytes = (uint16_t)body->metadata_bytes;
+    header->version_tag = channel->service_side ? FRAME_TAG_SERVICE : FRAME_TAG_CLIENT;
+    size_t record_bytes = sizeof(*header) + body->metadata_bytes + body->bytes;
+    if (record_bytes > ring_record_bytes_max(channel->ours.ring_lines))
+        return send_by_arena(channel, header, body);
+
+    void *record;
+    int r = ring_reserve(&channel->ours, &channel->peer, (uint32_t)record_bytes, &record);
+    if (r != 0)
+        return r == RING_E_FULL ? CHANNEL_E_FULL : r;
+    memcpy(record, header, sizeof(*header));
+    body_write((uint8_t *)record + sizeof(*header), body);
+    ring_commit(&channel->ours, (uint32_t)record_bytes);
+    return 0;
+}
+
+static int enqueue(struct channel *channel, const struct frame_header *header,
+                   const struct body *body, struct call *call)
+{
+    size_t bytes = body->metadata_bytes + body->bytes;
+    if (channel->queue_bytes + bytes > RPC_QUEUE_BYTES_MAX)
+        return -ENOBUFS;
+    struct queued *queued = malloc(sizeof(*queued) + bytes);
+    if (!queued)
+        return -ENOBUFS;
+    queued->call = call;
+    queued->header = *header;
+    queued->header.payload_bytes = (uint32_t)body->bytes;
+    queued->header.metadata_bytes = (uint16_t)body->metadata_bytes;
+    body_write(queued->body, body);
+    STAILQ_INSERT_TAIL(&channel->queue, queued, entry);
+    channel->queue_bytes += bytes;
+    if (call)
+        call->queued = true;
+    stats_bump(&channel->endpoint->stats.header->ring_full);
+    return CHANNEL_E_FULL;
+}
+
+int channel_send_or_queue(struct channel *channel, struct frame_header *header,
+                          const struct body *body, struct call *call)
+{
+    int r = STAILQ_EMPTY(&channel->queue) ? channel_send(channel, header, body) : CHANNEL_E_FULL;
+    if (r == 0) {
+        if (call)
+            call->ring_end = channel->ours.head;
+        return 0;
+    }
+    if (r != CHANNEL_E_FULL)
+        return r;
+    if (body->bytes > WIRE_MESSAGE_BYTES_MAX)
+        return -EMSGSIZE;
+    r = enqueue(channel, header, body, call);
+    if (r == CHANNEL_E_FULL && !channel->blocked) {
+        channel->blocked = true;
+        blocked_set(&channel->ours);
+        channel_flush(channel); /* the re-check that blocked_set() asks for */
+        channel_wake(channel);
+        return STAILQ_EMPTY(&channel->queue) ? 0 : CHANNEL_E_FULL;
+    }
+    return r;
+}
+
+/* Sends what waits. Return: number of frames sent, or -errno after killing the channel. */
+int channel_flush(struct channel *channel)
+{
+    int sent = 0;
+    while (!STAILQ_EMPTY(&channel->queue)) {
+        struct queued *queued = STAILQ_FIRST(&channel->queue);
+        struct body body = {
+            .metadata = queued->body,
+            .metadata_bytes = queued->header.metadata_bytes,
+            .data = queued->body + queued->header.metadata_bytes,
+            .bytes = queued->header.payload_bytes,
+        };
+        int r = channel_send(channel, &queued->header, &body);
+        if (r == CHANNEL_E_FULL)
+            break;
+        if (r == -EPROTO) {
+            channel_break(channel, "an impossible cursor");
+            return r;
+        }
+        if (r < 0)
+            return r; /* dead already */
+        if (queued->call) {
+            queued->call->queued = false;
+            queued->call->ring_end = channel->ours.head;
+        }
+        STAILQ_REMOVE_HEAD(&channel->queue, entry);
+        channel->queue_bytes -= body.metadata_bytes + body.bytes;
+        free(queued);
+        sent++;
+    }
+    if (sent)
+        channel_ring_if_asleep(channel);
+    if (STAILQ_EMPTY(&channel->queue) && channel->blocked) {
+        channel->blocked = false;
+        blocked_clear(&channel->ours);
+    }
+    return sent;
+}
+
+void channel_forget_queued(struct channel *channel, const struct call *call)
+{
+    struct queued *queued, *next;
+    for (queued = STAILQ_FIRST(&channel->queue); queued; queued = next) {
+        next = STAILQ_NEXT(queued, entry);
+        if (queued->call != call)
+            continue;
+        channel->queue_bytes -= queued->header.metadata_bytes + (size_t)queued->header.payload_bytes;
+        STAILQ_REMOVE(&channel->queue, queued, queued, entry);
+        free(queued);
+        return;
+    }
+}
+
+/* ---- Receiving ---- */
+
+/* Makes a frame of a record: the header private and bounded, the rest located. */
+static int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
+                      struct frame *ret_frame, struct error_text *error)
+{
+    struct frame_header *header = &ret_frame->header;
+    if (bytes < sizeof(*header))
+        return error_set(error, -EPROTO, "a record of %u bytes is no frame", bytes);
+    memcpy(header, record, sizeof(*header));
+    uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes;
+    if (header->payload_bytes > WIRE_MESSAGE_BYTES_MAX ||
+        header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX)
+        return error_set(error, -EPROTO, "a frame of %u bytes and %u of metadata is too large",
+                         header->payload_bytes, header->metadata_bytes);
+    uint16_t tag = channel->service_side ? FRAME_TAG_CLIENT : FRAME_TAG_SERVICE;
+    if (header->version_tag != tag)
+        return error_set(error, -EPROTO, "a frame with the unknown version tag %u",
+                         header->version_tag);
+    ret_frame->in_arena = header->flags & FRAME_IN_ARENA;
+    if (!ret_frame->in_arena) {
+        if (content > bytes - sizeof(*header))
+            return error_set(error, -EPROTO, "a frame whose lengths do not fit its record");
+        ret_frame->metadata = record + sizeof(*header);
+    } else {
+        struct frame_ref ref;
+        if (bytes < sizeof(*header) + sizeof(ref))
+            return error_set(error, -EPROTO, "a frame without the reference that its flag tells");
+        memcpy(&ref, record + sizeof(*header), sizeof(ref));
+        int r = arena_resolve(&channel->peer, &ref, content, &ret_frame->metadata);
+        if (r == ARENA_E_UNKNOWN) {
+            bell_drain(channel); /* it was sent before the frame */
+            if (channel->state == CHANNEL_DEAD)
+                return -EPIPE;
+            r = arena_resolve(&channel->peer, &ref, content, &ret_frame->metadata);
+        }
+        if (r != 0)
+            return error_set(error, -EPROTO, "a frame that refers to memory outside of the arena");
+        ret_frame->block = ref.block;
+    }
+    ret_frame->payload = ret_frame->metadata + header->metadata_bytes;
+    return 0;
+}
+
+void channel_consume(struct channel *channel, const struct frame *frame)
+{
+    if (frame->in_arena)
+        release_push(&channel->ours, frame->block);
+    ring_consume(&channel->peer, &channel->ours);
+}
+
+int channel_drain(struct channel *channel)
+{
+    int taken = 0;
+    while (taken < RPC_BATCH_MAX && channel->state == CHANNEL_UP) {
+        const void *record;
+        uint32_t bytes;
+        int r = ring_peek(&channel->peer, &record, &bytes);
+        if (r == RING_E_EMPTY)
+            break;
+        struct frame frame;
+        struct error_text error = {.text = "an impossible record"};
+        if (r == 0)
+            r = frame_read(channel, record, bytes, &frame, &error);
+        if (r == 0)
+            r = channel->ops->frame(channel, &frame, &error);
+        if (r < 0) {
+            channel_break(channel, error.text); /* nothing if it is dead already */
+            return taken + 1;
+        }
+        taken++;
+    }
+    if (channel->state != CHANNEL_UP)
+        return taken;
+    if (taken && peer_blocked(&channel->peer))
+        ring(channel);
+    if (!STAILQ_EMPTY(&channel->queue)) {
+        int sent = channel_flush(channel);
+        taken += sent > 0 ? sent : 0;
+    }
+    if (channel->hung_up && taken == 0 && channel->state == CHANNEL_UP) {
+        channel_kill(channel, PARLEY_UNAVAILABLE, "the %s went away",
+                     channel->service_side ? "client" : "service");
+        taken = 1;
+    }
+    return taken;
+}

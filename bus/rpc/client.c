@@ -1,0 +1,502 @@
+/*
+ * A client: one contract with the broker, and a channel to each instance that may serve it.
+ *
+ * The broker is asked once (Open) and then only listened to: Opened brings the versions on offer
+ * with the plans for their replies, Instances who is there. Each instance is attached to at once: we
+ * make our segment and a doorbell socketpair, the broker passes both on (Connect), the service
+ * answers on the doorbell. What this client then needs to route a call is in its own memory and in
+ * the route page.
+ *
+ * When the link is lost nothing happens to the channels. When it is back, the contract is opened
+ * again under the same id, and Instances tells which of our channels are still listed; versions are
+ * matched by name, so that a new broker may number them as it likes.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/random.h"
+
+/* ---- Channels ---- */
+
+static struct offer *offer_find(struct parley_client *client, const char *version)
+{
+    for (size_t i = 0; i < client->offer_count; i++) {
+        if (strcmp(client->offers[i].version, version) == 0)
+            return &client->offers[i];
+    }
+    return NULL;
+}
+
+static struct channel *channel_find(struct parley_client *client, uint64_t instance_id)
+{
+    struct channel *channel;
+    LIST_FOREACH(channel, &client->channels, owner_entry)
+    {
+        if (channel->instance_id == instance_id && channel->state != CHANNEL_DEAD)
+            return channel;
+    }
+    return NULL;
+}
+
+bool client_attaching(const struct parley_client *client)
+{
+    struct channel *channel;
+    LIST_FOREACH(channel, &client->channels, owner_entry)
+    {
+        if (channel->state == CHANNEL_CONNECTING)
+            return true;
+    }
+    return false;
+}
+
+/* Which channels a new call may use, and which version of the route each one is. */
+void client_live_update(struct parley_client *client)
+{
+    struct channel *channel;
+    client->live_count = 0;
+    LIST_FOREACH(channel, &client->channels, owner_entry)
+    {
+        channel->draining = route_draining(&client->view, channel->instance_id);
+        channel->route_version = UINT32_MAX;
+        for (uint32_t i = 0; i < client->view.version_count; i++) {
+            if (strcmp(client->view.version[i], channel->version) == 0)
+                channel->route_version = i;
+        }
+        if (channel->state == CHANNEL_UP && !channel->goaway && !channel->draining &&
+            client->live_count < ROUTE_INSTANCE_MAX)
+            client->live[client->live_count++] = channel;
+    }
+}
+
+static void connect_instance(struct parley_client *client, uint64_t instance_id,
+                             const char *version)
+{
+    struct offer *offer = offer_find(client, version);
+    if (!offer || client->channel_count >= ROUTE_INSTANCE_MAX)
+        return;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        log_warn("cannot attach to an instance of %s %s: %s", client->spec.interface, version,
+                 strerror(errno));
+        return;
+    }
+    _cleanup_(fd_closep) int ours = pair[0];
+    _cleanup_(fd_closep) int theirs = pair[1];
+    struct channel *channel;
+    struct error_text error = {0};
+    if (channel_new(client->endpoint, &client_channel_ops, ours, &channel, &error) < 0) {
+        log_warn("cannot attach to an instance of %s %s: %s", client->spec.interface, version,
+                 error.text);
+        return;
+    }
+    ours = -1; /* the channel's */
+    channel->state = CHANNEL_CONNECTING;
+    channel->client = client;
+    channel->instance_id = instance_id;
+    channel->plan = plan_ref(offer->plan);
+    channel->translated = offer->translated;
+    channel->cells = calloc(client->spec.method_count, sizeof(*channel->cells));
+    (void)snprintf(channel->version, sizeof(channel->version), "%s", version);
+    LIST_INSERT_HEAD(&client->channels, channel, owner_entry);
+    client->channel_count++;
+
+    Parley__Connect body = PARLEY__CONNECT__INIT;
+    body.has_contract_id = true;
+    body.contract_id = client->contract_id;
+    body.has_instance_id = true;
+    body.instance_id = instance_id;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_CONNECT;
+    message.connect = &body;
+    const int fds[] = {channel->ours.region.fd, theirs};
+    int r = channel->cells ? endpoint_send(client->endpoint, &message, fds, 2) : -ENOMEM;
+    if (r < 0)
+        channel_kill(channel, PARLEY_UNAVAILABLE, "cannot ask the broker to connect: %s",
+                     strerror(-r));
+}
+
+static void client_attached(struct channel *channel)
+{
+    log_debug("attached to %s %s, instance %016llx", channel->client->spec.interface,
+              channel->version, (unsigned long long)channel->instance_id);
+    client_live_update(channel->client);
+    calls_resume(channel->client);
+}
+
+static void client_channel_dead(struct channel *channel, enum parley_status status,
+                                const char *text)
+{
+    struct parley_client *client = channel->client;
+    LIST_REMOVE(channel, owner_entry);
+    client->channel_count--;
+    client_live_update(client);
+    log_debug("channel to %s %s, instance %016llx, ended: %s", client->spec.interface,
+              channel->version, (unsigned long long)channel->instance_id, text);
+
+    /* What the service has not taken, by the position that it published, it never ran: it
+     * publishes before it calls a handler. */
+    uint64_t consumed =
+        channel->peer.region.base ? peer_consumed(&channel->ours, &channel->peer) : 0;
+    struct call *call;
+    while ((call = TAILQ_FIRST(&channel->calls))) {
+        bool taken = !call->queued && call->ring_end != 0 && consumed >= call->ring_end;
+        /* Takes it off this channel, to its end or to another channel. */
+        call_fail_attempt(call, status, taken ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO, text);
+    }
+    calls_resume(client);
+}
+
+static void say_bye(struct channel *channel)
+{
+    struct frame_header header = {.kind = FRAME_BYE};
+    struct body body = {0};
+    int r = channel_send_or_queue(channel, &header, &body, NULL);
+    if (r >= 0)
+        channel_ring_if_asleep(channel);
+}
+
+static int client_frame(struct channel *channel, const struct frame *frame,
+                        struct error_text *error)
+{
+    struct call *call;
+    switch (frame->header.kind) {
+    case FRAME_RESPONSE:
+        call = endpoint_call_find(channel->endpoint, frame->header.call_id);
+        if (!call || call->channel != channel) {
+            channel_consume(channel, frame); /* it gave up waiting */
+            return 0;
+        }
+        call_reply(call, frame);
+        return 0;
+    case FRAME_GOAWAY:
+        channel_consume(channel, frame);
+        if (!channel->goaway) {
+            channel->goaway = true;
+            client_live_update(channel->client);
+            say_bye(channel);
+        }
+        return 0;
+    default:
+        return error_set(error, -EPROTO, "a frame of kind %u from a service", frame->header.kind);
+    }
+}
+
+const struct channel_ops client_channel_ops = {
+    .frame = client_frame,
+    .attached = client_attached,
+    .dead = client_channel_dead,
+};
+
+/* ---- The contract ---- */
+
+void client_link_up(struct parley_client *client)
+{
+    Parley__Open body = PARLEY__OPEN__INIT;
+    body.has_contract_id = true;
+    body.contract_id = client->contract_id;
+    body.interface = (char *)(uintptr_t)client->spec.interface;
+    body.version = (char *)(uintptr_t)client->spec.version;
+    body.accept = client->accept[0] ? client->accept : NULL;
+    body.service = (char *)(uintptr_t)client->spec.service;
+    body.has_descriptor_set = true;
+    body.descriptor_set.data = (uint8_t *)(uintptr_t)client->spec.descriptor_set;
+    body.descriptor_set.len = client->spec.descriptor_set_bytes;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_OPEN;
+    message.open = &body;
+    client->routed = false;
+    client->instances_known = false;
+    (void)endpoint_send(client->endpoint, &message, NULL, 0); /* a lost link opens again */
+}
+
+void client_link_down(struct parley_client *client)
+{
+    client->instances_known = false;
+}
+
+static void offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const Parley__Offer *from = offers[i];
+        if (!from->version || strlen(from->version) >= RPC_VERSION_BYTES)
+            continue;
+        struct plan *plan = from->plan_id ? endpoint_plan(client->endpoint, from->plan_id)
+                                          : client->spec.replies;
+        if (!plan || plan_entry_count(plan) < client->spec.method_count) {
+            log_warn("the broker offers %s %s without a plan for it", client->spec.interface,
+                     from->version);
+            continue;
+        }
+        struct offer *offer = offer_find(client, from->version);
+        if (!offer) {
+            if (client->offer_count == ROUTE_VERSION_MAX)
+                continue;
+            offer = &client->offers[client->offer_count++];
+            (void)snprintf(offer->version, sizeof(offer->version), "%s", from->version);
+        }
+        struct plan *old = offer->plan;
+        offer->plan = plan_ref(plan);
+        offer->translated = from->plan_id != 0;
+        plan_unref(old);
+    }
+}
+
+void client_opened(struct parley_client *client, const Parley__Opened *message)
+{
+    client->answered = true;
+    client->opened_status = message->has_status ? (enum parley_status)message->status : PARLEY_OK;
+    (void)snprintf(client->opened_text, sizeof(client->opened_text), "%s",
+                   message->text ? message->text : "");
+    if (client->opened_status == PARLEY_OK) {
+        client->route_slot = message->route_slot;
+        client->routed = true;
+        client->view.sequence = 1; /* odd: never seen, so the next look copies */
+        offers_add(client, message->offers, message->n_offers);
+    } else if (client->opened_status == PARLEY_UNAVAILABLE) {
+        client->instances_known = true; /* that there are none */
+    }
+    if (client->opened)
+        client->opened(client, client->opened_status, client->opened_text,
+                       client->opened_userdata);
+    if (client->opened_status != PARLEY_OK)
+        calls_resume(client);
+}
+
+void client_instances(struct parley_client *client, const Parley__Instances *message)
+{
+    offers_add(client, message->offers, message->n_offers);
+    client->instances_known = true;
+    for (size_t i = 0; i < message->n_gone; i++) {
+        struct channel *channel = channel_find(client, message->gone[i]);
+        /* One that is up hangs up by itself if it is really gone, and is well if only its link was
+         * lost. */
+        if (channel && channel->state == CHANNEL_CONNECTING)
+            channel_kill(channel, PARLEY_UNAVAILABLE, "the instance left before it answered");
+    }
+    for (size_t i = 0; i < message->n_up; i++) {
+        const Parley__Instance *instance = message->up[i];
+        if (instance->version && strlen(instance->version) < RPC_VERSION_BYTES &&
+            !channel_find(client, instance->instance_id))
+            connect_instance(client, instance->instance_id, instance->version);
+    }
+    client_live_update(client);
+    calls_resume(client);
+}
+
+void client_connect_failed(struct parley_client *client, const Parley__ConnectFailed *message)
+{
+    struct channel *channel = channel_find(client, message->instance_id);
+    if (channel && channel->state == CHANNEL_CONNECTING)
+        channel_kill(channel, (enum parley_status)message->status, "%s",
+                     message->text ? message->text : "the broker could not connect");
+}
+
+/* ---- protobuf-c's service ---- */
+
+static void client_invoke(ProtobufCService *service, unsigned method, const ProtobufCMessage *input,
+                          ProtobufCClosure closure, void *closure_data)
+{
+    struct parley_client *client = (struct parley_client *)service;
+    parley_client_start(client, method, input, NULL, closure, closure_data);
+}
+
+ProtobufCService *parley_client_service(struct parley_client *client)
+{
+    return &client->service;
+}
+
+/* ---- Life ---- */
+
+static enum parley_status client_make(struct parley_endpoint *endpoint,
+                                      const struct rpc_contract_spec *spec,
+                                      struct parley_client **ret_client)
+{
+    if (spec->method_count == 0 || spec->method_count > PLAN_ENTRY_MAX)
+        return status_fail(PARLEY_INVALID_ARGUMENT, "interface %s has %zu methods, 1 to %d can be",
+                           spec->interface, spec->method_count, PLAN_ENTRY_MAX);
+    if (spec->accept) {
+        struct semver_ranges *ranges = NULL;
+        struct error_text error = {0};
+        if (semver_ranges_new(spec->accept, &ranges, &error) < 0)
+            return status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s", spec->accept,
+                               error.text);
+        semver_ranges_free(ranges);
+    }
+    struct parley_client *client = calloc(1, sizeof(*client));
+    if (!client)
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a client");
+    client->endpoint = endpoint;
+    client->spec = *spec;
+    client->spec.replies = plan_ref(spec->replies);
+    (void)snprintf(client->accept, sizeof(client->accept), "%s", spec->accept ? spec->accept : "");
+    client->timeout_ns = spec->timeout_ns ? spec->timeout_ns : RPC_CALL_TIMEOUT_NS;
+    client->contract_id = ++endpoint->contract_last;
+    client->view.sequence = 1;
+    client->retry_tokens = 100;
+    LIST_INIT(&client->channels);
+    TAILQ_INIT(&client->waiting);
+    TAILQ_INSERT_TAIL(&endpoint->clients, client, entry);
+    *ret_client = client;
+    return PARLEY_OK;
+}
+
+enum parley_status rpc_contract_open(struct parley_endpoint *endpoint,
+                                     const struct rpc_contract_spec *spec, rpc_opened opened,
+                                     void *userdata, struct parley_client **ret_client)
+{
+    enum parley_status status = client_make(endpoint, spec, ret_client);
+    if (status != PARLEY_OK)
+        return status;
+    (*ret_client)->opened = opened;
+    (*ret_client)->opened_userdata = userdata;
+    if (endpoint->welcomed)
+        client_link_up(*ret_client);
+    return PARLEY_OK;
+}
+
+static enum parley_status client_wait(struct parley_client *client, uint64_t wait_ns)
+{
+    struct parley_endpoint *endpoint = client->endpoint;
+    uint64_t deadline = clock_add(clock_now_ns(), wait_ns);
+    while (client->live_count == 0) {
+        if (client->answered && client->opened_status != PARLEY_OK &&
+            client->opened_status != PARLEY_UNAVAILABLE)
+            return status_fail(client->opened_status, "%s", client->opened_text);
+        if (atomic_load_explicit(&endpoint->stop, memory_order_relaxed))
+            return status_fail(PARLEY_CANCELLED, "the endpoint is stopping");
+        if (clock_now_ns() >= deadline)
+            break;
+        int r = endpoint_turn(endpoint, deadline);
+        if (r < 0)
+            return status_fail(status_from_errno(r), "waiting for %s failed: %s",
+                               client->spec.interface, strerror(-r));
+    }
+    if (client->live_count > 0)
+        return PARLEY_OK;
+    if (!endpoint->welcomed)
+        return status_fail(PARLEY_UNAVAILABLE,
+                           "the broker at %s went away while %s was negotiated: is parleyd running?",
+                           endpoint->broker, client->spec.interface);
+    if (client->opened_status == PARLEY_UNAVAILABLE || !client->answered)
+        return status_fail(PARLEY_UNAVAILABLE,
+                           "nothing publishes %s: start a service, or wait longer (wait_ns)",
+                           client->spec.interface);
+    return status_fail(PARLEY_UNAVAILABLE, "no instance of %s could be attached in time",
+                       client->spec.interface);
+}
+
+static enum parley_status interface_check(const struct parley_interface *interface)
+{
+    if (!interface || interface->abi != PARLEY_INTERFACE_ABI)
+        return status_fail(PARLEY_INVALID_ARGUMENT,
+                           "the interface was generated for ABI %u, this library has %d: run "
+                           "protoc-gen-parley of this version again",
+                           interface ? interface->abi : 0, PARLEY_INTERFACE_ABI);
+    return PARLEY_OK;
+}
+
+enum parley_status parley_client_new(struct parley_endpoint *endpoint,
+                                     const struct parley_interface *interface,
+                                     const struct parley_client_options *options,
+                                     struct parley_client **ret_client)
+{
+    static const struct parley_client_options defaults;
+    options = options ? options : &defaults;
+    enum parley_status status = interface_check(interface);
+    if (status != PARLEY_OK)
+        return status;
+    struct rpc_contract_spec spec = {
+        .interface = interface->name,
+        .version = interface->version,
+        .accept = options->accept,
+        .service = interface->service->name,
+        .descriptor_set = interface->descriptor_set,
+        .descriptor_set_bytes = interface->descriptor_set_bytes,
+        .methods = interface->methods,
+        .method_count = interface->service->n_methods,
+        .timeout_ns = options->timeout_ns,
+    };
+    struct error_text error = {0};
+    int r = plan_identity(interface->service, PLAN_REPLIES, &spec.replies, &error);
+    if (r < 0)
+        return status_fail(status_from_errno(r), "%s %s: %s", spec.interface, spec.version,
+                           error.text);
+    struct parley_client *client;
+    status = rpc_contract_open(endpoint, &spec, NULL, NULL, &client);
+    plan_unref(spec.replies);
+    if (status != PARLEY_OK)
+        return status;
+    client->descriptor = interface->service;
+    client->service = (ProtobufCService){
+        .descriptor = interface->service,
+        .invoke = client_invoke,
+    };
+    status = client_wait(client, options->wait_ns ? options->wait_ns : RPC_WAIT_TIMEOUT_NS);
+    if (status != PARLEY_OK) {
+        parley_client_free(client);
+        return status;
+    }
+    *ret_client = client;
+    return PARLEY_OK;
+}
+
+struct parley_client *parley_client_free(struct parley_client *client)
+{
+    if (!client || client->freed)
+        return NULL;
+    struct parley_endpoint *endpoint = client->endpoint;
+    client->freed = true;
+    client->opened = NULL;
+    struct channel *channel;
+    while ((channel = LIST_FIRST(&client->channels))) {
+        struct call *call;
+        while ((call = TAILQ_FIRST(&channel->calls))) {
+            bool taken = !call->queued;
+            call_finish(call, PARLEY_CANCELLED,
+                        taken ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO,
+                        "the client was closed");
+        }
+        channel_kill(channel, PARLEY_CANCELLED, "the client was closed");
+    }
+    struct call *call;
+    while ((call = TAILQ_FIRST(&client->waiting)))
+        call_finish(call, PARLEY_CANCELLED, PARLEY_EXECUTED_NO, "the client was closed");
+
+    Parley__Close body = PARLEY__CLOSE__INIT;
+    body.has_contract_id = true;
+    body.contract_id = client->contract_id;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_CLOSE;
+    message.close = &body;
+    if (endpoint->welcomed)
+        (void)endpoint_send(endpoint, &message, NULL, 0);
+    TAILQ_REMOVE(&endpoint->clients, client, entry);
+    if (endpoint->turns)
+        TAILQ_INSERT_TAIL(&endpoint->dead_clients, client, entry);
+    else
+        client_destroy(client);
+    return NULL;
+}
+
+void client_destroy(struct parley_client *client)
+{
+    for (size_t i = 0; i < client->offer_count; i++)
+        plan_unref(client->offers[i].plan);
+    plan_unref(client->spec.replies);
+    free(client);
+}
+
+size_t parley_client_channel_count(const struct parley_client *client)
+{
+    return client->live_count;
+}
+
+size_t rpc_calls_pending(const struct parley_client *client)
+{
+    return client->pending;
+}

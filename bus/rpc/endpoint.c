@@ -1,0 +1,242 @@
+/*
+ * The endpoint: one thread's place on the bus, its making and its end.
+ *
+ * loop.c runs it, uplink.c talks to the broker, calls.c keeps its calls.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/paths.h"
+#include "base/random.h"
+
+static enum parley_status endpoint_make(const struct parley_endpoint_options *options,
+                                        struct parley_endpoint **ret_endpoint)
+{
+    struct parley_endpoint *endpoint = calloc(1, sizeof(*endpoint));
+    if (!endpoint)
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for an endpoint");
+    endpoint->link_source.ready = uplink_ready;
+    endpoint->endpoint_id = random_id();
+    endpoint->random = random_id();
+    endpoint->route = REGION_NONE;
+    endpoint->reconnect_at_ns = CLOCK_NEVER;
+    TAILQ_INIT(&endpoint->clients);
+    TAILQ_INIT(&endpoint->services);
+    TAILQ_INIT(&endpoint->hot);
+    TAILQ_INIT(&endpoint->cold);
+    TAILQ_INIT(&endpoint->dead);
+    TAILQ_INIT(&endpoint->dead_clients);
+    TAILQ_INIT(&endpoint->dead_services);
+    TAILQ_INIT(&endpoint->deadlines);
+    (void)snprintf(endpoint->name, sizeof(endpoint->name), "%s",
+                   options->name ? options->name : program_invocation_short_name);
+    endpoint->spin_ns_max = options->spin_ns_max ? options->spin_ns_max : RPC_SPIN_NS_MAX;
+    spin_init(&endpoint->spin, endpoint->spin_ns_max > 1 ? endpoint->spin_ns_max : 0);
+
+    struct error_text error = {0};
+    int r = wait_new(WAIT_BACKEND_AUTO, &endpoint->wait, &error);
+    if (r == 0)
+        r = stats_init(&endpoint->stats, endpoint->endpoint_id, &error);
+    if (r < 0) {
+        parley_endpoint_free(endpoint);
+        return status_fail(status_from_errno(r), "%s", error.text);
+    }
+    *ret_endpoint = endpoint;
+    return PARLEY_OK;
+}
+
+/* Waits for the broker's Welcome. */
+static enum parley_status endpoint_greet(struct parley_endpoint *endpoint, uint64_t deadline,
+                                         struct error_text *error)
+{
+    while (!endpoint->welcomed) {
+        if (endpoint->farewell_status != PARLEY_OK)
+            return status_fail(endpoint->farewell_status, "the broker at %s refused: %s",
+                               endpoint->broker, endpoint->farewell_text);
+        if (clock_now_ns() >= deadline)
+            return status_fail(PARLEY_UNAVAILABLE, "%s",
+                               error->text[0] ? error->text : "the broker did not answer in time");
+        if (!endpoint->link && endpoint->reconnect_at_ns <= clock_now_ns())
+            (void)uplink_try(endpoint, error);
+        int r = endpoint_turn(endpoint, deadline);
+        if (r < 0)
+            return status_fail(status_from_errno(r), "waiting for the broker failed: %s",
+                               strerror(-r));
+    }
+    return PARLEY_OK;
+}
+
+enum parley_status parley_endpoint_new(const struct parley_endpoint_options *options,
+                                       struct parley_endpoint **ret_endpoint)
+{
+    static const struct parley_endpoint_options defaults;
+    options = options ? options : &defaults;
+    struct parley_endpoint *endpoint;
+    enum parley_status status = endpoint_make(options, &endpoint);
+    if (status != PARLEY_OK)
+        return status;
+    endpoint->reconnects = true;
+    int r = 0;
+    if (options->broker) {
+        int n = snprintf(endpoint->broker, sizeof(endpoint->broker), "%s", options->broker);
+        r = n < 0 || (size_t)n >= sizeof(endpoint->broker) ? -ENAMETOOLONG : 0;
+    } else {
+        r = paths_broker(NULL, endpoint->broker, sizeof(endpoint->broker));
+    }
+    if (r < 0) {
+        parley_endpoint_free(endpoint);
+        return status_fail(PARLEY_INVALID_ARGUMENT,
+                           "the path of the broker's socket is longer than %zu bytes",
+                           sizeof(endpoint->broker) - 1);
+    }
+    uint64_t timeout =
+        options->connect_timeout_ns ? options->connect_timeout_ns : RPC_CONNECT_TIMEOUT_NS;
+    struct error_text error = {0};
+    endpoint->reconnect_at_ns = 0;
+    status = endpoint_greet(endpoint, clock_add(clock_now_ns(), timeout), &error);
+    if (status != PARLEY_OK) {
+        parley_endpoint_free(endpoint);
+        return status;
+    }
+    *ret_endpoint = endpoint;
+    return PARLEY_OK;
+}
+
+enum parley_status rpc_endpoint_attach(int fd, const char *name,
+                                       struct parley_endpoint **ret_endpoint)
+{
+    struct parley_endpoint_options options = {.name = name, .spin_ns_max = 1};
+    struct parley_endpoint *endpoint;
+    enum parley_status status = endpoint_make(&options, &endpoint);
+    if (status != PARLEY_OK) {
+        fd_close(fd);
+        return status;
+    }
+    (void)snprintf(endpoint->broker, sizeof(endpoint->broker), "(this process)");
+    struct link *link;
+    int r = link_new(fd, &link);
+    if (r < 0)
+        fd_close(fd);
+    else
+        r = uplink_begin(endpoint, link);
+    if (r < 0) {
+        parley_endpoint_free(endpoint);
+        return status_fail(status_from_errno(r), "cannot make a link: %s", strerror(-r));
+    }
+    *ret_endpoint = endpoint;
+    return PARLEY_OK;
+}
+
+struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
+{
+    if (!endpoint)
+        return NULL;
+    while (!TAILQ_EMPTY(&endpoint->clients))
+        parley_client_free(TAILQ_FIRST(&endpoint->clients));
+    while (!TAILQ_EMPTY(&endpoint->services))
+        parley_service_free(TAILQ_FIRST(&endpoint->services));
+    endpoint->reconnects = false;
+    if (endpoint->link) {
+        (void)link_flush(endpoint->link);
+        wait_remove(endpoint->wait, link_fd(endpoint->link));
+        endpoint->link = link_free(endpoint->link);
+    }
+    endpoint_bury(endpoint);
+    uplink_plans_drop(endpoint);
+    free(endpoint->plans);
+    for (uint32_t i = 0; i < endpoint->call_count; i++) {
+        free(endpoint->calls[i]->packed);
+        free(endpoint->calls[i]);
+    }
+    free(endpoint->calls);
+    free(endpoint->call_free);
+    free(endpoint->scratch);
+    region_deinit(&endpoint->route);
+    stats_deinit(&endpoint->stats);
+    wait_free(endpoint->wait);
+    free(endpoint);
+    return NULL;
+}
+
+int parley_fd(const struct parley_endpoint *endpoint)
+{
+    return wait_fd(endpoint->wait);
+}
+
+uint64_t parley_next_deadline_ns(const struct parley_endpoint *endpoint)
+{
+    return endpoint_timer_next(endpoint);
+}
+
+enum parley_status parley_dispatch(struct parley_endpoint *endpoint, uint64_t timeout_ns)
+{
+    if (atomic_load_explicit(&endpoint->stop, memory_order_relaxed))
+        return status_fail(PARLEY_CANCELLED, "the endpoint was told to stop");
+    int r = timeout_ns == 0
+                ? endpoint_dispatch(endpoint)
+                : endpoint_turn(endpoint, clock_add(clock_now_ns(), timeout_ns));
+    if (r < 0)
+        return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
+    return PARLEY_OK;
+}
+
+static bool all_drained(const struct parley_endpoint *endpoint)
+{
+    const struct parley_service *service;
+    TAILQ_FOREACH(service, &endpoint->services, entry)
+    {
+        if (!parley_service_drained(service))
+            return false;
+    }
+    return true;
+}
+
+static enum parley_status drain(struct parley_endpoint *endpoint)
+{
+    uint64_t timeout = 0;
+    struct parley_service *service;
+    TAILQ_FOREACH(service, &endpoint->services, entry)
+    {
+        parley_service_close(service);
+        if (service->drain_timeout_ns > timeout)
+            timeout = service->drain_timeout_ns;
+    }
+    uint64_t deadline = clock_add(clock_now_ns(), timeout);
+    while (!all_drained(endpoint) && clock_now_ns() < deadline) {
+        int r = endpoint_turn(endpoint, deadline);
+        if (r < 0)
+            return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
+    }
+    return PARLEY_OK;
+}
+
+enum parley_status parley_run(struct parley_endpoint *endpoint)
+{
+    /* relaxed: the flag alone matters, and parley_stop() wakes the wait that follows */
+    while (!atomic_load_explicit(&endpoint->stop, memory_order_relaxed)) {
+        int r = endpoint_turn(endpoint, CLOCK_NEVER);
+        if (r < 0)
+            return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
+    }
+    return drain(endpoint);
+}
+
+void parley_stop(struct parley_endpoint *endpoint)
+{
+    atomic_store_explicit(&endpoint->stop, 1, memory_order_relaxed);
+    wait_wake(endpoint->wait);
+}
+
+const char *parley_wait_backend(const struct parley_endpoint *endpoint)
+{
+    return wait_name(endpoint->wait);
+}
+
+bool parley_connected(const struct parley_endpoint *endpoint)
+{
+    return endpoint->welcomed;
+}

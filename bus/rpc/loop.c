@@ -1,0 +1,204 @@
+/*
+ * The loop of an endpoint.
+ *
+ * A turn takes what has arrived on the hot channels; if there is nothing it spins for a budget, and
+ * then makes every channel cold (arming its doorbell, with a last look), and sleeps in the wait
+ * backend until a doorbell, the broker or a timer. Turns nest: a closure or a handler may call and
+ * wait. While a handler runs, services are not served, so that handlers do not pile up on the
+ * stack; their channels stay hot and are taken afterwards.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+
+#define EVENTS_MAX 64
+#define SPIN_CHECKS 32               /* looks at the rings between two looks at the clock */
+#define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
+
+static bool served_now(const struct parley_endpoint *endpoint, const struct channel *channel)
+{
+    return !channel->service_side || endpoint->handlers == 0;
+}
+
+/* Takes what has arrived on the hot channels, each once. Whatever a handler does to the list
+ * meanwhile, the next channel is looked up anew; the mark tells who had its turn. */
+static int hot_drain(struct parley_endpoint *endpoint)
+{
+    uint64_t mark = ++endpoint->mark;
+    int taken = 0;
+    struct channel *channel;
+    while ((channel = TAILQ_FIRST(&endpoint->hot)) && channel->mark < mark) {
+        channel->mark = mark;
+        if (TAILQ_NEXT(channel, entry)) {
+            TAILQ_REMOVE(&endpoint->hot, channel, entry);
+            TAILQ_INSERT_TAIL(&endpoint->hot, channel, entry);
+        }
+        if (served_now(endpoint, channel))
+            taken += channel_drain(channel);
+    }
+    return taken;
+}
+
+static bool hot_pending(const struct parley_endpoint *endpoint)
+{
+    const struct channel *channel;
+    TAILQ_FOREACH(channel, &endpoint->hot, entry)
+    {
+        if (served_now(endpoint, channel) && ring_pending(&channel->peer))
+            return true;
+    }
+    return false;
+}
+
+uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint)
+{
+    const struct call *call = TAILQ_FIRST(&endpoint->deadlines);
+    uint64_t at = call ? call->deadline_ns : CLOCK_NEVER;
+    if (!endpoint->link && endpoint->reconnect_at_ns < at)
+        at = endpoint->reconnect_at_ns;
+    return at;
+}
+
+static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
+{
+    struct call *call;
+    while ((call = TAILQ_FIRST(&endpoint->deadlines)) && call->deadline_ns <= now)
+        call_expire(call);
+    if (!endpoint->link && endpoint->reconnect_at_ns <= now) {
+        struct error_text error = {0};
+        if (uplink_try(endpoint, &error) < 0)
+            log_debug("%s", error.text);
+    }
+}
+
+static int descriptors_poll(struct parley_endpoint *endpoint, uint64_t timeout_ns)
+{
+    struct wait_event events[EVENTS_MAX];
+    int n = wait_poll(endpoint->wait, events, EVENTS_MAX, timeout_ns);
+    for (int i = 0; i < n; i++) {
+        struct source *source = events[i].tag;
+        if (source->ready)
+            source->ready(source, events[i].events);
+    }
+    return n;
+}
+
+/* Return: >0 something came; 0 the budget is spent; -errno. */
+static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t budget)
+{
+    uint64_t polled = start;
+    if (TAILQ_EMPTY(&endpoint->hot))
+        return 0;
+    for (;;) {
+        for (unsigned i = 0; i < SPIN_CHECKS; i++) {
+            if (hot_pending(endpoint))
+                return 1;
+            spin_pause();
+        }
+        uint64_t now = clock_now_ns();
+        if (now - start >= budget)
+            return 0;
+        if (now - polled >= SPIN_POLL_NS) {
+            int n = descriptors_poll(endpoint, 0);
+            if (n != 0)
+                return n;
+            polled = now;
+        }
+    }
+}
+
+/* Arms every doorbell. False: something is there after all. */
+static bool all_sleep(struct parley_endpoint *endpoint)
+{
+    struct channel *channel, *next;
+    for (channel = TAILQ_FIRST(&endpoint->hot); channel; channel = next) {
+        next = TAILQ_NEXT(channel, entry);
+        if (served_now(endpoint, channel) && !channel_sleep(channel))
+            return false;
+    }
+    return true;
+}
+
+static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+{
+    uint64_t now = clock_now_ns();
+    uint64_t until = endpoint_timer_next(endpoint);
+    if (deadline_ns < until)
+        until = deadline_ns;
+    uint64_t budget = endpoint->spin_ns_max == PARLEY_FOREVER ? CLOCK_NEVER
+                                                              : spin_budget_ns(&endpoint->spin);
+    uint64_t left = clock_left(until, now);
+    if (budget && left) {
+        int n = spin_for(endpoint, now, budget < left ? budget : left);
+        if (n != 0) {
+            spin_observe(&endpoint->spin, clock_now_ns());
+            return n < 0 ? n : 0;
+        }
+    }
+    if (!all_sleep(endpoint))
+        return 0;
+    int n = descriptors_poll(endpoint, clock_left(until, clock_now_ns()));
+    now = clock_now_ns();
+    if (n > 0)
+        spin_observe(&endpoint->spin, now);
+    timers_run(endpoint, now);
+    return n < 0 ? n : 0;
+}
+
+/* Frees what died while somebody up the stack might still have looked at it. */
+void endpoint_bury(struct parley_endpoint *endpoint)
+{
+    struct channel *channel;
+    while ((channel = TAILQ_FIRST(&endpoint->dead))) {
+        TAILQ_REMOVE(&endpoint->dead, channel, entry);
+        channel_destroy(channel);
+    }
+    struct parley_client *client;
+    while ((client = TAILQ_FIRST(&endpoint->dead_clients))) {
+        TAILQ_REMOVE(&endpoint->dead_clients, client, entry);
+        client_destroy(client);
+    }
+    struct parley_service *service;
+    while ((service = TAILQ_FIRST(&endpoint->dead_services))) {
+        TAILQ_REMOVE(&endpoint->dead_services, service, entry);
+        service_destroy(service);
+    }
+}
+
+int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+{
+    int r = 0;
+    endpoint->turns++;
+    if (hot_drain(endpoint) == 0)
+        r = wait_for_something(endpoint, deadline_ns);
+    else if ((endpoint->mark & 63) == 0) {
+        /* A loop that never runs dry must still see timers and descriptors. */
+        timers_run(endpoint, clock_now_ns());
+        int n = descriptors_poll(endpoint, 0);
+        r = n < 0 ? n : 0;
+    }
+    if (--endpoint->turns == 0)
+        endpoint_bury(endpoint);
+    return r;
+}
+
+/* All that is there now, and then every doorbell armed: a foreign loop sleeps next. */
+int endpoint_dispatch(struct parley_endpoint *endpoint)
+{
+    int r = 0;
+    endpoint->turns++;
+    for (unsigned i = 0; i < EVENTS_MAX && r >= 0; i++) {
+        int taken = hot_drain(endpoint);
+        r = descriptors_poll(endpoint, 0);
+        if (taken == 0 && r == 0 && all_sleep(endpoint))
+            break;
+    }
+    if (!TAILQ_EMPTY(&endpoint->hot))
+        wait_wake(endpoint->wait); /* not done: be called again */
+    timers_run(endpoint, clock_now_ns());
+    if (--endpoint->turns == 0)
+        endpoint_bury(endpoint);
+    return r < 0 ? r : 0;
+}

@@ -1,0 +1,625 @@
+/*
+ * A service: an instance of one version, and the calls that it serves.
+ *
+ * The broker passes a client's segment and doorbell on (Attach); we map and verify them, make our
+ * own segment, and answer on the doorbell. A request then crosses once: the plan runner reads the
+ * client's memory and writes a private message in our version; only after that is the ring's record
+ * given back, and only after that does the handler run, so that a position we have not published
+ * means a call we have not executed.
+ *
+ * Closing is a conversation, so that no call is lost: we say GOAWAY on every channel, each client
+ * answers BYE behind its last request, and when that is answered we hang up.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+
+static _Thread_local struct parley_context *current_context;
+
+/* ---- Answers ---- */
+
+static void set_load(struct channel *channel, struct parley_service *service)
+{
+    atomic_store_explicit(&channel->ours.cells->load, service->serving, memory_order_relaxed);
+}
+
+static void hang_up_if_done(struct channel *channel)
+{
+    if (channel->state == CHANNEL_UP && channel->bye && channel->serving == 0 &&
+        STAILQ_EMPTY(&channel->queue))
+        channel_kill(channel, PARLEY_UNAVAILABLE, "drained");
+}
+
+static void send_response(struct channel *channel, struct frame_header *header,
+                          const struct body *body)
+{
+    header->kind = FRAME_RESPONSE;
+    int r = channel_send_or_queue(channel, header, body, NULL);
+    if (r >= 0)
+        channel_ring_if_asleep(channel);
+    else if (r == -EPROTO)
+        channel_break(channel, "an impossible cursor");
+    else if (r == -ENOBUFS)
+        channel_kill(channel, PARLEY_RESOURCE_EXHAUSTED, "the client takes no answers");
+    else if (r == -EMSGSIZE) {
+        static const char text[] = "the reply is larger than 64 MiB";
+        struct frame_header refusal = {.call_id = header->call_id,
+                                       .kind = FRAME_RESPONSE,
+                                       .status = PARLEY_RESOURCE_EXHAUSTED,
+                                       .executed = PARLEY_EXECUTED_YES};
+        struct body sentence = {.data = (const uint8_t *)text, .bytes = sizeof(text) - 1};
+        (void)channel_send_or_queue(channel, &refusal, &sentence, NULL);
+        channel_ring_if_asleep(channel);
+    }
+}
+
+/* Ends a request that no handler saw. */
+static void refuse(struct channel *channel, uint64_t call_id, enum parley_status status,
+                   const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void refuse(struct channel *channel, uint64_t call_id, enum parley_status status,
+                   const char *format, ...)
+{
+    char text[RPC_TEXT_BYTES];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    size_t bytes = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
+    struct frame_header header = {
+        .call_id = call_id, .status = (uint8_t)status, .executed = PARLEY_EXECUTED_NO};
+    struct body body = {.data = (const uint8_t *)text, .bytes = bytes};
+    log_info("refused a call: %s: %s", parley_status_name(status), text);
+    send_response(channel, &header, &body);
+}
+
+static void context_free(struct parley_context *context)
+{
+    free(context->metadata);
+    free(context);
+}
+
+/* The closure that a handler calls: packs the reply straight into the channel. */
+static void context_answer(const ProtobufCMessage *message, void *data)
+{
+    struct parley_context *context = data;
+    struct channel *channel = context->channel;
+    struct parley_service *service = context->service;
+    enum parley_status status = PARLEY_OK;
+    if (!message)
+        status = context->status != PARLEY_OK ? context->status : PARLEY_UNKNOWN;
+    if (service)
+        service->serving--;
+    if (channel) {
+        struct frame_header header = {.call_id = context->call_id,
+                                      .status = (uint8_t)status,
+                                      .executed = PARLEY_EXECUTED_YES};
+        struct body body = {.message = message};
+        if (message) {
+            body.bytes = protobuf_c_message_get_packed_size(message);
+        } else {
+            body.data = (const uint8_t *)context->text;
+            body.bytes = strlen(context->text);
+        }
+        LIST_REMOVE(context, entry);
+        channel->serving--;
+        set_load(channel, service);
+        if (!context->one_way && !context->cancelled)
+            send_response(channel, &header, &body);
+        hang_up_if_done(channel);
+    }
+    if (service)
+        stats_ended(context->cell, status, clock_now_ns() - context->started_ns,
+                    channel && channel->translated);
+    if (current_context == context)
+        current_context = NULL; /* the handler's frame must not look at it again */
+    context_free(context);
+}
+
+/* ---- Requests ---- */
+
+static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
+{
+    struct parley_service *service = channel->service;
+    if (!channel->cells[method])
+        channel->cells[method] = stats_cell_find(
+            &channel->endpoint->stats, STATS_SERVICE, service->interface->name,
+            service->interface->methods[method].name, channel->client_version,
+            service->interface->version);
+    return channel->cells[method];
+}
+
+/* Copies what must outlive the frame. Return: the context, or NULL after refusing the call. */
+static struct parley_context *context_new(struct channel *channel, const struct frame *frame)
+{
+    struct parley_context *context = malloc(sizeof(*context));
+    uint8_t *metadata = NULL;
+    size_t metadata_bytes = frame->header.metadata_bytes;
+    if (context && metadata_bytes) {
+        metadata = malloc(metadata_bytes);
+        if (metadata)
+            memcpy(metadata, frame->metadata, metadata_bytes);
+    }
+    if (!context || (metadata_bytes && !metadata)) {
+        free(context);
+        channel_consume(channel, frame);
+        refuse(channel, frame->header.call_id, PARLEY_RESOURCE_EXHAUSTED,
+               "the service is out of memory");
+        return NULL;
+    }
+    if (metadata_bytes && metadata_check(metadata, metadata_bytes) < 0) {
+        free(metadata);
+        free(context);
+        channel_consume(channel, frame);
+        refuse(channel, frame->header.call_id, PARLEY_INVALID_ARGUMENT,
+               "the call's metadata is malformed");
+        return NULL;
+    }
+    context->channel = channel;
+    context->service = channel->service;
+    context->call_id = frame->header.call_id;
+    context->started_ns = clock_now_ns();
+    context->deadline_ns = frame->header.time_left_us == UINT32_MAX
+                               ? CLOCK_NEVER
+                               : context->started_ns + frame->header.time_left_us * NS_PER_US;
+    context->status = PARLEY_OK;
+    context->one_way = frame->header.kind == FRAME_ONE_WAY;
+    context->answered = false;
+    context->cancelled = false;
+    context->text[0] = '\0';
+    context->peer = channel->peer_id;
+    memcpy(context->client_version, channel->client_version, sizeof(context->client_version));
+    context->metadata = metadata;
+    context->metadata_bytes = (uint16_t)metadata_bytes;
+    return context;
+}
+
+/* One crossing: from the client's memory, through the plan, into our structs. */
+static int request_enter(struct channel *channel, const struct frame *frame, uint32_t method,
+                         ProtobufCMessage **ret_input)
+{
+    uint64_t call_id = frame->header.call_id;
+    size_t out_max = plan_output_bytes_max(channel->plan, frame->header.payload_bytes);
+    uint8_t *out = endpoint_scratch(channel->endpoint, out_max);
+    size_t out_bytes = 0;
+    struct plan_failure failure = {0};
+    int r = -ENOMEM;
+    if (out)
+        r = plan_run(channel->plan, frame->header.method, frame->payload,
+                     frame->header.payload_bytes, out, out_max, &out_bytes, &failure);
+    channel_consume(channel, frame);
+    const ProtobufCMethodDescriptor *descriptor =
+        &channel->service->implementation->descriptor->methods[method];
+    if (r == 0)
+        r = wire_unpack_checked(descriptor->input, out, out_bytes, ret_input);
+    if (r == 0)
+        return 0;
+    if (r == -ENOMEM)
+        refuse(channel, call_id, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
+    else
+        refuse(channel, call_id,
+               r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
+               "the request is not a %s: %s (field %u, byte %zu)", descriptor->input->name,
+               failure.what ? failure.what : "it cannot be unpacked", failure.number,
+               failure.offset);
+    return r;
+}
+
+static void serve(struct parley_context *context, uint32_t method, ProtobufCMessage *input)
+{
+    struct channel *channel = context->channel;
+    struct parley_service *service = channel->service;
+    struct parley_endpoint *endpoint = channel->endpoint;
+    context->cell = cell_of(channel, method);
+    stats_started(context->cell);
+    LIST_INSERT_HEAD(&channel->contexts, context, entry);
+    channel->serving++;
+    service->serving++;
+    set_load(channel, service);
+
+    struct parley_context *outer = current_context;
+    current_context = context;
+    endpoint->handlers++;
+    service->implementation->invoke(service->implementation, method, input, context_answer,
+                                    context);
+    endpoint->handlers--;
+    current_context = outer;
+    wire_free(input);
+}
+
+static int request_received(struct channel *channel, const struct frame *frame)
+{
+    struct parley_service *service = channel->service;
+    uint64_t call_id = frame->header.call_id;
+    uint32_t method = plan_method(channel->plan, frame->header.method);
+    if (method >= service->interface->service->n_methods) {
+        channel_consume(channel, frame);
+        refuse(channel, call_id, PARLEY_UNIMPLEMENTED,
+               "%s %s has no method for the %u of version %s", service->interface->name,
+               service->interface->version, frame->header.method, channel->client_version);
+        return 0;
+    }
+    if (service->serving >= service->calls_max) {
+        channel_consume(channel, frame);
+        refuse(channel, call_id, PARLEY_RESOURCE_EXHAUSTED,
+               "the instance serves %u calls already", service->calls_max);
+        return 0;
+    }
+    struct parley_context *context = context_new(channel, frame);
+    if (!context)
+        return 0;
+    ProtobufCMessage *input;
+    if (request_enter(channel, frame, method, &input) < 0) {
+        context_free(context);
+        return 0;
+    }
+    serve(context, method, input);
+    return 0;
+}
+
+static void cancel_received(struct channel *channel, uint64_t call_id)
+{
+    struct parley_context *context;
+    LIST_FOREACH(context, &channel->contexts, entry)
+    {
+        if (context->call_id == call_id)
+            context->cancelled = true;
+    }
+}
+
+static int service_frame(struct channel *channel, const struct frame *frame,
+                         struct error_text *error)
+{
+    switch (frame->header.kind) {
+    case FRAME_REQUEST:
+    case FRAME_ONE_WAY:
+        if (channel->bye)
+            return error_set(error, -EPROTO, "a request after BYE");
+        return request_received(channel, frame);
+    case FRAME_CANCEL:
+        channel_consume(channel, frame);
+        cancel_received(channel, frame->header.call_id);
+        return 0;
+    case FRAME_BYE:
+        channel_consume(channel, frame);
+        channel->bye = true;
+        hang_up_if_done(channel);
+        return 0;
+    default:
+        return error_set(error, -EPROTO, "a frame of kind %u from a client", frame->header.kind);
+    }
+}
+
+static void service_channel_dead(struct channel *channel, enum parley_status status,
+                                 const char *text)
+{
+    struct parley_service *service = channel->service;
+    (void)status;
+    log_debug("channel of a client of %s %s ended: %s", service->interface->name,
+              service->interface->version, text);
+    struct parley_context *context;
+    while ((context = LIST_FIRST(&channel->contexts))) {
+        LIST_REMOVE(context, entry);
+        context->channel = NULL; /* the handler's closure will find nobody */
+    }
+    channel->serving = 0;
+    LIST_REMOVE(channel, owner_entry);
+    service->channel_count--;
+}
+
+const struct channel_ops service_channel_ops = {
+    .frame = service_frame,
+    .dead = service_channel_dead,
+};
+
+/* ---- Attaching ---- */
+
+static void reject(int bell, enum parley_status status, const char *text)
+{
+    struct bell_packet packet = {.kind = BELL_REJECT, .status = (uint8_t)status};
+    (void)snprintf(packet.text, sizeof(packet.text), "%.239s", text);
+    (void)send(bell, &packet, sizeof(packet), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void say_goaway(struct channel *channel)
+{
+    if (channel->goaway_sent)
+        return;
+    channel->goaway_sent = true;
+    struct frame_header header = {.kind = FRAME_GOAWAY};
+    struct body body = {0};
+    if (channel_send_or_queue(channel, &header, &body, NULL) >= 0)
+        channel_ring_if_asleep(channel);
+}
+
+static int attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
+                  int *bell, struct error_text *error)
+{
+    struct parley_endpoint *endpoint = service->endpoint;
+    struct plan *plan =
+        message->plan_id ? endpoint_plan(endpoint, message->plan_id) : service->identity;
+    if (!plan)
+        return error_set(error, -EPROTO, "the broker named a plan that it never sent");
+    if (service->closing)
+        return error_set(error, -EPIPE, "the instance is draining");
+    if (service->channel_count >= RPC_CHANNELS_MAX)
+        return error_set(error, -EMFILE, "the instance has %d clients already", RPC_CHANNELS_MAX);
+    struct channel *channel;
+    int r = channel_new(endpoint, &service_channel_ops, *bell, &channel, error);
+    if (r < 0)
+        return r;
+    *bell = -1; /* the channel's */
+    channel->service_side = true;
+    channel->service = service;
+    channel->plan = plan_ref(plan);
+    channel->translated = message->plan_id != 0;
+    channel->peer_id = (struct parley_peer){.pid = (pid_t)message->pid,
+                                            .uid = (uid_t)message->uid,
+                                            .gid = (gid_t)message->gid};
+    (void)snprintf(channel->client_version, sizeof(channel->client_version), "%.31s",
+                   message->client_version ? message->client_version : "");
+    LIST_INSERT_HEAD(&service->channels, channel, owner_entry);
+    service->channel_count++;
+    channel->cells = calloc(service->interface->service->n_methods, sizeof(*channel->cells));
+    r = channel->cells ? channel_attach_peer(channel, segment_fd, error)
+                       : error_set(error, -ENOMEM, "out of memory");
+    struct bell_packet packet = {.kind = BELL_ACCEPT, .instance_id = service->instance_id};
+    if (r == 0)
+        r = channel_bell_send(channel, &packet, sizeof(packet), channel->ours.region.fd);
+    if (r < 0) {
+        reject(channel->bell, status_from_errno(r), error->text);
+        log_warn("a client of %s %s (pid %u) was turned away: %s", service->interface->name,
+                 service->interface->version, message->pid, error->text);
+        channel_kill(channel, PARLEY_UNAVAILABLE, "%s", error->text);
+        return 0; /* said already */
+    }
+    return 0;
+}
+
+void service_attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
+                    int bell)
+{
+    struct error_text error = {.text = "the service could not attach"};
+    int r = attach(service, message, segment_fd, &bell, &error);
+    if (r < 0) {
+        log_info("a client of %s %s (pid %u) was turned away: %s", service->interface->name,
+                 service->interface->version, message->pid, error.text);
+        reject(bell, status_from_errno(r), error.text);
+    }
+    fd_close(bell);
+}
+
+/* ---- The broker ---- */
+
+void service_link_down(struct parley_service *service)
+{
+    if (service->route_known)
+        (void)route_refresh(&service->view, &service->endpoint->route, service->route_slot);
+}
+
+/* Tells the broker of this instance; and one that has just started what the weights were. */
+void service_link_up(struct parley_service *service)
+{
+    Parley__Weight weights[ROUTE_VERSION_MAX];
+    Parley__Weight *weight_pointers[ROUTE_VERSION_MAX];
+    struct route_view *view = &service->view;
+    uint32_t below = 0;
+    for (uint32_t i = 0; i < view->version_count; i++) {
+        parley__weight__init(&weights[i]);
+        weights[i].version = view->version[i];
+        weights[i].has_per_100000 = true;
+        weights[i].per_100000 = view->threshold[i] > below ? view->threshold[i] - below : 0;
+        below = view->threshold[i] > below ? view->threshold[i] : below;
+        weight_pointers[i] = &weights[i];
+    }
+    Parley__Publish body = PARLEY__PUBLISH__INIT;
+    body.has_instance_id = true;
+    body.instance_id = service->instance_id;
+    body.interface = (char *)(uintptr_t)service->interface->name;
+    body.version = (char *)(uintptr_t)service->interface->version;
+    body.service = (char *)(uintptr_t)service->interface->service->name;
+    body.has_descriptor_set = true;
+    body.descriptor_set.data = (uint8_t *)(uintptr_t)service->interface->descriptor_set;
+    body.descriptor_set.len = service->interface->descriptor_set_bytes;
+    body.has_route_generation = service->route_known;
+    body.route_generation = view->generation;
+    body.n_weights = service->route_known ? view->version_count : 0;
+    body.weights = weight_pointers;
+    body.has_draining = true;
+    body.draining = service->closing;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_PUBLISH;
+    message.publish = &body;
+    service->route_known = false;
+    (void)endpoint_send(service->endpoint, &message, NULL, 0); /* a lost link publishes again */
+}
+
+void service_published(struct parley_service *service, const Parley__Published *message)
+{
+    service->answered = true;
+    service->status = (enum parley_status)message->status;
+    (void)snprintf(service->text, sizeof(service->text), "%s", message->text ? message->text : "");
+    if (service->status == PARLEY_OK) {
+        service->route_slot = message->route_slot;
+        service->route_known = true;
+        service->view.sequence = 1;
+    } else {
+        log_error("the broker refused %s %s: %s: %s", service->interface->name,
+                  service->interface->version, parley_status_name(service->status), service->text);
+    }
+}
+
+static void withdraw(struct parley_service *service, bool gone)
+{
+    Parley__Withdraw body = PARLEY__WITHDRAW__INIT;
+    body.has_instance_id = true;
+    body.instance_id = service->instance_id;
+    body.has_gone = true;
+    body.gone = gone;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_WITHDRAW;
+    message.withdraw = &body;
+    if (service->endpoint->welcomed)
+        (void)endpoint_send(service->endpoint, &message, NULL, 0);
+}
+
+/* ---- The public side ---- */
+
+static enum parley_status publish_and_wait(struct parley_service *service)
+{
+    struct parley_endpoint *endpoint = service->endpoint;
+    uint64_t deadline = clock_add(clock_now_ns(), RPC_WAIT_TIMEOUT_NS);
+    if (endpoint->welcomed)
+        service_link_up(service);
+    while (!service->answered && clock_now_ns() < deadline) {
+        int r = endpoint_turn(endpoint, deadline);
+        if (r < 0)
+            return status_fail(status_from_errno(r), "waiting for the broker failed: %s",
+                               strerror(-r));
+    }
+    if (!service->answered)
+        return status_fail(PARLEY_UNAVAILABLE,
+                           "the broker at %s did not answer: is parleyd running?",
+                           endpoint->broker);
+    if (service->status != PARLEY_OK)
+        return status_fail(service->status, "%s %s was refused: %s", service->interface->name,
+                           service->interface->version, service->text);
+    return PARLEY_OK;
+}
+
+enum parley_status parley_service_new(struct parley_endpoint *endpoint,
+                                      const struct parley_interface *interface,
+                                      ProtobufCService *implementation,
+                                      const struct parley_service_options *options,
+                                      struct parley_service **ret_service)
+{
+    static const struct parley_service_options defaults;
+    options = options ? options : &defaults;
+    if (!interface || interface->abi != PARLEY_INTERFACE_ABI)
+        return status_fail(PARLEY_INVALID_ARGUMENT,
+                           "the interface was generated for another version of Parley: run "
+                           "protoc-gen-parley again");
+    if (!implementation || implementation->descriptor != interface->service)
+        return status_fail(PARLEY_INVALID_ARGUMENT,
+                           "the implementation is not a service of %s %s", interface->name,
+                           interface->version);
+    struct plan *identity;
+    struct error_text error = {0};
+    int r = plan_identity(interface->service, PLAN_REQUESTS, &identity, &error);
+    if (r < 0)
+        return status_fail(status_from_errno(r), "%s %s: %s", interface->name, interface->version,
+                           error.text);
+    struct parley_service *service = calloc(1, sizeof(*service));
+    if (!service) {
+        plan_unref(identity);
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a service");
+    }
+    service->endpoint = endpoint;
+    service->interface = interface;
+    service->implementation = implementation;
+    service->identity = identity;
+    service->instance_id = random_id();
+    service->calls_max = options->calls_max ? options->calls_max : RPC_SERVING_MAX;
+    service->drain_timeout_ns =
+        options->drain_timeout_ns ? options->drain_timeout_ns : RPC_DRAIN_TIMEOUT_NS;
+    service->view.sequence = 1;
+    LIST_INIT(&service->channels);
+    TAILQ_INSERT_TAIL(&endpoint->services, service, entry);
+    enum parley_status status = publish_and_wait(service);
+    if (status != PARLEY_OK) {
+        parley_service_free(service);
+        return status;
+    }
+    *ret_service = service;
+    return PARLEY_OK;
+}
+
+void parley_service_close(struct parley_service *service)
+{
+    if (service->closing)
+        return;
+    service->closing = true;
+    withdraw(service, false);
+    struct channel *channel, *next;
+    for (channel = LIST_FIRST(&service->channels); channel; channel = next) {
+        next = LIST_NEXT(channel, owner_entry);
+        say_goaway(channel);
+    }
+}
+
+bool parley_service_drained(const struct parley_service *service)
+{
+    return service->closing && service->channel_count == 0;
+}
+
+struct parley_service *parley_service_free(struct parley_service *service)
+{
+    if (!service || service->freed)
+        return NULL;
+    struct parley_endpoint *endpoint = service->endpoint;
+    service->freed = true;
+    service->closing = true;
+    withdraw(service, true);
+    struct channel *channel;
+    while ((channel = LIST_FIRST(&service->channels))) {
+        struct parley_context *context;
+        LIST_FOREACH(context, &channel->contexts, entry)
+        {
+            context->service = NULL;
+        }
+        channel_kill(channel, PARLEY_UNAVAILABLE, "the service was closed");
+    }
+    TAILQ_REMOVE(&endpoint->services, service, entry);
+    if (endpoint->turns)
+        TAILQ_INSERT_TAIL(&endpoint->dead_services, service, entry);
+    else
+        service_destroy(service);
+    return NULL;
+}
+
+void service_destroy(struct parley_service *service)
+{
+    plan_unref(service->identity);
+    free(service);
+}
+
+/* ---- What a handler sees ---- */
+
+struct parley_context *parley_context_current(void)
+{
+    return current_context;
+}
+
+void parley_context_fail(struct parley_context *context, enum parley_status status,
+                         const char *text)
+{
+    context->status = status == PARLEY_OK || (unsigned)status >= PARLEY_STATUS_COUNT
+                          ? PARLEY_UNKNOWN
+                          : status;
+    (void)snprintf(context->text, sizeof(context->text), "%s", text ? text : "");
+}
+
+uint64_t parley_context_time_left_ns(const struct parley_context *context)
+{
+    return clock_left(context->deadline_ns, clock_now_ns());
+}
+
+const char *parley_context_metadata(const struct parley_context *context, const char *key,
+                                    size_t *ret_bytes)
+{
+    return metadata_find(context->metadata, context->metadata_bytes, key, ret_bytes);
+}
+
+const char *parley_context_client_version(const struct parley_context *context)
+{
+    return context->client_version;
+}
+
+void parley_context_peer(const struct parley_context *context, struct parley_peer *ret_peer)
+{
+    *ret_peer = context->peer;
+}
