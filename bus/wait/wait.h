@@ -8,6 +8,13 @@
  * edge-triggered); an event may be spurious. Data that is there when a descriptor is added makes an
  * event. Hang-up and error make WAIT_HUP, with WAIT_IN if there is something left to read.
  *
+ * One call of wait_poll() names a registration at most once, so that a caller that frees what a tag
+ * points to, while it walks the events, does not meet it again; events of OTHER registrations that
+ * it removes during the walk are in its array already, and its own to skip.
+ *
+ * While an io_uring waiter has descriptors, epoll_wait() and the like in the same thread may return
+ * EINTR without a signal: the kernel interrupts them to fill the ring.
+ *
  * One thread, but for wait_wake().
  */
 #ifndef PARLEY_WAIT_WAIT_H
@@ -47,12 +54,15 @@ struct wait *wait_free(struct wait *wait); /* NULL is fine; returns NULL */
 
 const char *wait_name(const struct wait *wait); /* "io_uring" or "epoll" */
 
-/* Readable when wait_poll() would return an event: for a foreign event loop. Borrowed. */
+/* Readable when wait_poll() would return an event (now and then also when it would return none):
+ * for a foreign event loop. Borrowed. */
 int wait_fd(const struct wait *wait);
 
-/* @fd: borrowed, must stay open until wait_remove(). Return: 0, -EEXIST, -ENOSPC, -errno. */
+/* @fd: borrowed, 0..WAIT_FD_MAX-1, must stay open until wait_remove(); sockets, pipes, eventfds and
+ * the like, not files. Return: 0, -EBADF, -EEXIST, -ENOSPC, -errno. */
 int wait_add(struct wait *wait, int fd, uint32_t events, void *tag);
-/* Changes what is waited for. Return: 0, -ENOENT, -errno. */
+/* Changes what is waited for; what is ready by now makes an event again. Return: 0, -ENOENT, or
+ * -errno: the registration is gone. */
 int wait_modify(struct wait *wait, int fd, uint32_t events);
 /* Afterwards no event with this registration's tag is returned, not even one that was pending.
  * Return: 0, -ENOENT. */
