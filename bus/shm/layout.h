@@ -26,13 +26,17 @@ static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 /* ---- A channel's segment: what one side of a channel writes and the other reads. ---- */
 
 #define SEGMENT_MAGIC UINT32_C(0x504c5347) /* "PLSG" */
+#define SEGMENT_RING_LINES_MIN 64
+#define SEGMENT_RING_LINES_MAX 65536
+#define SEGMENT_RELEASE_SLOTS_MIN 64
+#define SEGMENT_RELEASE_SLOTS_MAX 4096
 
 /* First page. Written once, before the region is sealed and sent. */
 struct segment_header {
     uint32_t magic;          /* SEGMENT_MAGIC */
     uint32_t version;        /* LAYOUT_VERSION */
-    uint32_t ring_lines;     /* a power of two, 64..65,536, of LAYOUT_LINE_BYTES each */
-    uint32_t release_slots;  /* a power of two, 64..4,096 */
+    uint32_t ring_lines;     /* a power of two, SEGMENT_RING_LINES_MIN to _MAX, of lines */
+    uint32_t release_slots;  /* a power of two, SEGMENT_RELEASE_SLOTS_MIN to _MAX */
     uint32_t ring_offset;    /* bytes from the region's start */
     uint32_t release_offset; /* bytes */
     uint32_t arena_offset;   /* bytes */
@@ -62,12 +66,20 @@ static_assert(offsetof(struct segment_cells, asleep) == LAYOUT_APART, "layout");
 
 /* The start of a record in the ring, at a line's start. */
 struct ring_prefix {
-    /* Low 32 bits of (position in lines + 1), stored last; 0 where the next record will begin. */
+    /* ring_sequence() of the record's position, stored last (release); 0 where the next record will
+     * begin. */
     _Atomic uint32_t sequence;
     uint32_t bytes; /* of the record's body behind this prefix; RING_PAD: skip to the ring's start */
 };
 static_assert(sizeof(struct ring_prefix) == 8, "layout");
 #define RING_PAD UINT32_MAX
+
+/* What stands in the prefix of a record at @position, in lines since the channel began. Odd, so that
+ * it is never the 0 that means "nothing yet", however long a channel lives. */
+static inline uint32_t ring_sequence(uint64_t position)
+{
+    return (uint32_t)position << 1 | 1;
+}
 
 /* ---- The call header: the first bytes of a record's body, and of an NNG frame. ---- */
 

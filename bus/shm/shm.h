@@ -62,12 +62,14 @@ void region_deinit(struct region *region);
 #define SEGMENT_RELEASE_SLOTS_DEFAULT 64
 #define SEGMENT_ARENA_BYTES_DEFAULT 8192
 #define SEGMENT_ARENA_BYTES_MAX (UINT32_C(64) << 20)
+#define ARENA_BLOCK_BYTES_MAX (UINT32_C(64) << 20)
 #define ARENA_SEGMENT_MAX 16                     /* further arenas of one side */
 #define ARENA_BYTES_TOTAL_MAX (UINT64_C(256) << 20) /* of one side, all arenas */
 
 struct segment_options {
     uint32_t ring_lines;    /* 0: default */
-    uint32_t release_slots; /* 0: default. Also the most arena blocks in use at once */
+    /* 0: default. Also the most arena blocks in use at once; the peer's, if that is less. */
+    uint32_t release_slots;
     uint32_t arena_bytes;   /* 0: default */
 };
 
@@ -81,12 +83,13 @@ struct segment {
     uint8_t *ring;
     uint64_t head;        /* lines published since the channel began */
     uint64_t peer_consumed; /* the last value read from the peer and found possible */
+    uint64_t zeroed;        /* position ahead of head whose prefix is 0 already; 0: none */
     uint32_t ring_lines;
     uint32_t reserved_bytes; /* of the record being written; 0: none */
-    uint32_t reserved_lines;
     uint32_t reserved_pad_lines;
     /* release ring producer */
     _Atomic uint32_t *release;
+    uint64_t released; /* entries pushed since the channel began */
     uint32_t release_slots;
     /* arena */
     struct arena *arena;
@@ -112,7 +115,8 @@ struct peer_segment {
     uint32_t more_count;
 };
 
-/* Creates our side. Return: 0, -EINVAL for impossible options, or -errno. */
+/* Creates our side; its descriptor to send is segment->region.fd. Return: 0, -EINVAL for impossible
+ * options, or -errno. */
 int segment_create(struct segment *segment, const struct segment_options *options,
                    struct error_text *error);
 void segment_deinit(struct segment *segment); /* safe on a zeroed one and twice */
@@ -160,14 +164,14 @@ int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_by
 /* Consumes the record that ring_peek() showed and publishes that in our cells. */
 void ring_consume(struct peer_segment *peer, struct segment *ours);
 
-/* Whether ring_peek() would find something: one load. */
+/* Whether ring_peek() would find something: one load. @peer must be attached. */
 static inline bool ring_pending(const struct peer_segment *peer)
 {
     const struct ring_prefix *prefix =
         (const struct ring_prefix *)(peer->ring +
                                      (peer->tail & (peer->ring_lines - 1)) * LAYOUT_LINE_BYTES);
     return atomic_load_explicit(&prefix->sequence, memory_order_relaxed) ==
-           (uint32_t)(peer->tail + 1);
+           ring_sequence(peer->tail);
 }
 
 /* ---- Arena: blocks that only their writer allocates and frees ---- */
@@ -177,7 +181,7 @@ static inline bool ring_pending(const struct peer_segment *peer)
 
 /**
  * arena_alloc() - take a block of our arena for a message
- * @bytes:    1..64 MiB
+ * @bytes:    1..ARENA_BLOCK_BYTES_MAX
  * @ret_ref:  its name and place, for the frame
  * @ret_data: borrowed until the peer releases it or arena_free(); 64-aligned
  *
@@ -185,7 +189,8 @@ static inline bool ring_pending(const struct peer_segment *peer)
  */
 int arena_alloc(struct segment *segment, size_t bytes, struct frame_ref *ret_ref, void **ret_data);
 
-/* Gives back a block that was never sent, or that cannot be read any more. */
+/* Gives back a block that was never sent, or that cannot be read any more. Nothing happens if it is
+ * not in use: a hostile peer may have released it first. */
 void arena_free(struct segment *segment, uint32_t block);
 
 /**
@@ -210,12 +215,14 @@ int arena_add(struct peer_segment *peer, int fd, struct error_text *error);
 int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, uint64_t bytes,
                   const uint8_t **ret_data);
 
-/* Reader: tells the peer that it may reuse the block: an entry in our release ring. */
+/* Reader: tells the peer that it may reuse the block, once for each frame that named it: an entry in
+ * our release ring. */
 void release_push(struct segment *ours, uint32_t block);
 
 /**
  * release_take() - free what the peer has released
- * Each entry is checked against our own table before it is believed.
+ * Each entry is checked against our own table before it is believed. Also the moment at which we
+ * learn how many blocks the peer has room to release: SEGMENT_RELEASE_SLOTS_MIN until then.
  * Return: number of blocks freed, or -EPROTO if the peer released what it did not hold.
  */
 int release_take(struct segment *ours, struct peer_segment *peer);
