@@ -31,7 +31,7 @@
 #define RPC_CALL_TIMEOUT_NS (10 * NS_PER_S)
 #define RPC_CALL_TIMEOUT_NS_MAX (3600 * NS_PER_S)
 #define RPC_DRAIN_TIMEOUT_NS (10 * NS_PER_S)
-#define RPC_SPIN_NS_MAX (50 * NS_PER_US)
+#define RPC_SPIN_NS_MAX (100 * NS_PER_US)
 #define RPC_ATTEMPTS_MAX 5
 #define RPC_CALLS_MAX 65536            /* in flight on one endpoint */
 #define RPC_SERVING_MAX 4096           /* a service's, by default */

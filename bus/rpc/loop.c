@@ -89,8 +89,6 @@ static int descriptors_poll(struct parley_endpoint *endpoint, uint64_t timeout_n
 static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t budget)
 {
     uint64_t polled = start;
-    if (TAILQ_EMPTY(&endpoint->hot))
-        return 0;
     for (;;) {
         for (unsigned i = 0; i < SPIN_CHECKS; i++) {
             if (hot_pending(endpoint))
@@ -127,23 +125,24 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
     uint64_t until = endpoint_timer_next(endpoint);
     if (deadline_ns < until)
         until = deadline_ns;
-    uint64_t budget = endpoint->spin_ns_max == PARLEY_FOREVER ? CLOCK_NEVER
-                                                              : spin_budget_ns(&endpoint->spin);
     uint64_t left = clock_left(until, now);
-    if (budget && left) {
+    uint64_t budget = 0;
+    if (left && !TAILQ_EMPTY(&endpoint->hot))
+        budget = endpoint->spin_ns_max == PARLEY_FOREVER ? CLOCK_NEVER
+                                                         : spin_begin(&endpoint->spin);
+    if (budget) {
         int n = spin_for(endpoint, now, budget < left ? budget : left);
-        if (n != 0) {
-            spin_observe(&endpoint->spin, clock_now_ns());
+        if (n > 0)
+            spin_hit(&endpoint->spin);
+        else if (n == 0)
+            spin_miss(&endpoint->spin);
+        if (n != 0)
             return n < 0 ? n : 0;
-        }
     }
     if (!all_sleep(endpoint))
         return 0;
     int n = descriptors_poll(endpoint, clock_left(until, clock_now_ns()));
-    now = clock_now_ns();
-    if (n > 0)
-        spin_observe(&endpoint->spin, now);
-    timers_run(endpoint, now);
+    timers_run(endpoint, clock_now_ns());
     return n < 0 ? n : 0;
 }
 

@@ -1,23 +1,23 @@
 /*
  * How long to spin before sleeping.
  *
- * A wake-up through the kernel costs tens of microseconds; a reply that is spun for costs the time
- * it takes. Spinning pays if the next arrival comes sooner than a wake-up would take, and burns a
- * CPU if it does not: so the budget follows the traffic. The average weighs the newest interval by
- * an eighth, as TCP smooths its round-trip times (Jacobson 1988).
+ * A wake-up through the kernel costs tens of microseconds; what is spun for costs the time it takes.
+ * Spinning pays if the next arrival comes sooner than a wake-up would, and burns a CPU if not.
  *
- * An interval counts as at most four times the longest budget. Past that the answer is "do not
- * spin" anyway, and without a bound one quiet night would take hundreds of fast calls to forget;
- * with it, a dozen.
+ * An average of the time between arrivals is the obvious guide, and wrong: two sides that both sleep
+ * see each other arrive a wake-up late, for ever, and neither finds out that the other would answer
+ * in a microsecond if only both were awake. So the guide is what spinning brings. It must be tried
+ * for longer than one wake-up of the other side takes, so that a side that wakes up for us is still
+ * met spinning: with the default of 100 us, one probe of ours meets a reply from a sleeper (about
+ * 40 us a leg here), and then its next probe meets our next request.
+ *
+ * A miss costs the budget; three in a row end it, and a probe every sixteenth wait bounds what a
+ * sparse traffic pays: 100 us of CPU in sixteen arrivals that are each further apart than that.
  */
 #include <sched.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "wait/wait.h"
-
-#define WEIGHT_SHIFT 3 /* the newest interval weighs an eighth */
-#define INTERVAL_BUDGETS_MAX 4
 
 unsigned spin_cpu_count(void)
 {
@@ -32,35 +32,26 @@ unsigned spin_cpu_count(void)
 void spin_init(struct spin *spin, uint64_t budget_ns_max)
 {
     /* On one CPU, what we spin for cannot run while we do. */
-    uint64_t max = spin_cpu_count() > 1 ? budget_ns_max : 0;
-    *spin = (struct spin){.budget_ns_max = max, .interval_ns = max};
+    *spin = (struct spin){.budget_ns_max = spin_cpu_count() > 1 ? budget_ns_max : 0};
 }
 
-static uint64_t interval_max(const struct spin *spin)
+uint64_t spin_begin(struct spin *spin)
 {
-    uint64_t max = spin->budget_ns_max;
-    return max > UINT64_MAX / INTERVAL_BUDGETS_MAX ? UINT64_MAX : max * INTERVAL_BUDGETS_MAX;
-}
-
-void spin_observe(struct spin *spin, uint64_t now_ns)
-{
-    uint64_t last = spin->last_ns;
-    spin->last_ns = now_ns;
-    if (last == 0 || now_ns < last)
-        return;
-    uint64_t interval = now_ns - last;
-    if (interval > interval_max(spin))
-        interval = interval_max(spin);
-    spin->interval_ns -= spin->interval_ns >> WEIGHT_SHIFT;
-    spin->interval_ns += interval >> WEIGHT_SHIFT;
-}
-
-uint64_t spin_budget_ns(const struct spin *spin)
-{
-    if (spin->budget_ns_max == UINT64_MAX)
-        return UINT64_MAX; /* told never to sleep, whatever the traffic */
-    uint64_t expected = spin->interval_ns;
-    if (expected > spin->budget_ns_max)
+    if (spin->misses < SPIN_MISSES_MAX)
+        return spin->budget_ns_max;
+    if (++spin->waits < SPIN_PROBE_WAITS)
         return 0;
-    return expected > spin->budget_ns_max / 2 ? spin->budget_ns_max : expected * 2;
+    spin->waits = 0;
+    return spin->budget_ns_max;
+}
+
+void spin_hit(struct spin *spin)
+{
+    spin->misses = 0;
+}
+
+void spin_miss(struct spin *spin)
+{
+    if (spin->misses < SPIN_MISSES_MAX)
+        spin->misses++;
 }

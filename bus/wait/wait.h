@@ -83,19 +83,25 @@ void wait_wake(struct wait *wait);
 /* ---- How long to spin before sleeping ---- */
 
 /*
- * The budget adapts to the traffic: an average of the time between arrivals (exponentially
- * weighted); if the next arrival is expected within the most we may spin, spin twice that
- * expectation, else not at all. On one CPU the budget is zero.
+ * The budget is all or nothing, by what spinning has brought: while it brings something, spin the
+ * most; after SPIN_MISSES_MAX waits in a row that it did not shorten, sleep at once, and try
+ * spinning again every SPIN_PROBE_WAITS waits. On one CPU the budget is zero.
  */
+#define SPIN_MISSES_MAX 3
+#define SPIN_PROBE_WAITS 16
+
 struct spin {
     uint64_t budget_ns_max;
-    uint64_t interval_ns; /* the average; starts at the maximum */
-    uint64_t last_ns;     /* time of the last arrival; 0: none yet */
+    uint32_t misses; /* in a row; SPIN_MISSES_MAX: asleep at once */
+    uint32_t waits;  /* since the last probe */
 };
 
 void spin_init(struct spin *spin, uint64_t budget_ns_max);
-void spin_observe(struct spin *spin, uint64_t now_ns); /* something arrived */
-uint64_t spin_budget_ns(const struct spin *spin);
+/* How long to spin in the wait that begins now, in ns; follow it with one of the two below, unless
+ * it was 0. */
+uint64_t spin_begin(struct spin *spin);
+void spin_hit(struct spin *spin);  /* something came meanwhile */
+void spin_miss(struct spin *spin); /* it was spent in vain */
 /* CPUs that this thread may run on. */
 unsigned spin_cpu_count(void);
 

@@ -32,7 +32,7 @@ struct parley_endpoint_options {
     const char *name;
     /* How long parley_endpoint_new() waits for a broker, in nanoseconds. 0: one second. */
     uint64_t connect_timeout_ns;
-    /* The longest time to spin before sleeping, in nanoseconds. 0: 50 microseconds, or none on one
+    /* The longest time to spin before sleeping, in nanoseconds. 0: 100 microseconds, or none on one
      * CPU. PARLEY_FOREVER never sleeps while a call or a service waits: for benchmarks. 1: never
      * spins. */
     uint64_t spin_ns_max;

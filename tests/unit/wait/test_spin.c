@@ -5,128 +5,119 @@
 
 #include "wait/wait.h"
 
-#define MAX_NS 50000
+#define MAX_NS 100000
 
 /* As spin_init() on a machine with several CPUs, whatever this one has. */
-static struct spin new_spin(uint64_t max)
+static struct spin new_spin(void)
 {
-    return (struct spin){.budget_ns_max = max, .interval_ns = max};
+    return (struct spin){.budget_ns_max = MAX_NS};
 }
 
-static void observe_every(struct spin *spin, uint64_t interval, int times)
+static void miss(struct spin *spin, int times)
 {
-    for (int i = 0; i < times; i++)
-        spin_observe(spin, (spin->last_ns ? spin->last_ns : 1) + interval);
+    for (int i = 0; i < times; i++) {
+        assert_int_equal(spin_begin(spin), MAX_NS);
+        spin_miss(spin);
+    }
 }
 
-static void test_before_any_traffic_the_budget_is_the_most(void **state)
+static void test_before_any_traffic_it_spins_the_most(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    assert_int_equal(spin_budget_ns(&spin), MAX_NS);
+    struct spin spin = new_spin();
+    assert_int_equal(spin_begin(&spin), MAX_NS);
 }
 
-static void test_dense_traffic_is_spun_for_twice_its_interval(void **state)
+static void test_misses_in_a_row_end_spinning(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    observe_every(&spin, 4000, 200);
-    assert_in_range(spin_budget_ns(&spin), 7900, 8100);
+    struct spin spin = new_spin();
+    miss(&spin, SPIN_MISSES_MAX);
+    assert_int_equal(spin_begin(&spin), 0);
 }
 
-static void test_budget_never_passes_the_most(void **state)
+static void test_one_miss_fewer_does_not(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    observe_every(&spin, MAX_NS - 1000, 200);
-    assert_int_equal(spin_budget_ns(&spin), MAX_NS);
+    struct spin spin = new_spin();
+    miss(&spin, SPIN_MISSES_MAX - 1);
+    assert_int_equal(spin_begin(&spin), MAX_NS);
 }
 
-static void test_sparse_traffic_is_not_spun_for(void **state)
+static void test_a_hit_forgets_misses(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    observe_every(&spin, MAX_NS * 2, 200);
-    assert_int_equal(spin_budget_ns(&spin), 0);
+    struct spin spin = new_spin();
+    miss(&spin, SPIN_MISSES_MAX - 1);
+    assert_int_equal(spin_begin(&spin), MAX_NS);
+    spin_hit(&spin);
+    miss(&spin, SPIN_MISSES_MAX - 1);
+    assert_int_equal(spin_begin(&spin), MAX_NS);
 }
 
-static void test_one_pause_does_not_end_spinning(void **state)
+static void test_a_sleeper_probes_every_so_often(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    observe_every(&spin, 1000, 200);
-    observe_every(&spin, UINT64_C(3600) * 1000000000, 1);
-    assert_true(spin_budget_ns(&spin) > 0);
+    struct spin spin = new_spin();
+    miss(&spin, SPIN_MISSES_MAX);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < SPIN_PROBE_WAITS - 1; i++)
+            assert_int_equal(spin_begin(&spin), 0);
+        assert_int_equal(spin_begin(&spin), MAX_NS);
+        spin_miss(&spin);
+    }
 }
 
-static void test_a_dozen_fast_arrivals_end_a_quiet_night(void **state)
+static void test_a_probe_that_hits_wakes_it(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    observe_every(&spin, UINT64_C(3600) * 1000000000, 100);
-    assert_int_equal(spin_budget_ns(&spin), 0);
-    observe_every(&spin, 1000, 12);
-    assert_true(spin_budget_ns(&spin) > 0);
+    struct spin spin = new_spin();
+    miss(&spin, SPIN_MISSES_MAX);
+    while (spin_begin(&spin) == 0)
+        ;
+    spin_hit(&spin);
+    assert_int_equal(spin_begin(&spin), MAX_NS);
 }
 
-static void test_clock_that_goes_back_changes_nothing(void **state)
+static void test_no_budget_stays_none(void **state)
 {
     (void)state;
-    struct spin spin = new_spin(MAX_NS);
-    observe_every(&spin, 1000, 200);
-    uint64_t before = spin_budget_ns(&spin);
-    spin_observe(&spin, 5);
-    assert_int_equal(spin_budget_ns(&spin), before);
-}
-
-static void test_zero_budget_stays_zero(void **state)
-{
-    (void)state;
-    struct spin spin = new_spin(0);
-    observe_every(&spin, 0, 10);
-    assert_int_equal(spin_budget_ns(&spin), 0);
-}
-
-static void test_forever_is_forever_whatever_the_traffic(void **state)
-{
-    (void)state;
-    struct spin spin = new_spin(UINT64_MAX);
-    observe_every(&spin, 1000, 1000);
-    assert_true(spin_budget_ns(&spin) == UINT64_MAX);
+    struct spin spin = {.budget_ns_max = 0};
+    for (int i = 0; i < 2 * SPIN_PROBE_WAITS; i++) {
+        assert_int_equal(spin_begin(&spin), 0);
+        spin_miss(&spin);
+    }
 }
 
 static void test_one_cpu_never_spins(void **state)
 {
     (void)state;
-    cpu_set_t all, one;
-    assert_return_code(sched_getaffinity(0, sizeof(all), &all), errno);
+    cpu_set_t before, one;
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
     CPU_ZERO(&one);
-    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++) {
-        if (CPU_ISSET(cpu, &all))
-            CPU_SET(cpu, &one);
-    }
-    assert_return_code(sched_setaffinity(0, sizeof(one), &one), errno);
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &before))
+        cpu++;
+    CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
     struct spin spin;
     spin_init(&spin, MAX_NS);
     unsigned count = spin_cpu_count();
-    assert_return_code(sched_setaffinity(0, sizeof(all), &all), errno);
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
     assert_int_equal(count, 1);
-    assert_int_equal(spin_budget_ns(&spin), 0);
-    assert_int_equal(spin_cpu_count(), CPU_COUNT(&all));
+    assert_int_equal(spin_begin(&spin), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_before_any_traffic_the_budget_is_the_most),
-        cmocka_unit_test(test_dense_traffic_is_spun_for_twice_its_interval),
-        cmocka_unit_test(test_budget_never_passes_the_most),
-        cmocka_unit_test(test_sparse_traffic_is_not_spun_for),
-        cmocka_unit_test(test_one_pause_does_not_end_spinning),
-        cmocka_unit_test(test_a_dozen_fast_arrivals_end_a_quiet_night),
-        cmocka_unit_test(test_clock_that_goes_back_changes_nothing),
-        cmocka_unit_test(test_zero_budget_stays_zero),
-        cmocka_unit_test(test_forever_is_forever_whatever_the_traffic),
+        cmocka_unit_test(test_before_any_traffic_it_spins_the_most),
+        cmocka_unit_test(test_misses_in_a_row_end_spinning),
+        cmocka_unit_test(test_one_miss_fewer_does_not),
+        cmocka_unit_test(test_a_hit_forgets_misses),
+        cmocka_unit_test(test_a_sleeper_probes_every_so_often),
+        cmocka_unit_test(test_a_probe_that_hits_wakes_it),
+        cmocka_unit_test(test_no_budget_stays_none),
         cmocka_unit_test(test_one_cpu_never_spins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
