@@ -1,0 +1,185 @@
+/*
+ * parley events: what happens on the bus, as it happens.
+ *
+ * The broker publishes TOPIC '\n' packed Event; a subscription is a prefix of the topic. A message
+ * that is no event (something else publishes at this URL) is reported and passed over: the next
+ * may be good. PUB/SUB says nothing while nothing happens, so the wait is in slices, and between
+ * two of them Ctrl-C is looked at.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "cli/json.h"
+#include "control/nng.h"
+#include "wire/wire.h"
+
+#define EVENTS_TOPIC_MAX 16
+#define EVENTS_TOPIC_BYTES_MAX 64
+#define EVENTS_SLICE_NS (200 * NS_PER_MS)
+
+static void print_time(FILE *out, uint64_t unix_ns)
+{
+    time_t seconds = (time_t)(unix_ns / NS_PER_S);
+    struct tm parts;
+    char text[32] = "-";
+    if (localtime_r(&seconds, &parts))
+        strftime(text, sizeof(text), "%H:%M:%S", &parts);
+    fprintf(out, "%s.%03u", text, (unsigned)(unix_ns % NS_PER_S / NS_PER_MS));
+}
+
+static void print_word(FILE *out, const char *text)
+{
+    if (!text || !*text)
+        return;
+    fputc(' ', out);
+    text_print(out, text);
+}
+
+static void print_text(FILE *out, const Parley__Event *event)
+{
+    print_time(out, event->time_unix_ns);
+    print_word(out, event->topic ? event->topic : "-");
+    print_word(out, event->interface);
+    print_word(out, event->version);
+    if (event->has_instance_id)
+        fprintf(out, " instance %016" PRIx64, event->instance_id);
+    if (event->has_pid)
+        fprintf(out, " pid %" PRIu32, event->pid);
+    if (event->text && *event->text) {
+        fputc(':', out);
+        print_word(out, event->text);
+    }
+    fputc('\n', out);
+}
+
+static void print_json(FILE *out, const Parley__Event *event)
+{
+    json_t *object = json_object();
+    json_set_text(object, "topic", event->topic);
+    json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)event->time_unix_ns));
+    if (event->interface)
+        json_set_text(object, "interface", event->interface);
+    if (event->version)
+        json_set_text(object, "version", event->version);
+    if (event->has_instance_id)
+        json_set_id(object, "instance", event->instance_id);
+    if (event->has_pid)
+        json_object_set_new(object, "pid", json_integer(event->pid));
+    if (event->text)
+        json_set_text(object, "text", event->text);
+    json_print(out, object, 0);
+}
+
+/* Return: whether it was an event. */
+static bool show(struct cli *cli, const uint8_t *data, size_t bytes)
+{
+    struct error_text error;
+    ProtobufCMessage *message;
+    size_t head = bytes < EVENTS_TOPIC_BYTES_MAX ? bytes : EVENTS_TOPIC_BYTES_MAX;
+    const uint8_t *newline = bytes > 0 ? memchr(data, '\n', head) : NULL;
+    if (!newline) {
+        cli_complain(cli, 0, "passed over %zu bytes without a topic: no event of a broker", bytes);
+        return false;
+    }
+    newline++;
+    if (wire_unpack(&parley__event__descriptor, newline, bytes - (size_t)(newline - data), NULL,
+                    &message, &error) < 0) {
+        cli_complain(cli, 0, "passed over an event that cannot be read: %s", error.text);
+        return false;
+    }
+    if (cli->json)
+        print_json(cli->out, (Parley__Event *)message);
+    else
+        print_text(cli->out, (Parley__Event *)message);
+    wire_free(message);
+    return true;
+}
+
+/* Waits for the next event, in slices. Return: CLI_EXIT_OK with @ret_data NULL if asked to stop. */
+static int next_event(struct cli *cli, struct nng_subscriber *subscriber, uint8_t **ret_data,
+                      size_t *ret_bytes)
+{
+    uint64_t deadline = cli->timeout_ns ? clock_add(clock_now_ns(), cli->timeout_ns) : CLOCK_NEVER;
+    *ret_data = NULL;
+    while (!stop_requested()) {
+        uint64_t left = clock_left(deadline, clock_now_ns());
+        if (left == 0)
+            return cli_complain(cli, CLI_EXIT_NO_BROKER, "no event came from %s in time",
+                                control_events_url(cli));
+        int r = nng_subscriber_receive(subscriber, left < EVENTS_SLICE_NS ? left : EVENTS_SLICE_NS,
+                                       ret_data, ret_bytes);
+        if (r == 0)
+            return CLI_EXIT_OK;
+        if (r != -ETIMEDOUT)
+            return cli_complain(cli, CLI_EXIT_NO_BROKER, "no more events from %s: %s",
+                                control_events_url(cli), strerror(-r));
+    }
+    return CLI_EXIT_OK;
+}
+
+static int follow(struct cli *cli, struct nng_subscriber *subscriber, uint64_t count)
+{
+    uint64_t seen = 0;
+    while (count == 0 || seen < count) {
+        uint8_t *data;
+        size_t bytes;
+        int code = next_event(cli, subscriber, &data, &bytes);
+        if (code != CLI_EXIT_OK || !data)
+            return code;
+        seen += show(cli, data, bytes);
+        free(data);
+        if (fflush(cli->out) != 0)
+            return CLI_EXIT_OK; /* cli_main() says so */
+    }
+    return CLI_EXIT_OK;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    uint64_t count = 0;
+    const struct option_spec specs[] = {
+        {"count", 'n', OPTION_COUNT, "N", "end after N events", &count},
+    };
+    struct nng_subscriber *subscriber;
+    struct error_text error;
+    int code;
+    if (!options_take(cli, specs, 1, &argc, argv, &code))
+        return code;
+    if (argc > EVENTS_TOPIC_MAX)
+        return cli_usage(cli, "more than %d topics", EVENTS_TOPIC_MAX);
+    const char *url = control_events_url(cli);
+    if (!url)
+        return CLI_EXIT_USAGE;
+    int r = nng_subscriber_new(url, (const char *const *)argv, (size_t)argc, &subscriber, &error);
+    if (r < 0)
+        return r == -EINVAL ? cli_usage(cli, "%s", error.text)
+                            : cli_complain(cli, CLI_EXIT_NO_BROKER, "%s", error.text);
+    if (stop_begin() < 0)
+        code = cli_complain(cli, CLI_EXIT_TROUBLE, "no descriptor is left to wait with: %s",
+                            strerror(errno));
+    else
+        code = follow(cli, subscriber, count);
+    stop_end();
+    nng_subscriber_free(subscriber);
+    return code;
+}
+
+const struct cli_command cmd_events = {
+    .name = "events",
+    .usage = "[--count N] [--json] [TOPIC...]",
+    .summary = "follow what happens on the bus",
+    .details = "Prints a line for each event until Ctrl-C. Topics are instance.up, instance.gone,\n"
+               "instance.drain, route, refused and broker; a TOPIC stands for all that begin with\n"
+               "it, and none for all. --timeout ends it when no event came for so long.\n",
+    .example = "  parley events instance route\n"
+               "  parley events --count 1 --timeout 10s instance.up\n",
+    .run = run,
+};

@@ -1,0 +1,254 @@
+/*
+ * parley ls: what is on the bus.
+ *
+ * Two tables, of instances and of endpoints, each row complete in itself, so that grep and awk can
+ * use them; --json for everything else. A version that has no instance any more (its weight is
+ * remembered) still has a row.
+ */
+#include "cli/cli.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "cli/json.h"
+#include "wire/wire.h"
+
+static const char *or_dash(const char *text)
+{
+    return text && *text ? text : "-";
+}
+
+static void add_version(struct table *table, const Parley__InterfaceInfo *interface,
+                        const Parley__VersionInfo *version, const Parley__InstanceInfo *instance)
+{
+    char share[TEXT_SHARE_BYTES];
+    table_cell(table, "%s", or_dash(interface->name));
+    table_cell(table, "%s", or_dash(version->version));
+    table_cell(table, "%s", text_share(version->weight_per_100000 / 1000.0, share));
+    if (!instance) {
+        for (const char *c = "12345"; *c; c++)
+            table_cell(table, "-");
+        return;
+    }
+    table_cell(table, "%016" PRIx64, instance->instance_id);
+    table_cell(table, "%s", or_dash(instance->endpoint));
+    table_cell(table, "%" PRIu32, instance->pid);
+    table_cell(table, "%" PRIu32, instance->uid);
+    table_cell(table, "%s", instance->draining ? "draining" : "up");
+}
+
+static void print_instances(FILE *out, const Parley__ListReply *list)
+{
+    static const char *const titles[] = {"INTERFACE", "VERSION", ">SHARE", "INSTANCE", "ENDPOINT",
+                                         ">PID",      ">UID",    "STATE",  NULL};
+    struct table *table = table_new(titles);
+    size_t rows = 0;
+    for (size_t i = 0; i < list->n_interface; i++) {
+        const Parley__InterfaceInfo *interface = list->interface[i];
+        for (size_t v = 0; v < interface->n_version; v++, rows++) {
+            const Parley__VersionInfo *version = interface->version[v];
+            if (version->n_instance == 0)
+                add_version(table, interface, version, NULL);
+            for (size_t k = 0; k < version->n_instance; k++)
+                add_version(table, interface, version, version->instance[k]);
+        }
+    }
+    if (rows > 0)
+        table_print(table, out);
+    else
+        fputs("Nothing is published. parley(7) tells how a service joins.\n", out);
+    table_free(table);
+}
+
+static void print_interfaces(FILE *out, const Parley__ListReply *list)
+{
+    static const char *const titles[] = {"INTERFACE", ">VERSIONS", ">INSTANCES", ">CLIENTS", NULL};
+    struct table *table = table_new(titles);
+    for (size_t i = 0; i < list->n_interface; i++) {
+        const Parley__InterfaceInfo *interface = list->interface[i];
+        size_t instances = 0;
+        for (size_t v = 0; v < interface->n_version; v++)
+            instances += interface->version[v]->n_instance;
+        table_cell(table, "%s", or_dash(interface->name));
+        table_cell(table, "%zu", interface->n_version);
+        table_cell(table, "%zu", instances);
+        table_cell(table, "%" PRIu32, interface->clients);
+    }
+    if (list->n_interface > 0) {
+        fputc('\n', out);
+        table_print(table, out);
+    }
+    table_free(table);
+}
+
+static void print_endpoints(FILE *out, const Parley__ListReply *list)
+{
+    static const char *const titles[] = {"ENDPOINT", ">PID", ">UID", ">SERVES", ">CALLS", NULL};
+    struct table *table = table_new(titles);
+    for (size_t i = 0; i < list->n_endpoint; i++) {
+        const Parley__EndpointInfo *endpoint = list->endpoint[i];
+        table_cell(table, "%s", or_dash(endpoint->name));
+        table_cell(table, "%" PRIu32, endpoint->pid);
+        table_cell(table, "%" PRIu32, endpoint->uid);
+        table_cell(table, "%" PRIu32, endpoint->instances);
+        table_cell(table, "%" PRIu32, endpoint->contracts);
+    }
+    if (list->n_endpoint > 0) {
+        fputc('\n', out);
+        table_print(table, out);
+    }
+    table_free(table);
+}
+
+static json_t *instance_json(const Parley__InstanceInfo *instance)
+{
+    json_t *object = json_object();
+    json_set_id(object, "instance", instance->instance_id);
+    json_set_text(object, "endpoint", instance->endpoint);
+    json_object_set_new(object, "pid", json_integer(instance->pid));
+    json_object_set_new(object, "uid", json_integer(instance->uid));
+    json_object_set_new(object, "draining", json_boolean(instance->draining));
+    return object;
+}
+
+static json_t *version_json(const Parley__VersionInfo *version)
+{
+    json_t *object = json_object(), *methods = json_array(), *instances = json_array();
+    json_set_text(object, "version", version->version);
+    json_set_text(object, "service", version->service);
+    json_object_set_new(object, "share_percent", json_real(version->weight_per_100000 / 1000.0));
+    for (size_t i = 0; i < version->n_method; i++)
+        json_array_append_new(methods, json_string(version->method[i]));
+    for (size_t i = 0; i < version->n_instance; i++)
+        json_array_append_new(instances, instance_json(version->instance[i]));
+    json_object_set_new(object, "methods", methods);
+    json_object_set_new(object, "instances", instances);
+    return object;
+}
+
+static json_t *interface_json(const Parley__InterfaceInfo *interface)
+{
+    json_t *object = json_object(), *versions = json_array();
+    json_set_text(object, "interface", interface->name);
+    json_object_set_new(object, "clients", json_integer(interface->clients));
+    json_object_set_new(object, "route_generation",
+                        json_integer((json_int_t)interface->route_generation));
+    for (size_t i = 0; i < interface->n_version; i++)
+        json_array_append_new(versions, version_json(interface->version[i]));
+    json_object_set_new(object, "versions", versions);
+    return object;
+}
+
+static json_t *endpoint_json(const Parley__EndpointInfo *endpoint)
+{
+    json_t *object = json_object();
+    json_set_id(object, "id", endpoint->endpoint_id);
+    json_set_text(object, "endpoint", endpoint->name);
+    json_object_set_new(object, "pid", json_integer(endpoint->pid));
+    json_object_set_new(object, "uid", json_integer(endpoint->uid));
+    json_object_set_new(object, "instances", json_integer(endpoint->instances));
+    json_object_set_new(object, "clients", json_integer(endpoint->contracts));
+    return object;
+}
+
+static void print_json(struct cli *cli, const Parley__ListReply *list)
+{
+    json_t *object = json_object(), *interfaces = json_array(), *endpoints = json_array();
+    json_set_id(object, "broker", list->broker_id);
+    for (size_t i = 0; i < list->n_interface; i++)
+        json_array_append_new(interfaces, interface_json(list->interface[i]));
+    for (size_t i = 0; i < list->n_endpoint; i++)
+        json_array_append_new(endpoints, endpoint_json(list->endpoint[i]));
+    json_object_set_new(object, "interfaces", interfaces);
+    json_object_set_new(object, "endpoints", endpoints);
+    json_print(cli->out, object, 2);
+}
+
+static bool has_method_before(const Parley__InterfaceInfo *interface, size_t version,
+                              const char *method)
+{
+    for (size_t v = 0; v < version; v++) {
+        for (size_t m = 0; m < interface->version[v]->n_method; m++) {
+            if (strcmp(interface->version[v]->method[m], method) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void print_names(FILE *out, const Parley__ListReply *list)
+{
+    for (size_t i = 0; i < list->n_interface; i++) {
+        text_print(out, or_dash(list->interface[i]->name));
+        fputc('\n', out);
+    }
+}
+
+static void print_methods(FILE *out, const Parley__ListReply *list)
+{
+    for (size_t i = 0; i < list->n_interface; i++) {
+        const Parley__InterfaceInfo *interface = list->interface[i];
+        for (size_t v = 0; v < interface->n_version; v++) {
+            for (size_t m = 0; m < interface->version[v]->n_method; m++) {
+                const char *method = interface->version[v]->method[m];
+                if (has_method_before(interface, v, method))
+                    continue;
+                text_print(out, or_dash(interface->name));
+                fputc('/', out);
+                text_print(out, method);
+                fputc('\n', out);
+            }
+        }
+    }
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    bool names = false, methods = false;
+    const struct option_spec specs[] = {
+        {"names", 0, OPTION_FLAG, NULL, "only the names of the interfaces, one a line", &names},
+        {"methods", 0, OPTION_FLAG, NULL, "only INTERFACE/METHOD, one a line", &methods},
+    };
+    int code;
+    if (!options_take(cli, specs, 2, &argc, argv, &code))
+        return code;
+    if (argc > 0)
+        return cli_usage(cli, "ls takes no argument; '%s' is one too many", argv[0]);
+
+    Parley__ListRequest list = PARLEY__LIST_REQUEST__INIT;
+    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__ControlReply *reply;
+    request.body_case = PARLEY__CONTROL_REQUEST__BODY_LIST;
+    request.list = &list;
+    code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_LIST, &reply);
+    if (code != CLI_EXIT_OK)
+        return code;
+    if (names) {
+        print_names(cli->out, reply->list);
+    } else if (methods) {
+        print_methods(cli->out, reply->list);
+    } else if (cli->json) {
+        print_json(cli, reply->list);
+    } else {
+        print_instances(cli->out, reply->list);
+        print_interfaces(cli->out, reply->list);
+        print_endpoints(cli->out, reply->list);
+    }
+    wire_free(reply);
+    return CLI_EXIT_OK;
+}
+
+const struct cli_command cmd_ls = {
+    .name = "ls",
+    .usage = "[--names | --methods | --json]",
+    .summary = "list interfaces, versions, instances and endpoints",
+    .details = "Lists what is on the bus: each interface with its versions, their share of the\n"
+               "calls and their instances; then how many clients each interface has; then every\n"
+               "endpoint (SERVES: instances that it publishes, CALLS: interfaces that it calls).\n",
+    .example = "  parley ls\n"
+               "  parley ls --json | jq '.interfaces[].versions[].instances | length'\n",
+    .run = run,
+};

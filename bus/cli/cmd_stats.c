@@ -1,0 +1,289 @@
+/*
+ * parley stats: how the calls go.
+ *
+ * One row for each side, interface, method and pair of versions, as the broker summed them up from
+ * the endpoints' pages. The two sides of a call are two rows: the client's latency holds the
+ * service's and the way there and back. --watch asks again every interval and adds the rate since
+ * the last answer; a broker that is away meanwhile is reported and asked again, as everything else
+ * on the bus goes on without it too.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "cli/json.h"
+#include "parley/status.h"
+#include "schema/schema.h"
+#include "wire/wire.h"
+
+struct watch {
+    const char *interface; /* NULL: all */
+    bool on;
+    uint64_t interval_ns;
+    uint64_t count;             /* rounds; 0: until stopped */
+    Parley__ControlReply *last; /* NULL: none yet, or the broker was away since */
+};
+
+static uint64_t errors_of(const Parley__MethodStats *method)
+{
+    uint64_t errors = 0;
+    for (size_t i = 1; i < method->n_by_status; i++)
+        errors += method->by_status[i];
+    return errors;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static bool same_row(const Parley__MethodStats *a, const Parley__MethodStats *b)
+{
+    return a->side == b->side && same_text(a->interface, b->interface) &&
+           same_text(a->method, b->method) && same_text(a->asked, b->asked) &&
+           same_text(a->served, b->served);
+}
+
+/* Calls a second since the last answer, as text: "-" if there is none to compare with. */
+static char *rate_of(const struct watch *watch, const Parley__Stats *now,
+                     const Parley__MethodStats *method)
+{
+    if (!watch->last || watch->last->stats->broker_id != now->broker_id)
+        return text_format("-");
+    const Parley__Stats *last = watch->last->stats;
+    uint64_t before = 0;
+    for (size_t i = 0; i < last->n_method; i++) {
+        if (same_row(last->method[i], method))
+            before = last->method[i]->calls;
+    }
+    if (now->uptime_ns <= last->uptime_ns || method->calls < before)
+        return text_format("-");
+    double seconds = (double)(now->uptime_ns - last->uptime_ns) / (double)NS_PER_S;
+    return text_format("%.0f", (double)(method->calls - before) / seconds);
+}
+
+static const char *side_name(const Parley__MethodStats *method)
+{
+    return method->side == PARLEY__SIDE__CLIENT ? "client" : "service";
+}
+
+static void add_versions(struct table *table, const Parley__MethodStats *method)
+{
+    const char *asked = method->asked && *method->asked ? method->asked : "-";
+    const char *served = method->served && *method->served ? method->served : "-";
+    if (strcmp(asked, served) == 0)
+        table_cell(table, "%s", asked);
+    else
+        table_cell(table, "%s>%s", asked, served);
+}
+
+static void add_latency(struct table *table, const Parley__Latency *latency)
+{
+    char buffer[TEXT_DURATION_BYTES];
+    if (!latency || latency->count == 0) {
+        for (const char *c = "123"; *c; c++)
+            table_cell(table, "-");
+        return;
+    }
+    table_cell(table, "%s", text_duration(latency->p50_ns, buffer));
+    table_cell(table, "%s", text_duration(latency->p90_ns, buffer));
+    table_cell(table, "%s", text_duration(latency->p99_ns, buffer));
+}
+
+static void add_row(struct table *table, const struct watch *watch, const Parley__Stats *stats,
+                    const Parley__MethodStats *method)
+{
+    table_cell(table, "%s", side_name(method));
+    table_cell(table, "%s", method->interface ? method->interface : "-");
+    table_cell(table, "%s", method->method ? method->method : "-");
+    add_versions(table, method);
+    table_cell(table, "%" PRIu64, method->calls);
+    if (watch->on) {
+        char *rate = rate_of(watch, stats, method);
+        table_cell(table, "%s", rate);
+        free(rate);
+    }
+    table_cell(table, "%" PRIu64, errors_of(method));
+    table_cell(table, "%" PRIu64, method->in_flight);
+    table_cell(table, "%" PRIu64, method->translated);
+    add_latency(table, method->latency);
+}
+
+static bool wanted(const struct watch *watch, const Parley__MethodStats *method)
+{
+    return !watch->interface || same_text(watch->interface, method->interface);
+}
+
+static void print_table(struct cli *cli, const struct watch *watch, const Parley__Stats *stats)
+{
+    static const char *const once[] = {"SIDE",   "INTERFACE", "METHOD",     "VERSIONS",
+                                       ">CALLS", ">ERRORS",   ">IN FLIGHT", ">TRANSLATED",
+                                       ">P50",   ">P90",      ">P99",       NULL};
+    static const char *const watched[] = {
+        "SIDE",       "INTERFACE",   "METHOD", "VERSIONS", ">CALLS", ">CALLS/S", ">ERRORS",
+        ">IN FLIGHT", ">TRANSLATED", ">P50",   ">P90",     ">P99",   NULL};
+    struct table *table = table_new(watch->on ? watched : once);
+    size_t rows = 0;
+    for (size_t i = 0; i < stats->n_method; i++) {
+        if (!wanted(watch, stats->method[i]))
+            continue;
+        add_row(table, watch, stats, stats->method[i]);
+        rows++;
+    }
+    if (rows > 0)
+        table_print(table, cli->out);
+    else if (watch->interface)
+        fprintf(cli->out, "No calls of %s yet.\n", watch->interface);
+    else
+        fputs("No calls yet.\n", cli->out);
+    table_free(table);
+}
+
+static json_t *counts_json(const Parley__MethodStats *method)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < method->n_by_status && i < PARLEY_STATUS_COUNT; i++) {
+        if (method->by_status[i] > 0)
+            json_object_set_new(object, parley_status_name((enum parley_status)i),
+                                json_integer((json_int_t)method->by_status[i]));
+    }
+    return object;
+}
+
+static json_t *latency_json(const Parley__Latency *latency)
+{
+    if (!latency)
+        return json_null();
+    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "count", (json_int_t)latency->count, "p50",
+                     (json_int_t)latency->p50_ns, "p90", (json_int_t)latency->p90_ns, "p99",
+                     (json_int_t)latency->p99_ns, "p999", (json_int_t)latency->p999_ns);
+}
+
+static json_t *method_json(const Parley__MethodStats *method)
+{
+    json_t *object = json_object();
+    json_set_text(object, "side", side_name(method));
+    json_set_text(object, "interface", method->interface);
+    json_set_text(object, "method", method->method);
+    json_set_text(object, "asked", method->asked);
+    json_set_text(object, "served", method->served);
+    json_object_set_new(object, "calls", json_integer((json_int_t)method->calls));
+    json_object_set_new(object, "errors", json_integer((json_int_t)errors_of(method)));
+    json_object_set_new(object, "by_status", counts_json(method));
+    json_object_set_new(object, "translated", json_integer((json_int_t)method->translated));
+    json_object_set_new(object, "retried", json_integer((json_int_t)method->retried));
+    json_object_set_new(object, "in_flight", json_integer((json_int_t)method->in_flight));
+    json_object_set_new(object, "latency_ns", latency_json(method->latency));
+    return object;
+}
+
+static void print_json(struct cli *cli, const struct watch *watch, const Parley__Stats *stats)
+{
+    json_t *object = json_object(), *methods = json_array();
+    json_set_id(object, "broker", stats->broker_id);
+    json_object_set_new(object, "uptime_ns", json_integer((json_int_t)stats->uptime_ns));
+    json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)stats->time_unix_ns));
+    for (size_t i = 0; i < stats->n_method; i++) {
+        if (wanted(watch, stats->method[i]))
+            json_array_append_new(methods, method_json(stats->method[i]));
+    }
+    json_object_set_new(object, "methods", methods);
+    json_print(cli->out, object, watch->on ? 0 : 2);
+}
+
+/* One question and its answer; what was answered becomes watch->last. */
+static int round_once(struct cli *cli, struct watch *watch)
+{
+    Parley__StatsRequest stats = PARLEY__STATS_REQUEST__INIT;
+    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__ControlReply *reply = NULL;
+    request.body_case = PARLEY__CONTROL_REQUEST__BODY_STATS;
+    request.stats = &stats;
+    int code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_STATS, &reply);
+    if (code == CLI_EXIT_OK && cli->json)
+        print_json(cli, watch, reply->stats);
+    else if (code == CLI_EXIT_OK)
+        print_table(cli, watch, reply->stats);
+    wire_free(watch->last);
+    watch->last = reply;
+    return code;
+}
+
+static void separate(struct cli *cli)
+{
+    if (cli->json)
+        return;
+    if (isatty(fileno(cli->out)))
+        fputs("\033[H\033[2J", cli->out); /* home, clear */
+    else
+        fputc('\n', cli->out);
+}
+
+static int watch_run(struct cli *cli, struct watch *watch)
+{
+    int code = CLI_EXIT_OK;
+    if (stop_begin() < 0)
+        return cli_complain(cli, CLI_EXIT_TROUBLE, "no descriptor is left to wait with: %s",
+                            strerror(errno));
+    for (uint64_t round = 0; !stop_requested(); round++) {
+        if (round > 0) {
+            stop_wait(watch->interval_ns);
+            if (stop_requested())
+                break;
+            separate(cli);
+        }
+        code = round_once(cli, watch);
+        /* A broker that comes back is asked again; anything else will not get better. */
+        if (code != CLI_EXIT_OK && (code != CLI_EXIT_NO_BROKER || round == 0))
+            break;
+        if (fflush(cli->out) != 0 || round + 1 == watch->count)
+            break;
+    }
+    bool stopped = stop_requested();
+    stop_end();
+    return stopped ? CLI_EXIT_OK : code;
+}
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    struct watch watch = {.interval_ns = NS_PER_S};
+    const struct option_spec specs[] = {
+        {"watch", 'w', OPTION_FLAG, NULL, "ask again every second, until Ctrl-C", &watch.on},
+        {"interval", 'i', OPTION_DURATION, "DURATION", "how often with --watch; 1s",
+         &watch.interval_ns},
+        {"count", 'n', OPTION_COUNT, "N", "end after N rounds of --watch", &watch.count},
+    };
+    int code;
+    if (!options_take(cli, specs, 3, &argc, argv, &code))
+        return code;
+    if (argc > 1)
+        return cli_usage(cli, "stats takes one interface; '%s' is one too many", argv[1]);
+    if (argc == 1 && schema_check_interface_name(argv[0]) < 0)
+        return cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
+                         argv[0]);
+    watch.interface = argc == 1 ? argv[0] : NULL;
+    code = watch.on ? watch_run(cli, &watch) : round_once(cli, &watch);
+    wire_free(watch.last);
+    return code;
+}
+
+const struct cli_command cmd_stats = {
+    .name = "stats",
+    .usage = "[--watch] [--json] [INTERFACE]",
+    .summary = "calls, errors and latency of every method",
+    .details = "Prints what the endpoints have counted since they started, for each side (client\n"
+               "or service), interface, method and pair of versions (ASKED>SERVED where the call\n"
+               "was translated). Latencies of clients are from the call to its end; those of\n"
+               "services from the request's arrival to the answer.\n"
+               "With --watch --json each round is one line.\n",
+    .example = "  parley stats --watch catalog\n"
+               "  parley stats --json | jq '.methods[] | select(.side == \"client\") | .calls'\n",
+    .run = run,
+};

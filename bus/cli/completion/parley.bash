@@ -1,0 +1,91 @@
+# Completion of parley(1) for bash.
+#
+# Names of interfaces and methods come from the broker; where none answers at once there are none.
+
+_parley_ask()
+{
+    timeout 1 parley --timeout 500ms ls "$1" 2>/dev/null
+}
+
+_parley_versions()
+{
+    timeout 1 parley --timeout 500ms route "$1" 2>/dev/null | awk 'NR > 1 { print $2 "=" }'
+}
+
+# The first word behind the program's name that is no option, and no option's value.
+_parley_command()
+{
+    local i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -u | --url | --events | -t | --timeout) ((i++)) ;;
+        -*) ;;
+        *)
+            echo "$i ${COMP_WORDS[i]}"
+            return
+            ;;
+        esac
+    done
+}
+
+_parley()
+{
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local commands="ls stats describe call route events help"
+    local options="--url --events --timeout --json --help"
+    local at command
+    COMPREPLY=()
+    case $prev in
+    -o | --output)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata)
+        return
+        ;;
+    esac
+    read -r at command < <(_parley_command)
+    if [[ -z $command ]]; then
+        [[ $cur == -* ]] && commands="$options --version"
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
+        return
+    fi
+    if [[ $cur == -* ]]; then
+        case $command in
+        ls) options+=" --names --methods" ;;
+        stats) options+=" --watch --interval --count" ;;
+        describe) options+=" --output" ;;
+        call) options+=" --metadata --list --verbose" ;;
+        events) options+=" --count" ;;
+        esac
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
+        return
+    fi
+    case $command in
+    help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
+    stats) mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur") ;;
+    describe)
+        mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names) $(_parley_ask --methods)" -- "$cur")
+        ;;
+    call)
+        if [[ $cur == @* ]]; then
+            mapfile -t COMPREPLY < <(compgen -P @ -f -- "${cur#@}")
+        elif ((COMP_CWORD == at + 1)); then
+            mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --methods)" -- "$cur")
+        fi
+        ;;
+    route)
+        if ((COMP_CWORD == at + 1)); then
+            mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur")
+        else
+            compopt -o nospace 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -W "$(_parley_versions "${COMP_WORDS[at + 1]}")" -- "$cur")
+        fi
+        ;;
+    events)
+        mapfile -t COMPREPLY < <(compgen -W "instance.up instance.gone instance.drain route refused broker" -- "$cur")
+        ;;
+    esac
+}
+
+complete -F _parley parley

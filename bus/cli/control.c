@@ -1,0 +1,148 @@
+/*
+ * Asking the broker: one ControlRequest out, one ControlReply back, over NNG.
+ *
+ * What answers at a URL may be anything: another program, another version, a broker that is being
+ * attacked. A reply is bounded (by nng.c), checked (wire_unpack()) and must hold what was asked
+ * for before a command sees it, and each way to fail has an exit code of its own. Status other
+ * than OK is the bus's answer, not a fault of ours: exit 1 with its name and sentence.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/nng.h"
+#include "parley/status.h"
+#include "schema/schema.h"
+#include "wire/wire.h"
+
+const char *control_url(struct cli *cli)
+{
+    if (cli->url)
+        return cli->url;
+    if (paths_control_url(NULL, cli->url_default, sizeof(cli->url_default)) < 0) {
+        cli_usage(cli, "the path of the broker's folder is too long; give --url, or a shorter "
+                       "PARLEY_DIR");
+        return NULL;
+    }
+    return cli->url_default;
+}
+
+const char *control_events_url(struct cli *cli)
+{
+    if (cli->events_url)
+        return cli->events_url;
+    if (paths_events_url(NULL, cli->events_url_default, sizeof(cli->events_url_default)) < 0) {
+        cli_usage(cli, "the path of the broker's folder is too long; give --events, or a shorter "
+                       "PARLEY_DIR");
+        return NULL;
+    }
+    return cli->events_url_default;
+}
+
+static int no_broker(struct cli *cli, int code, const struct error_text *error)
+{
+    if (code == -EINVAL)
+        return cli_usage(cli, "%s", error->text);
+    if (code == -ENOMEM)
+        return cli_complain(cli, CLI_EXIT_TROUBLE, "%s", error->text);
+    return cli_complain(cli, CLI_EXIT_NO_BROKER,
+                        "%s\n"
+                        "Start parleyd, or say where it is: --url URL, or PARLEY_DIR or "
+                        "PARLEY_CONTROL in the environment.",
+                        error->text);
+}
+
+int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uint64_t timeout_ns,
+                     Parley__ControlReply **ret_reply)
+{
+    struct error_text error = {.text = "out of memory"};
+    struct nng_asker *asker = NULL;
+    ProtobufCMessage *reply = NULL;
+    uint8_t *answer = NULL;
+    size_t answer_bytes = 0;
+    const char *url = control_url(cli);
+    if (!url)
+        return CLI_EXIT_USAGE;
+    size_t bytes = protobuf_c_message_get_packed_size(&request->base);
+    _cleanup_(freep) uint8_t *data = text_alloc(bytes);
+    protobuf_c_message_pack(&request->base, data);
+
+    int r = nng_asker_new(url, timeout_ns, &asker, &error);
+    if (r == 0)
+        r = nng_asker_ask(asker, data, bytes, &answer, &answer_bytes, &error);
+    nng_asker_free(asker);
+    if (r < 0)
+        return no_broker(cli, r, &error);
+    r = wire_unpack(&parley__control_reply__descriptor, answer, answer_bytes, NULL, &reply, &error);
+    free(answer);
+    if (r < 0)
+        return cli_complain(cli, CLI_EXIT_BAD_REPLY,
+                            "what answered at %s is no Parley broker, or one of another version: "
+                            "%s",
+                            url, error.text);
+    *ret_reply = (Parley__ControlReply *)reply;
+    return CLI_EXIT_OK;
+}
+
+int control_bad_reply(struct cli *cli, const char *what)
+{
+    return cli_complain(
+        cli, CLI_EXIT_BAD_REPLY,
+        "the broker at %s answered without %s; is it of this version (" PARLEY_VERSION ")?",
+        control_url(cli), what);
+}
+
+int control_ask(struct cli *cli, const Parley__ControlRequest *request,
+                Parley__ControlReply__BodyCase body, Parley__ControlReply **ret_reply)
+{
+    uint64_t timeout_ns = cli->timeout_ns ? cli->timeout_ns : CLI_CONTROL_TIMEOUT_NS;
+    Parley__ControlReply *reply;
+    int code = control_exchange(cli, request, timeout_ns, &reply);
+    if (code != CLI_EXIT_OK)
+        return code;
+    if (reply->status != PARLEY_OK)
+        code =
+            cli_complain(cli, CLI_EXIT_REFUSED, "%s: %s", parley_status_name(reply->status),
+                         reply->text && *reply->text ? reply->text : "the broker gave no reason");
+    else if (reply->body_case != body)
+        code = control_bad_reply(cli, "what was asked for");
+    if (code == CLI_EXIT_OK)
+        *ret_reply = reply;
+    else
+        wire_free(reply);
+    return code;
+}
+
+int control_describe(struct cli *cli, const char *interface, const char *version,
+                     Parley__ControlReply **ret_reply, struct schema **ret_schema)
+{
+    Parley__DescribeRequest describe = PARLEY__DESCRIBE_REQUEST__INIT;
+    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__ControlReply *reply;
+    struct error_text error = {.text = ""};
+    request.body_case = PARLEY__CONTROL_REQUEST__BODY_DESCRIBE;
+    request.describe = &describe;
+    describe.interface = (char *)interface;
+    describe.version = (char *)version;
+    int code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_DESCRIBE, &reply);
+    if (code != CLI_EXIT_OK)
+        return code;
+    const Parley__DescribeReply *body = reply->describe;
+    if (!body->version || !body->has_descriptor_set) {
+        code = control_bad_reply(cli, "a version and its descriptors");
+    } else if (schema_new(body->descriptor_set.data, body->descriptor_set.len, body->service,
+                          ret_schema, &error) < 0) {
+        code = cli_complain(cli, CLI_EXIT_BAD_REPLY,
+                            "the broker's descriptors of %s cannot be "
+                            "read: %s",
+                            interface, error.text);
+    } else {
+        *ret_reply = reply;
+        return CLI_EXIT_OK;
+    }
+    wire_free(reply);
+    return code;
+}

@@ -1,0 +1,67 @@
+/*
+ * INTERFACE[@VERSION][/METHOD], as people write it: "catalog", "catalog@1.0.0/Get".
+ *
+ * Checked here so that a mistyped one is explained before anything is sent.
+ */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#include "schema/schema.h"
+
+static bool check_method(const char *name)
+{
+    return *name != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                         "0123456789_") == strlen(name);
+}
+
+bool target_parse(struct cli *cli, const char *text, struct target *ret_target)
+{
+    struct target *target = ret_target;
+    struct semver version;
+    *target = (struct target){.version = NULL};
+    if (strlen(text) >= sizeof(target->buffer)) {
+        cli_usage(cli, "the name of the interface is longer than %zu bytes",
+                  sizeof(target->buffer) - 1);
+        return false;
+    }
+    strcpy(target->buffer, text);
+    target->interface = target->buffer;
+    char *slash = strchr(target->buffer, '/');
+    if (slash) {
+        *slash = '\0';
+        target->method = slash + 1;
+    }
+    char *at = strchr(target->buffer, '@');
+    if (at) {
+        *at = '\0';
+        target->version = at + 1;
+    }
+    if (schema_check_interface_name(target->interface) < 0)
+        cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
+                  target->interface);
+    else if (target->version && semver_parse(target->version, &version) < 0)
+        cli_usage(cli, "'%s' is no version; one looks like 1.0.0", target->version);
+    else if (target->method && !check_method(target->method))
+        cli_usage(cli, "'%s' is no name of a method", target->method);
+    else
+        return true;
+    return false;
+}
+
+int method_unknown(struct cli *cli, const struct schema *schema, const struct target *target)
+{
+    const struct schema_service *service = schema_service(schema);
+    const char *names[SCHEMA_METHOD_MAX];
+    size_t count =
+        service->method_count < SCHEMA_METHOD_MAX ? service->method_count : SCHEMA_METHOD_MAX;
+    for (size_t i = 0; i < count; i++)
+        names[i] = service->methods[i].name;
+    const char *nearest = text_nearest(target->method, names, count);
+    if (nearest)
+        return cli_complain(cli, CLI_EXIT_USAGE, "%s has no method '%s'; did you mean '%s'?",
+                            service->name, target->method, nearest);
+    return cli_complain(cli, CLI_EXIT_USAGE,
+                        "%s has no method '%s'; parley describe %s shows what it has",
+                        service->name, target->method, target->interface);
+}
