@@ -1,0 +1,154 @@
+#include "support/test.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "rpc/internal.h"
+
+#define PAGE_BYTES (ROUTE_SLOTS_OFFSET + ROUTE_SLOT_MAX * sizeof(struct route_slot))
+
+/* A route page in this process's memory: we are the broker that writes it. */
+static _Alignas(4096) uint8_t page_bytes[PAGE_BYTES];
+static struct region page = {.base = page_bytes, .bytes = PAGE_BYTES, .fd = -1};
+
+static struct route_slot *slot(uint32_t index)
+{
+    return (struct route_slot *)(page_bytes + ROUTE_SLOTS_OFFSET) + index;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(page_bytes, 0, sizeof(page_bytes));
+    struct route_header *header = (struct route_header *)page_bytes;
+    header->magic = ROUTE_MAGIC;
+    header->version = LAYOUT_VERSION;
+    header->slot_count = ROUTE_SLOT_MAX;
+    header->slot_bytes = sizeof(struct route_slot);
+    struct route_slot *s = slot(3);
+    s->sequence = 2;
+    s->version_count = 2;
+    s->threshold[0] = 95000;
+    s->threshold[1] = 100000;
+    s->instance_count = 2;
+    s->instance_id[0] = 11;
+    s->instance_id[1] = 22;
+    s->instance_state[0] = ROUTE_INSTANCE_UP;
+    s->instance_state[1] = ROUTE_INSTANCE_DRAINING;
+    s->generation = 7;
+    memcpy((void *)s->version_name[0], "1.0.0", 6);
+    memcpy((void *)s->version_name[1], "2.0.0", 6);
+    return 0;
+}
+
+static void test_a_slot_is_copied_once_until_it_changes(void **state)
+{
+    (void)state;
+    struct route_view view = {.sequence = 1};
+    assert_true(route_refresh(&view, &page, 3));
+    assert_int_equal(view.generation, 7);
+    assert_string_equal(view.version[1], "2.0.0");
+    assert_false(route_refresh(&view, &page, 3));
+    slot(3)->generation = 8;
+    slot(3)->sequence = 4;
+    assert_true(route_refresh(&view, &page, 3));
+    assert_int_equal(view.generation, 8);
+}
+
+static void test_buckets_map_to_versions_by_threshold(void **state)
+{
+    (void)state;
+    struct route_view view = {.sequence = 1};
+    assert_true(route_refresh(&view, &page, 3));
+    assert_int_equal(route_version(&view, 0), 0);
+    assert_int_equal(route_version(&view, 94999), 0);
+    assert_int_equal(route_version(&view, 95000), 1);
+    assert_int_equal(route_version(&view, 99999), 1);
+    view.threshold[1] = 99999;
+    assert_int_equal(route_version(&view, 99999), UINT32_MAX);
+}
+
+static void test_a_writer_that_died_leaves_the_old_view(void **state)
+{
+    (void)state;
+    struct route_view view = {.sequence = 1};
+    assert_true(route_refresh(&view, &page, 3));
+    slot(3)->generation = 9;
+    slot(3)->sequence = 3; /* odd for ever */
+    assert_false(route_refresh(&view, &page, 3));
+    assert_int_equal(view.generation, 7);
+}
+
+static void test_forged_counts_are_bounded(void **state)
+{
+    (void)state;
+    slot(3)->version_count = UINT32_MAX;
+    slot(3)->instance_count = UINT32_MAX;
+    slot(3)->threshold[0] = UINT32_MAX;
+    struct route_view view = {.sequence = 1};
+    assert_true(route_refresh(&view, &page, 3));
+    assert_int_equal(view.version_count, ROUTE_VERSION_MAX);
+    assert_int_equal(view.instance_count, ROUTE_INSTANCE_MAX);
+    assert_int_equal(view.threshold[0], ROUTE_BUCKETS);
+}
+
+static void test_a_slot_past_the_last_is_no_slot(void **state)
+{
+    (void)state;
+    struct route_view view = {.sequence = 1};
+    assert_true(route_refresh(&view, &page, ROUTE_SLOT_MAX - 1));
+    assert_false(route_refresh(&view, &page, ROUTE_SLOT_MAX));
+    assert_false(route_refresh(&view, &REGION_NONE, 0));
+}
+
+static void test_draining_instances_are_told(void **state)
+{
+    (void)state;
+    struct route_view view = {.sequence = 1};
+    assert_true(route_refresh(&view, &page, 3));
+    assert_false(route_draining(&view, 11));
+    assert_true(route_draining(&view, 22));
+    assert_false(route_draining(&view, 33));
+}
+
+static void test_sticky_buckets_spread_and_stay(void **state)
+{
+    (void)state;
+    struct route_view view = {.salt = 42};
+    uint32_t low = 0;
+    for (unsigned i = 0; i < 10000; i++) {
+        char key[16];
+        int n = snprintf(key, sizeof(key), "user-%u", i);
+        uint32_t bucket = route_bucket(&view, key, (size_t)n);
+        assert_true(bucket < ROUTE_BUCKETS);
+        assert_int_equal(bucket, route_bucket(&view, key, (size_t)n));
+        low += bucket < ROUTE_BUCKETS / 20;
+    }
+    /* 5 % of 10,000 users; four standard deviations of a binomial are 87 */
+    assert_in_range(low, 500 - 87, 500 + 87);
+}
+
+static void test_a_page_of_another_layout_is_refused(void **state)
+{
+    (void)state;
+    struct error_text error = {0};
+    assert_int_equal(route_check(&page, &error), 0);
+    ((struct route_header *)page_bytes)->version = LAYOUT_VERSION + 1;
+    assert_true(route_check(&page, &error) < 0);
+    assert_non_null(strstr(error.text, "upgrade"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_a_slot_is_copied_once_until_it_changes, setup),
+        cmocka_unit_test_setup(test_buckets_map_to_versions_by_threshold, setup),
+        cmocka_unit_test_setup(test_a_writer_that_died_leaves_the_old_view, setup),
+        cmocka_unit_test_setup(test_forged_counts_are_bounded, setup),
+        cmocka_unit_test_setup(test_a_slot_past_the_last_is_no_slot, setup),
+        cmocka_unit_test_setup(test_draining_instances_are_told, setup),
+        cmocka_unit_test_setup(test_sticky_buckets_spread_and_stay, setup),
+        cmocka_unit_test_setup(test_a_page_of_another_layout_is_refused, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
