@@ -436,6 +436,10 @@ static void put_real(struct writer *writer, double value, bool single)
         put_text(writer, value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
         return;
     }
+    if (value == 0 && signbit(value)) {
+        put_text(writer, "-0.0"); /* "-0" would be read as an integer, without its sign */
+        return;
+    }
     char text[40];
     const int digits_max = single ? 9 : 17;
     for (int digits = single ? 6 : 15; digits <= digits_max; digits++) {

@@ -16,7 +16,6 @@
 #include "schema/internal.h"
 
 #include <errno.h>
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -31,6 +30,8 @@
 #include "wire/wire.h"
 
 #define PATH_BYTES_MAX 200
+/* Halfway from FLT_MAX to what would come after it: what is below rounds to a float. */
+#define FLOAT_OVERFLOW 0x1.ffffffp127
 
 struct encoder {
     uint8_t *data;
@@ -274,7 +275,7 @@ static int read_real(const struct encoder *encoder, const struct schema_field *f
         memcpy(ret_bits, &value, sizeof(value));
         return 0;
     }
-    if (!isinf(value) && !isnan(value) && fabs(value) > (double)FLT_MAX)
+    if (!isinf(value) && !isnan(value) && fabs(value) >= FLOAT_OVERFLOW)
         return value_error(encoder, -EINVAL, "%g does not fit float", value);
     float single = (float)value;
     uint32_t bits;
