@@ -129,7 +129,7 @@ static void test_scalars_go_both_ways(void **state)
         "{\"doubleValue\": \"-Infinity\"}",
         "{\"doubleValue\": -0.0}",
         "{\"floatValue\": 0.1}",
-        "{\"floatValue\": 3.40282347e+38}",
+        "{\"floatValue\": 3.4028235e+38}",
         "{\"floatValue\": \"Infinity\"}",
         "{\"int64Value\": \"-9223372036854775808\"}",
         "{\"int64Value\": \"9223372036854775807\"}",
