@@ -309,6 +309,6 @@ const struct cli_command cmd_call = {
         "call's deadline, 10s if not given. With --json the reply comes in an object with\n"
         "the status, on one line.\n",
     .example = "  parley call catalog@1.0.0/Get '{\"name\": \"libc6\"}'\n"
-               "  echo '{\"limit\": 3}' | parley call -v -m tenant=blue catalog/List -\n",
+               "  echo '{\"limit\": 3}' | parley call -v -m tenant=blue catalog@1.0.0/List -\n",
     .run = run,
 };

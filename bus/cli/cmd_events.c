@@ -103,11 +103,10 @@ static bool show(struct cli *cli, const uint8_t *data, size_t bytes)
     return true;
 }
 
-/* Waits for the next event, in slices. Return: CLI_EXIT_OK with @ret_data NULL if asked to stop. */
-static int next_event(struct cli *cli, struct nng_subscriber *subscriber, uint8_t **ret_data,
-                      size_t *ret_bytes)
+/* Waits for the next message, in slices. Return: CLI_EXIT_OK with @ret_data NULL if asked to stop. */
+static int next_message(struct cli *cli, struct nng_subscriber *subscriber, uint64_t deadline,
+                      uint8_t **ret_data, size_t *ret_bytes)
 {
-    uint64_t deadline = cli->timeout_ns ? clock_add(clock_now_ns(), cli->timeout_ns) : CLOCK_NEVER;
     *ret_data = NULL;
     while (!stop_requested()) {
         uint64_t left = clock_left(deadline, clock_now_ns());
@@ -125,16 +124,24 @@ static int next_event(struct cli *cli, struct nng_subscriber *subscriber, uint8_
     return CLI_EXIT_OK;
 }
 
+static uint64_t deadline_of(const struct cli *cli)
+{
+    return cli->timeout_ns ? clock_add(clock_now_ns(), cli->timeout_ns) : CLOCK_NEVER;
+}
+
 static int follow(struct cli *cli, struct nng_subscriber *subscriber, uint64_t count)
 {
-    uint64_t seen = 0;
+    uint64_t seen = 0, deadline = deadline_of(cli);
     while (count == 0 || seen < count) {
         uint8_t *data;
         size_t bytes;
-        int code = next_event(cli, subscriber, &data, &bytes);
+        int code = next_message(cli, subscriber, deadline, &data, &bytes);
         if (code != CLI_EXIT_OK || !data)
             return code;
-        seen += show(cli, data, bytes);
+        if (show(cli, data, bytes)) {
+            seen++;
+            deadline = deadline_of(cli);
+        }
         free(data);
         if (fflush(cli->out) != 0)
             return CLI_EXIT_OK; /* cli_main() says so */

@@ -1,0 +1,167 @@
+#include "support/test.h"
+
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "unit/cli/bus.h"
+#include "unit/cli/run.h"
+
+/* What the fake broker does from one question to the next. */
+struct script {
+    unsigned asked;
+    unsigned stop_at; /* ask the program to stop at this question; 0: never */
+    bool refuse;
+    Parley__ControlReply reply;
+    Parley__Stats stats;
+    Parley__MethodStats method;
+    Parley__MethodStats *methods[1];
+};
+
+/* The same numbers each time, but for the calls: 1,000 more and two seconds later. */
+static void answer(void *userdata, const Parley__ControlRequest *request,
+                   struct fake_answer *ret_answer)
+{
+    struct script *script = userdata;
+    if (request->body_case != PARLEY__CONTROL_REQUEST__BODY_STATS)
+        return;
+    ret_answer->reply = script->refuse ? bus_refusal() : bus_stats();
+    if (++script->asked == script->stop_at)
+        stop_request();
+    if (script->refuse || script->asked == 1)
+        return;
+    script->reply = *bus_stats();
+    script->stats = *script->reply.stats;
+    script->method = *script->stats.method[0];
+    script->method.calls += (script->asked - 1) * 1000;
+    script->stats.uptime_ns += (script->asked - 1) * 2 * NS_PER_S;
+    script->methods[0] = &script->method;
+    script->stats.method = script->methods;
+    script->stats.n_method = 1;
+    script->reply.stats = &script->stats;
+    ret_answer->reply = &script->reply;
+}
+
+static struct script script;
+
+static int set_up(void **state)
+{
+    script = (struct script){.asked = 0};
+    *state = fake_broker_new(answer, &script);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fake_broker_free(*state);
+    return 0;
+}
+
+static void test_the_table_is_as_the_golden_file_has_it(void **state)
+{
+    struct run run = RUN("stats", "--url", fake_broker_url(*state));
+    assert_string_equal(run.err, "");
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_golden(run.out, "stats.txt");
+    run_free(&run);
+}
+
+static void test_json_is_as_the_golden_file_has_it(void **state)
+{
+    struct run run = RUN("stats", "--json", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_golden(run.out, "stats.json");
+    run_free(&run);
+}
+
+static void test_one_interface_shows_its_rows_alone(void **state)
+{
+    struct run run = RUN("stats", "orders", "--url", fake_broker_url(*state));
+    assert_contains(run.out, "Place");
+    assert_null(strstr(run.out, "catalog"));
+    run_free(&run);
+}
+
+static void test_an_interface_without_calls_says_so(void **state)
+{
+    struct run run = RUN("stats", "silent", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.out, "No calls of silent yet.\n");
+    run_free(&run);
+}
+
+static void test_watching_shows_the_rate_between_answers(void **state)
+{
+    struct run run = RUN("stats", "--watch", "--interval", "1ms", "--count", "3", "catalog",
+                         "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_int_equal(script.asked, 3);
+    assert_golden(run.out, "stats_watch.txt");
+    run_free(&run);
+}
+
+static void test_watching_as_json_prints_one_object_a_line(void **state)
+{
+    struct run run = RUN("stats", "--watch", "--json", "--interval", "1ms", "--count", "2", "--url",
+                         fake_broker_url(*state));
+    char *second = strchr(run.out, '\n');
+    assert_non_null(second);
+    *second++ = '\0';
+    for (unsigned i = 0; i < 2; i++) {
+        json_t *json = json_loads(i == 0 ? run.out : second, 0, NULL);
+        assert_non_null(json);
+        json_decref(json);
+    }
+    assert_ptr_equal(strchr(second, '\n'), second + strlen(second) - 1);
+    run_free(&run);
+}
+
+static void test_watching_ends_cleanly_when_asked_to_stop(void **state)
+{
+    script.stop_at = 2;
+    struct run run = RUN("stats", "--watch", "--interval", "1ms", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_int_equal(script.asked, 2);
+    run_free(&run);
+}
+
+static void test_a_refusal_ends_the_watch(void **state)
+{
+    script.refuse = true;
+    struct run run = RUN("stats", "--watch", "--interval", "1ms", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_REFUSED);
+    assert_contains(run.err, "parley: NOT_FOUND: no interface 'nothing' is published");
+    assert_int_equal(script.asked, 1);
+    run_free(&run);
+}
+
+static void test_what_is_no_name_is_refused(void **state)
+{
+    (void)state;
+    struct run run = RUN("stats", "No/Name");
+    assert_int_equal(run.code, CLI_EXIT_USAGE);
+    assert_contains(run.err, "'No/Name' is no name of an interface");
+    run_free(&run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_the_table_is_as_the_golden_file_has_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_json_is_as_the_golden_file_has_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_interface_shows_its_rows_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_interface_without_calls_says_so, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_watching_shows_the_rate_between_answers, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_watching_as_json_prints_one_object_a_line, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_watching_ends_cleanly_when_asked_to_stop, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_refusal_ends_the_watch, set_up, tear_down),
+        cmocka_unit_test(test_what_is_no_name_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
