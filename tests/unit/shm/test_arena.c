@@ -366,14 +366,15 @@ static void test_release_of_the_other_direction_s_block_is_refused(void **state)
 static void test_impossible_release_counts_are_refused(void **state)
 {
     struct pair *pair = *state;
-    (void)alloc(&pair->a, 100);
+    release_push(&pair->b.ours, alloc(&pair->a, ARENA_BYTES).block);
     const uint64_t forged[] = {2, SLOTS + 1, UINT64_MAX, UINT64_C(1) << 32};
     for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
         atomic_store(&pair->b.ours.cells->released, forged[i]);
         assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), -EPROTO);
+        assert_int_equal(try_alloc(&pair->a, 1), ARENA_E_GROW); /* nothing has been freed */
     }
-    atomic_store(&pair->b.ours.cells->released, 0);
-    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), 0);
+    atomic_store(&pair->b.ours.cells->released, 1);
+    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), 1);
 }
 
 static void test_release_count_that_goes_back_is_refused(void **state)

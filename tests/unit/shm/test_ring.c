@@ -380,6 +380,7 @@ static void test_pad_at_the_start_is_refused(void **state)
 {
     struct pair *pair = *state;
     assert_int_equal(peek_forged(pair, 0, RING_PAD), -EPROTO);
+    assert_int_equal(pair->b.peer.tail, 0);
     /* A pad that leads to a pad. */
     prefix_of_a(pair, 0)->bytes = RING_PAD;
     atomic_store(&prefix_of_a(pair, 0)->sequence, ring_sequence(LINES));
