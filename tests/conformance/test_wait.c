@@ -229,6 +229,25 @@ static void test_same_number_again_gets_only_its_own_events(struct fixture *f)
     assert_int_equal(expect(f, &f->other_tag), WAIT_IN);
 }
 
+static void test_stale_event_behind_a_good_one_finds_no_registration(struct fixture *f)
+{
+    int a, b;
+    socket_pair(&a, &b);
+    assert_int_equal(wait_add(f->wait, a, WAIT_IN, &a), 0);
+    add(f, WAIT_IN);
+    send_byte(b);
+    send_byte(f->peers);
+    drain(f->ours); /* so that adding it again makes no event of its own */
+    assert_int_equal(wait_remove(f->wait, f->ours), 0);
+    assert_int_equal(wait_add(f->wait, f->ours, WAIT_IN, &f->other_tag), 0);
+    assert_int_equal(expect(f, &a), WAIT_IN);
+    drain(a);
+    expect_nothing(f);
+    assert_int_equal(wait_remove(f->wait, a), 0);
+    close(a);
+    close(b);
+}
+
 static void test_mistakes_are_told_apart(struct fixture *f)
 {
     assert_int_equal(wait_remove(f->wait, f->ours), -ENOENT);
@@ -350,14 +369,15 @@ static void many_write(const int *fds, int count)
         assert_int_equal(write(fds[i], &one, sizeof(one)), sizeof(one));
 }
 
-/* Reads each descriptor that is reported until all were, @max at a time. */
-static void many_collect(struct fixture *f, const int *fds, int count, int max)
+/* Reads each descriptor that is reported until all were, @max at a time. They are ready already:
+ * no call may come back empty, even if it may not wait. */
+static void many_collect(struct fixture *f, const int *fds, int count, int max, uint64_t timeout_ns)
 {
     struct wait_event events[100];
     bool seen[MANY] = {false};
     int left = count;
     while (left > 0) {
-        int n = wait_poll(f->wait, events, max, PATIENCE_NS);
+        int n = wait_poll(f->wait, events, max, timeout_ns);
         assert_in_range(n, 1, max);
         for (int i = 0; i < n; i++) {
             for (int j = 0; j < i; j++)
@@ -378,7 +398,7 @@ static void test_no_more_events_than_there_is_room_for(struct fixture *f)
     many_add(f, fds, 50);
     for (int round = 0; round < 3; round++) {
         many_write(fds, 50);
-        many_collect(f, fds, 50, 7);
+        many_collect(f, fds, 50, 7, PATIENCE_NS);
     }
     many_remove(f, fds, 50);
 }
@@ -396,7 +416,7 @@ static void test_burst_beyond_every_queue_loses_nothing(struct fixture *f)
     for (int round = 0; round < 3; round++) {
         many_write(fds, count);
         many_write(fds, count);
-        many_collect(f, fds, count, 100);
+        many_collect(f, fds, count, 100, round == 0 ? PATIENCE_NS : 0);
     }
     many_remove(f, fds, count);
     limit.rlim_cur = old;
@@ -422,10 +442,16 @@ static void test_timeout_is_not_early(struct fixture *f)
     add(f, WAIT_IN);
     const uint64_t timeouts[] = {1, 300 * NS_PER_US, 5 * NS_PER_MS};
     for (size_t i = 0; i < sizeof(timeouts) / sizeof(timeouts[0]); i++) {
-        struct wait_event event;
-        uint64_t start = clock_now_ns();
-        assert_int_equal(wait_poll(f->wait, &event, 1, timeouts[i]), 0);
-        assert_true(clock_now_ns() - start >= timeouts[i]);
+        /* One that comes early may have been interrupted (the kernel does so while it takes down
+         * the ring of a case before); all of them cannot. */
+        bool early = true;
+        for (int tries = 0; tries < 20 && early; tries++) {
+            struct wait_event event;
+            uint64_t start = clock_now_ns();
+            assert_int_equal(wait_poll(f->wait, &event, 1, timeouts[i]), 0);
+            early = clock_now_ns() - start < timeouts[i];
+        }
+        assert_false(early);
     }
 }
 
@@ -484,10 +510,7 @@ static void test_wake_up_before_the_wait_is_not_lost(struct fixture *f)
     wait_wake(f->wait);
     struct wait_event event;
     assert_int_equal(wait_poll(f->wait, &event, 1, WAIT_FOREVER), 0);
-    /* The two were one: the next wait ends by its time. */
-    uint64_t start = clock_now_ns();
-    assert_int_equal(wait_poll(f->wait, &event, 1, NS_PER_MS), 0);
-    assert_true(clock_now_ns() - start >= NS_PER_MS);
+    assert_false(readable(wait_fd(f->wait))); /* the two were one */
 }
 
 static void *wake_in_thread(void *userdata)
@@ -582,6 +605,7 @@ static const struct test_case cases[] = {
     CASE(test_removed_descriptor_is_silent),
     CASE(test_pending_event_goes_with_its_registration),
     CASE(test_same_number_again_gets_only_its_own_events),
+    CASE(test_stale_event_behind_a_good_one_finds_no_registration),
     CASE(test_mistakes_are_told_apart),
     CASE(test_modify_changes_what_is_waited_for),
     CASE(test_peer_sees_hang_up_after_remove_and_close),
