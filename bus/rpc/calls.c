@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#define CALL_PACKED_KEPT_BYTES_MAX 65536
+
 struct call *endpoint_call_new(struct parley_endpoint *endpoint)
 {
     if (endpoint->call_free_count == 0) {
@@ -59,6 +61,11 @@ void endpoint_call_free(struct parley_endpoint *endpoint, struct call *call)
     call->metadata = NULL;
     call->metadata_bytes = 0;
     call->client = NULL;
+    if (call->packed_bytes_max > CALL_PACKED_KEPT_BYTES_MAX) {
+        free(call->packed);
+        call->packed = NULL;
+        call->packed_bytes_max = 0;
+    }
     endpoint->call_free[endpoint->call_free_count++] = call->index;
 }
 

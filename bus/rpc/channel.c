@@ -23,7 +23,7 @@
 
 #include "base/log.h"
 
-#define BELL_PACKETS_MAX 64 /* read in one go */
+#define BELL_PACKETS_MAX 512 /* read in one go; more than a socket holds by default */
 
 /* ---- Life ---- */
 
@@ -257,6 +257,9 @@ static void bell_drain(struct channel *channel)
             return;
         }
     }
+    /* More may be there, and an edge-triggered backend would not say so again. */
+    if (channel->state != CHANNEL_DEAD)
+        wait_modify(channel->endpoint->wait, channel->bell, WAIT_IN);
 }
 
 static void bell_ready(struct source *source, uint32_t events)

@@ -206,10 +206,17 @@ static enum parley_status drain(struct parley_endpoint *endpoint)
             timeout = service->drain_timeout_ns;
     }
     uint64_t deadline = clock_add(clock_now_ns(), timeout);
-    while (!all_drained(endpoint) && clock_now_ns() < deadline) {
-        int r = endpoint_turn(endpoint, deadline);
+    uint64_t now = clock_now_ns();
+    while (!all_drained(endpoint) && now < deadline) {
+        uint64_t until = clock_add(now, RPC_BYE_GRACE_NS);
+        int r = endpoint_turn(endpoint, until < deadline ? until : deadline);
         if (r < 0)
             return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
+        TAILQ_FOREACH(service, &endpoint->services, entry)
+        {
+            service_hang_up_silent(service);
+        }
+        now = clock_now_ns();
     }
     return PARLEY_OK;
 }

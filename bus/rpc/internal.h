@@ -31,6 +31,7 @@
 #define RPC_CALL_TIMEOUT_NS (10 * NS_PER_S)
 #define RPC_CALL_TIMEOUT_NS_MAX (3600 * NS_PER_S)
 #define RPC_DRAIN_TIMEOUT_NS (10 * NS_PER_S)
+#define RPC_BYE_GRACE_NS NS_PER_S /* how long a draining service waits for a client that says nothing */
 #define RPC_SPIN_NS_MAX (100 * NS_PER_US)
 #define RPC_ATTEMPTS_MAX 5
 #define RPC_CALLS_MAX 65536            /* in flight on one endpoint */
@@ -342,7 +343,6 @@ struct parley_context {
     struct stats_cell *cell;
     enum parley_status status; /* parley_context_fail() */
     bool one_way;
-    bool answered;
     bool cancelled;
     char text[RPC_TEXT_BYTES];
     char client_version[RPC_VERSION_BYTES];
@@ -368,6 +368,7 @@ struct parley_service {
     struct route_view view; /* to remember the weights over a broker's restart */
     bool closing;
     bool freed;
+    uint64_t closing_since_ns;
     LIST_HEAD(, channel) channels;
     uint32_t channel_count;
     uint32_t serving; /* contexts not answered */
@@ -378,7 +379,20 @@ void service_link_down(struct parley_service *service); /* remembers the weights
 void service_published(struct parley_service *service, const Parley__Published *message);
 void service_attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
                     int bell);
+/* Hangs up on clients that have not answered GOAWAY in time and have nothing in flight. */
+void service_hang_up_silent(struct parley_service *service);
 void service_destroy(struct parley_service *service);
+
+/* ---- context.c ---- */
+
+/* Copies what must outlive the frame. Return: 0, -ENOMEM, or -EBADMSG: malformed metadata. */
+int context_new(struct channel *channel, const struct frame *frame,
+                struct parley_context **ret_context);
+void context_free(struct parley_context *context);
+/* Makes it the thread's current one; returns the outer one, to be put back. */
+struct parley_context *context_enter(struct parley_context *context);
+/* The handler's call has ended: it is current no more. */
+void context_leave(struct parley_context *context);
 extern const struct channel_ops service_channel_ops;
 
 /* ---- endpoint.c ---- */

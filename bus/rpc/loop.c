@@ -85,6 +85,11 @@ static int descriptors_poll(struct parley_endpoint *endpoint, uint64_t timeout_n
     return n;
 }
 
+static bool stopping(const struct parley_endpoint *endpoint)
+{
+    return atomic_load_explicit(&endpoint->stop, memory_order_relaxed);
+}
+
 /* Return: >0 something came; 0 the budget is spent; -errno. */
 static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t budget)
 {
@@ -96,7 +101,7 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
             spin_pause();
         }
         uint64_t now = clock_now_ns();
-        if (now - start >= budget)
+        if (now - start >= budget || stopping(endpoint))
             return 0;
         if (now - polled >= SPIN_POLL_NS) {
             int n = descriptors_poll(endpoint, 0);
@@ -127,7 +132,7 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
         until = deadline_ns;
     uint64_t left = clock_left(until, now);
     uint64_t budget = 0;
-    if (left && !TAILQ_EMPTY(&endpoint->hot))
+    if (left && !TAILQ_EMPTY(&endpoint->hot) && !stopping(endpoint))
         budget = endpoint->spin_ns_max == PARLEY_FOREVER ? CLOCK_NEVER
                                                          : spin_begin(&endpoint->spin);
     if (budget) {

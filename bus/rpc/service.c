@@ -19,8 +19,6 @@
 #include "base/log.h"
 #include "base/random.h"
 
-static _Thread_local struct parley_context *current_context;
-
 /* ---- Answers ---- */
 
 static void set_load(struct channel *channel, struct parley_service *service)
@@ -77,12 +75,6 @@ static void refuse(struct channel *channel, uint64_t call_id, enum parley_status
     send_response(channel, &header, &body);
 }
 
-static void context_free(struct parley_context *context)
-{
-    free(context->metadata);
-    free(context);
-}
-
 /* The closure that a handler calls: packs the reply straight into the channel. */
 static void context_answer(const ProtobufCMessage *message, void *data)
 {
@@ -115,8 +107,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     if (service)
         stats_ended(context->cell, status, clock_now_ns() - context->started_ns,
                     channel && channel->translated);
-    if (current_context == context)
-        current_context = NULL; /* the handler's frame must not look at it again */
+    context_leave(context);
     context_free(context);
 }
 
@@ -131,51 +122,6 @@ static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
             service->interface->methods[method].name, channel->client_version,
             service->interface->version);
     return channel->cells[method];
-}
-
-/* Copies what must outlive the frame. Return: the context, or NULL after refusing the call. */
-static struct parley_context *context_new(struct channel *channel, const struct frame *frame)
-{
-    struct parley_context *context = malloc(sizeof(*context));
-    uint8_t *metadata = NULL;
-    size_t metadata_bytes = frame->header.metadata_bytes;
-    if (context && metadata_bytes) {
-        metadata = malloc(metadata_bytes);
-        if (metadata)
-            memcpy(metadata, frame->metadata, metadata_bytes);
-    }
-    if (!context || (metadata_bytes && !metadata)) {
-        free(context);
-        channel_consume(channel, frame);
-        refuse(channel, frame->header.call_id, PARLEY_RESOURCE_EXHAUSTED,
-               "the service is out of memory");
-        return NULL;
-    }
-    if (metadata_bytes && metadata_check(metadata, metadata_bytes) < 0) {
-        free(metadata);
-        free(context);
-        channel_consume(channel, frame);
-        refuse(channel, frame->header.call_id, PARLEY_INVALID_ARGUMENT,
-               "the call's metadata is malformed");
-        return NULL;
-    }
-    context->channel = channel;
-    context->service = channel->service;
-    context->call_id = frame->header.call_id;
-    context->started_ns = clock_now_ns();
-    context->deadline_ns = frame->header.time_left_us == UINT32_MAX
-                               ? CLOCK_NEVER
-                               : context->started_ns + frame->header.time_left_us * NS_PER_US;
-    context->status = PARLEY_OK;
-    context->one_way = frame->header.kind == FRAME_ONE_WAY;
-    context->answered = false;
-    context->cancelled = false;
-    context->text[0] = '\0';
-    context->peer = channel->peer_id;
-    memcpy(context->client_version, channel->client_version, sizeof(context->client_version));
-    context->metadata = metadata;
-    context->metadata_bytes = (uint16_t)metadata_bytes;
-    return context;
 }
 
 /* One crossing: from the client's memory, through the plan, into our structs. */
@@ -221,13 +167,12 @@ static void serve(struct parley_context *context, uint32_t method, ProtobufCMess
     service->serving++;
     set_load(channel, service);
 
-    struct parley_context *outer = current_context;
-    current_context = context;
+    struct parley_context *outer = context_enter(context);
     endpoint->handlers++;
     service->implementation->invoke(service->implementation, method, input, context_answer,
                                     context);
     endpoint->handlers--;
-    current_context = outer;
+    (void)context_enter(outer);
     wire_free(input);
 }
 
@@ -249,9 +194,16 @@ static int request_received(struct channel *channel, const struct frame *frame)
                "the instance serves %u calls already", service->calls_max);
         return 0;
     }
-    struct parley_context *context = context_new(channel, frame);
-    if (!context)
+    struct parley_context *context;
+    int r = context_new(channel, frame, &context);
+    if (r < 0) {
+        channel_consume(channel, frame);
+        if (r == -ENOMEM)
+            refuse(channel, call_id, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
+        else
+            refuse(channel, call_id, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
         return 0;
+    }
     ProtobufCMessage *input;
     if (request_enter(channel, frame, method, &input) < 0) {
         context_free(context);
@@ -543,11 +495,26 @@ void parley_service_close(struct parley_service *service)
     if (service->closing)
         return;
     service->closing = true;
+    service->closing_since_ns = clock_now_ns();
     withdraw(service, false);
     struct channel *channel, *next;
     for (channel = LIST_FIRST(&service->channels); channel; channel = next) {
         next = LIST_NEXT(channel, owner_entry);
         say_goaway(channel);
+    }
+}
+
+void service_hang_up_silent(struct parley_service *service)
+{
+    if (!service->closing || clock_now_ns() < clock_add(service->closing_since_ns, RPC_BYE_GRACE_NS))
+        return;
+    struct channel *channel, *next;
+    for (channel = LIST_FIRST(&service->channels); channel; channel = next) {
+        next = LIST_NEXT(channel, owner_entry);
+        /* A program that only calls now and then does not read its channels in between. It loses
+         * nothing: what it sends from now on is never consumed, and so sent again elsewhere. */
+        if (channel->serving == 0 && STAILQ_EMPTY(&channel->queue) && !ring_pending(&channel->peer))
+            channel_kill(channel, PARLEY_UNAVAILABLE, "drained, and the client is silent");
     }
 }
 
@@ -585,41 +552,4 @@ void service_destroy(struct parley_service *service)
 {
     plan_unref(service->identity);
     free(service);
-}
-
-/* ---- What a handler sees ---- */
-
-struct parley_context *parley_context_current(void)
-{
-    return current_context;
-}
-
-void parley_context_fail(struct parley_context *context, enum parley_status status,
-                         const char *text)
-{
-    context->status = status == PARLEY_OK || (unsigned)status >= PARLEY_STATUS_COUNT
-                          ? PARLEY_UNKNOWN
-                          : status;
-    (void)snprintf(context->text, sizeof(context->text), "%s", text ? text : "");
-}
-
-uint64_t parley_context_time_left_ns(const struct parley_context *context)
-{
-    return clock_left(context->deadline_ns, clock_now_ns());
-}
-
-const char *parley_context_metadata(const struct parley_context *context, const char *key,
-                                    size_t *ret_bytes)
-{
-    return metadata_find(context->metadata, context->metadata_bytes, key, ret_bytes);
-}
-
-const char *parley_context_client_version(const struct parley_context *context)
-{
-    return context->client_version;
-}
-
-void parley_context_peer(const struct parley_context *context, struct parley_peer *ret_peer)
-{
-    *ret_peer = context->peer;
 }
