@@ -1,0 +1,443 @@
+/*
+ * The broker's own structs. Nothing outside of this room and its tests includes this.
+ *
+ * Who owns whom: the broker has endpoints (one a link) and interfaces (one a name). An endpoint has
+ * instances and contracts; an interface has versions, a version has instances. Ids that peers choose
+ * are only ever looked up, never trusted to be unique.
+ *
+ * One thread. Nothing is freed while something may still walk over it: an endpoint whose link
+ * fails, or that is refused, is doomed first and buried when the current event has been dealt with
+ * (broker_bury()).
+ */
+#ifndef PARLEY_BROKER_BROKER_H
+#define PARLEY_BROKER_BROKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <uthash.h>
+
+#include "base/error.h"
+#include "control/link.h"
+#include "control/nng.h"
+#include "parley/control.pb-c.h"
+#include "parley/link.pb-c.h"
+#include "parley/status.h"
+#include "schema/schema.h"
+#include "shm/shm.h"
+#include "translate/plan.h"
+#include "wait/wait.h"
+
+#define BROKER_NAME_BYTES 64    /* of an endpoint or interface: 63 and a NUL */
+#define BROKER_VERSION_BYTES 32 /* 31 and a NUL */
+#define BROKER_BATCH_MAX 64     /* messages, or connections, that one turn takes from one source */
+#define BROKER_EVENT_MAX 64     /* that one turn takes from the waiter */
+#define BROKER_HELLO_TIMEOUT_NS (UINT64_C(10) * 1000000000)
+#define BROKER_SCHEMA_IDLE_MAX 32 /* schemas that nobody uses, kept for who comes back */
+#define BROKER_GENERATION_MAX (UINT64_C(1) << 62)
+
+struct broker;
+struct contract;
+struct endpoint;
+struct instance;
+struct interface;
+struct version;
+
+/* ---- broker.c: the loop ---- */
+
+/* What the loop waits for. */
+struct source {
+    void (*ready)(struct source *source, uint32_t events);
+    TAILQ_ENTRY(source) again; /* of broker->again, if `queued` */
+    bool queued;
+};
+
+/* ---- admit.c: who may come in, and how much one user may have ---- */
+
+/* Of one uid. Defaults: ADMIT_*. */
+struct admit_limits {
+    uint32_t endpoints_max;
+    uint32_t instances_max;
+    uint32_t contracts_max;
+    uint32_t registrations_per_s; /* hellos, publications, contracts and connections */
+    uint32_t registrations_burst;
+};
+#define ADMIT_ENDPOINTS_MAX 4096
+#define ADMIT_INSTANCES_MAX 4096
+#define ADMIT_CONTRACTS_MAX 16384
+#define ADMIT_REGISTRATIONS_PER_S 8192
+#define ADMIT_REGISTRATIONS_BURST 65536
+
+struct account {
+    UT_hash_handle hh;
+    uid_t uid;
+    uint32_t endpoints, instances, contracts;
+    uint64_t tokens;      /* thousandths of a registration */
+    uint64_t filled_at_ns;
+};
+
+struct admit {
+    struct admit_limits limits;
+    struct account *accounts; /* hash by uid */
+};
+
+/* Limits of 0 mean the defaults. */
+void admit_init(struct admit *admit, const struct admit_limits *limits);
+void admit_deinit(struct admit *admit);
+/* The user's account; makes it. NULL: no memory. It lives while it counts something. */
+struct account *admit_account(struct admit *admit, uid_t uid, uint64_t now_ns);
+/* Frees it if nothing is counted any more and its tokens are full. */
+void admit_settle(struct admit *admit, struct account *account, uint64_t now_ns);
+/* Each counts one more: 0; -EDQUOT with a sentence that names the limit. */
+int admit_endpoint(struct admit *admit, struct account *account, struct error_text *error);
+int admit_instance(struct admit *admit, struct account *account, struct error_text *error);
+int admit_contract(struct admit *admit, struct account *account, struct error_text *error);
+int admit_registration(struct admit *admit, struct account *account, uint64_t now_ns,
+                       struct error_text *error);
+
+/* ---- negotiate.c: schemas, and what bridges two of them ---- */
+
+/* One content, however many publish it or were built against it. */
+struct schema_entry {
+    TAILQ_ENTRY(schema_entry) entry; /* of negotiator->schemas; idle ones oldest first */
+    struct schema *schema;
+    struct semver version;
+    uint64_t hash;
+    uint32_t users;
+};
+
+/* The plans between a client's and a service's schema. Lives as long as both. */
+struct bridge {
+    LIST_ENTRY(bridge) entry;
+    const struct schema_entry *client;
+    const struct schema_entry *service;
+    int result; /* 0, or why there are none */
+    struct error_text error;
+    enum plan_class class;
+    struct plan *requests, *replies;
+    uint64_t requests_id, replies_id; /* plan_id on the link */
+};
+
+struct negotiator {
+    TAILQ_HEAD(schema_list, schema_entry) schemas;
+    LIST_HEAD(, bridge) bridges;
+    uint32_t idle_count;
+    uint64_t plan_last;
+};
+
+void negotiator_init(struct negotiator *negotiator);
+void negotiator_deinit(struct negotiator *negotiator);
+
+/**
+ * schema_entry_take() - the schema of a set, parsed or found
+ * @interface, @version, @service: what the peer says that it is; must agree with the set's options
+ * Return: 0; -EINVAL, -EBADMSG, -E2BIG with a sentence; -ENOMEM. One more user: schema_entry_drop().
+ */
+int schema_entry_take(struct negotiator *negotiator, const char *interface, const char *version,
+                      const char *service, const uint8_t *set, size_t bytes,
+                      struct schema_entry **ret_entry, struct error_text *error);
+struct schema_entry *schema_entry_drop(struct negotiator *negotiator, struct schema_entry *entry);
+
+/* Whether both are the same interface, as far as calls can tell: services, methods, messages. */
+bool schema_same(const struct schema *a, const struct schema *b, struct error_text *error);
+
+/* @ret_bridge: borrowed; result 0 in it. Return: 0, -ENOMEM, or why the two cannot be bridged. */
+int negotiator_bridge(struct negotiator *negotiator, const struct schema_entry *client,
+                      const struct schema_entry *service, struct bridge **ret_bridge,
+                      struct error_text *error);
+
+struct offer {
+    struct version *version;
+    struct bridge *bridge; /* NULL: identity */
+    int rank;              /* index of the alternative that accepts it */
+};
+
+/* One version for one contract. Return: 0; -ENOENT: no alternative accepts it; -EINVAL with a
+ * sentence: it cannot be bridged; -ENOMEM. */
+int negotiate_version(struct negotiator *negotiator, const struct contract *contract,
+                      struct version *version, struct offer *ret_offer, struct error_text *error);
+
+/**
+ * negotiate() - what a contract is offered now, best first
+ * @ret_text: if not OK: the client's version, its ranges, what is on offer and what is wrong with it
+ * Return: PARLEY_OK with 1..ROUTE_VERSION_MAX offers; UNAVAILABLE: nothing is published;
+ * FAILED_PRECONDITION: nothing that fits; RESOURCE_EXHAUSTED.
+ */
+enum parley_status negotiate(struct negotiator *negotiator, const struct contract *contract,
+                             struct offer ret_offers[ROUTE_VERSION_MAX], size_t *ret_count,
+                             struct error_text *ret_text);
+
+/* ---- directory.c: what there is ---- */
+
+struct instance {
+    UT_hash_handle hh; /* by id */
+    LIST_ENTRY(instance) endpoint_entry;
+    LIST_ENTRY(instance) version_entry;
+    struct endpoint *endpoint;
+    struct version *version;
+    uint64_t id;
+    bool draining;
+};
+
+struct version {
+    struct interface *interface;
+    uint32_t index; /* in the interface and its route slot; stable while the version lives */
+    char name[BROKER_VERSION_BYTES];
+    struct semver semver;
+    struct schema_entry *schema; /* NULL: learned weights name it, nobody has published it yet */
+    uint32_t weight;             /* per 100,000 */
+    LIST_HEAD(, instance) instances;
+    uint32_t instance_count, draining_count;
+};
+
+/* Whether it is on offer to clients. */
+static inline bool version_up(const struct version *version)
+{
+    return version->instance_count > version->draining_count;
+}
+
+struct interface {
+    UT_hash_handle hh; /* by name */
+    char name[BROKER_NAME_BYTES];
+    int32_t slot; /* -1: nothing was published yet */
+    struct version *versions[ROUTE_VERSION_MAX]; /* by index; NULL: free */
+    uint32_t instance_count;
+    uint64_t generation; /* of the weights; 0: there are none */
+    bool routed;         /* an operator set the weights in this broker's life */
+    LIST_HEAD(, contract) contracts;
+    uint32_t contract_count;
+};
+
+enum contract_state {
+    CONTRACT_WAITING, /* nothing is published */
+    CONTRACT_OPEN,
+    CONTRACT_REFUSED, /* nothing that fits; a later version may */
+};
+
+struct contract {
+    UT_hash_handle hh; /* of the endpoint's, by id */
+    LIST_ENTRY(contract) interface_entry;
+    struct endpoint *endpoint;
+    struct interface *interface;
+    uint64_t id;
+    enum contract_state state;
+    struct schema_entry *schema; /* the client's */
+    struct semver_ranges *ranges; /* NULL: anything */
+    char *accept;                 /* as text; NULL */
+    struct offer offers[ROUTE_VERSION_MAX];
+    size_t offer_count;
+};
+
+struct directory {
+    struct interface *interfaces; /* hash by name */
+    struct instance *instances;   /* hash by id */
+    struct interface *slots[ROUTE_SLOT_MAX];
+};
+
+/* NULL: not there. */
+struct interface *directory_find(const struct directory *directory, const char *name);
+/* Makes it if need be; without a slot. Return: 0, -ENOMEM. */
+int directory_interface(struct directory *directory, const char *name, struct interface **ret);
+/* Frees it if nothing uses it and it has no slot. */
+void directory_settle(struct directory *directory, struct interface *interface);
+/* Gives it a slot. Return: 0; -ENOSPC with a sentence. */
+int directory_slot(struct broker *broker, struct interface *interface, struct error_text *error);
+struct version *interface_version(const struct interface *interface, const struct semver *semver);
+/* Finds or makes. Return: 0; -ENOSPC with a sentence; -ENOMEM. */
+int interface_version_take(struct broker *broker, struct interface *interface, const char *name,
+                           struct version **ret_version, struct error_text *error);
+/* Also takes it out of every contract's offers. */
+void interface_version_free(struct broker *broker, struct version *version);
+int directory_instance_add(struct directory *directory, struct endpoint *endpoint,
+                           struct version *version, uint64_t id, bool draining,
+                           struct instance **ret_instance);
+void directory_instance_remove(struct directory *directory, struct instance *instance);
+struct instance *directory_instance(const struct directory *directory, uint64_t id);
+void directory_deinit(struct broker *broker);
+/* "1.0.0, 2.0.0", of those with instances up; "nothing". */
+void interface_describe(const struct interface *interface, char *buffer, size_t bytes);
+
+/* ---- routes.c: the route page, and weights ---- */
+
+struct routes {
+    struct region region;
+};
+
+int routes_init(struct routes *routes, uint64_t broker_id, struct error_text *error);
+void routes_deinit(struct routes *routes);
+/* Publishes what the interface is now in its slot. */
+void routes_write(struct routes *routes, const struct interface *interface);
+/* Empties a slot. */
+void routes_clear(struct routes *routes, uint32_t slot);
+
+/**
+ * weights_normalise() - shares of ROUTE_BUCKETS that sum to exactly that, by largest remainder
+ * @weights: any unit; finite, 0 or more, not all 0
+ * Return: 0, -EINVAL.
+ */
+int weights_normalise(const double *weights, size_t count, uint32_t *ret_shares);
+/* A version joined, or all is new: whoever is first gets all. True if weights changed. */
+bool weights_first(struct interface *interface, struct version *version);
+/**
+ * weights_learn() - what an instance saw of a broker before us
+ * The highest generation wins, unless an operator has spoken since: then only the generation rises.
+ * Return: 1: changed, 0: not, -EINVAL with a sentence.
+ */
+int weights_learn(struct broker *broker, struct interface *interface, uint64_t generation,
+                  Parley__Weight *const *weights, size_t count, struct error_text *error);
+/* What calls really do: weights among the versions that are up; all of these alike if none has any. */
+void weights_effective(const struct interface *interface, uint32_t ret_shares[ROUTE_VERSION_MAX]);
+
+/* ---- contracts.c: telling clients ---- */
+
+/* Negotiates and answers. */
+void contract_open(struct broker *broker, struct contract *contract);
+/* For every contract of the interface. */
+void contracts_instance_up(struct broker *broker, struct instance *instance);
+void contracts_instance_gone(struct broker *broker, const struct instance *instance);
+void contract_free(struct broker *broker, struct contract *contract);
+const struct offer *contract_offer(const struct contract *contract, const struct version *version);
+/* Takes the version out of every contract's offers. */
+void contracts_forget_version(const struct version *version);
+
+/* ---- session.c: an endpoint's link ---- */
+
+struct endpoint {
+    struct source source;
+    TAILQ_ENTRY(endpoint) entry; /* of broker->strangers, endpoints or doomed */
+    UT_hash_handle hh;           /* by id, once welcomed */
+    struct broker *broker;
+    struct link *link;
+    struct ucred peer;
+    struct account *account;
+    uint64_t id; /* 0: no Hello yet */
+    char name[BROKER_NAME_BYTES];
+    bool internal; /* the broker's own, for the relay: not counted, not shown */
+    bool doomed;
+    bool waits_to_write;
+    uint64_t hello_by_ns;
+    struct region stats;
+    LIST_HEAD(, instance) instances;
+    uint32_t instance_count;
+    struct contract *contracts; /* hash by id */
+    uint32_t contract_count;
+    uint64_t *plans_sent; /* ids */
+    size_t plans_sent_count, plans_sent_max;
+};
+
+/* The link is the broker's afterwards, on failure too. */
+int session_new(struct broker *broker, struct link *link, bool internal,
+                struct endpoint **ret_endpoint);
+void session_free(struct endpoint *endpoint); /* with all that it has; tells the others */
+/* What cannot be sent dooms the endpoint. Return: 0 or -errno. @fds: borrowed */
+int session_send(struct endpoint *endpoint, const Parley__LinkMessage *message, const int *fds,
+                 size_t fd_count);
+/* Farewell, a log line, an event; the link ends. */
+void session_refuse(struct endpoint *endpoint, enum parley_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void session_doom(struct endpoint *endpoint);
+/* Sends the plan unless this endpoint has it. Return: 0 or -errno. */
+int session_plan(struct endpoint *endpoint, uint64_t plan_id, const struct plan *plan);
+
+/* ---- stats.c ---- */
+
+struct stats_sum;
+struct stats_sums {
+    struct stats_sum *sums; /* hash by names */
+    uint32_t count;
+};
+#define STATS_SUM_MAX 1024 /* names that are summed apart; further ones count as "(other)" */
+
+/* Maps an endpoint's region. @fd: borrowed. Return: 0, -EPROTO with a sentence, -errno. */
+int stats_map(struct region *region, int fd, uint64_t endpoint_id, struct error_text *error);
+/* Adds an endpoint's counters; @left: it is gone, nothing is in flight any more. */
+void stats_add(struct stats_sums *sums, const struct region *region, bool left);
+void stats_sums_deinit(struct stats_sums *sums);
+/* Fills in @ret: free with stats_reply_free(). Return: 0, -ENOMEM. */
+int stats_reply(struct broker *broker, bool json, Parley__Stats *ret);
+void stats_reply_free(Parley__Stats *reply);
+
+/* ---- events.c ---- */
+
+struct event {
+    const char *topic;
+    const char *interface, *version; /* NULL: none */
+    uint64_t instance_id;            /* 0: none */
+    pid_t pid;                       /* 0: none */
+};
+/* Published and logged. */
+void event_publish(struct broker *broker, const struct event *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- control.c, relay.c ---- */
+
+#define CONTROL_E_LATER 1
+/**
+ * control_handle() - answer one ControlRequest
+ * @request:  kept by the relay if the answer comes later; may be NULL
+ * @ret_data: the caller's; free()
+ * Return: 0; CONTROL_E_LATER: the relay answers @request; -ENOMEM.
+ */
+int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
+                   struct nng_request *request, uint8_t **ret_data, size_t *ret_bytes);
+/* Packs and takes the sentence. */
+int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
+
+struct relay;
+/* Begins a call. Return: PARLEY_OK: @request is the relay's and will be answered; else why not. */
+enum parley_status relay_call(struct broker *broker, const Parley__CallRequest *call,
+                              struct nng_request *request, struct error_text *error);
+struct relay *relay_free(struct relay *relay);
+uint64_t relay_next_deadline_ns(const struct relay *relay);
+void relay_turn(struct broker *broker); /* after each turn: timeouts, idle contracts */
+
+/* ---- broker.c ---- */
+
+struct broker_options {
+    enum wait_backend backend;
+    const char *socket; /* NULL: none, links are adopted (tests) */
+    mode_t socket_mode;
+    const char *const *control_urls;
+    size_t control_url_count; /* 0: none */
+    const char *const *event_urls;
+    size_t event_url_count; /* 0: none */
+    struct admit_limits limits;
+};
+
+struct broker {
+    struct wait *wait;
+    struct source listener_source, control_source;
+    struct link_listener *listener; /* NULL: none */
+    struct nng_replier *replier;    /* NULL: none */
+    struct nng_publisher *publisher; /* NULL: none */
+    uint64_t id;
+    uint64_t started_ns;
+    bool stopping;
+    struct admit admit;
+    struct negotiator negotiator;
+    struct directory directory;
+    struct routes routes;
+    struct stats_sums left; /* of endpoints that are gone */
+    struct relay *relay;    /* NULL: not needed yet */
+    struct endpoint *endpoints_by_id;
+    TAILQ_HEAD(endpoint_list, endpoint) strangers, endpoints, doomed; /* strangers: oldest first */
+    TAILQ_HEAD(, source) again; /* sources that had more than a batch */
+    uint32_t endpoint_count;
+};
+
+int broker_new(const struct broker_options *options, struct broker **ret_broker,
+               struct error_text *error);
+struct broker *broker_free(struct broker *broker); /* NULL is fine; returns NULL */
+int broker_watch(struct broker *broker, int fd, uint32_t events, struct source *source);
+void broker_unwatch(struct broker *broker, int fd, struct source *source);
+/* The source had more than a batch: it is ready again in the next turn. */
+void broker_again(struct broker *broker, struct source *source);
+/* One turn: at most @timeout_ns. Return: 0 or -errno. */
+int broker_turn(struct broker *broker, uint64_t timeout_ns);
+void broker_bury(struct broker *broker); /* frees what is doomed */
+
+#endif

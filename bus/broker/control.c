@@ -1,0 +1,462 @@
+/*
+ * The control API: one ControlRequest in, one ControlReply out, whoever asks and from wherever. It
+ * knows nothing of NNG but that a call's answer comes later.
+ *
+ * What is wrong with a request is said in the reply: a status, and a sentence with what would have
+ * been right. A request that is no ControlRequest gets an answer, too.
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "wire/wire.h"
+
+int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
+{
+    size_t bytes = parley__control_reply__get_packed_size(reply);
+    uint8_t *data = malloc(bytes ? bytes : 1);
+    if (!data)
+        return -ENOMEM;
+    *ret_bytes = parley__control_reply__pack(reply, data);
+    *ret_data = data;
+    return 0;
+}
+
+static void fail(Parley__ControlReply *reply, enum parley_status status, struct error_text *error,
+                 const char *text)
+{
+    reply->status = status;
+    if (text)
+        error_set(error, 0, "%s", text);
+    reply->text = error->text;
+}
+
+/* ---- Finding what a request names ---- */
+
+static void describe_interfaces(const struct broker *broker, char *buffer, size_t bytes)
+{
+    size_t used = 0;
+    (void)snprintf(buffer, bytes, "nothing");
+    for (const struct interface *i = broker->directory.interfaces; i; i = i->hh.next) {
+        if (i->slot < 0 || used >= bytes)
+            continue;
+        int n = snprintf(buffer + used, bytes - used, "%s%s", used ? ", " : "", i->name);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static struct interface *find_interface(struct broker *broker, const char *name,
+                                        struct error_text *error)
+{
+    struct interface *interface = name ? directory_find(&broker->directory, name) : NULL;
+    if (interface && interface->slot >= 0)
+        return interface;
+    char here[256];
+    describe_interfaces(broker, here, sizeof(here));
+    error_set(error, 0, "no interface \"%.80s\" is published; there is: %s", name ? name : "", here);
+    return NULL;
+}
+
+static struct version *find_version(struct interface *interface, const char *name,
+                                    struct error_text *error)
+{
+    struct semver semver;
+    struct version *version =
+        semver_parse(name, &semver) == 0 ? interface_version(interface, &semver) : NULL;
+    if (version)
+        return version;
+    char here[256];
+    interface_describe(interface, here, sizeof(here));
+    error_set(error, 0, "%s has no version \"%.40s\"; there is: %s", interface->name, name, here);
+    return NULL;
+}
+
+/* ---- List ---- */
+
+/* Everything a list holds, to be freed in one go. */
+struct block {
+    struct block *next;
+    max_align_t data[];
+};
+struct blocks {
+    struct block *first;
+    bool failed;
+};
+
+/* Zeroed; never NULL unless blocks->failed. */
+static void *take(struct blocks *blocks, size_t bytes)
+{
+    struct block *block = calloc(1, sizeof(*block) + bytes + 1);
+    if (!block) {
+        blocks->failed = true;
+        return NULL;
+    }
+    block->next = blocks->first;
+    blocks->first = block;
+    return block->data;
+}
+
+static void free_blocks(struct blocks *blocks)
+{
+    while (blocks->first) {
+        struct block *next = blocks->first->next;
+        free(blocks->first);
+        blocks->first = next;
+    }
+}
+
+static void list_instances(struct blocks *blocks, const struct version *version,
+                           Parley__VersionInfo *info)
+{
+    Parley__InstanceInfo *infos = take(blocks, version->instance_count * sizeof(*infos));
+    info->instance = take(blocks, version->instance_count * sizeof(*info->instance));
+    const struct instance *instance;
+    if (blocks->failed)
+        return;
+    LIST_FOREACH(instance, &version->instances, version_entry)
+    {
+        Parley__InstanceInfo *out = &infos[info->n_instance];
+        parley__instance_info__init(out);
+        out->has_instance_id = out->has_pid = out->has_uid = out->has_draining = true;
+        out->instance_id = instance->id;
+        out->endpoint = instance->endpoint->name;
+        out->pid = (uint32_t)instance->endpoint->peer.pid;
+        out->uid = instance->endpoint->peer.uid;
+        out->draining = instance->draining;
+        info->instance[info->n_instance++] = out;
+    }
+}
+
+static void list_methods(struct blocks *blocks, const struct schema_service *service,
+                         Parley__VersionInfo *info)
+{
+    info->service = (char *)(uintptr_t)service->name;
+    info->method = take(blocks, service->method_count * sizeof(*info->method));
+    if (blocks->failed)
+        return;
+    for (size_t i = 0; i < service->method_count; i++)
+        info->method[info->n_method++] = (char *)(uintptr_t)service->methods[i].name;
+}
+
+static void list_versions(struct blocks *blocks, const struct interface *interface,
+                          Parley__InterfaceInfo *info)
+{
+    uint32_t shares[ROUTE_VERSION_MAX];
+    weights_effective(interface, shares);
+    Parley__VersionInfo *infos = take(blocks, ROUTE_VERSION_MAX * sizeof(*infos));
+    info->version = take(blocks, ROUTE_VERSION_MAX * sizeof(*info->version));
+    for (uint32_t i = 0; i < ROUTE_VERSION_MAX && !blocks->failed; i++) {
+        const struct version *version = interface->versions[i];
+        if (!version || (version->instance_count == 0 && version->weight == 0))
+            continue;
+        Parley__VersionInfo *out = &infos[info->n_version];
+        parley__version_info__init(out);
+        out->version = (char *)(uintptr_t)version->name;
+        out->has_weight_per_100000 = true;
+        out->weight_per_100000 = shares[i];
+        if (version->schema)
+            list_methods(blocks, schema_service(version->schema->schema), out);
+        list_instances(blocks, version, out);
+        info->version[info->n_version++] = out;
+    }
+}
+
+static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
+{
+    Parley__InterfaceInfo *infos = take(blocks, ROUTE_SLOT_MAX * sizeof(*infos));
+    list->interface = take(blocks, ROUTE_SLOT_MAX * sizeof(*list->interface));
+    for (const struct interface *i = broker->directory.interfaces; i && !blocks->failed;
+         i = i->hh.next) {
+        if (i->slot < 0)
+            continue; /* asked for, never published */
+        Parley__InterfaceInfo *out = &infos[list->n_interface];
+        parley__interface_info__init(out);
+        out->name = (char *)(uintptr_t)i->name;
+        out->has_clients = out->has_route_generation = true;
+        out->clients = i->contract_count;
+        out->route_generation = i->generation;
+        list_versions(blocks, i, out);
+        list->interface[list->n_interface++] = out;
+    }
+}
+
+static void list_endpoints(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
+{
+    Parley__EndpointInfo *infos = take(blocks, broker->endpoint_count * sizeof(*infos));
+    list->endpoint = take(blocks, broker->endpoint_count * sizeof(*list->endpoint));
+    struct endpoint *endpoint;
+    if (blocks->failed)
+        return;
+    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+    {
+        if (endpoint->internal)
+            continue;
+        Parley__EndpointInfo *out = &infos[list->n_endpoint];
+        parley__endpoint_info__init(out);
+        out->has_endpoint_id = out->has_pid = out->has_uid = true;
+        out->has_contracts = out->has_instances = true;
+        out->endpoint_id = endpoint->id;
+        out->name = endpoint->name;
+        out->pid = (uint32_t)endpoint->peer.pid;
+        out->uid = endpoint->peer.uid;
+        out->contracts = endpoint->contract_count;
+        out->instances = endpoint->instance_count;
+        list->endpoint[list->n_endpoint++] = out;
+    }
+}
+
+static int on_list(struct broker *broker, Parley__ControlReply *reply, uint8_t **ret_data,
+                   size_t *ret_bytes)
+{
+    struct blocks blocks = {0};
+    Parley__ListReply list = PARLEY__LIST_REPLY__INIT;
+    list.has_broker_id = true;
+    list.broker_id = broker->id;
+    list_interfaces(&blocks, broker, &list);
+    list_endpoints(&blocks, broker, &list);
+    reply->body_case = PARLEY__CONTROL_REPLY__BODY_LIST;
+    reply->list = &list;
+    int r = blocks.failed ? -ENOMEM : control_pack(reply, ret_data, ret_bytes);
+    free_blocks(&blocks);
+    return r;
+}
+
+/* ---- Stats ---- */
+
+static int on_stats(struct broker *broker, const Parley__StatsRequest *request,
+                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
+{
+    Parley__Stats stats;
+    int r = stats_reply(broker, request->json, &stats);
+    if (r < 0)
+        return r;
+    reply->body_case = PARLEY__CONTROL_REPLY__BODY_STATS;
+    reply->stats = &stats;
+    r = control_pack(reply, ret_data, ret_bytes);
+    stats_reply_free(&stats);
+    return r;
+}
+
+/* ---- Route ---- */
+
+/* Fills in @weights by the index of the version. */
+static enum parley_status read_weights(struct interface *interface,
+                                       const Parley__RouteRequest *request,
+                                       double weights[ROUTE_VERSION_MAX], struct error_text *error)
+{
+    bool named[ROUTE_VERSION_MAX] = {false};
+    for (size_t i = 0; i < request->n_weight; i++) {
+        const Parley__RouteWeight *weight = request->weight[i];
+        const char *name = weight->version ? weight->version : "";
+        const struct version *version = find_version(interface, name, error);
+        if (!version)
+            return PARLEY_NOT_FOUND;
+        if (named[version->index]) {
+            error_set(error, 0, "%s has two weights: give it one", version->name);
+            return PARLEY_INVALID_ARGUMENT;
+        }
+        named[version->index] = true;
+        weights[version->index] = weight->weight;
+    }
+    return PARLEY_OK;
+}
+
+static enum parley_status set_route(struct broker *broker, struct interface *interface,
+                                    const Parley__RouteRequest *request, struct error_text *error)
+{
+    double weights[ROUTE_VERSION_MAX] = {0};
+    uint32_t shares[ROUTE_VERSION_MAX];
+    enum parley_status status = read_weights(interface, request, weights, error);
+    if (status != PARLEY_OK)
+        return status;
+    if (weights_normalise(weights, ROUTE_VERSION_MAX, shares) < 0) {
+        error_set(error, 0, "weights must be 0 or more, finite, and not all 0");
+        return PARLEY_INVALID_ARGUMENT;
+    }
+    bool changed = !interface->routed;
+    for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
+        struct version *version = interface->versions[i];
+        if (!version)
+            continue;
+        changed = changed || version->weight != shares[i];
+        version->weight = shares[i];
+    }
+    interface->routed = true;
+    if (!changed)
+        return PARLEY_OK;
+    interface->generation++;
+    routes_write(&broker->routes, interface);
+    return PARLEY_OK;
+}
+
+static void route_event(struct broker *broker, const struct interface *interface)
+{
+    char shares[256];
+    size_t used = 0;
+    for (uint32_t i = 0; i < ROUTE_VERSION_MAX && used < sizeof(shares); i++) {
+        const struct version *version = interface->versions[i];
+        if (!version || (version->weight == 0 && version->instance_count == 0))
+            continue;
+        int n = snprintf(shares + used, sizeof(shares) - used, "%s%s %g %%", used ? ", " : "",
+                         version->name, version->weight * 100.0 / ROUTE_BUCKETS);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    const struct event event = {.topic = "route", .interface = interface->name};
+    event_publish(broker, &event, "%s is routed: %s", interface->name, shares);
+}
+
+static int on_route(struct broker *broker, const Parley__RouteRequest *request,
+                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
+{
+    struct error_text error = {""};
+    struct interface *interface = find_interface(broker, request->interface, &error);
+    enum parley_status status = interface ? PARLEY_OK : PARLEY_NOT_FOUND;
+    if (interface && request->n_weight > 0) {
+        uint64_t before = interface->generation;
+        status = set_route(broker, interface, request, &error);
+        if (status == PARLEY_OK && interface->generation != before)
+            route_event(broker, interface);
+    }
+    if (status != PARLEY_OK) {
+        fail(reply, status, &error, NULL);
+        return control_pack(reply, ret_data, ret_bytes);
+    }
+    Parley__RouteWeight weights[ROUTE_VERSION_MAX];
+    Parley__RouteWeight *pointers[ROUTE_VERSION_MAX];
+    Parley__RouteReply route = PARLEY__ROUTE_REPLY__INIT;
+    route.interface = interface->name;
+    route.has_generation = true;
+    route.generation = interface->generation;
+    route.weight = pointers;
+    for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
+        const struct version *version = interface->versions[i];
+        if (!version || (version->weight == 0 && version->instance_count == 0))
+            continue;
+        Parley__RouteWeight *out = &weights[route.n_weight];
+        parley__route_weight__init(out);
+        out->version = (char *)(uintptr_t)version->name;
+        out->has_weight = true;
+        out->weight = version->weight * 100.0 / ROUTE_BUCKETS;
+        pointers[route.n_weight++] = out;
+    }
+    reply->body_case = PARLEY__CONTROL_REPLY__BODY_ROUTE;
+    reply->route = &route;
+    return control_pack(reply, ret_data, ret_bytes);
+}
+
+/* ---- Describe ---- */
+
+/* The one with the largest share that has a schema; of equals the highest. */
+static struct version *main_version(const struct interface *interface)
+{
+    uint32_t shares[ROUTE_VERSION_MAX];
+    weights_effective(interface, shares);
+    struct version *best = NULL;
+    for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
+        struct version *version = interface->versions[i];
+        if (!version || !version->schema)
+            continue;
+        if (!best || shares[i] > shares[best->index] ||
+            (shares[i] == shares[best->index] &&
+             semver_compare(&version->semver, &best->semver) > 0))
+            best = version;
+    }
+    return best;
+}
+
+static int on_describe(struct broker *broker, const Parley__DescribeRequest *request,
+                       Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
+{
+    struct error_text error = {""};
+    struct version *version = NULL;
+    struct interface *interface = find_interface(broker, request->interface, &error);
+    if (interface && request->version && request->version[0])
+        version = find_version(interface, request->version, &error);
+    else if (interface)
+        version = main_version(interface);
+    if (!version || !version->schema) {
+        if (interface && !error.text[0])
+            error_set(&error, 0, "nothing publishes that version of %s now", interface->name);
+        fail(reply, PARLEY_NOT_FOUND, &error, NULL);
+        return control_pack(reply, ret_data, ret_bytes);
+    }
+    Parley__DescribeReply describe = PARLEY__DESCRIBE_REPLY__INIT;
+    describe.interface = interface->name;
+    describe.version = version->name;
+    describe.service = (char *)(uintptr_t)schema_service(version->schema->schema)->name;
+    describe.has_descriptor_set = true;
+    describe.descriptor_set.data =
+        (uint8_t *)(uintptr_t)schema_set(version->schema->schema, &describe.descriptor_set.len);
+    reply->body_case = PARLEY__CONTROL_REPLY__BODY_DESCRIBE;
+    reply->describe = &describe;
+    return control_pack(reply, ret_data, ret_bytes);
+}
+
+/* ---- All of them ---- */
+
+static int on_call(struct broker *broker, const Parley__CallRequest *request,
+                   struct nng_request *asker, Parley__ControlReply *reply, uint8_t **ret_data,
+                   size_t *ret_bytes)
+{
+    struct error_text error = {""};
+    enum parley_status status = relay_call(broker, request, asker, &error);
+    if (status == PARLEY_OK)
+        return CONTROL_E_LATER;
+    Parley__CallReply call = PARLEY__CALL_REPLY__INIT;
+    call.has_executed = true;
+    call.executed = PARLEY_EXECUTED_NO;
+    fail(reply, status, &error, NULL);
+    reply->body_case = PARLEY__CONTROL_REPLY__BODY_CALL;
+    reply->call = &call;
+    return control_pack(reply, ret_data, ret_bytes);
+}
+
+static int dispatch(struct broker *broker, const Parley__ControlRequest *request,
+                    struct nng_request *asker, uint8_t **ret_data, size_t *ret_bytes)
+{
+    struct error_text error = {""};
+    Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
+    reply.has_status = true;
+    reply.status = PARLEY_OK;
+    switch (request->body_case) {
+    case PARLEY__CONTROL_REQUEST__BODY_LIST:
+        return on_list(broker, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_STATS:
+        return on_stats(broker, request->stats, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_ROUTE:
+        return on_route(broker, request->route, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_DESCRIBE:
+        return on_describe(broker, request->describe, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_CALL:
+        return on_call(broker, request->call, asker, &reply, ret_data, ret_bytes);
+    default:
+        fail(&reply, PARLEY_UNIMPLEMENTED, &error,
+             "the request is empty, or of a kind that this broker does not know");
+        return control_pack(&reply, ret_data, ret_bytes);
+    }
+}
+
+int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
+                   struct nng_request *request, uint8_t **ret_data, size_t *ret_bytes)
+{
+    struct error_text error = {""};
+    ProtobufCMessage *message;
+    int r = wire_unpack(&parley__control_request__descriptor, data, bytes, NULL, &message, &error);
+    if (r == -ENOMEM)
+        return r;
+    if (r < 0) {
+        error_prefix(&error, r, "the request is no ControlRequest");
+        log_warn("control: %s", error.text);
+        Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
+        reply.has_status = true;
+        fail(&reply, PARLEY_INVALID_ARGUMENT, &error, NULL);
+        return control_pack(&reply, ret_data, ret_bytes);
+    }
+    r = dispatch(broker, (const Parley__ControlRequest *)message, request, ret_data, ret_bytes);
+    wire_free(message);
+    return r;
+}

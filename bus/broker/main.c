@@ -1,0 +1,342 @@
+/*
+ * parleyd: options, signals, readiness.
+ *
+ * Everything that can be refused is refused before it says that it is ready, with one sentence and
+ * exit code 1 (2 for the command line). Signals arrive through a descriptor like everything else;
+ * they are blocked before NNG starts its threads, so that none of those takes one.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "broker/broker.h"
+
+#define MAIN_URL_MAX 16
+#define MAIN_EXIT_FAILED 1
+#define MAIN_EXIT_USAGE 2
+
+struct settings {
+    char dir[PATHS_BYTES_MAX];
+    char socket[PATHS_BYTES_MAX];
+    char control[PATHS_BYTES_MAX + 8];
+    char events[PATHS_BYTES_MAX + 8];
+    const char *control_urls[MAIN_URL_MAX];
+    size_t control_count;
+    const char *event_urls[MAIN_URL_MAX];
+    size_t event_count;
+    unsigned mode;
+    const char *dir_given, *socket_given;
+};
+
+static const char usage[] =
+    "Usage: parleyd [OPTION]...\n"
+    "The broker of a Parley bus.\n"
+    "\n"
+    "  -d, --dir DIR          folder of its sockets (default: $PARLEY_DIR, else /run/parley for\n"
+    "                         root, $XDG_RUNTIME_DIR/parley, /tmp/parley-UID); made if missing\n"
+    "  -s, --socket PATH      where endpoints connect (default: DIR/parleyd.sock)\n"
+    "  -c, --control URL      answer the control API there, too (default: ipc://DIR/control.ipc);\n"
+    "                         any NNG URL, as tcp://127.0.0.1:7400; may be repeated\n"
+    "  -e, --events URL       publish events there, too (default: ipc://DIR/events.ipc)\n"
+    "  -m, --mode OCTAL       of the socket files (default: 660)\n"
+    "  -l, --log-level LEVEL  error, warn, info or debug (default: info)\n"
+    "  -h, --help             this text\n"
+    "  -V, --version\n"
+    "\n"
+    "When it is ready it prints a line that begins with \"parleyd: ready\", and tells\n"
+    "$NOTIFY_SOCKET. SIGTERM and SIGINT end it. See parleyd(1).\n";
+
+static int complain(const char *format, const char *what)
+{
+    (void)fprintf(stderr, "parleyd: ");
+    (void)fprintf(stderr, format, what);
+    (void)fprintf(stderr, "; try 'parleyd --help'\n");
+    return MAIN_EXIT_USAGE;
+}
+
+/* ---- Options ---- */
+
+static int add_url(const char **urls, size_t *count, const char *url)
+{
+    if (*count >= MAIN_URL_MAX - 1) /* one place is the default's */
+        return complain("one URL too many: %s", url);
+    urls[(*count)++] = url;
+    return 0;
+}
+
+static int parse_mode(const char *text, unsigned *ret_mode)
+{
+    char *end;
+    unsigned long mode = strtoul(text, &end, 8);
+    if (*text == '\0' || *end != '\0' || mode > 0777)
+        return complain("'%s' is no mode of a file; one looks like 660", text);
+    *ret_mode = (unsigned)mode;
+    return 0;
+}
+
+static int parse_level(const char *text)
+{
+    enum log_level level;
+    if (log_level_parse(text, &level) < 0)
+        return complain("'%s' is no log level: error, warn, info or debug", text);
+    log_set_level(level);
+    return 0;
+}
+
+/* Return: -1: go on; else the exit code. */
+static int parse_options(struct settings *settings, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"dir", required_argument, NULL, 'd'},
+        {"socket", required_argument, NULL, 's'},
+        {"control", required_argument, NULL, 'c'},
+        {"events", required_argument, NULL, 'e'},
+        {"mode", required_argument, NULL, 'm'},
+        {"log-level", required_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    int code = 0;
+    for (;;) {
+        int option = getopt_long(argc, argv, "d:s:c:e:m:l:hV", options, NULL);
+        if (option < 0)
+            break;
+        switch (option) {
+        case 'd':
+            settings->dir_given = optarg;
+            break;
+        case 's':
+            settings->socket_given = optarg;
+            break;
+        case 'c':
+            code = add_url(settings->control_urls, &settings->control_count, optarg);
+            break;
+        case 'e':
+            code = add_url(settings->event_urls, &settings->event_count, optarg);
+            break;
+        case 'm':
+            code = parse_mode(optarg, &settings->mode);
+            break;
+        case 'l':
+            code = parse_level(optarg);
+            break;
+        case 'h':
+            (void)fputs(usage, stdout);
+            return 0;
+        case 'V':
+            (void)puts("parleyd " PARLEY_VERSION);
+            return 0;
+        default:
+            (void)fprintf(stderr, "Try 'parleyd --help'.\n");
+            return MAIN_EXIT_USAGE;
+        }
+        if (code != 0)
+            return code;
+    }
+    if (optind < argc)
+        return complain("'%s' is no option", argv[optind]);
+    return -1;
+}
+
+/* Defaults for what was not given. */
+static int fill_in(struct settings *settings)
+{
+    const char *dir = settings->dir_given;
+    int r = dir ? 0 : paths_dir(settings->dir, sizeof(settings->dir));
+    if (dir && (size_t)snprintf(settings->dir, sizeof(settings->dir), "%s", dir) >=
+                   sizeof(settings->dir))
+        r = -ENAMETOOLONG;
+    if (r == 0 && !settings->socket_given)
+        r = paths_broker(dir, settings->socket, sizeof(settings->socket));
+    else if (r == 0 && (size_t)snprintf(settings->socket, sizeof(settings->socket), "%s",
+                                        settings->socket_given) >= sizeof(settings->socket))
+        r = -ENAMETOOLONG;
+    if (r == 0)
+        r = paths_control_url(dir, settings->control, sizeof(settings->control));
+    if (r == 0)
+        r = paths_events_url(dir, settings->events, sizeof(settings->events));
+    if (r < 0) {
+        log_error("the folder's path is too long for sockets (%d bytes at most with their names): "
+                  "use a shorter --dir",
+                  PATHS_BYTES_MAX - 1);
+        return r;
+    }
+    settings->control_urls[settings->control_count++] = settings->control;
+    settings->event_urls[settings->event_count++] = settings->events;
+    return 0;
+}
+
+/* ---- Surroundings ---- */
+
+/* A folder that another user could have put in our way, in /tmp, is not used. */
+static int make_folder(const char *dir)
+{
+    if (mkdir(dir, geteuid() == 0 ? 0755 : 0700) < 0 && errno != EEXIST) {
+        int r = -errno;
+        log_error("cannot make %s: %s: use another --dir", dir, strerror(-r));
+        return r;
+    }
+    struct stat status;
+    if (stat(dir, &status) < 0 || !S_ISDIR(status.st_mode)) {
+        log_error("%s is no folder: use another --dir", dir);
+        return -ENOTDIR;
+    }
+    if (status.st_uid != geteuid() && status.st_uid != 0) {
+        log_error("%s belongs to user %u: use another --dir", dir, (unsigned)status.st_uid);
+        return -EPERM;
+    }
+    return 0;
+}
+
+/* Each endpoint is a descriptor. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* sd_notify(3)'s protocol: one datagram to the socket that the supervisor named. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t bytes = path ? strlen(path) : 0;
+    if (bytes < 2 || bytes >= sizeof(address.sun_path) || (path[0] != '/' && path[0] != '@'))
+        return;
+    memcpy(address.sun_path, path, bytes);
+    if (path[0] == '@')
+        address.sun_path[0] = '\0';
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes);
+    if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
+                         length) < 0)
+        log_warn("cannot notify %s: %s", path, strerror(errno));
+}
+
+static void say_ready(const struct broker *broker, const struct settings *settings)
+{
+    (void)printf("parleyd: ready socket=%s", settings->socket);
+    for (size_t i = 0; i < settings->control_count; i++)
+        (void)printf(" control=%s", settings->control_urls[i]);
+    for (size_t i = 0; i < settings->event_count; i++)
+        (void)printf(" events=%s", settings->event_urls[i]);
+    (void)printf(" wait=%s pid=%d\n", wait_name(broker->wait), (int)getpid());
+    (void)fflush(stdout);
+    notify("READY=1\n");
+}
+
+/* ---- Signals ---- */
+
+struct signals {
+    struct source source;
+    int fd;
+    int stop; /* the signal that ends us; 0: none yet */
+};
+
+static void on_signal(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct signals *signals = (struct signals *)source; /* its first member */
+    struct signalfd_siginfo info;
+    while (read(signals->fd, &info, sizeof(info)) == sizeof(info))
+        signals->stop = (int)info.ssi_signo;
+}
+
+static int open_signals(struct signals *signals)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN); /* there is nothing to read again */
+    signals->source.ready = on_signal;
+    signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return signals->fd < 0 ? -errno : 0;
+}
+
+/* ---- The whole ---- */
+
+static int serve(struct broker *broker, struct signals *signals)
+{
+    while (!signals->stop) {
+        int r = broker_turn(broker, WAIT_FOREVER);
+        if (r < 0) {
+            log_error("waiting failed: %s", strerror(-r));
+            return r;
+        }
+    }
+    log_info("%s: the broker ends; endpoints go on and wait for the next",
+             signals->stop == SIGTERM ? "SIGTERM" : "SIGINT");
+    return 0;
+}
+
+static int run(const struct settings *settings, struct signals *signals)
+{
+    const struct broker_options options = {
+        .socket = settings->socket,
+        .socket_mode = settings->mode,
+        .control_urls = settings->control_urls,
+        .control_url_count = settings->control_count,
+        .event_urls = settings->event_urls,
+        .event_url_count = settings->event_count,
+    };
+    struct broker *broker;
+    struct error_text error = {""};
+    int r = broker_new(&options, &broker, &error);
+    if (r < 0) {
+        log_error("%s", error.text[0] ? error.text : strerror(-r));
+        return r;
+    }
+    r = broker_watch(broker, signals->fd, WAIT_IN, &signals->source);
+    if (r == 0) {
+        const struct event begins = {.topic = "broker", .pid = getpid()};
+        event_publish(broker, &begins, "broker %016llx is ready", (unsigned long long)broker->id);
+        say_ready(broker, settings);
+        r = serve(broker, signals);
+        notify("STOPPING=1\n");
+        const struct event ends = {.topic = "broker", .pid = getpid()};
+        event_publish(broker, &ends, "broker %016llx ends", (unsigned long long)broker->id);
+        broker_unwatch(broker, signals->fd, &signals->source);
+    }
+    broker_free(broker);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = {.mode = 0660};
+    struct signals signals = {.fd = -1};
+    log_set_level(LOG_LEVEL_INFO);
+    int code = parse_options(&settings, argc, argv);
+    if (code >= 0)
+        return code;
+    if (fill_in(&settings) < 0 || make_folder(settings.dir) < 0)
+        return MAIN_EXIT_FAILED;
+    raise_descriptor_limit();
+    (void)umask(~settings.mode & 0777); /* for the sockets that NNG makes */
+    if (open_signals(&signals) < 0) {
+        log_error("cannot take signals: %s", strerror(errno));
+        return MAIN_EXIT_FAILED;
+    }
+    int r = run(&settings, &signals);
+    fd_close(signals.fd);
+    return r < 0 ? MAIN_EXIT_FAILED : 0;
+}

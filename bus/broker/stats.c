@@ -1,0 +1,362 @@
+/*
+ * Statistics: read from pages that endpoints write, never asked for.
+ *
+ * Each endpoint brings a region with its Hello and counts in it; we map it read-only and look when
+ * somebody asks, so that counting costs no system call and asking costs the endpoints nothing. The
+ * region is the endpoint's, and it may write anything into it at any time: its size and seals were
+ * verified when it was mapped, and from then on nothing in it steers us but the number of cells,
+ * loaded once and bounded, and names, copied once, cut, and cleaned. A liar can make its own numbers
+ * wrong, nothing else.
+ *
+ * Cells of one name (side, interface, versions, method) are summed over all endpoints. When one
+ * leaves, its counters go into a sum that stays, less what was in flight, which has ended. Names are
+ * the peers' choice, so there is a limit to how many are summed apart; what is past it counts as
+ * "(other)".
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/histogram.h"
+
+#define STATS_REGION_BYTES (STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell))
+#define STATS_OTHER "(other)"
+
+static_assert(STATS_BUCKET_COUNT == HISTOGRAM_BUCKET_COUNT, "cells hold base/histogram.h's buckets");
+static_assert(STATS_STATUS_COUNT == PARLEY_STATUS_COUNT, "cells hold one count a status");
+
+struct stats_key {
+    char interface[STATS_NAME_BYTES];
+    char method[STATS_NAME_BYTES];
+    char asked[STATS_VERSION_BYTES];
+    char served[STATS_VERSION_BYTES];
+    uint32_t side;
+};
+
+struct stats_sum {
+    UT_hash_handle hh;
+    struct stats_key key; /* zeroed behind each name: it is hashed as a whole */
+    uint64_t calls, translated, retried, in_flight;
+    uint64_t by_status[STATS_STATUS_COUNT];
+    uint64_t bucket[STATS_BUCKET_COUNT];
+};
+
+/* ---- Reading ---- */
+
+int stats_map(struct region *region, int fd, uint64_t endpoint_id, struct error_text *error)
+{
+    struct region mapped;
+    /* Regions are rounded up to pages. */
+    size_t bytes_max = (STATS_REGION_BYTES + LAYOUT_PAGE_BYTES - 1) & ~(size_t)(LAYOUT_PAGE_BYTES - 1);
+    int r = region_map(&mapped, fd, STATS_REGION_BYTES, bytes_max, error);
+    if (r < 0)
+        return r;
+    const struct stats_header *header = mapped.base;
+    if (header->magic != STATS_MAGIC || header->version != LAYOUT_VERSION ||
+        header->cell_bytes != sizeof(struct stats_cell) || header->cell_max != STATS_CELL_MAX ||
+        header->endpoint_id != endpoint_id) {
+        region_deinit(&mapped);
+        return error_set(error, -EPROTO,
+                         "not this endpoint's, or not of layout version %d: upgrade the older of "
+                         "endpoint and broker",
+                         LAYOUT_VERSION);
+    }
+    *region = mapped;
+    return 0;
+}
+
+/* A copy that ends, of printable ASCII: whatever the endpoint does with the original. */
+static void copy_name(char *out, const char *live, size_t bytes)
+{
+    memset(out, 0, bytes);
+    for (size_t i = 0; i + 1 < bytes; i++) {
+        char c = ((const volatile char *)live)[i];
+        if (c == '\0')
+            return;
+        out[i] = c >= 0x20 && c < 0x7f ? c : '?';
+    }
+}
+
+static uint64_t load(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static struct stats_sum *sum_find(struct stats_sums *sums, const struct stats_key *key)
+{
+    struct stats_sum *sum;
+    HASH_FIND(hh, sums->sums, key, sizeof(*key), sum);
+    return sum;
+}
+
+static struct stats_sum *sum_add(struct stats_sums *sums, const struct stats_key *key)
+{
+    struct stats_sum *sum = calloc(1, sizeof(*sum));
+    if (!sum)
+        return NULL;
+    sum->key = *key;
+    HASH_ADD(hh, sums->sums, key, sizeof(sum->key), sum);
+    sums->count++;
+    return sum;
+}
+
+/* NULL: no memory. The two places behind the limit are for the two sides of "(other)". */
+static struct stats_sum *sum_take(struct stats_sums *sums, const struct stats_key *key)
+{
+    struct stats_sum *sum = sum_find(sums, key);
+    if (sum)
+        return sum;
+    if (sums->count < STATS_SUM_MAX)
+        return sum_add(sums, key);
+    struct stats_key other = {.interface = STATS_OTHER, .side = key->side};
+    sum = sum_find(sums, &other);
+    return sum ? sum : sum_add(sums, &other);
+}
+
+static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, bool left)
+{
+    struct stats_key key;
+    memset(&key, 0, sizeof(key));
+    copy_name(key.interface, cell->interface_name, sizeof(key.interface));
+    copy_name(key.method, cell->method, sizeof(key.method));
+    copy_name(key.asked, cell->asked, sizeof(key.asked));
+    copy_name(key.served, cell->served, sizeof(key.served));
+    uint32_t side = *(const volatile uint32_t *)&cell->side;
+    key.side = side == 1 ? 1 : 0;
+    struct stats_sum *sum = sum_take(sums, &key);
+    if (!sum)
+        return;
+
+    /* Ended before started: a call that ends meanwhile cannot make it negative. */
+    uint64_t ended = 0;
+    for (unsigned i = 0; i < STATS_STATUS_COUNT; i++) {
+        uint64_t count = load(&cell->by_status[i]);
+        sum->by_status[i] += count;
+        ended += count;
+    }
+    for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
+        sum->bucket[i] += load(&cell->bucket[i]);
+    sum->translated += load(&cell->translated);
+    sum->retried += load(&cell->retried);
+    atomic_thread_fence(memory_order_acquire); /* orders the loads above before that of `started` */
+    uint64_t started = load(&cell->started);
+    sum->calls += started;
+    if (!left && started > ended)
+        sum->in_flight += started - ended;
+}
+
+void stats_add(struct stats_sums *sums, const struct region *region, bool left)
+{
+    const struct stats_header *header = region->base;
+    const struct stats_cell *cells =
+        (const struct stats_cell *)((const uint8_t *)region->base + STATS_CELLS_OFFSET);
+    /* acquire: pairs with the release in stats_cell_find(); names below it are written. */
+    uint32_t count = atomic_load_explicit(&header->cell_count, memory_order_acquire);
+    if (count > STATS_CELL_MAX)
+        count = STATS_CELL_MAX;
+    for (uint32_t i = 0; i < count; i++)
+        add_cell(sums, &cells[i], left);
+}
+
+void stats_sums_deinit(struct stats_sums *sums)
+{
+    struct stats_sum *sum;
+    struct stats_sum *next;
+    HASH_ITER(hh, sums->sums, sum, next)
+    {
+        HASH_DEL(sums->sums, sum);
+        free(sum);
+    }
+    sums->count = 0;
+}
+
+static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
+{
+    const struct stats_sum *from;
+    for (from = more->sums; from; from = from->hh.next) {
+        struct stats_sum *sum = sum_take(sums, &from->key);
+        if (!sum)
+            continue;
+        sum->calls += from->calls;
+        sum->translated += from->translated;
+        sum->retried += from->retried;
+        sum->in_flight += from->in_flight;
+        for (unsigned i = 0; i < STATS_STATUS_COUNT; i++)
+            sum->by_status[i] += from->by_status[i];
+        for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
+            sum->bucket[i] += from->bucket[i];
+    }
+}
+
+/* ---- Answering ---- */
+
+/* A MethodStats and what it points to, in one block. */
+struct method_reply {
+    Parley__MethodStats message;
+    Parley__Latency latency;
+    struct stats_sum sum;
+};
+
+static struct method_reply *method_reply_new(const struct stats_sum *sum)
+{
+    struct method_reply *reply = calloc(1, sizeof(*reply));
+    if (!reply)
+        return NULL;
+    reply->sum = *sum;
+    Parley__MethodStats *message = &reply->message;
+    parley__method_stats__init(message);
+    message->has_side = true;
+    message->side = sum->key.side ? PARLEY__SIDE__SERVICE : PARLEY__SIDE__CLIENT;
+    message->interface = reply->sum.key.interface;
+    message->method = reply->sum.key.method;
+    message->asked = reply->sum.key.asked;
+    message->served = reply->sum.key.served;
+    message->has_calls = message->has_translated = message->has_retried = true;
+    message->has_in_flight = true;
+    message->calls = sum->calls;
+    message->translated = sum->translated;
+    message->retried = sum->retried;
+    message->in_flight = sum->in_flight;
+    message->n_by_status = STATS_STATUS_COUNT;
+    message->by_status = reply->sum.by_status;
+    message->latency = &reply->latency;
+
+    Parley__Latency *latency = &reply->latency;
+    parley__latency__init(latency);
+    for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++) {
+        latency->count += sum->bucket[i];
+        if (sum->bucket[i])
+            latency->n_bucket = i + 1; /* zeros behind the last are left out */
+    }
+    latency->has_count = latency->has_p50_ns = latency->has_p90_ns = true;
+    latency->has_p99_ns = latency->has_p999_ns = true;
+    latency->p50_ns = histogram_quantile(sum->bucket, 0.5);
+    latency->p90_ns = histogram_quantile(sum->bucket, 0.9);
+    latency->p99_ns = histogram_quantile(sum->bucket, 0.99);
+    latency->p999_ns = histogram_quantile(sum->bucket, 0.999);
+    latency->bucket = reply->sum.bucket;
+    return reply;
+}
+
+static int compare_methods(const void *a, const void *b)
+{
+    const struct stats_key *x = &(*(struct method_reply *const *)a)->sum.key;
+    const struct stats_key *y = &(*(struct method_reply *const *)b)->sum.key;
+    int order = strcmp(x->interface, y->interface);
+    order = order ? order : strcmp(x->method, y->method);
+    order = order ? order : (x->side > y->side) - (x->side < y->side);
+    order = order ? order : strcmp(x->asked, y->asked);
+    return order ? order : strcmp(x->served, y->served);
+}
+
+static json_t *latency_json(const Parley__Latency *latency)
+{
+    json_t *buckets = json_array();
+    for (size_t i = 0; i < latency->n_bucket; i++)
+        if (latency->bucket[i])
+            json_array_append_new(buckets,
+                                  json_pack("[I,I]", (json_int_t)histogram_floor((uint32_t)i),
+                                            (json_int_t)latency->bucket[i]));
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}", "count", (json_int_t)latency->count, "p50_ns",
+                     (json_int_t)latency->p50_ns, "p90_ns", (json_int_t)latency->p90_ns, "p99_ns",
+                     (json_int_t)latency->p99_ns, "p999_ns", (json_int_t)latency->p999_ns,
+                     "buckets", buckets);
+}
+
+static json_t *method_json(const Parley__MethodStats *method)
+{
+    json_t *by_status = json_object();
+    for (size_t i = 0; i < method->n_by_status; i++)
+        if (method->by_status[i])
+            json_object_set_new(by_status, parley_status_name((enum parley_status)i),
+                                json_integer((json_int_t)method->by_status[i]));
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:o,s:I,s:I,s:I,s:o}", "side",
+                     method->side == PARLEY__SIDE__SERVICE ? "service" : "client", "interface",
+                     method->interface, "method", method->method, "asked", method->asked, "served",
+                     method->served, "calls", (json_int_t)method->calls, "by_status", by_status,
+                     "translated", (json_int_t)method->translated, "retried",
+                     (json_int_t)method->retried, "in_flight", (json_int_t)method->in_flight,
+                     "latency", latency_json(method->latency));
+}
+
+static char *stats_json(const Parley__Stats *stats)
+{
+    json_t *methods = json_array();
+    for (size_t i = 0; i < stats->n_method; i++)
+        json_array_append_new(methods, method_json(stats->method[i]));
+    char id[17];
+    (void)snprintf(id, sizeof(id), "%016llx", (unsigned long long)stats->broker_id);
+    json_t *root =
+        json_pack("{s:s,s:I,s:I,s:o}", "broker_id", id, "uptime_ns", (json_int_t)stats->uptime_ns,
+                  "time_unix_ns", (json_int_t)stats->time_unix_ns, "methods", methods);
+    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(root);
+    return text;
+}
+
+static int fill_methods(const struct stats_sums *sums, Parley__Stats *ret)
+{
+    struct method_reply **methods = calloc(sums->count + 1, sizeof(struct method_reply *));
+    if (!methods)
+        return -ENOMEM;
+    ret->method = (Parley__MethodStats **)methods;
+    for (const struct stats_sum *sum = sums->sums; sum; sum = sum->hh.next) {
+        methods[ret->n_method] = method_reply_new(sum);
+        if (!methods[ret->n_method])
+            return -ENOMEM;
+        ret->n_method++;
+    }
+    qsort(methods, ret->n_method, sizeof(methods[0]), compare_methods);
+    return 0;
+}
+
+static void only_json(Parley__Stats *reply, char *json)
+{
+    stats_reply_free(reply);
+    parley__stats__init(reply);
+    reply->json = json;
+}
+
+int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
+{
+    struct stats_sums sums = {0};
+    const struct endpoint *endpoint;
+    add_sums(&sums, &broker->left);
+    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+    stats_add(&sums, &endpoint->stats, false);
+
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    parley__stats__init(ret);
+    ret->has_broker_id = ret->has_uptime_ns = ret->has_time_unix_ns = true;
+    ret->broker_id = broker->id;
+    ret->uptime_ns = clock_now_ns() - broker->started_ns;
+    ret->time_unix_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    int r = fill_methods(&sums, ret);
+    stats_sums_deinit(&sums);
+    if (r == 0 && json) {
+        char *text = stats_json(ret);
+        if (text)
+            only_json(ret, text);
+        else
+            r = -ENOMEM;
+    }
+    if (r < 0)
+        stats_reply_free(ret);
+    return r;
+}
+
+void stats_reply_free(Parley__Stats *reply)
+{
+    for (size_t i = 0; i < reply->n_method; i++)
+        free(reply->method[i]); /* the message is at the block's start */
+    free(reply->method);
+    free(reply->json == protobuf_c_empty_string ? NULL : reply->json);
+    parley__stats__init(reply);
+}
