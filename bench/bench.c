@@ -1,0 +1,579 @@
+/*
+ * The frame: options, rounds, processes, percentiles, table and JSON.
+ *
+ * A round measures the floor, then every subject, in an order that rotates from round to round, then
+ * the floor again. If the two floors differ by more than FLOOR_RATIO_MAX, something else ran on the
+ * machine meanwhile: the round is repeated, up to a bound; if that is used up, the rounds that there
+ * are count, and the table says so. A subject's figures are the medians, over the rounds, of each
+ * percentile: one disturbed round does not show, and a percentile is never one of a mixture.
+ *
+ * Subjects see a warm-up of a tenth of their samples, which they take and the frame drops.
+ */
+#include "bench.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ROUND_COUNT_DEFAULT 5
+#define ROUND_COUNT_MAX 100
+#define REPEAT_FACTOR 3 /* rounds tried for each one that is wanted */
+#define FLOOR_RATIO_MAX 1.3
+#define SUBJECT_TIMEOUT_MS 60000
+#define WARM_UP_SHARE 10
+
+static const double percentiles[BENCH_PERCENTILES] = {0.5, 0.9, 0.99, 0.999};
+
+/* What a subject's process leaves behind. */
+struct shared {
+    struct error_text error;
+    uint32_t samples_ns[BENCH_SAMPLE_MAX];
+};
+
+struct figures {
+    double ns[BENCH_PERCENTILES];
+};
+
+struct session {
+    const struct bench *bench;
+    uint32_t round_count; /* wanted */
+    const char *json_path;
+    const char *only;
+    char folder[BENCH_PATH_BYTES];
+    struct shared *shared;
+    int cpus[2]; /* -1: not pinned */
+    bool one_core;
+    uint32_t repeated;
+    bool disturbed; /* the bound was reached */
+    uint32_t rounds_done;
+    struct figures figures[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* ---- Cores ---- */
+
+static bool are_siblings(int a, int b)
+{
+    char path[96], list[256] = "";
+    (void)snprintf(path, sizeof(path),
+                   "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", a);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    char *line = fgets(list, sizeof(list), file);
+    (void)fclose(file);
+    for (char *rest = line; rest && *rest;) {
+        long first = strtol(rest, &rest, 10);
+        long last = *rest == '-' ? strtol(rest + 1, &rest, 10) : first;
+        if (b >= first && b <= last)
+            return true;
+        rest = *rest == ',' ? rest + 1 : NULL;
+    }
+    return false;
+}
+
+/* Two cores that share no more than a cache, if there are such; else two threads of one. */
+static void choose_cpus(struct session *session)
+{
+    cpu_set_t set;
+    int first = -1, second = -1, sibling = -1;
+    session->cpus[0] = session->cpus[1] = -1;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &set))
+            continue;
+        if (first < 0)
+            first = cpu;
+        else if (!are_siblings(first, cpu) && second < 0)
+            second = cpu;
+        else if (sibling < 0)
+            sibling = cpu;
+    }
+    session->cpus[0] = first;
+    session->cpus[1] = second >= 0 ? second : sibling;
+    session->one_core = session->cpus[1] < 0;
+    if (session->one_core)
+        session->cpus[1] = first;
+}
+
+static void pin(int cpu)
+{
+    cpu_set_t set;
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    (void)sched_setaffinity(0, sizeof(set), &set); /* unpinned figures are better than none */
+}
+
+/* ---- Processes ---- */
+
+static void die_with(pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(1);
+}
+
+pid_t bench_peer_start(const struct bench_run *run, int (*side)(const struct bench_run *run, void *),
+                       void *userdata)
+{
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid > 0)
+        return pid;
+    die_with(parent);
+    pin(run->peer_cpu);
+    _exit(side(run, userdata) == 0 ? 0 : 1);
+}
+
+void bench_peer_stop(pid_t pid)
+{
+    if (pid <= 0)
+        return;
+    (void)kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+}
+
+/* Return: the exit status, or -ETIMEDOUT. The process is gone either way. */
+static int await_process(pid_t pid)
+{
+    int status = 0;
+    int fd = pidfd_open(pid, 0);
+    struct pollfd waited = {.fd = fd, .events = POLLIN};
+    int ready = fd < 0 ? 1 : poll(&waited, 1, SUBJECT_TIMEOUT_MS);
+    if (fd >= 0)
+        close(fd);
+    if (ready <= 0)
+        (void)kill(pid, SIGKILL); /* too long, or Ctrl-C */
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    if (ready == 0)
+        return -ETIMEDOUT;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+static int run_in_child(struct session *session, const struct bench_subject *subject, int round)
+{
+    struct bench_run run = {
+        .samples_ns = session->shared->samples_ns,
+        .sample_count = subject->sample_count + subject->sample_count / WARM_UP_SHARE,
+        .one_core = session->one_core,
+        .folder = session->folder,
+        .round = round,
+        .name = subject->name,
+        .error = &session->shared->error,
+        .peer_cpu = session->cpus[subject->placement == BENCH_TOGETHER ? 0 : 1],
+    };
+    if (subject->placement == BENCH_ANYWHERE)
+        run.peer_cpu = -1;
+    else
+        pin(session->cpus[0]);
+    return subject->run(&run) == 0 ? 0 : 1;
+}
+
+/* ---- Figures ---- */
+
+static int compare_samples(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void compute_figures(uint32_t *samples, uint32_t count, struct figures *ret_figures)
+{
+    qsort(samples, count, sizeof(*samples), compare_samples);
+    for (int i = 0; i < BENCH_PERCENTILES; i++)
+        ret_figures->ns[i] = samples[(uint32_t)(percentiles[i] * (count - 1))];
+}
+
+static double median(double *values, uint32_t count)
+{
+    qsort(values, count, sizeof(*values), compare_doubles);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+static struct bench_result summarize(const struct session *session, size_t subject)
+{
+    struct bench_result result = {.measured = session->rounds_done > 0};
+    double values[ROUND_COUNT_MAX];
+    for (int i = BENCH_PERCENTILES - 1; i >= 0 && result.measured; i--) {
+        for (uint32_t round = 0; round < session->rounds_done; round++)
+            values[round] = session->figures[subject][round].ns[i];
+        result.ns[i] = median(values, session->rounds_done);
+        result.p50_least = values[0]; /* median() sorts, and P50 comes last */
+        result.p50_most = values[session->rounds_done - 1];
+    }
+    return result;
+}
+
+/* ---- Rounds ---- */
+
+static bool is_wanted(const struct session *session, size_t subject)
+{
+    return subject == 0 || !session->only ||
+           strcmp(session->only, session->bench->subjects[subject].name) == 0;
+}
+
+static void show_progress(const struct session *session, const char *what)
+{
+    static char last[64];
+    char line[64];
+    (void)snprintf(line, sizeof(line), "round %u of %u", session->rounds_done + 1,
+                   session->round_count);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K%s: %s", line, what);
+    else if (strcmp(line, last) != 0)
+        fprintf(stderr, "%s\n", line);
+    memcpy(last, line, sizeof(last));
+}
+
+static void end_progress(void)
+{
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K");
+}
+
+static int measure(struct session *session, size_t index, int round, struct figures *ret_figures)
+{
+    const struct bench_subject *subject = &session->bench->subjects[index];
+    pid_t parent = getpid();
+    show_progress(session, subject->name);
+    session->shared->error.text[0] = '\0';
+    (void)fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        die_with(parent);
+        _exit(run_in_child(session, subject, round));
+    }
+    int r = await_process(pid);
+    if (interrupted)
+        return -EINTR;
+    if (r != 0) {
+        end_progress();
+        fprintf(stderr, "%s: %s\n", subject->name,
+                r == -ETIMEDOUT                  ? "took longer than a minute"
+                : session->shared->error.text[0] ? session->shared->error.text
+                                                 : "failed without saying why");
+        return -EIO;
+    }
+    compute_figures(session->shared->samples_ns + subject->sample_count / WARM_UP_SHARE,
+                    subject->sample_count, ret_figures);
+    return 0;
+}
+
+static bool is_disturbed(const struct figures *before, const struct figures *after)
+{
+    double a = before->ns[BENCH_P50], b = after->ns[BENCH_P50];
+    return a > b * FLOOR_RATIO_MAX || b > a * FLOOR_RATIO_MAX;
+}
+
+/* One round into figures[][rounds_done]. Return: 0, 1 if it was disturbed, -errno. */
+static int run_round(struct session *session, int attempt)
+{
+    const size_t count = session->bench->subject_count;
+    const uint32_t round = session->rounds_done;
+    struct figures after;
+    int r = measure(session, 0, attempt, &session->figures[0][round]);
+    for (size_t i = 1; r == 0 && i < count; i++) {
+        size_t subject = 1 + (i - 1 + (size_t)attempt) % (count - 1);
+        if (is_wanted(session, subject))
+            r = measure(session, subject, attempt, &session->figures[subject][round]);
+    }
+    if (r == 0)
+        r = measure(session, 0, attempt, &after);
+    if (r < 0)
+        return r;
+    return is_disturbed(&session->figures[0][round], &after);
+}
+
+static int run_rounds(struct session *session)
+{
+    const int attempts = (int)(session->round_count * REPEAT_FACTOR);
+    for (int attempt = 0; session->rounds_done < session->round_count; attempt++) {
+        int r = run_round(session, attempt);
+        if (r < 0)
+            return r;
+        /* Once as many attempts are left as rounds are wanted, take what comes. */
+        if (r > 0 && attempts - attempt > (int)(session->round_count - session->rounds_done)) {
+            session->repeated++;
+            continue;
+        }
+        session->disturbed = session->disturbed || r > 0;
+        session->rounds_done++;
+    }
+    return 0;
+}
+
+/* ---- Output ---- */
+
+static void cpu_name(char *buffer, size_t bytes)
+{
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    (void)snprintf(buffer, bytes, "unknown processor");
+    while (file && fgets(line, sizeof(line), file)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            line[strcspn(line, "\n")] = '\0';
+            (void)snprintf(buffer, bytes, "%s", colon + 2);
+            break;
+        }
+    }
+    if (file)
+        (void)fclose(file);
+}
+
+static void print_duration(double ns)
+{
+    if (ns < 10000)
+        printf(" %8.0f ns", ns);
+    else if (ns < 10e6)
+        printf(" %8.1f us", ns / 1e3);
+    else
+        printf(" %8.1f ms", ns / 1e6);
+}
+
+static void print_table(const struct session *session, const struct bench_result *results)
+{
+    char processor[128];
+    cpu_name(processor, sizeof(processor));
+    printf("%s\n%u round%s", session->bench->question, session->rounds_done,
+           session->rounds_done == 1 ? "" : "s");
+    if (session->repeated)
+        printf(" (%u more were disturbed and repeated)", session->repeated);
+    if (session->one_core)
+        printf(", ONE CORE: both sides share it, these are figures of the scheduler");
+    else
+        printf(", cores %d and %d", session->cpus[0], session->cpus[1]);
+    printf(", %s\n\n%-39s %11s %11s %11s %11s   p50 of the rounds\n", processor, "", "p50", "p90",
+           "p99", "p99.9");
+    for (size_t i = 0; i < session->bench->subject_count; i++) {
+        if (!is_wanted(session, i))
+            continue;
+        printf("%-39s", session->bench->subjects[i].about);
+        for (int k = 0; k < BENCH_PERCENTILES; k++)
+            print_duration(results[i].ns[k]);
+        printf("   %.0f to %.0f\n", results[i].p50_least, results[i].p50_most);
+    }
+    if (session->disturbed)
+        printf("\nThe machine was busy: in some rounds the floor moved by more than %.1f times, and"
+               " repeating did not help. Do not trust small differences.\n",
+               FLOOR_RATIO_MAX);
+    printf("\n");
+}
+
+static int write_json(const struct session *session, const struct bench_result *results)
+{
+    char processor[128];
+    FILE *file = fopen(session->json_path, "we");
+    if (!file) {
+        fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
+        return 1;
+    }
+    cpu_name(processor, sizeof(processor));
+    for (char *c = processor; *c; c++) {
+        if (*c == '"' || *c == '\\' || (unsigned char)*c < 0x20)
+            *c = ' ';
+    }
+    fprintf(file, "{\"bench\":\"%s\",\"processor\":\"%s\",\"cores\":%d,\"rounds\":%u,"
+                  "\"repeated\":%u,\"disturbed\":%s,\"rows\":[",
+            session->bench->name, processor, session->one_core ? 1 : 2, session->rounds_done,
+            session->repeated, session->disturbed ? "true" : "false");
+    const char *separator = "\n";
+    for (size_t i = 0; i < session->bench->subject_count; i++) {
+        if (!is_wanted(session, i))
+            continue;
+        fprintf(file,
+                "%s{\"name\":\"%s\",\"p50_ns\":%.1f,\"p90_ns\":%.1f,\"p99_ns\":%.1f,"
+                "\"p999_ns\":%.1f,\"p50_least_ns\":%.1f,\"p50_most_ns\":%.1f}",
+                separator, session->bench->subjects[i].name, results[i].ns[BENCH_P50],
+                results[i].ns[BENCH_P90], results[i].ns[BENCH_P99], results[i].ns[BENCH_P999],
+                results[i].p50_least, results[i].p50_most);
+        separator = ",\n";
+    }
+    fprintf(file, "\n]}\n");
+    if (fclose(file) != 0) {
+        fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
+        return 1;
+    }
+    return 0;
+}
+
+static int report(const struct session *session)
+{
+    struct bench_result results[BENCH_SUBJECT_MAX] = {0};
+    for (size_t i = 0; i < session->bench->subject_count; i++) {
+        if (is_wanted(session, i))
+            results[i] = summarize(session, i);
+    }
+    print_table(session, results);
+    int r = session->json_path ? write_json(session, results) : 0;
+    if (session->bench->conclude && !session->only)
+        r |= session->bench->conclude(results);
+    return r;
+}
+
+/* ---- The program ---- */
+
+static void print_usage(FILE *file, const struct bench *bench)
+{
+    fprintf(file,
+            "usage: %s [--rounds N] [--only NAME] [--json FILE]\n\n%s\n\n"
+            "  --rounds N   1 to %d; %d by default\n"
+            "  --only NAME  measure one subject, and the floor:",
+            program_invocation_short_name, bench->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
+    for (size_t i = 0; i < bench->subject_count; i++)
+        fprintf(file, " %s", bench->subjects[i].name);
+    fprintf(file, "\n  --json FILE  write the rows to FILE as well, in nanoseconds\n"
+                  "  --help       this\n");
+}
+
+static bool names_a_subject(const struct bench *bench, const char *name)
+{
+    for (size_t i = 0; i < bench->subject_count; i++) {
+        if (strcmp(bench->subjects[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int bad_option(const struct bench *bench, const char *what, const char *value)
+{
+    fprintf(stderr, "%s: %s\n", what, value);
+    print_usage(stderr, bench);
+    return 2;
+}
+
+/* Return: -1 to go on, else the program's exit status. */
+static int parse_options(struct session *session, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"rounds", required_argument, NULL, 'r'}, {"only", required_argument, NULL, 'o'},
+        {"json", required_argument, NULL, 'j'},   {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    char *end = NULL;
+    long rounds;
+    int option;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        switch (option) {
+        case 'r':
+            rounds = strtol(optarg, &end, 10);
+            if (*end != '\0' || end == optarg || rounds < 1 || rounds > ROUND_COUNT_MAX)
+                return bad_option(session->bench, "no such number of rounds", optarg);
+            session->round_count = (uint32_t)rounds;
+            break;
+        case 'o':
+            if (!names_a_subject(session->bench, optarg))
+                return bad_option(session->bench, "no such subject", optarg);
+            session->only = optarg;
+            break;
+        case 'j':
+            session->json_path = optarg;
+            break;
+        case 'h':
+            print_usage(stdout, session->bench);
+            return 0;
+        default:
+            print_usage(stderr, session->bench);
+            return 2;
+        }
+    }
+    if (optind < argc)
+        return bad_option(session->bench, "not an option", argv[optind]);
+    return -1;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
+{
+    (void)status;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int prepare(struct session *session)
+{
+    const char *parent = getenv("TMPDIR");
+    /* Short, for it will hold sockets. */
+    if (!parent || strlen(parent) > 32)
+        parent = "/tmp";
+    (void)snprintf(session->folder, sizeof(session->folder), "%s/parley-bench-XXXXXX", parent);
+    if (!mkdtemp(session->folder)) {
+        fprintf(stderr, "cannot make the folder %s: %s\n", session->folder, strerror(errno));
+        return 1;
+    }
+    session->shared = mmap(NULL, sizeof(*session->shared), PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (session->shared == MAP_FAILED) {
+        perror("mmap");
+        (void)rmdir(session->folder);
+        return 1;
+    }
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    choose_cpus(session);
+    return 0;
+}
+
+static int run_session(struct session *session)
+{
+    struct error_text error = {""};
+    const struct bench *bench = session->bench;
+    int r = bench->begin ? bench->begin(session->folder, &error) : 0;
+    if (r != 0)
+        fprintf(stderr, "%s\n", error.text);
+    else
+        r = run_rounds(session);
+    if (bench->end)
+        bench->end();
+    end_progress();
+    return r == 0 ? report(session) : 1;
+}
+
+int bench_main(int argc, char **argv, const struct bench *bench)
+{
+    static struct session session;
+    session = (struct session){.bench = bench, .round_count = ROUND_COUNT_DEFAULT};
+    int r = parse_options(&session, argc, argv);
+    if (r >= 0)
+        return r;
+    if (prepare(&session) != 0)
+        return 1;
+    r = run_session(&session);
+    (void)nftw(session.folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    (void)munmap(session.shared, sizeof(*session.shared));
+    return r;
+}

@@ -1,0 +1,103 @@
+/*
+ * A frame for benchmarks: subjects, rounds, percentiles, rows.
+ *
+ * A subject is one thing to be measured. It runs in a process of its own, forked for it, pinned to
+ * one core; the other side of it, if it has one, is forked in turn and pinned to another. So no
+ * subject inherits threads, caches of an allocator or signal handlers of another.
+ *
+ * A benchmark program is a `struct bench` and a main() of one line: `return bench_main(...)`.
+ */
+#ifndef PARLEY_BENCH_BENCH_H
+#define PARLEY_BENCH_BENCH_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "wait/wait.h"
+
+#define BENCH_SUBJECT_MAX 16
+#define BENCH_SAMPLE_MAX 200000u
+#define BENCH_PATH_BYTES 64
+
+enum { BENCH_P50, BENCH_P90, BENCH_P99, BENCH_P999, BENCH_PERCENTILES };
+
+/* What a subject finds when it runs. */
+struct bench_run {
+    uint32_t *samples_ns; /* to be filled; shared with the program that reads them */
+    uint32_t sample_count;
+    bool one_core;      /* whoever spins must yield */
+    const char *folder; /* an empty temporary folder, for sockets */
+    int round;          /* from 0; with `name`, makes names unique */
+    const char *name;
+    struct error_text *error; /* why it failed */
+    int peer_cpu;             /* -1: not pinned */
+};
+
+enum bench_placement {
+    BENCH_APART,    /* each side on a core of its own */
+    BENCH_TOGETHER, /* both on one core */
+    BENCH_ANYWHERE, /* as the scheduler likes: for those that have threads of their own */
+};
+
+struct bench_subject {
+    const char *name;  /* in rows and JSON: "nng-ipc" */
+    const char *about; /* in the table, up to 39 columns */
+    uint32_t sample_count;
+    enum bench_placement placement;
+    int (*run)(struct bench_run *run);
+};
+
+struct bench_result {
+    bool measured;
+    double ns[BENCH_PERCENTILES]; /* the medians of all rounds */
+    double p50_least, p50_most;   /* of all rounds */
+};
+
+struct bench {
+    const char *name;
+    const char *question;
+    const struct bench_subject *subjects; /* the first is the floor that every round is checked by */
+    size_t subject_count;
+    /* Either may be NULL. begin: before the first round, end: after the last, also on failure. */
+    int (*begin)(const char *folder, struct error_text *error);
+    void (*end)(void);
+    /* What the figures say, in sentences; prints to stdout. Return: 0, or 1 if a goal was missed. */
+    int (*conclude)(const struct bench_result *results);
+};
+
+int bench_main(int argc, char **argv, const struct bench *bench);
+
+/* ---- For subjects ---- */
+
+/**
+ * bench_peer_start() - run the other side in a process of its own
+ * @side: runs in the child, which ends when it returns; its failure is printed by the child
+ *
+ * The child dies with its parent. Return: its pid, or -errno.
+ */
+pid_t bench_peer_start(const struct bench_run *run, int (*side)(const struct bench_run *run, void *),
+                       void *userdata);
+/* Kills and reaps it. */
+void bench_peer_stop(pid_t pid);
+
+/* One turn of a spin loop. */
+static inline void bench_pause(const struct bench_run *run)
+{
+    if (run->one_core)
+        (void)sched_yield();
+    else
+        spin_pause();
+}
+
+/* Samples beyond 4.29 s are cut to that. */
+static inline uint32_t bench_sample(uint64_t from_ns, uint64_t to_ns)
+{
+    return to_ns - from_ns > UINT32_MAX ? UINT32_MAX : (uint32_t)(to_ns - from_ns);
+}
+
+#endif

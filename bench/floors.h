@@ -1,0 +1,21 @@
+/* What anything that goes from one process to another and back costs at least, and what it costs
+ * elsewhere. Each is a bench_subject's run(). */
+#ifndef PARLEY_BENCH_FLOORS_H
+#define PARLEY_BENCH_FLOORS_H
+
+#include "bench.h"
+
+#define FLOOR_MESSAGE_BYTES 64 /* of protobuf, on the wire */
+
+/* One cache line, written by two processes in turns. */
+int floor_cache_line(struct bench_run *run);
+/* Reading the clock, which is in every sample of every subject. */
+int floor_clock(struct bench_run *run);
+/* A record of call header and message through the channel's ring, and one back. */
+int floor_ring(struct bench_run *run);
+/* protobuf-c: pack and unpack one message. */
+int floor_protobuf(struct bench_run *run);
+/* libnng: REQ and REP over ipc://, synchronous, the message's bytes untouched. */
+int floor_nng(struct bench_run *run);
+
+#endif
