@@ -47,15 +47,16 @@ void names_full_lower(struct text *text, const char *package, const char *local)
 /* The same as a type: "catalog.v1", "Package" -> "Catalog__V1__Package". */
 void names_full_type(struct text *text, const char *package, const char *local);
 
-/* ---- set.c: the descriptor set that is embedded ---- */
+/* ---- embed.c: the descriptor set that is embedded ---- */
 
 /* @file and the files that it imports, imports first, without comments; *ret_data: free(). */
-int set_pack(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
-             const Google__Protobuf__FileDescriptorProto *file, uint8_t **ret_data,
-             size_t *ret_bytes);
+int embed_pack(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
+               const Google__Protobuf__FileDescriptorProto *file, uint8_t **ret_data,
+               size_t *ret_bytes);
 /* The file of the request that declares a message, by full name; NULL: none. */
 const Google__Protobuf__FileDescriptorProto *
-set_find_message(const Google__Protobuf__Compiler__CodeGeneratorRequest *request, const char *name);
+embed_find_message(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
+                   const char *name);
 
 /* ---- emit.c: the two files of an interface ---- */
 

@@ -61,7 +61,7 @@ static char *type_of(const Request *request, const struct schema_message *messag
 {
     char buffer[SCHEMA_NAME_BYTES_MAX + 1];
     struct text text = {0};
-    const File *file = set_find_message(request, message->name);
+    const File *file = embed_find_message(request, message->name);
     names_full_type(&text, file ? names_c_package(file, buffer, sizeof(buffer)) : message->package,
                     message->local);
     return text_take(&text);
@@ -201,7 +201,7 @@ static int generate_file(const Request *request, const File *file, Response *res
     _cleanup_(freep) uint8_t *set = NULL;
     struct text service = {0};
     struct emit emit = {.proto = file->name};
-    int r = set_pack(request, file, &set, &emit.set_bytes);
+    int r = embed_pack(request, file, &set, &emit.set_bytes);
     if (r < 0)
         return r;
     emit.set = set;

@@ -35,7 +35,7 @@ static void mark_needed(const Request *request, const File *file, bool *needed)
     }
 }
 
-int set_pack(const Request *request, const File *file, uint8_t **ret_data, size_t *ret_bytes)
+int embed_pack(const Request *request, const File *file, uint8_t **ret_data, size_t *ret_bytes)
 {
     _cleanup_(freep) bool *needed = calloc(request->n_proto_file, sizeof(*needed));
     _cleanup_(freep) File *copies = calloc(request->n_proto_file, sizeof(*copies));
@@ -76,7 +76,7 @@ static bool declares(Google__Protobuf__DescriptorProto *const *messages, size_t 
     return false;
 }
 
-const File *set_find_message(const Request *request, const char *name)
+const File *embed_find_message(const Request *request, const char *name)
 {
     for (size_t i = 0; i < request->n_proto_file; i++) {
         const File *file = request->proto_file[i];
