@@ -1,1 +1,254 @@
-#include "translate/plan.h"
+/*
+ * The plan runner: how a message enters a process.
+ *
+ * The source may be memory that a hostile peer changes while we look at it. So it is read once, by
+ * one memcpy, into memory of our own, and nothing looks at the source again: whatever the peer does,
+ * we have *some* bytes, they stay what they are, and everything after works on those. There is no
+ * second read to disagree with the first.
+ *
+ *  - A VERBATIM table (equal versions; messages that a new version did not touch) needs no more: the
+ *    copy goes straight to the output, is checked there, and is the result, byte by byte.
+ *  - Otherwise the copy goes to the end of the output buffer, the translation is written from its
+ *    front, and is stopped before it reaches the copy. plan_output_bytes_max() allows for both.
+ *
+ * This file has the entry and the checking loop. A checked message is one that wire_check() passes:
+ * framing, wire types, UTF-8 without NUL, required fields, depth, fields, elements. frame.c has the
+ * translating loop, which checks each value by the same functions before it uses it.
+ *
+ * The stack: `struct run` (12 KiB, for the slots) and, for each level of nesting, one frame and one
+ * loop, below 400 bytes; no recursion but by nesting, and that ends at WIRE_DEPTH_MAX.
+ */
+#include "translate/run.h"
+
+static_assert(sizeof(struct run) < 16384, "on the stack of whoever calls");
+
+int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, const char *what)
+{
+    run->failure.offset = at ? (size_t)(at - run->source) : 0;
+    run->failure.number = number;
+    run->failure.what = what;
+    return code;
+}
+
+const uint8_t *run_read_slow(const uint8_t *pos, const uint8_t *end, uint64_t *ret_value)
+{
+    struct wire_reader reader = {pos, end};
+    return wire_read_varint(&reader, ret_value) == 0 ? reader.pos : NULL;
+}
+
+/* Skips a varint without looking at its value. */
+static inline const uint8_t *skip_varint(const uint8_t *pos, const uint8_t *end)
+{
+    uint64_t value;
+    return run_read_varint(pos, end, &value);
+}
+
+int run_count_element(struct run *run, const struct program_op *op, const uint8_t *at)
+{
+    if (run->elements == WIRE_ELEMENTS_MAX)
+        return run_fail(run, -E2BIG, at, op->number, "more repeated elements than the limit");
+    run->elements++;
+    return 0;
+}
+
+int run_count_field(struct run *run, struct frame *frame, const uint8_t *at, uint32_t number)
+{
+    if (frame->fields == WIRE_FIELDS_MAX)
+        return run_fail(run, -E2BIG, at, number, "more fields in one message than the limit");
+    frame->fields++;
+    return 0;
+}
+
+static int check_packed(struct run *run, const struct program_op *op, const uint8_t *at,
+                        const uint8_t *pos, const uint8_t *end)
+{
+    size_t count = 0;
+    if (op->wire == WIRE_VARINT) {
+        for (; pos < end; count++) {
+            if (op->kind == KIND_BOOL && *pos > 1)
+                return run_fail(run, -EBADMSG, at, op->number, "malformed packed values");
+            pos = skip_varint(pos, end);
+            if (!pos)
+                return run_fail(run, -EBADMSG, at, op->number, "malformed packed values");
+        }
+    } else {
+        size_t size = op->wire == WIRE_32BIT ? 4 : 8, bytes = (size_t)(end - pos);
+        if (bytes % size != 0)
+            return run_fail(run, -EBADMSG, at, op->number, "malformed packed values");
+        count = bytes / size;
+    }
+    count = count ? count : 1;
+    if (count > WIRE_ELEMENTS_MAX - run->elements)
+        return run_fail(run, -E2BIG, at, op->number, "more repeated elements than the limit");
+    run->elements += (uint32_t)count;
+    return 0;
+}
+
+static int check_message(struct run *run, const struct program_table *table, const uint8_t *pos,
+                         const uint8_t *end, unsigned depth);
+
+static int check_bytes(struct run *run, const struct program_op *op, const uint8_t *at,
+                       const uint8_t *pos, const uint8_t *end, unsigned depth,
+                       const uint8_t **ret_pos)
+{
+    uint32_t bytes;
+    pos = run_read_length(pos, end, &bytes);
+    if (!pos)
+        return run_fail(run, -EBADMSG, at, op->number, "length past the end");
+    *ret_pos = pos + bytes;
+    if (op->kind == KIND_STRING) {
+        if (wire_check_string(pos, bytes) < 0)
+            return run_fail(run, -EBADMSG, at, op->number, "not UTF-8 without NUL");
+    } else if (op->kind == KIND_MESSAGE) {
+        if (depth == WIRE_DEPTH_MAX)
+            return run_fail(run, -E2BIG, at, op->number, "messages nested deeper than the limit");
+        return check_message(run, &run->plan->tables[op->table], pos, pos + bytes, depth + 1);
+    } else if (op->wire != WIRE_BYTES) {
+        return check_packed(run, op, at, pos, pos + bytes);
+    }
+    return 0;
+}
+
+int run_check_value(struct run *run, const struct program_op *op, enum wire_type type,
+                    const uint8_t *at, const uint8_t *pos, const uint8_t *end, unsigned depth,
+                    const uint8_t **ret_pos)
+{
+    if (type == WIRE_BYTES) {
+        if (op->wire != WIRE_BYTES && !(op->flags & OP_REPEATED))
+            return run_fail(run, -EBADMSG, at, op->number, "wrong wire type");
+        /* Packed elements are counted where they are. */
+        if (op->wire == WIRE_BYTES && (op->flags & OP_REPEATED)) {
+            int r = run_count_element(run, op, at);
+            if (r < 0)
+                return r;
+        }
+        return check_bytes(run, op, at, pos, end, depth, ret_pos);
+    }
+    if ((uint8_t)type != op->wire)
+        return run_fail(run, -EBADMSG, at, op->number, "wrong wire type");
+    if (type == WIRE_VARINT)
+        pos = skip_varint(pos, end);
+    else if ((size_t)(end - pos) < (type == WIRE_32BIT ? 4 : 8))
+        pos = NULL;
+    else
+        pos += type == WIRE_32BIT ? 4 : 8;
+    if (!pos)
+        return run_fail(run, -EBADMSG, at, op->number, "truncated or malformed value");
+    *ret_pos = pos;
+    return op->flags & OP_REPEATED ? run_count_element(run, op, at) : 0;
+}
+
+int run_skip_unknown(struct run *run, uint32_t tag, const uint8_t *at, const uint8_t *pos,
+                     const uint8_t *end, const uint8_t **ret_pos)
+{
+    uint32_t number = tag >> 3;
+    enum wire_type type = (enum wire_type)(tag & 7);
+    if (number == 0 || type > WIRE_32BIT)
+        return run_fail(run, -EBADMSG, at, number, "malformed tag");
+    if (type == WIRE_GROUP_START || type == WIRE_GROUP_END)
+        return run_fail(run, -EBADMSG, at, number, "a group, which cannot be unpacked");
+    struct wire_reader reader = {pos, end};
+    if (wire_skip(&reader, number, type) < 0)
+        return run_fail(run, -EBADMSG, at, number, "truncated or malformed unknown field");
+    *ret_pos = reader.pos;
+    return 0;
+}
+
+static int check_message(struct run *run, const struct program_table *table, const uint8_t *pos,
+                         const uint8_t *end, unsigned depth)
+{
+    uint32_t fields = 0;
+    uint64_t required = 0;
+    while (pos < end) {
+        const uint8_t *at = pos;
+        uint32_t tag;
+        pos = run_read_u32(pos, end, &tag);
+        if (!pos)
+            return run_fail(run, -EBADMSG, at, 0, "truncated or malformed tag");
+        const struct program_op *op = run_find(run->plan, table, tag >> 3);
+        if (!op || !(op->flags & OP_REPEATED)) {
+            if (++fields > WIRE_FIELDS_MAX)
+                return run_fail(run, -E2BIG, at, tag >> 3,
+                                "more fields in one message than the limit");
+        }
+        int r;
+        if (op) {
+            if (op->required != PROGRAM_REQUIRED_NONE)
+                required |= UINT64_C(1) << op->required;
+            r = run_check_value(run, op, (enum wire_type)(tag & 7), at, pos, end, depth, &pos);
+        } else {
+            r = run_skip_unknown(run, tag, at, pos, end, &pos);
+        }
+        if (r < 0)
+            return r;
+    }
+    if (table->required_count && (required + 1) << (64 - table->required_count) != 0)
+        return run_fail(run, -EBADMSG, end, 0, "a required field is missing");
+    return 0;
+}
+
+/* Where the source's copy goes and how far the output may grow. */
+static int translate(struct run *run, const struct program_table *table, const uint8_t *source,
+                     size_t source_bytes, uint8_t *out, size_t out_bytes, size_t *ret_bytes)
+{
+    uint8_t *copy = out + (out_bytes - source_bytes);
+    if (source_bytes > 0)
+        memcpy(copy, source, source_bytes);
+    size_t room = out_bytes - source_bytes;
+    size_t most = plan_output_bytes_max(run->plan, source_bytes) - source_bytes;
+    run->source = copy;
+    run->out = out;
+    run->limit = out + (room < most ? room : most);
+    run->over = room < most ? -ENOBUFS : -E2BIG;
+    struct frame frame;
+    int r = run_translate(run, table, NULL, copy, copy + source_bytes, 1, &frame);
+    if (r == 0)
+        *ret_bytes = (size_t)(run->out - out);
+    return r;
+}
+
+int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, size_t source_bytes,
+             uint8_t *out, size_t out_bytes, size_t *ret_bytes,
+             struct plan_failure *ret_failure)
+{
+    uint8_t nothing[1];
+    if (out_bytes == 0)
+        out = nothing; /* whatever NULL it was */
+    struct run run;
+    run.plan = plan;
+    run.elements = 0;
+    run.slots_used = 0;
+    run.source = NULL;
+    run.failure = (struct plan_failure){0, 0, "no such method"};
+    int r = -EINVAL;
+    size_t bytes = 0;
+    if (entry < plan_entry_count(plan) && plan->entries[entry].table != PROGRAM_NONE) {
+        const struct program_table *table = &plan->tables[plan->entries[entry].table];
+        if (source_bytes > WIRE_MESSAGE_BYTES_MAX) {
+            r = run_fail(&run, -E2BIG, NULL, 0, "a message larger than the limit");
+        } else if (source_bytes > out_bytes) {
+            r = run_fail(&run, -ENOBUFS, NULL, 0, "the output buffer is too small");
+        } else if (table->flags & TABLE_VERBATIM) {
+            if (source_bytes > 0)
+                memcpy(out, source, source_bytes);
+            run.source = out;
+            bytes = source_bytes;
+            r = check_message(&run, table, out, out + source_bytes, 1);
+        } else {
+            r = translate(&run, table, source, source_bytes, out, out_bytes, &bytes);
+        }
+    }
+    if (r == 0)
+        *ret_bytes = bytes;
+    else if (ret_failure)
+        *ret_failure = run.failure;
+    return r;
+}
+
+size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes)
+{
+    if (plan_class(plan) == PLAN_IDENTITY || source_bytes > WIRE_MESSAGE_BYTES_MAX)
+        return source_bytes;
+    size_t most = 4 * source_bytes + 4096;
+    return source_bytes + (most < WIRE_MESSAGE_BYTES_MAX ? most : WIRE_MESSAGE_BYTES_MAX);
+}

@@ -1,0 +1,198 @@
+/*
+ * The carrier: what one version has and the other has not travels through it in one field, of a
+ * number that nobody may declare, as bytes:
+ *
+ *     0d owner            records...      restored whenever the message comes back
+ *     15 owner 19 guard   records...      restored if what stands for them was not edited meanwhile
+ *
+ * Records are fields of the owner, just as they were. The owner is the type that they belong to, so
+ * that a message may carry the fields of several versions, and a version takes only its own out; the
+ * others it passes on, as any unknown field. To a protobuf decoder a carrier is a message.
+ *
+ * A guard is a hash of what the other version got in place of the records: the mapped value, the
+ * joined text, the text that a template gives. When the message comes back the same thing is hashed
+ * again; if somebody has changed it, the change wins and the records are dropped.
+ *
+ * Neighbouring records without a guard share a carrier: it is extended while nothing else has been
+ * written behind it.
+ */
+#include "translate/run.h"
+
+int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard, size_t guess,
+                    struct open_length *ret_open)
+{
+    if (!guard && frame->carrier && frame->carrier_end == run->out) {
+        unsigned bytes = 1;
+        while (frame->carrier[bytes - 1] & 0x80)
+            bytes++;
+        *ret_open = (struct open_length){frame->carrier, bytes};
+        return 0;
+    }
+    uint8_t head[CARRIER_OWNER_BYTES + CARRIER_GUARD_BYTES];
+    size_t head_bytes = guard ? sizeof(head) : CARRIER_OWNER_BYTES;
+    head[0] = guard ? CARRIER_GUARDED_TAG : CARRIER_PLAIN_TAG;
+    memcpy(head + 1, &frame->table->source_id, 4);
+    if (guard) {
+        head[CARRIER_OWNER_BYTES] = CARRIER_GUARD_TAG;
+        memcpy(head + CARRIER_OWNER_BYTES + 1, guard, 8);
+    }
+    int r = run_count_field(run, frame, frame->start, CARRIER_NUMBER);
+    if (r == 0)
+        r = run_write_tag(run, CARRIER_TAG);
+    if (r == 0)
+        r = run_open_length(run, guess + head_bytes, ret_open);
+    if (r == 0)
+        r = run_write_bytes(run, head, head_bytes);
+    return r;
+}
+
+int run_carry_end(struct run *run, struct frame *frame, const struct open_length *open,
+                  const uint64_t *guard)
+{
+    int r = run_close_length(run, open);
+    if (!guard) {
+        frame->carrier = open->at;
+        frame->carrier_end = run->out;
+    }
+    return r;
+}
+
+int run_carry(struct run *run, struct frame *frame, const uint8_t *data, size_t bytes,
+              const uint64_t *guard)
+{
+    struct open_length open;
+    int r = run_carry_begin(run, frame, guard, bytes, &open);
+    if (r == 0)
+        r = run_write_bytes(run, data, bytes);
+    if (r == 0)
+        r = run_carry_end(run, frame, &open, guard);
+    return r;
+}
+
+bool run_carried(const struct frame *frame, const uint8_t *data, size_t bytes,
+                 struct carried *ret_carried)
+{
+    if (bytes < CARRIER_OWNER_BYTES || memcmp(data + 1, &frame->table->target_id, 4) != 0)
+        return false;
+    size_t head = CARRIER_OWNER_BYTES;
+    ret_carried->has_guard = data[0] == CARRIER_GUARDED_TAG;
+    if (ret_carried->has_guard) {
+        if (bytes < head + CARRIER_GUARD_BYTES || data[head] != CARRIER_GUARD_TAG)
+            return false;
+        memcpy(&ret_carried->guard, data + head + 1, 8);
+        head += CARRIER_GUARD_BYTES;
+    } else if (data[0] != CARRIER_PLAIN_TAG) {
+        return false;
+    }
+    ret_carried->records = data + head;
+    ret_carried->end = data + bytes;
+    return true;
+}
+
+/* ---- At the end of a message: its records once more ---- */
+
+struct record {
+    uint32_t tag;
+    const uint8_t *at, *value;
+};
+
+/* The record at @pos, and what follows it. The first pass has checked the framing. */
+static int next_record(struct run *run, const uint8_t *pos, const uint8_t *end,
+                       struct record *ret_record, const uint8_t **ret_pos)
+{
+    ret_record->at = pos;
+    ret_record->value = run_read_u32(pos, end, &ret_record->tag);
+    if (!ret_record->value)
+        return run_fail(run, -EBADMSG, pos, 0, "truncated or malformed tag");
+    return run_skip_unknown(run, ret_record->tag, pos, ret_record->value, end, ret_pos);
+}
+
+static uint64_t guard_of(const struct run *run, const struct frame *frame,
+                         const struct program_op *op)
+{
+    struct slot *slot = &frame->slots[op->slot];
+    if (!slot->has_guard) {
+        if (op->template != PROGRAM_NONE)
+            slot->guard = run_guard_template(run, frame->slots, op->template);
+        else if (program_wire_type((enum kind)op->written) == WIRE_BYTES)
+            slot->guard = run_guard_text(slot->data, slot->bytes);
+        else
+            slot->guard = run_guard_value(slot->value);
+        slot->has_guard = true;
+    }
+    return slot->guard;
+}
+
+static int restore_record(struct run *run, struct frame *frame, const struct program_op *op,
+                          const struct record *record, const uint8_t *end)
+{
+    const uint8_t *after;
+    int r = run_count_field(run, frame, record->at, op->number);
+    if (r == 0)
+        r = run_check_value(run, op, (enum wire_type)(record->tag & 7), record->at, record->value,
+                            end, frame->depth, &after);
+    if (r < 0)
+        return r;
+    frame->slots[op->slot].restored = true;
+    /* Where absent and empty are the same, absent says it. */
+    if (op->kind == KIND_STRING && !(op->flags & OP_OWN_PRESENCE) && after[-1] == 0)
+        return 0;
+    if (op->required != PROGRAM_REQUIRED_NONE)
+        frame->required |= UINT64_C(1) << op->required;
+    return run_write_bytes(run, record->at, (size_t)(after - record->at));
+}
+
+static int restore_carried(struct run *run, struct frame *frame, const struct carried *carried)
+{
+    const struct program_table *table = &run->plan->tables[frame->table->restore];
+    const uint8_t *pos = carried->records;
+    while (pos < carried->end) {
+        struct record record;
+        int r = next_record(run, pos, carried->end, &record, &pos);
+        if (r < 0)
+            return r;
+        const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
+        if (!op || op->action != ACTION_GUARDED ||
+            guard_of(run, frame, op) != carried->guard)
+            continue;
+        r = restore_record(run, frame, op, &record, pos);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int run_restore_guarded(struct run *run, struct frame *frame)
+{
+    const uint8_t *pos = frame->start;
+    while (frame->table->restore != PROGRAM_NONE && pos < frame->end) {
+        struct record record;
+        int r = next_record(run, pos, frame->end, &record, &pos);
+        if (r < 0)
+            return r;
+        struct carried carried;
+        uint32_t bytes;
+        const uint8_t *data =
+            record.tag == CARRIER_TAG ? run_read_length(record.value, pos, &bytes) : NULL;
+        if (!data || !run_carried(frame, data, bytes, &carried) || !carried.has_guard)
+            continue;
+        r = restore_carried(run, frame, &carried);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)
+{
+    struct open_length open;
+    int r = run_carry_begin(run, frame, &guard, 0, &open);
+    const uint8_t *pos = frame->start;
+    while (r == 0 && pos < frame->end) {
+        struct record record;
+        r = next_record(run, pos, frame->end, &record, &pos);
+        if (r == 0 && record.tag >> 3 == number)
+            r = run_write_bytes(run, record.at, (size_t)(pos - record.at));
+    }
+    return r < 0 ? r : run_carry_end(run, frame, &open, &guard);
+}

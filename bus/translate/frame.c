@@ -1,0 +1,339 @@
+/*
+ * The translating loop: one message of the source, field by field, to the output.
+ *
+ * It works on the private copy (run.c). Fields that go over as they are, unknown ones among them,
+ * are not written one by one: they stay pending from `copied` to the current field, and are copied
+ * as one run when something else has to be written, or at the end. Nested messages recurse; their
+ * length is written before they are, as a guess from their length in the source, and corrected
+ * behind them, moving them by a few bytes if the guess had another size.
+ *
+ * A message ends with what had to wait: carriers that were guarded (they need the last occurrence of
+ * what guards them), then the table's emits, which write what came from slots. Required fields are
+ * checked last.
+ *
+ * Inside a carrier the same loop runs over the carried records, with the table for what may be
+ * restored, in the frame of the message around it.
+ */
+#include "translate/run.h"
+
+static int no_room(struct run *run)
+{
+    return run_fail(run, run->over, NULL, 0,
+                    run->over == -ENOBUFS ? "the output buffer is too small"
+                                          : "the translation is larger than the limit");
+}
+
+int run_write_bytes(struct run *run, const void *data, size_t bytes)
+{
+    if (bytes > (size_t)(run->limit - run->out))
+        return no_room(run);
+    if (bytes > 0)
+        memcpy(run->out, data, bytes);
+    run->out += bytes;
+    return 0;
+}
+
+int run_write_tag(struct run *run, uint32_t tag)
+{
+    if (run->limit - run->out < 5)
+        return no_room(run);
+    if (tag < 0x80)
+        *run->out++ = (uint8_t)tag;
+    else
+        run->out = wire_write_varint(run->out, tag);
+    return 0;
+}
+
+int run_open_length(struct run *run, size_t guess, struct open_length *ret_open)
+{
+    unsigned bytes = (unsigned)wire_varint_size(guess);
+    if (bytes > (size_t)(run->limit - run->out))
+        return no_room(run);
+    *ret_open = (struct open_length){run->out, bytes};
+    run->out += bytes;
+    return 0;
+}
+
+int run_close_length(struct run *run, const struct open_length *open)
+{
+    uint8_t *content = open->at + open->bytes;
+    size_t length = (size_t)(run->out - content);
+    size_t bytes = wire_varint_size(length);
+    if (bytes != open->bytes) {
+        if (bytes > open->bytes && bytes - open->bytes > (size_t)(run->limit - run->out))
+            return no_room(run);
+        memmove(open->at + bytes, content, length);
+        run->out = open->at + bytes + length;
+    }
+    wire_write_varint(open->at, length);
+    return 0;
+}
+
+/* Notes in the op's slot what it has copied: the text that a template needs, or that a text was
+ * there and empty. */
+static void note(struct frame *frame, const struct program_op *op, const uint8_t *at,
+                 const uint8_t *pos, const uint8_t *after)
+{
+    struct slot *slot = &frame->slots[op->slot];
+    uint32_t bytes = 0;
+    const uint8_t *data = run_read_length(pos, after, &bytes);
+    slot->seen = true;
+    slot->data = data;
+    slot->bytes = bytes;
+    if (op->flags & OP_OWN_PRESENCE) {
+        slot->lost = bytes == 0;
+        slot->data = at;
+        slot->bytes = (uint32_t)(after - at);
+    }
+}
+
+static int nested_message(struct run *run, struct frame *frame, const struct program_op *op,
+                          struct slot *slots, const uint8_t *at, const uint8_t *data,
+                          uint32_t bytes, struct frame *ret_nested)
+{
+    if (frame->depth == WIRE_DEPTH_MAX)
+        return run_fail(run, -E2BIG, at, op->number, "messages nested deeper than the limit");
+    return run_translate(run, &run->plan->tables[op->table], slots, data, data + bytes,
+                         frame->depth + 1, ret_nested);
+}
+
+static int do_message(struct run *run, struct frame *frame, const struct program_op *op,
+                      struct slot *slots, const uint8_t *at, const uint8_t *data, uint32_t bytes,
+                      struct frame *ret_nested)
+{
+    struct open_length open;
+    int r = run_write_tag(run, op->tag);
+    if (r == 0)
+        r = run_open_length(run, bytes, &open);
+    if (r == 0)
+        r = nested_message(run, frame, op, slots, at, data, bytes, ret_nested);
+    if (r == 0)
+        r = run_close_length(run, &open);
+    return r;
+}
+
+/* What is left of a message after some fields have gone to slots: to the carrier, unless we are in
+ * it already. A message that is empty now, but was not, need not be told: the fields that left make
+ * it again. */
+static int do_residue(struct run *run, struct frame *frame, const struct program_op *op,
+                      const uint8_t *at, const uint8_t *data, uint32_t bytes)
+{
+    bool wrap = !(frame->table->flags & TABLE_SHARED);
+    uint8_t *before = run->out;
+    struct frame before_frame = *frame, nested;
+    struct open_length carrier;
+    int r = wrap ? run_carry_begin(run, frame, NULL, bytes, &carrier) : 0;
+    uint8_t *content = run->out;
+    if (r == 0)
+        r = do_message(run, frame, op, frame->slots, at, data, bytes, &nested);
+    if (r < 0)
+        return r;
+    frame->diverted += nested.diverted;
+    if (run->out - content == (ptrdiff_t)wire_varint_size(op->tag) + 1 && nested.diverted > 0) {
+        run->out = before;
+        frame->fields = before_frame.fields;
+        frame->carrier = before_frame.carrier;
+        frame->carrier_end = before_frame.carrier_end;
+        return 0;
+    }
+    return wrap ? run_carry_end(run, frame, &carrier, NULL) : 0;
+}
+
+static int do_nested(struct run *run, struct frame *frame, const struct program_op *op,
+                     enum wire_type type, const uint8_t *at, const uint8_t *pos,
+                     const uint8_t *end, const uint8_t **ret_pos)
+{
+    uint32_t bytes;
+    struct frame nested;
+    if (type != WIRE_BYTES)
+        return run_fail(run, -EBADMSG, at, op->number, "wrong wire type");
+    pos = run_read_length(pos, end, &bytes);
+    if (!pos)
+        return run_fail(run, -EBADMSG, at, op->number, "length past the end");
+    *ret_pos = pos + bytes;
+    int r = op->flags & OP_REPEATED ? run_count_element(run, op, at) : 0;
+    if (r < 0)
+        return r;
+    if (op->action == ACTION_MESSAGE)
+        return do_message(run, frame, op, NULL, at, pos, bytes, &nested);
+    if (op->action == ACTION_RESIDUE)
+        return do_residue(run, frame, op, at, pos, bytes);
+    r = nested_message(run, frame, op, frame->slots, at, pos, bytes, &nested);
+    if (r < 0)
+        return r;
+    struct slot *slot = &frame->slots[op->slot];
+    slot->seen = true;
+    slot->marked |= nested.marked;
+    return 0;
+}
+
+static int do_slot(struct run *run, struct frame *frame, const struct program_op *op,
+                   const uint8_t *at, const uint8_t *pos, const uint8_t *after)
+{
+    struct slot *slot = &frame->slots[op->slot];
+    slot->seen = true;
+    if (op->wire == WIRE_BYTES) {
+        slot->data = run_read_length(pos, after, &slot->bytes);
+        frame->diverted += slot->bytes > 0;
+        return 0;
+    }
+    int r = run_decode(run, op, at, pos, slot);
+    frame->diverted += slot->value != 0;
+    return r;
+}
+
+static int translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                            const uint8_t *pos, const uint8_t *end);
+
+/* The content of a carrier with the target's fields. */
+static int do_open(struct run *run, struct frame *frame, const struct carried *carried)
+{
+    if (carried->has_guard) {
+        frame->guarded = true;
+        return 0;
+    }
+    if (frame->table->restore == PROGRAM_NONE)
+        return 0;
+    return translate_fields(run, frame, &run->plan->tables[frame->table->restore],
+                            carried->records, carried->end);
+}
+
+/* A field that does not stay where it is. It begins at @at, its value at @pos. */
+static int do_field(struct run *run, struct frame *frame, const struct program_op *op,
+                    enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+                    const uint8_t **ret_pos)
+{
+    const uint8_t *value = pos;
+    int r;
+    if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
+        return do_nested(run, frame, op, type, at, pos, end, ret_pos);
+    if (op->action == ACTION_ALIEN)
+        r = run_skip_unknown(run, op->number << 3 | (uint32_t)type, at, pos, end, &pos);
+    else
+        r = run_check_value(run, op, type, at, pos, end, frame->depth, &pos);
+    if (r < 0)
+        return r;
+    *ret_pos = pos;
+    switch (op->action) {
+    case ACTION_RENUMBER:
+        if (op->slot != PROGRAM_SLOT_NONE)
+            note(frame, op, at, value, pos);
+        r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | (uint32_t)type);
+        return r < 0 ? r : run_write_bytes(run, value, (size_t)(pos - value));
+    case ACTION_SCALAR:
+        return run_scalar(run, frame, op, type, at, value, pos);
+    case ACTION_CARRY:
+    case ACTION_ALIEN:
+        return run_carry(run, frame, at, (size_t)(pos - at), NULL);
+    case ACTION_SLOT:
+        return do_slot(run, frame, op, at, value, pos);
+    case ACTION_MARK:
+        frame->marked = true;
+        return 0;
+    default: /* ACTION_GUARDED, ACTION_SKIP */
+        return 0;
+    }
+}
+
+/* One field from @at on. *copied: up to where the source has been dealt with; what lies between it
+ * and the field that follows is still to be copied. */
+static int translate_field(struct run *run, struct frame *frame, const struct program_table *table,
+                           const uint8_t *at, const uint8_t *end, const uint8_t **copied,
+                           const uint8_t **ret_pos)
+{
+    uint32_t tag;
+    const uint8_t *pos = run_read_u32(at, end, &tag);
+    if (!pos)
+        return run_fail(run, -EBADMSG, at, 0, "truncated or malformed tag");
+    enum wire_type type = (enum wire_type)(tag & 7);
+    const struct program_op *op = run_find(run->plan, table, tag >> 3);
+    if (!op || !(op->flags & OP_REPEATED)) {
+        int r = run_count_field(run, frame, at, tag >> 3);
+        if (r < 0)
+            return r;
+    }
+    if (!op) {
+        if (table->flags & TABLE_MARK)
+            frame->marked = true;
+        return run_skip_unknown(run, tag, at, pos, end, ret_pos);
+    }
+    if (op->required != PROGRAM_REQUIRED_NONE)
+        frame->required |= UINT64_C(1) << op->required;
+    if (op->action == ACTION_VERBATIM) {
+        int r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
+        if (r == 0 && op->slot != PROGRAM_SLOT_NONE)
+            note(frame, op, at, pos, *ret_pos);
+        return r;
+    }
+    if (op->action == ACTION_OPEN) {
+        uint32_t bytes;
+        struct carried carried;
+        const uint8_t *data = type == WIRE_BYTES ? run_read_length(pos, end, &bytes) : NULL;
+        if (!data || !run_carried(frame, data, bytes, &carried))
+            return run_skip_unknown(run, tag, at, pos, end, ret_pos); /* not ours: it goes on */
+        int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
+        if (r == 0)
+            r = do_open(run, frame, &carried);
+        *copied = *ret_pos = data + bytes;
+        return r;
+    }
+    int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
+    if (r == 0)
+        r = do_field(run, frame, op, type, at, pos, end, ret_pos);
+    *copied = *ret_pos;
+    return r;
+}
+
+static int translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                            const uint8_t *pos, const uint8_t *end)
+{
+    const uint8_t *copied = pos;
+    while (pos < end) {
+        int r = translate_field(run, frame, table, pos, end, &copied, &pos);
+        if (r < 0)
+            return r;
+        if (table->flags & TABLE_MARK)
+            copied = pos;
+    }
+    return run_write_bytes(run, copied, (size_t)(end - copied));
+}
+
+static int finish(struct run *run, struct frame *frame)
+{
+    const struct program_table *table = frame->table;
+    int r = frame->guarded ? run_restore_guarded(run, frame) : 0;
+    for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
+        r = run_emit(run, frame, &run->plan->emits[table->emit_first + i]);
+    if (r < 0)
+        return r;
+    if (table->required_count && (frame->required + 1) << (64 - table->required_count) != 0)
+        return run_fail(run, -EBADMSG, frame->end, 0, "a required field is missing");
+    return 0;
+}
+
+int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
+                  const uint8_t *start, const uint8_t *end, unsigned depth,
+                  struct frame *ret_frame)
+{
+    struct frame *frame = ret_frame;
+    *frame = (struct frame){
+        .table = table,
+        .slots = slots,
+        .start = start,
+        .end = end,
+        .depth = depth,
+    };
+    uint32_t used = run->slots_used;
+    if (!slots) {
+        if (table->slot_count > RUN_SLOT_MAX - used)
+            return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
+        frame->slots = run->slots + used;
+        memset(frame->slots, 0, table->slot_count * sizeof(frame->slots[0]));
+        run->slots_used += table->slot_count;
+    }
+    int r = translate_fields(run, frame, table, start, end);
+    if (r == 0)
+        r = finish(run, frame);
+    run->slots_used = used;
+    return r;
+}

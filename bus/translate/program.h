@@ -1,0 +1,271 @@
+/*
+ * Inside the translate room: the form of a program, and the builder of one.
+ *
+ * A program is one flat piece of memory: a header, then arrays of fixed-size records that refer to
+ * each other by index. No pointers, hence position-independent; native byte order, for it never
+ * leaves the host; the magic number tells a foreign one.
+ *
+ *   header
+ *   entries[]    for each method of the client: the service's index of it, the table of its message
+ *   tables[]     one for each pair of message types that meet
+ *   ops[]        what to do with one field of the source; a table has a run of them, by number
+ *   dense[]      op + 1 of a table by number, for small numbers: no search in the common case
+ *   emits[]      what a table still has to do when its message ends, in order
+ *   converts[]   how a scalar changes
+ *   maps[]       of converts, and pairs[], their values by ascending source number
+ *   templates[]  text made of, or taken apart into, fields, and parts[], their pieces
+ *   tags[]       of messages around a field that moves into them
+ *   text[]       literals of templates
+ */
+#ifndef PARLEY_TRANSLATE_PROGRAM_H
+#define PARLEY_TRANSLATE_PROGRAM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "translate/plan.h"
+
+#define PROGRAM_MAGIC UINT32_C(0x314e4c50) /* "PLN1" */
+#define PROGRAM_VERSION 1
+#define PROGRAM_NONE UINT32_MAX
+#define PROGRAM_SLOT_NONE UINT16_MAX
+#define PROGRAM_REQUIRED_NONE UINT8_MAX
+
+#define PROGRAM_DENSE_MAX 256   /* numbers below it are found without a search */
+#define PROGRAM_SLOT_MAX 64     /* of one table */
+#define PROGRAM_REQUIRED_MAX 64 /* required fields of one message */
+#define PROGRAM_PART_MAX 8      /* of one template */
+#define PROGRAM_LITERAL_BYTES_MAX 64
+#define PROGRAM_PATH_MAX 8 /* messages that a moved field goes down into */
+
+/* How a value is encoded: protobuf's scalar types, by what they mean. */
+enum kind {
+    KIND_INT32,
+    KIND_INT64,
+    KIND_UINT32,
+    KIND_UINT64,
+    KIND_SINT32,
+    KIND_SINT64,
+    KIND_BOOL,
+    KIND_ENUM,
+    KIND_FIXED32,
+    KIND_SFIXED32,
+    KIND_FLOAT,
+    KIND_FIXED64,
+    KIND_SFIXED64,
+    KIND_DOUBLE,
+    KIND_STRING,
+    KIND_BYTES,
+    KIND_MESSAGE,
+    KIND_COUNT,
+};
+
+enum action {
+    ACTION_VERBATIM, /* checked; its bytes are the target's: copied with their neighbours */
+    ACTION_RENUMBER, /* checked; the value's bytes behind another tag */
+    ACTION_MESSAGE,  /* translated by op.table */
+    ACTION_SCALAR,   /* decoded, converted, encoded */
+    ACTION_CARRY,    /* checked; the target has no such field: to the carrier */
+    ACTION_ALIEN,    /* unknown to the source, but its number is the target's: to the carrier */
+    ACTION_OPEN,     /* the carrier itself */
+    ACTION_SLOT,     /* kept for an emit at the end of the message */
+    ACTION_RESIDUE,  /* some of its fields leave it (slots), the rest goes to the carrier */
+    ACTION_JOIN,     /* a message that becomes text: fields to slots */
+    ACTION_MARK,     /* checked; what a JOIN cannot put in its text: noted in the slot */
+    ACTION_GUARDED,  /* in a carrier: restored if the slot's guard holds */
+    ACTION_SKIP,     /* in a carrier: not restored */
+    ACTION_COUNT,
+};
+
+#define OP_REPEATED UINT8_C(1)
+#define OP_OWN_PRESENCE UINT8_C(2) /* the source tells absent from default, the target does not */
+
+struct program_op {
+    uint32_t number; /* in the source */
+    uint32_t tag;    /* to write: number << 3 | wire type */
+    uint8_t action;
+    uint8_t kind;    /* in the source */
+    uint8_t written; /* kind in the target */
+    uint8_t wire;    /* of kind */
+    uint8_t flags;
+    uint8_t required; /* bit in the message's set of required fields */
+    uint16_t slot;
+    uint32_t table;    /* KIND_MESSAGE: the nested pair */
+    uint32_t convert;  /* ACTION_SCALAR; PROGRAM_NONE: width and sign only */
+    uint32_t template; /* ACTION_GUARDED: its guard is this text; PROGRAM_NONE: the slot */
+};
+
+#define TABLE_VERBATIM UINT32_C(1) /* every op is: checking is enough */
+#define TABLE_SHARED UINT32_C(2)   /* its ops use the slots of the table that calls it */
+#define TABLE_MARK UINT32_C(4)     /* unknown fields are marked (JOIN), not copied */
+
+struct program_table {
+    uint32_t flags;
+    uint32_t op_first, op_count;       /* ascending by number, each number once */
+    uint32_t dense_first, dense_count; /* dense[dense_first + number] */
+    uint32_t emit_first, emit_count;
+    uint32_t slot_count;
+    uint32_t required_count;
+    uint32_t source_id, target_id; /* program_type_id() of the two types */
+    uint32_t restore;              /* table for the content of a carrier of target_id */
+};
+
+enum emit {
+    EMIT_MOVE,     /* slot's value at the end of a path of messages */
+    EMIT_SPLIT,    /* slot's text taken apart into a message */
+    EMIT_TEXT,     /* text made of slots */
+    EMIT_JOIN,     /* the same, of a message's fields; carried along if that is not exact */
+    EMIT_LOST,     /* the record of the slot, if converting it lost something: to the carrier */
+    EMIT_DROPPED,  /* the record of the slot, if the template does not give it: to the carrier */
+    EMIT_COUNT,
+};
+
+#define EMIT_PRESENCE UINT8_C(1)        /* the target tells absent from default */
+#define EMIT_SOURCE_PRESENCE UINT8_C(2) /* the source does */
+
+struct program_emit {
+    uint8_t kind;
+    uint8_t flags;
+    uint8_t written; /* kind in the target */
+    uint8_t required;
+    uint16_t slot;
+    uint16_t path_count;
+    uint32_t path_first; /* in tags[] */
+    uint32_t tag;        /* to write; EMIT_DROPPED: of the source's field */
+    uint32_t template;
+    uint32_t number; /* of the source's field */
+};
+
+enum convert {
+    CONVERT_NONE,
+    CONVERT_MULTIPLY,
+    CONVERT_DIVIDE,
+    CONVERT_MAP,
+    CONVERT_COUNT,
+};
+
+struct program_convert {
+    uint32_t mode;
+    uint32_t map;
+    uint64_t factor;
+};
+
+struct program_map {
+    uint32_t pair_first, pair_count;
+};
+
+#define PAIR_LOST UINT32_C(1) /* going back does not give the source */
+
+struct program_pair {
+    int32_t source, target;
+    uint32_t flags;
+};
+
+struct program_template {
+    uint32_t part_first, part_count;
+    uint32_t otherwise; /* index of the part that takes the whole where it does not fit */
+};
+
+/* A literal, then a field; the last part may have the literal alone. */
+struct program_part {
+    uint32_t text_first, text_bytes;
+    uint32_t tag; /* EMIT_SPLIT: of the field to write */
+    uint16_t slot;
+    uint16_t pad;
+};
+
+struct program_entry {
+    uint32_t method, table;
+};
+
+/* The arrays, in the order in which they lie in memory, each at a multiple of 8. */
+enum section {
+    SECTION_ENTRY,
+    SECTION_TABLE,
+    SECTION_OP,
+    SECTION_DENSE,
+    SECTION_EMIT,
+    SECTION_CONVERT,
+    SECTION_MAP,
+    SECTION_PAIR,
+    SECTION_TEMPLATE,
+    SECTION_PART,
+    SECTION_TAG,
+    SECTION_TEXT,
+    SECTION_COUNT,
+};
+
+struct program_header {
+    uint32_t magic;
+    uint16_t version;
+    uint8_t class;
+    uint8_t pad;
+    uint32_t bytes; /* of all */
+    uint32_t count[SECTION_COUNT];
+    uint32_t reserved;
+};
+
+struct plan {
+    atomic_uint references;
+    uint8_t *program;
+    const struct program_header *header;
+    const struct program_entry *entries;
+    const struct program_table *tables;
+    const struct program_op *ops;
+    const uint16_t *dense;
+    const struct program_emit *emits;
+    const struct program_convert *converts;
+    const struct program_map *maps;
+    const struct program_pair *pairs;
+    const struct program_template *templates;
+    const struct program_part *parts;
+    const uint32_t *tags;
+    const uint8_t *text;
+};
+
+/* ---- The carrier: one field number for what the other version lacks ---- */
+
+#define CARRIER_NUMBER UINT32_C(536870896) /* 2^29 - 16; none of the sixteen last may be declared */
+#define CARRIER_TAG (CARRIER_NUMBER << 3 | WIRE_BYTES)
+#define CARRIER_TAG_BYTES 5
+#define CARRIER_PLAIN_TAG 0x0d   /* 1: fixed32, the owner; records follow */
+#define CARRIER_GUARDED_TAG 0x15 /* 2: fixed32, the owner; a guard follows, then records */
+#define CARRIER_GUARD_TAG 0x19   /* 3: fixed64 */
+#define CARRIER_OWNER_BYTES 5
+#define CARRIER_GUARD_BYTES 9
+
+/* By which a carrier says whose fields it holds: FNV-1a of the type's full name. */
+uint32_t program_type_id(const char *name);
+
+/* The element size of each section. */
+extern const size_t program_element_bytes[SECTION_COUNT];
+
+/* Wire type of a kind that is not packed. */
+enum wire_type program_wire_type(enum kind kind);
+
+/* ---- Building (build.c) ---- */
+
+struct builder {
+    struct {
+        uint8_t *data;
+        size_t count, capacity;
+    } sections[SECTION_COUNT];
+    int error; /* the first -ENOMEM or -E2BIG; then nothing more is added */
+};
+
+void builder_deinit(struct builder *builder);
+/* Appends @count zeroed elements; returns the index of the first. Nothing past PLAN_BYTES_MAX. */
+uint32_t builder_add(struct builder *builder, enum section section, size_t count);
+/* Borrowed until the next builder_add() to that section. */
+void *builder_at(struct builder *builder, enum section section, uint32_t index);
+/* Gives table @index its ops (sorted here) and their dense index. */
+void builder_set_ops(struct builder *builder, uint32_t table, struct program_op *ops, size_t count);
+struct program_op program_op_default(uint32_t number, enum kind kind);
+/* Lays it out, verifies and loads it. */
+int builder_finish(struct builder *builder, enum plan_class class, struct plan **ret_plan,
+                   struct error_text *error);
+
+/* verify.c: everything that run.c relies on. Return: 0; -EBADMSG with the place. */
+int program_verify(const struct plan *plan, struct error_text *error);
+
+#endif

@@ -1,0 +1,186 @@
+/*
+ * Inside the plan runner: its state, and the small readers that its loops share.
+ */
+#ifndef PARLEY_TRANSLATE_RUN_H
+#define PARLEY_TRANSLATE_RUN_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "translate/program.h"
+
+#define RUN_SLOT_MAX 256 /* open at once, in all messages around the current one */
+
+__extension__ typedef __int128 int128;
+
+/* What an op keeps for the end of its message. Last occurrence wins. */
+struct slot {
+    const uint8_t *data; /* text; of an op that may lose something: the whole record */
+    uint32_t bytes;
+    bool seen;      /* in the source */
+    bool lost;      /* going back from `mapped` would not give `value` */
+    bool marked;    /* JOIN: had more than the text can hold */
+    bool has_guard; /* cached below */
+    bool restored;  /* from a carrier: the emit has nothing to do */
+    int64_t value;  /* as the source has it */
+    int64_t mapped; /* as the target gets it */
+    uint64_t guard;
+};
+
+struct run {
+    const struct plan *plan;
+    const uint8_t *source; /* private */
+    uint8_t *out;          /* the next byte to write */
+    uint8_t *limit;        /* the first that must not be */
+    int over;              /* the error for coming to the limit */
+    uint32_t elements;
+    uint32_t slots_used;
+    struct plan_failure failure;
+    struct slot slots[RUN_SLOT_MAX]; /* of the messages that are open, outer ones first */
+};
+
+/* One message of the source, while it is translated. */
+struct frame {
+    const struct program_table *table;
+    struct slot *slots;
+    const uint8_t *start, *end;
+    unsigned depth;       /* 1: the outermost */
+    uint32_t fields;      /* read and added */
+    uint32_t diverted;    /* values other than the default that left for slots */
+    uint64_t required;    /* seen */
+    uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
+    uint8_t *carrier_end; /* it can if nothing was written behind it */
+    bool guarded;         /* has guarded carriers, to be looked at at the end */
+    bool marked;          /* ACTION_MARK, or an unknown field under TABLE_MARK */
+};
+
+/* Records what went wrong. Returns @code. */
+int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, const char *what);
+
+/* ---- run.c: reading and checking ---- */
+
+/* Checks the value of a field at @pos, whose tag (of @type, at @at) has been read. Returns 0 and
+ * the end of the value. */
+int run_check_value(struct run *run, const struct program_op *op, enum wire_type type,
+                    const uint8_t *at, const uint8_t *pos, const uint8_t *end, unsigned depth,
+                    const uint8_t **ret_pos);
+/* The same for a field that the table does not know. */
+int run_skip_unknown(struct run *run, uint32_t tag, const uint8_t *at, const uint8_t *pos,
+                     const uint8_t *end, const uint8_t **ret_pos);
+int run_count_element(struct run *run, const struct program_op *op, const uint8_t *at);
+int run_count_field(struct run *run, struct frame *frame, const uint8_t *at, uint32_t number);
+
+/* ---- frame.c: translating ---- */
+
+/* @slots: those of the caller for a SHARED table, else NULL. @ret_frame: what became of it. */
+int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
+                  const uint8_t *start, const uint8_t *end, unsigned depth,
+                  struct frame *ret_frame);
+
+/* Room for a length of a value of about @guess bytes, to be set when the value has been written. */
+struct open_length {
+    uint8_t *at;
+    unsigned bytes;
+};
+int run_open_length(struct run *run, size_t guess, struct open_length *ret_open);
+int run_close_length(struct run *run, const struct open_length *open);
+int run_write_bytes(struct run *run, const void *data, size_t bytes);
+int run_write_tag(struct run *run, uint32_t tag);
+
+/* ---- carrier.c ---- */
+
+/* Adds whole records of the source's type. @guard NULL: restored whatever happens to the rest. */
+int run_carry(struct run *run, struct frame *frame, const uint8_t *data, size_t bytes,
+              const uint64_t *guard);
+/* For records that are still to be written, to be closed with run_carry_end(). */
+int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard, size_t guess,
+                    struct open_length *ret_open);
+int run_carry_end(struct run *run, struct frame *frame, const struct open_length *open,
+                  const uint64_t *guard);
+/* Takes the content of a carrier apart. Leaves *ret_owner false if it is not the target's own. */
+struct carried {
+    const uint8_t *records, *end;
+    bool has_guard;
+    uint64_t guard;
+};
+bool run_carried(const struct frame *frame, const uint8_t *data, size_t bytes,
+                 struct carried *ret_carried);
+/* Restores from guarded carriers what nobody has edited. At the end of a message. */
+int run_restore_guarded(struct run *run, struct frame *frame);
+/* Carries all records of a field as they are. */
+int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard);
+
+/* ---- value.c ---- */
+
+/* ACTION_SCALAR and the integers of ACTION_SLOT. */
+int run_decode(struct run *run, const struct program_op *op, const uint8_t *at, const uint8_t *pos,
+               struct slot *ret_value);
+uint8_t *run_encode(uint8_t *out, enum kind kind, int64_t value); /* 10 bytes at most */
+int run_scalar(struct run *run, struct frame *frame, const struct program_op *op,
+               enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end);
+
+/* ---- emit.c ---- */
+
+int run_emit(struct run *run, struct frame *frame, const struct program_emit *emit);
+/* What a carrier was guarded by. @template: its text; PROGRAM_NONE: the slot, of that kind. */
+uint64_t run_guard_template(const struct run *run, const struct slot *slots, uint32_t template);
+uint64_t run_guard_text(const uint8_t *data, size_t bytes);
+uint64_t run_guard_value(int64_t value);
+
+/* ---- Reading, all inline: nothing passes @end; NULL if malformed ---- */
+
+const uint8_t *run_read_slow(const uint8_t *pos, const uint8_t *end, uint64_t *ret_value);
+
+static inline const uint8_t *run_read_varint(const uint8_t *pos, const uint8_t *end,
+                                             uint64_t *ret_value)
+{
+    if (__builtin_expect(pos < end && *pos < 0x80, 1)) {
+        *ret_value = *pos;
+        return pos + 1;
+    }
+    return run_read_slow(pos, end, ret_value);
+}
+
+/* A tag or a length: five bytes and 32 bits at most. */
+static inline const uint8_t *run_read_u32(const uint8_t *pos, const uint8_t *end,
+                                          uint32_t *ret_value)
+{
+    if (__builtin_expect(pos < end && *pos < 0x80, 1)) {
+        *ret_value = *pos;
+        return pos + 1;
+    }
+    uint64_t value;
+    const uint8_t *after = run_read_slow(pos, end, &value);
+    if (!after || after - pos > 5 || value > UINT32_MAX)
+        return NULL;
+    *ret_value = (uint32_t)value;
+    return after;
+}
+
+static inline const uint8_t *run_read_length(const uint8_t *pos, const uint8_t *end,
+                                             uint32_t *ret_bytes)
+{
+    pos = run_read_u32(pos, end, ret_bytes);
+    return pos && *ret_bytes <= (size_t)(end - pos) ? pos : NULL;
+}
+
+static inline const struct program_op *run_find(const struct plan *plan,
+                                                const struct program_table *table, uint32_t number)
+{
+    const struct program_op *ops = plan->ops + table->op_first;
+    if (number < table->dense_count) {
+        uint16_t index = plan->dense[table->dense_first + number];
+        return index ? &ops[index - 1] : NULL;
+    }
+    uint32_t low = 0, high = table->op_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (ops[middle].number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < table->op_count && ops[low].number == number ? &ops[low] : NULL;
+}
+
+#endif

@@ -1,0 +1,258 @@
+/*
+ * The verifier: after it has passed a program, run.c may follow every index in it without looking.
+ *
+ * What it must establish, and where run.c relies on it:
+ *  - every index is inside its array, every range too;
+ *  - a slot that an op, an emit or a text names is among those that its table has. A SHARED table
+ *    uses its caller's slots, so it is called only by ops that say so, from tables with at least as
+ *    many, and has no emits of its own;
+ *  - a carrier's content cannot hold a carrier that is opened: a nested message is always shorter
+ *    than the one around it and counted by depth, an opened carrier is not counted;
+ *  - kinds fit what is done with them: only integers are converted, only text is split or joined;
+ *  - literals are text, since they end up in strings.
+ * Whether the program means anything is not asked: a wrong one yields wrong or malformed messages,
+ * in the buffers that it was given.
+ */
+#include "translate/program.h"
+
+#include <errno.h>
+
+struct verifier {
+    const struct plan *plan;
+    struct error_text *error;
+};
+
+#define COUNT(v, section) ((v)->plan->header->count[section])
+
+static int bad(const struct verifier *v, const char *record, uint32_t index, const char *what)
+{
+    return error_set(v->error, -EBADMSG, "plan: %s %u: %s", record, index, what);
+}
+
+static bool in_range(const struct verifier *v, enum section section, uint32_t first, uint32_t count)
+{
+    return first <= COUNT(v, section) && count <= COUNT(v, section) - first;
+}
+
+static bool is_number(uint32_t number)
+{
+    return number >= 1 && number <= WIRE_NUMBER_MAX;
+}
+
+static bool is_tag(uint32_t tag, uint8_t kind)
+{
+    return is_number(tag >> 3) && (tag & 7) == (uint32_t)program_wire_type((enum kind)kind);
+}
+
+static bool is_integer(uint8_t kind)
+{
+    return kind <= KIND_SFIXED64 && kind != KIND_FLOAT;
+}
+
+static bool is_text(uint8_t kind)
+{
+    return kind == KIND_STRING || kind == KIND_BYTES;
+}
+
+/* The slots of a template's parts are among the table's. */
+static bool template_fits(const struct verifier *v, uint32_t index, uint32_t slot_count)
+{
+    if (index >= COUNT(v, SECTION_TEMPLATE))
+        return false;
+    const struct program_template *template = &v->plan->templates[index];
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        uint16_t slot = v->plan->parts[template->part_first + i].slot;
+        if (slot != PROGRAM_SLOT_NONE && slot >= slot_count)
+            return false;
+    }
+    return true;
+}
+
+static int verify_op_action(const struct verifier *v, const struct program_table *table,
+                            const struct program_op *op, uint32_t index)
+{
+    const struct program_table *nested =
+        op->kind == KIND_MESSAGE ? &v->plan->tables[op->table] : NULL;
+    bool has_slot = op->slot != PROGRAM_SLOT_NONE;
+    switch (op->action) {
+    case ACTION_MESSAGE:
+        return nested && !(nested->flags & TABLE_SHARED) ? 0 : bad(v, "op", index, "shared table");
+    case ACTION_RESIDUE:
+    case ACTION_JOIN:
+        if (!nested || !(nested->flags & TABLE_SHARED) || nested->slot_count > table->slot_count)
+            return bad(v, "op", index, "its table cannot share the slots");
+        return op->action == ACTION_RESIDUE || has_slot ? 0 : bad(v, "op", index, "no slot");
+    case ACTION_SCALAR:
+        return is_integer(op->kind) && is_integer(op->written) ? 0
+                                                               : bad(v, "op", index, "no integer");
+    case ACTION_SLOT:
+        /* One value: what comes packed is not for a slot. */
+        if (!has_slot || (op->flags & OP_REPEATED) || (!is_integer(op->kind) && !is_text(op->kind)) ||
+            is_integer(op->kind) != is_integer(op->written))
+            return bad(v, "op", index, "not for a slot");
+        return 0;
+    case ACTION_GUARDED:
+        if (!has_slot ||
+            (op->template != PROGRAM_NONE && !template_fits(v, op->template, table->slot_count)))
+            return bad(v, "op", index, "no guard");
+        return 0;
+    case ACTION_OPEN:
+        return op->number == CARRIER_NUMBER ? 0 : bad(v, "op", index, "not the carrier");
+    default:
+        if (has_slot && !is_text(op->kind))
+            return bad(v, "op", index, "not for a slot");
+        return 0;
+    }
+}
+
+static int verify_op(const struct verifier *v, const struct program_table *table, uint32_t index)
+{
+    const struct program_op *op = &v->plan->ops[index];
+    if (index > table->op_first && op[-1].number >= op->number)
+        return bad(v, "op", index, "numbers do not ascend");
+    if (!is_number(op->number) || op->action >= ACTION_COUNT || op->kind >= KIND_COUNT ||
+        op->written >= KIND_COUNT || op->wire != program_wire_type((enum kind)op->kind))
+        return bad(v, "op", index, "impossible number, action or kind");
+    if (!is_tag(op->tag, op->written))
+        return bad(v, "op", index, "impossible tag");
+    if (op->required != PROGRAM_REQUIRED_NONE && op->required >= table->required_count)
+        return bad(v, "op", index, "impossible required field");
+    if (op->slot != PROGRAM_SLOT_NONE && op->slot >= table->slot_count)
+        return bad(v, "op", index, "no such slot");
+    if (op->kind == KIND_MESSAGE ? op->table >= COUNT(v, SECTION_TABLE) : op->table != PROGRAM_NONE)
+        return bad(v, "op", index, "no such table");
+    if (op->convert != PROGRAM_NONE && op->convert >= COUNT(v, SECTION_CONVERT))
+        return bad(v, "op", index, "no such conversion");
+    return verify_op_action(v, table, op, index);
+}
+
+static int verify_emit(const struct verifier *v, const struct program_table *table, uint32_t index)
+{
+    const struct program_emit *emit = &v->plan->emits[index];
+    if (emit->kind >= EMIT_COUNT || emit->written >= KIND_COUNT || !is_number(emit->number) ||
+        !is_tag(emit->tag, emit->written))
+        return bad(v, "emit", index, "impossible kind, number or tag");
+    if (emit->slot >= table->slot_count)
+        return bad(v, "emit", index, "no such slot");
+    if (emit->required != PROGRAM_REQUIRED_NONE && emit->required >= table->required_count)
+        return bad(v, "emit", index, "impossible required field");
+    if (emit->path_count > PROGRAM_PATH_MAX ||
+        !in_range(v, SECTION_TAG, emit->path_first, emit->path_count))
+        return bad(v, "emit", index, "impossible path");
+    bool has_template = template_fits(v, emit->template, table->slot_count);
+    switch (emit->kind) {
+    case EMIT_MOVE:
+        return is_text(emit->written) || is_integer(emit->written) ? 0
+                                                                   : bad(v, "emit", index, "kind");
+    case EMIT_SPLIT:
+        if (emit->written != KIND_MESSAGE)
+            return bad(v, "emit", index, "kind");
+        break;
+    case EMIT_LOST:
+        return 0;
+    default:
+        if (emit->written != KIND_STRING)
+            return bad(v, "emit", index, "kind");
+    }
+    return has_template ? 0 : bad(v, "emit", index, "no such text");
+}
+
+static int verify_restore(const struct verifier *v, const struct program_table *table,
+                          uint32_t index)
+{
+    if (table->restore == PROGRAM_NONE)
+        return 0;
+    if (table->restore >= COUNT(v, SECTION_TABLE))
+        return bad(v, "table", index, "no such table of a carrier");
+    const struct program_table *restore = &v->plan->tables[table->restore];
+    if (!(restore->flags & TABLE_SHARED) || restore->slot_count > table->slot_count ||
+        restore->required_count > table->required_count ||
+        !in_range(v, SECTION_OP, restore->op_first, restore->op_count))
+        return bad(v, "table", index, "impossible table of a carrier");
+    for (uint32_t i = 0; i < restore->op_count; i++)
+        if (v->plan->ops[restore->op_first + i].action == ACTION_OPEN)
+            return bad(v, "table", index, "a carrier in a carrier");
+    return 0;
+}
+
+static int verify_table(const struct verifier *v, uint32_t index)
+{
+    const struct program_table *table = &v->plan->tables[index];
+    if (!in_range(v, SECTION_OP, table->op_first, table->op_count) ||
+        !in_range(v, SECTION_DENSE, table->dense_first, table->dense_count) ||
+        !in_range(v, SECTION_EMIT, table->emit_first, table->emit_count))
+        return bad(v, "table", index, "ops or emits past the end");
+    if (table->slot_count > PROGRAM_SLOT_MAX || table->required_count > PROGRAM_REQUIRED_MAX ||
+        table->op_count >= UINT16_MAX)
+        return bad(v, "table", index, "past a limit");
+    if ((table->flags & TABLE_SHARED) && table->emit_count > 0)
+        return bad(v, "table", index, "emits into slots that are not its own");
+    for (uint32_t i = 0; i < table->dense_count; i++) {
+        uint16_t op = v->plan->dense[table->dense_first + i];
+        if (op > table->op_count || (op > 0 && v->plan->ops[table->op_first + op - 1].number != i))
+            return bad(v, "table", index, "impossible dense index");
+    }
+    int r = verify_restore(v, table, index);
+    for (uint32_t i = 0; i < table->op_count && r == 0; i++)
+        r = verify_op(v, table, table->op_first + i);
+    for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
+        r = verify_emit(v, table, table->emit_first + i);
+    return r;
+}
+
+static int verify_template(const struct verifier *v, uint32_t index)
+{
+    const struct program_template *template = &v->plan->templates[index];
+    if (template->part_count < 1 || template->part_count > PROGRAM_PART_MAX ||
+        template->otherwise >= template->part_count ||
+        !in_range(v, SECTION_PART, template->part_first, template->part_count))
+        return bad(v, "text", index, "impossible parts");
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        const struct program_part *part = &v->plan->parts[template->part_first + i];
+        if (!in_range(v, SECTION_TEXT, part->text_first, part->text_bytes) ||
+            part->text_bytes > PROGRAM_LITERAL_BYTES_MAX ||
+            wire_check_string(v->plan->text + part->text_first, part->text_bytes) < 0)
+            return bad(v, "text", index, "impossible literal");
+        bool last = i + 1 == template->part_count;
+        if (part->slot == PROGRAM_SLOT_NONE ? !last || template->otherwise == i
+                                            : part->tag != 0 && !is_tag(part->tag, KIND_STRING))
+            return bad(v, "text", index, "impossible field");
+    }
+    return 0;
+}
+
+static int verify_convert(const struct verifier *v, uint32_t index)
+{
+    const struct program_convert *convert = &v->plan->converts[index];
+    if (convert->mode >= CONVERT_COUNT || convert->factor > INT64_MAX ||
+        (convert->mode != CONVERT_MAP && convert->mode != CONVERT_NONE && convert->factor == 0))
+        return bad(v, "conversion", index, "impossible mode or factor");
+    if (convert->mode == CONVERT_MAP && convert->map >= COUNT(v, SECTION_MAP))
+        return bad(v, "conversion", index, "no such map");
+    return 0;
+}
+
+int program_verify(const struct plan *plan, struct error_text *error)
+{
+    const struct verifier v = {plan, error};
+    int r = 0;
+    for (uint32_t i = 0; i < COUNT(&v, SECTION_TEMPLATE) && r == 0; i++)
+        r = verify_template(&v, i);
+    for (uint32_t i = 0; i < COUNT(&v, SECTION_MAP) && r == 0; i++)
+        if (!in_range(&v, SECTION_PAIR, plan->maps[i].pair_first, plan->maps[i].pair_count))
+            r = bad(&v, "map", i, "values past the end");
+    for (uint32_t i = 0; i < COUNT(&v, SECTION_CONVERT) && r == 0; i++)
+        r = verify_convert(&v, i);
+    for (uint32_t i = 0; i < COUNT(&v, SECTION_TAG) && r == 0; i++)
+        if (!is_tag(plan->tags[i], KIND_MESSAGE))
+            r = bad(&v, "tag", i, "not a message's");
+    for (uint32_t i = 0; i < COUNT(&v, SECTION_TABLE) && r == 0; i++)
+        r = verify_table(&v, i);
+    for (uint32_t i = 0; i < COUNT(&v, SECTION_ENTRY) && r == 0; i++) {
+        uint32_t table = plan->entries[i].table;
+        if (table != PROGRAM_NONE && (table >= COUNT(&v, SECTION_TABLE) ||
+                                      (plan->tables[table].flags & TABLE_SHARED)))
+            r = bad(&v, "entry", i, "no such table");
+    }
+    return r;
+}
