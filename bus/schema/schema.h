@@ -154,7 +154,11 @@ struct semver_ranges *semver_ranges_free(struct semver_ranges *ranges);
 /* The index of the first alternative that @version satisfies, or -1. */
 int semver_ranges_match(const struct semver_ranges *ranges, const struct semver *version);
 
-/* ---- Messages as JSON (protobuf's JSON mapping), by descriptor ---- */
+/* ---- Messages as JSON (protobuf's JSON mapping), by descriptor ----
+ *
+ * google.protobuf.Timestamp, Duration, Any and the other well-known types are plain messages here:
+ * {"seconds": "1", "nanos": 5}. Unknown fields are left out. A default of proto2 is not written for
+ * a field that is not there. */
 
 /**
  * json_to_wire() - encode a JSON object as a message
