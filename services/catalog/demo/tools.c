@@ -1,0 +1,96 @@
+/*
+ * What an operator would type, run as an operator would run it: the program `parley`, which talks
+ * to the broker's control socket.
+ */
+#include "demo.h"
+
+#include <string.h>
+
+#define TOOL_NS (15 * SECOND)
+
+/* Runs it to its end. What it printed is in the child's line. Return: the child, or NULL after
+ * demo_fail(). */
+static struct child *tool_run(struct demo *demo, const char *const *argv)
+{
+    struct child *child = child_start(demo, CHILD_TOOL, "parley", argv);
+    if (!child || child_wait(demo, child, TOOL_NS) < 0)
+        return NULL;
+    return child;
+}
+
+int tool_route(struct demo *demo, double weight_v2)
+{
+    char v1[32], v2[32];
+    snprintf(v1, sizeof(v1), "1.0.0=%g", 100 - weight_v2);
+    snprintf(v2, sizeof(v2), "2.0.0=%g", weight_v2);
+    const char *const argv[] = {demo->parley, "route", "catalog", v1, v2, NULL};
+    struct child *child = tool_run(demo, argv);
+    if (!child)
+        return -1;
+    if (!child_succeeded(child))
+        return demo_fail(demo, "`parley route catalog %s %s` failed.", v1, v2);
+    return 0;
+}
+
+/* How many of @kind are alive, and of those how many `parley ls` knows as @what. */
+static unsigned alive(const struct demo *demo, enum child_kind kind)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < demo->child_count; i++)
+        count += demo->children[i].kind == kind && demo->children[i].pid > 0 &&
+                 !demo->children[i].expected;
+    return count;
+}
+
+static unsigned instances_listed(const json_t *list)
+{
+    unsigned count = 0;
+    size_t i, j;
+    json_t *interface, *version;
+    json_t *interfaces = json_object_get(list, "interfaces");
+    json_array_foreach(interfaces, i, interface)
+    {
+        json_t *versions = json_object_get(interface, "versions");
+        json_array_foreach(versions, j, version)
+            count += (unsigned)json_array_size(json_object_get(version, "instances"));
+    }
+    return count;
+}
+
+static unsigned clients_listed(const json_t *list)
+{
+    unsigned count = 0;
+    size_t i;
+    json_t *endpoint;
+    json_t *endpoints = json_object_get(list, "endpoints");
+    json_array_foreach(endpoints, i, endpoint)
+        count += (unsigned)json_integer_value(json_object_get(endpoint, "clients"));
+    return count;
+}
+
+int tool_wait_for_all(struct demo *demo)
+{
+    const char *const argv[] = {demo->parley, "ls", "--json", NULL};
+    uint64_t end = now_ns() + TOOL_NS;
+    unsigned instances = alive(demo, CHILD_SERVICE_V1) + alive(demo, CHILD_SERVICE_V2);
+    unsigned clients = alive(demo, CHILD_CLIENT);
+    unsigned instances_seen = 0, clients_seen = 0;
+    while (instances_seen < instances || clients_seen < clients) {
+        if (now_ns() > end)
+            return demo_fail(demo,
+                             "The broker knows %u of %u instances and %u of %u clients %d seconds "
+                             "after it was started.",
+                             instances_seen, instances, clients_seen, clients,
+                             (int)(TOOL_NS / SECOND));
+        struct child *child = tool_run(demo, argv);
+        if (!child)
+            return -1;
+        json_t *list = child_succeeded(child) ? json_loads(child->line, 0, NULL) : NULL;
+        instances_seen = instances_listed(list);
+        clients_seen = clients_listed(list);
+        json_decref(list);
+        if (demo_run_for(demo, 50 * MILLISECOND) < 0)
+            return -1;
+    }
+    return 0;
+}

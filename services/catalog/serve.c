@@ -1,0 +1,173 @@
+/*
+ * The frame of a service as a program.
+ *
+ * A service may start before its broker, or while the broker restarts: it waits, and tries again
+ * for as long as the answer is UNAVAILABLE and START_NS have not passed. Every other answer is
+ * final. Once published it needs the broker no more than its clients do; the library finds a
+ * restarted one by itself.
+ *
+ * SIGTERM means "no new calls, finish what you have": parley_stop() makes parley_run() drain, and
+ * the exit status is 0. The handler reads one pointer that is set before the signals are
+ * unblocked, and parley_stop() may be called from a signal handler.
+ */
+#include "serve.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define START_NS (UINT64_C(15) * 1000000000)
+
+static struct parley_endpoint *stop_endpoint;
+
+static void on_signal(int number)
+{
+    (void)number;
+    parley_stop(stop_endpoint);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void usage(FILE *out, const char *program, const char *version)
+{
+    fprintf(out,
+            "Usage: %s [OPTION]...\n"
+            "Serves version %s of the interface \"catalog\": the packages that are installed\n"
+            "on this machine. SIGTERM ends it; calls in flight are answered first.\n"
+            "\n"
+            "  --status-file FILE  dpkg's status file (" DPKG_STATUS_FILE ")\n"
+            "  --name NAME         what `parley ls` shows (%s)\n"
+            "  --help              this\n"
+            "\n"
+            "The broker is found as by every program: $PARLEY_BROKER, else parleyd.sock in\n"
+            "$PARLEY_DIR.\n",
+            program, version, program);
+}
+
+static void parse(int argc, char **argv, const char *program, const char *version,
+                  struct serve_options *options)
+{
+    static const struct option longs[] = {
+        {"status-file", required_argument, NULL, 's'},
+        {"name", required_argument, NULL, 'n'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    for (int option; (option = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        switch (option) {
+        case 's':
+            options->status_file = optarg;
+            break;
+        case 'n':
+            options->name = optarg;
+            break;
+        case 'h':
+            usage(stdout, program, version);
+            exit(0);
+        default:
+            fprintf(stderr, "%s: try --help\n", program);
+            exit(2);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "%s: \"%s\" is no option; try --help\n", program, argv[optind]);
+        exit(2);
+    }
+}
+
+struct dpkg_db *serve_begin(int argc, char **argv, const char *program, const char *version,
+                            struct serve_options *ret_options)
+{
+    struct serve_options options = {.status_file = DPKG_STATUS_FILE, .name = program};
+    parse(argc, argv, program, version, &options);
+    struct dpkg_db *db = NULL;
+    struct dpkg_error error;
+    if (dpkg_load(options.status_file, NULL, &db, &error) < 0) {
+        fprintf(stderr, "%s: %s Give another file with --status-file.\n", program, error.text);
+        exit(1);
+    }
+    if (dpkg_skipped(db))
+        fprintf(stderr, "%s: %zu entries of %s were left out; the first: %s\n", program,
+                dpkg_skipped(db), options.status_file, dpkg_skipped_text(db));
+    *ret_options = options;
+    return db;
+}
+
+static void pause_ns(long ns)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+}
+
+/* Connects and publishes. Return: PARLEY_OK, or the last answer. */
+static enum parley_status start(const struct serve_options *options,
+                                const struct parley_interface *interface,
+                                ProtobufCService *implementation,
+                                struct parley_endpoint **ret_endpoint,
+                                struct parley_service **ret_service)
+{
+    const struct parley_endpoint_options endpoint_options = {
+        .name = options->name,
+        .connect_timeout_ns = START_NS,
+    };
+    enum parley_status status = parley_endpoint_new(&endpoint_options, ret_endpoint);
+    if (status != PARLEY_OK)
+        return status;
+    uint64_t deadline_ns = now_ns() + START_NS;
+    for (;;) {
+        status = parley_service_new(*ret_endpoint, interface, implementation, NULL, ret_service);
+        if (status != PARLEY_UNAVAILABLE || now_ns() >= deadline_ns)
+            return status;
+        parley_dispatch(*ret_endpoint, 10000000);
+        pause_ns(1000000);
+    }
+}
+
+static void signals(struct parley_endpoint *endpoint)
+{
+    stop_endpoint = endpoint;
+    void (*handler)(int) = endpoint ? on_signal : SIG_IGN;
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = handler}, NULL);
+    sigaction(SIGINT, &(struct sigaction){.sa_handler = handler}, NULL);
+}
+
+static void say_ready(const struct serve_options *options,
+                      const struct parley_interface *interface, bool ready)
+{
+    printf("{\"ready\":%s,\"name\":\"%s\",\"version\":\"%s\"}\n", ready ? "true" : "false",
+           options->name, interface->version);
+    fflush(stdout);
+}
+
+int serve_run(const struct serve_options *options, const struct parley_interface *interface,
+              ProtobufCService *implementation)
+{
+    signal(SIGPIPE, SIG_IGN);
+    struct parley_endpoint *endpoint = NULL;
+    struct parley_service *service = NULL;
+    enum parley_status status = start(options, interface, implementation, &endpoint, &service);
+    if (status != PARLEY_OK) {
+        fprintf(stderr, "%s: %s\n", options->name, parley_error_text());
+        parley_endpoint_free(endpoint);
+        return 1;
+    }
+    signals(endpoint);
+    say_ready(options, interface, true);
+    status = parley_run(endpoint);
+    if (status != PARLEY_OK)
+        fprintf(stderr, "%s: %s\n", options->name, parley_error_text());
+    signals(NULL);
+    parley_service_free(service);
+    parley_endpoint_free(endpoint);
+    say_ready(options, interface, false);
+    return status == PARLEY_OK ? 0 : 1;
+}

@@ -1,0 +1,38 @@
+/*
+ * What the two services have in common as programs: options, signals, an endpoint that serves
+ * until it is told to stop. Nothing of an interface is in here.
+ */
+#ifndef CATALOG_SERVE_H
+#define CATALOG_SERVE_H
+
+#include <parley/parley.h>
+
+#include "dpkg.h"
+
+struct serve_options {
+    const char *status_file;
+    const char *name; /* of the endpoint */
+};
+
+/**
+ * serve_begin() - read the options and the packages
+ * @program: its name, which is also the endpoint's unless --name says otherwise
+ * @version: what it serves, for --help
+ *
+ * Exits: 0 after --help and --version, 2 for a wrong option, 1 if the packages cannot be read.
+ */
+struct dpkg_db *serve_begin(int argc, char **argv, const char *program, const char *version,
+                            struct serve_options *ret_options);
+
+/**
+ * serve_run() - publish and serve until SIGTERM or SIGINT, then drain
+ *
+ * Prints {"ready":true,...} on stdout once it is published, and {"ready":false,...} once it has
+ * drained; what goes wrong on stderr.
+ *
+ * Return: the program's exit status.
+ */
+int serve_run(const struct serve_options *options, const struct parley_interface *interface,
+              ProtobufCService *implementation);
+
+#endif
