@@ -1,0 +1,190 @@
+#include "support/bus.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WATCHDOG_MS 10000
+
+static void die(const char *what)
+{
+    fprintf(stderr, "test bus: %s: %s\n", what, strerror(errno));
+    abort();
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec ts = {.tv_nsec = ms * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+void bus_broker_start(struct bus *bus)
+{
+    const char *program = getenv("PARLEYD");
+    if (!program)
+        die("PARLEYD is not set");
+    pid_t parent = getpid();
+    pid_t pid = fork();
+    if (pid < 0)
+        die("fork");
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        int log = open(bus->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        dup2(log, STDOUT_FILENO);
+        dup2(log, STDERR_FILENO);
+        execl(program, "parleyd", "--dir", bus->dir, (char *)NULL);
+        _exit(127);
+    }
+    bus->broker = pid;
+    struct parley_endpoint_options options = {
+        .broker = bus->socket, .name = "test-probe", .connect_timeout_ns = 10000000000};
+    struct parley_endpoint *endpoint;
+    if (parley_endpoint_new(&options, &endpoint) != PARLEY_OK) {
+        fprintf(stderr, "test bus: %s\n", parley_error_text());
+        abort();
+    }
+    parley_endpoint_free(endpoint);
+}
+
+void bus_start(struct bus *bus)
+{
+    memset(bus, 0, sizeof(*bus));
+    strcpy(bus->dir, "/tmp/parley-test-XXXXXX");
+    if (!mkdtemp(bus->dir))
+        die("mkdtemp");
+    snprintf(bus->socket, sizeof(bus->socket), "%s/parleyd.sock", bus->dir);
+    snprintf(bus->log, sizeof(bus->log), "%s/log", bus->dir);
+    bus_broker_start(bus);
+}
+
+static int reap(pid_t pid)
+{
+    for (int waited = 0; waited < WATCHDOG_MS; waited += 5) {
+        int status;
+        pid_t r = waitpid(pid, &status, WNOHANG);
+        if (r == pid)
+            return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+        if (r < 0)
+            die("waitpid");
+        pause_ms(5);
+    }
+    fprintf(stderr, "test bus: process %d did not end in %d s\n", (int)pid, WATCHDOG_MS / 1000);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    abort();
+}
+
+void bus_broker_kill(struct bus *bus)
+{
+    kill(bus->broker, SIGKILL);
+    reap(bus->broker);
+    bus->broker = 0;
+}
+
+static void forget(struct bus *bus, pid_t pid)
+{
+    for (size_t i = 0; i < bus->child_count; i++) {
+        if (bus->children[i] == pid)
+            bus->children[i] = bus->children[--bus->child_count];
+    }
+}
+
+int bus_reap(struct bus *bus, pid_t pid)
+{
+    forget(bus, pid);
+    return reap(pid);
+}
+
+void bus_stop(struct bus *bus)
+{
+    while (bus->child_count) {
+        pid_t pid = bus->children[0];
+        kill(pid, SIGKILL);
+        bus_reap(bus, pid);
+    }
+    if (bus->broker) {
+        kill(bus->broker, SIGTERM);
+        reap(bus->broker);
+    }
+    static const char *const names[] = {"log",         "parleyd.sock", "parleyd.sock.lock",
+                                        "control.ipc", "events.ipc",   "parleyd.lock"};
+    char path[160];
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(path, sizeof(path), "%s/%s", bus->dir, names[i]);
+        unlink(path);
+    }
+    if (rmdir(bus->dir) < 0)
+        fprintf(stderr, "test bus: %s is left behind: %s\n", bus->dir, strerror(errno));
+}
+
+pid_t bus_fork(struct bus *bus, int (*serve)(struct bus *bus, void *argument), void *argument)
+{
+    if (bus->child_count == BUS_CHILD_MAX)
+        die("too many children");
+    pid_t parent = getpid();
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        die("fork");
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent)
+            _exit(1);
+        _exit(serve(bus, argument));
+    }
+    bus->children[bus->child_count++] = pid;
+    return pid;
+}
+
+struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name)
+{
+    struct parley_endpoint_options options = {
+        .broker = bus->socket, .name = name, .connect_timeout_ns = 10000000000};
+    struct parley_endpoint *endpoint;
+    if (parley_endpoint_new(&options, &endpoint) != PARLEY_OK) {
+        fprintf(stderr, "test bus: %s\n", parley_error_text());
+        abort();
+    }
+    return endpoint;
+}
+
+bool bus_log_has(struct bus *bus, const char *text)
+{
+    for (int waited = 0; waited < WATCHDOG_MS / 2; waited += 10) {
+        FILE *file = fopen(bus->log, "r");
+        char line[2048];
+        bool found = false;
+        while (file && !found && fgets(line, sizeof(line), file))
+            found = strstr(line, text) != NULL;
+        if (file)
+            fclose(file);
+        if (found)
+            return true;
+        pause_ms(10);
+    }
+    return false;
+}
+
+bool bus_wait(struct parley_endpoint *endpoint, bool (*ready)(void *argument), void *argument)
+{
+    for (int waited = 0; waited < WATCHDOG_MS; waited += 2) {
+        if (ready(argument))
+            return true;
+        if (endpoint)
+            (void)parley_dispatch(endpoint, 2000000);
+        else
+            pause_ms(2);
+    }
+    return ready(argument);
+}

@@ -1,0 +1,45 @@
+/*
+ * A bus for a test: parleyd in a folder of its own, and processes that serve on it.
+ *
+ * Everything is reaped by its pid in bus_stop(), killed if it does not end within a few seconds;
+ * children also die with the test (PR_SET_PDEATHSIG). The program parleyd is found by $PARLEYD.
+ */
+#ifndef PARLEY_TESTS_SUPPORT_BUS_H
+#define PARLEY_TESTS_SUPPORT_BUS_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <parley/parley.h>
+
+#define BUS_CHILD_MAX 16
+
+struct bus {
+    char dir[64];
+    char socket[96];
+    char log[96]; /* what parleyd says */
+    pid_t broker; /* 0: not running */
+    pid_t children[BUS_CHILD_MAX];
+    size_t child_count;
+};
+
+/* Starts parleyd and waits until it answers. Fails the test if it does not. */
+void bus_start(struct bus *bus);
+void bus_broker_start(struct bus *bus); /* again, after bus_broker_kill() */
+void bus_broker_kill(struct bus *bus);  /* SIGKILL, and reaped */
+void bus_stop(struct bus *bus);         /* ends and removes everything */
+
+/* Forks; the child runs `serve(bus, argument)` and exits with what it returns. */
+pid_t bus_fork(struct bus *bus, int (*serve)(struct bus *bus, void *argument), void *argument);
+/* Waits for a child: its exit status, or -signal. Fails the test after 10 s. */
+int bus_reap(struct bus *bus, pid_t pid);
+
+/* An endpoint on this bus. Fails the test if there is none. */
+struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name);
+/* Whether the broker's log has the text, waiting up to 5 s for it. */
+bool bus_log_has(struct bus *bus, const char *text);
+
+/* Waits until `ready(argument)` is true, dispatching the endpoint (NULL: none); false after 10 s. */
+bool bus_wait(struct parley_endpoint *endpoint, bool (*ready)(void *argument), void *argument);
+
+#endif
