@@ -59,7 +59,7 @@ static const char *c_package(const char *content, size_t bytes, char *buffer, si
     static ProtobufCMessageUnknownField field;
     static Google__Protobuf__FileOptions options;
     static Google__Protobuf__FileDescriptorProto file;
-    options = (Google__Protobuf__FileOptions)GOOGLE__PROTOBUF__FILE_OPTIONS__INIT;
+    google__protobuf__file_options__init(&options); /* the INIT macro names deprecated fields */
     file = (Google__Protobuf__FileDescriptorProto)GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
     data[0] = (uint8_t)bytes;
     for (size_t i = 0; i < bytes; i++)
