@@ -4,7 +4,7 @@
  * Each child is its own process group, so that a Ctrl-C in the terminal reaches the demo alone,
  * which then ends them in order; and each dies with the demo (PR_SET_PDEATHSIG), should that be
  * killed. What a child prints on stdout is lines of JSON for us; its stderr goes to a file in the
- * demo's folder, whose end is shown if something goes wrong.
+ * demo's folder, whose end is shown if something goes wrong. (parleyd says "ready" in plain words.)
  *
  * There is one poll(), in demo_turn(): pipes and signals. Everything that waits, waits there, so
  * that the display moves, Ctrl-C works, and a child that dies unasked ends the demo at once. Two
@@ -118,8 +118,12 @@ bool child_succeeded(const struct child *child)
 
 static void take_line(struct demo *demo, struct child *child, const char *line)
 {
-    json_t *json = json_loads(line, 0, NULL);
     struct tally tally;
+    if (child->kind == CHILD_BROKER) {
+        child->ready |= strncmp(line, "parleyd: ready", 14) == 0;
+        return;
+    }
+    json_t *json = json_loads(line, 0, NULL);
     if (!json) {
         demo_fail(demo, "%s printed what is no JSON: %.200s", child->name, line);
         return;

@@ -145,9 +145,9 @@ static char *locate(const char *const *places, const char *file, bool folder, co
 static void locate_programs(struct demo *demo)
 {
     /* Installed; in the build folder. */
-    static const char *const broker_places[] = {".", "../sbin", "../../../bus/broker", NULL};
-    static const char *const tool_places[] = {".", "../../../bus/cli", NULL};
-    static const char *const program_places[] = {"../libexec/parley", "..", NULL};
+    static const char *const broker_places[] = {".", "../../bus/broker", NULL};
+    static const char *const tool_places[] = {".", "../../bus/cli", NULL};
+    static const char *const program_places[] = {".", "../libexec/parley", NULL};
     if (!demo->parleyd)
         demo->parleyd = locate(broker_places, "parleyd", false, "--parleyd");
     if (!demo->parley)

@@ -74,7 +74,8 @@ int measure_share(struct demo *demo, double weight, uint64_t ns, struct step *re
 static int begin(struct demo *demo)
 {
     display_phase(demo, "a broker, two instances of version 1, four clients");
-    if (start_broker(demo) < 0 || start_service(demo, false, "catalog-v1-a") < 0 ||
+    if (start_broker(demo) < 0 || demo_wait_ready(demo, CHILD_BROKER) < 0 ||
+        start_service(demo, false, "catalog-v1-a") < 0 ||
         start_service(demo, false, "catalog-v1-b") < 0 ||
         demo_wait_ready(demo, CHILD_SERVICE_V1) < 0)
         return -1;
