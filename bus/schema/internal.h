@@ -80,6 +80,7 @@ struct load {
     struct message_source *messages;
     struct enum_source *enums;
     struct service_source *services;
+    size_t rule_count, rule_bytes; /* so far */
     struct error_text *error;
 };
 

@@ -77,6 +77,23 @@ static int keep(struct schema *schema, ProtobufCMessage *message)
     return 0;
 }
 
+/* Rules are bounded together: each is small, but a set can have one for every field and value, and
+ * unpacked they take many times what they are made from. */
+static int count_rule(struct load *load, const char *file, const char *what, size_t bytes)
+{
+    if (load->rule_count == SCHEMA_RULE_MAX)
+        return error_set(load->error, -E2BIG,
+                         "%s: %s: the descriptor set has more than %d Parley options", file, what,
+                         SCHEMA_RULE_MAX);
+    if (bytes > SCHEMA_RULE_BYTES_MAX - load->rule_bytes)
+        return error_set(load->error, -E2BIG,
+                         "%s: %s: the Parley options of the descriptor set have more than %u bytes",
+                         file, what, (unsigned)SCHEMA_RULE_BYTES_MAX);
+    load->rule_count++;
+    load->rule_bytes += bytes;
+    return 0;
+}
+
 int options_rule(struct load *load, const ProtobufCMessage *options,
                  const ProtobufCMessageDescriptor *descriptor,
                  const Google__Protobuf__FileDescriptorProto *file, const char *what,
@@ -92,6 +109,9 @@ int options_rule(struct load *load, const ProtobufCMessage *options,
         return error_set(load->error, r, "%s: %s: its Parley option is cut off", file->name, what);
     if (!data)
         return 0;
+    r = count_rule(load, file->name, what, bytes);
+    if (r < 0)
+        return r;
     ProtobufCMessage *message;
     r = wire_unpack(descriptor, data, bytes, NULL, &message, load->error);
     if (r < 0)

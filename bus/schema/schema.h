@@ -25,8 +25,10 @@
 #define SCHEMA_VALUE_MAX 8192 /* of one enum */
 #define SCHEMA_METHOD_MAX 512
 #define SCHEMA_NAME_BYTES_MAX 255
-#define SCHEMA_INTERFACE_BYTES_MAX 63         /* of an interface's name */
-#define SCHEMA_ELEMENT_MAX (UINT32_C(1) << 18) /* of all lists of a set, before it is unpacked */
+#define SCHEMA_INTERFACE_BYTES_MAX 63               /* of an interface's name */
+#define SCHEMA_ELEMENT_MAX (UINT32_C(1) << 17)      /* of all lists of a set together */
+#define SCHEMA_RULE_MAX 8192                        /* Parley's options in a set */
+#define SCHEMA_RULE_BYTES_MAX (UINT32_C(512) << 10) /* of all of them, encoded */
 
 struct schema_enum_value {
     const char *name; /* "PRIORITY_EXTRA" */

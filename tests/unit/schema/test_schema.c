@@ -731,6 +731,81 @@ static void test_limits_hold_and_one_more_is_refused(void **state)
     expect_limit(METHODS, SCHEMA_METHOD_MAX, "service p.n0 has 513 methods");
 }
 
+/* Rules: @rule_count values of an enum each get one; the first one's is of @rule_bytes bytes. The
+ * file has two more, its interface's and that of field `low`, of 19 and 8 bytes. */
+static size_t rule_count, rule_bytes;
+
+struct ruled_value {
+    Google__Protobuf__EnumValueDescriptorProto value;
+    Google__Protobuf__EnumValueOptions options;
+    ProtobufCMessageUnknownField rule;
+    char name[24];
+};
+static struct ruled_value ruled_values[SCHEMA_VALUE_MAX];
+static Google__Protobuf__EnumValueDescriptorProto *ruled_list[SCHEMA_VALUE_MAX];
+static uint8_t long_rule[SCHEMA_RULE_BYTES_MAX + 16];
+
+static void change_rules(FILES *files)
+{
+    /* A rule of which all is one unknown field, 15. */
+    uint8_t *pos = wire_write_varint(long_rule, rule_bytes);
+    if (rule_bytes > 0) {
+        uint8_t *content = wire_write_tag(pos, 15, WIRE_BYTES);
+        size_t length = rule_bytes - 1 - wire_varint_size(rule_bytes);
+        content = wire_write_varint(content, length);
+        memset(content, 0, length);
+        assert_ptr_equal(content + length, pos + rule_bytes);
+        pos = content + length;
+    }
+    for (size_t i = 0; i < rule_count; i++) {
+        struct ruled_value *ruled = &ruled_values[i];
+        google__protobuf__enum_value_descriptor_proto__init(&ruled->value);
+        google__protobuf__enum_value_options__init(&ruled->options);
+        (void)snprintf(ruled->name, sizeof(ruled->name), "N%zu", i);
+        ruled->value.name = ruled->name;
+        ruled->value.has_number = 1;
+        ruled->value.number = (int32_t)i;
+        ruled->value.options = &ruled->options;
+        ruled->options.base.n_unknown_fields = 1;
+        ruled->options.base.unknown_fields = &ruled->rule;
+        ruled->rule = (ProtobufCMessageUnknownField){
+            .tag = 51030,
+            .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
+            .len = i == 0 ? (size_t)(pos - long_rule) : 1,
+            .data = i == 0 ? long_rule : (uint8_t *)"",
+        };
+        ruled_list[i] = &ruled->value;
+    }
+    own_file(files)->enum_type[0]->value = ruled_list;
+    own_file(files)->enum_type[0]->n_value = rule_count;
+}
+
+static void test_most_rules_are_read_and_one_more_is_refused(void **state)
+{
+    (void)state;
+    struct error_text error;
+    rule_bytes = 0;
+    rule_count = SCHEMA_RULE_MAX - 2;
+    if (changed(KINDS_SET, change_rules, NULL, &error) != 0)
+        fail_msg("%s", error.text);
+    rule_count++;
+    assert_int_equal(changed(KINDS_SET, change_rules, NULL, &error), -E2BIG);
+    assert_non_null(strstr(error.text, "more than 8192 Parley options"));
+}
+
+static void test_largest_rules_are_read_and_one_more_byte_is_refused(void **state)
+{
+    (void)state;
+    struct error_text error;
+    rule_count = 1;
+    rule_bytes = SCHEMA_RULE_BYTES_MAX - 19 - 8;
+    if (changed(KINDS_SET, change_rules, NULL, &error) != 0)
+        fail_msg("%s", error.text);
+    rule_bytes++;
+    assert_int_equal(changed(KINDS_SET, change_rules, NULL, &error), -E2BIG);
+    assert_non_null(strstr(error.text, "have more than 524288 bytes"));
+}
+
 static char long_name[SCHEMA_NAME_BYTES_MAX + 2];
 
 static void change_long_message_name(FILES *files)
@@ -806,7 +881,7 @@ static void test_most_list_elements_are_read_and_one_more_is_refused(void **stat
     struct schema *schema = NULL;
     struct error_text error = {""};
     assert_int_equal(schema_new(data, bytes - 2, NULL, &schema, &error), -E2BIG);
-    assert_non_null(strstr(error.text, "has 262144 files"));
+    assert_non_null(strstr(error.text, "has 131072 files"));
     assert_int_equal(schema_new(data, bytes, NULL, &schema, &error), -E2BIG);
     assert_non_null(strstr(error.text, "the descriptor set cannot be read"));
     free(data);
@@ -835,6 +910,8 @@ int main(void)
         cmocka_unit_test(test_interface_option_is_checked),
         cmocka_unit_test(test_one_of_several_services_must_be_named),
         cmocka_unit_test(test_limits_hold_and_one_more_is_refused),
+        cmocka_unit_test(test_most_rules_are_read_and_one_more_is_refused),
+        cmocka_unit_test(test_largest_rules_are_read_and_one_more_byte_is_refused),
         cmocka_unit_test(test_longest_names_are_accepted_and_one_more_byte_is_refused),
         cmocka_unit_test(test_largest_set_is_read_and_one_more_byte_is_refused),
         cmocka_unit_test(test_most_list_elements_are_read_and_one_more_is_refused),
