@@ -1,17 +1,16 @@
 /*
- * The frame: options, rounds, processes, percentiles, table and JSON.
+ * The frame: options, rounds and processes. report.c makes figures and words of what was measured.
  *
- * A round measures the floor, then every subject, in an order that rotates from round to round, then
- * the floor again. If the two floors differ by more than FLOOR_RATIO_MAX, something else ran on the
- * machine meanwhile: the round is repeated, up to a bound; if that is used up, the rounds that there
- * are count, and the table says so. A subject's figures are the medians, over the rounds, of each
- * percentile: one disturbed round does not show, and a percentile is never one of a mixture.
+ * A round measures the floor, then every subject, in an order that rotates from round to round,
+ * then the floor again. If the two floors differ by more than FLOOR_RATIO_MAX, something else ran
+ * on the machine meanwhile: the round is repeated, up to a bound; if that is used up, the rounds
+ * that there are count, and the table says so.
  *
  * Subjects see a warm-up of a tenth of their samples, which they take and the frame drops.
  */
-#include "bench.h"
+#include "session.h"
 
-#include <dirent.h>
+#include <assert.h>
 #include <errno.h>
 #include <ftw.h>
 #include <getopt.h>
@@ -27,37 +26,14 @@
 #include <unistd.h>
 
 #define ROUND_COUNT_DEFAULT 5
-#define ROUND_COUNT_MAX 100
 #define REPEAT_FACTOR 3 /* rounds tried for each one that is wanted */
-#define FLOOR_RATIO_MAX 1.3
 #define SUBJECT_TIMEOUT_MS 60000
 #define WARM_UP_SHARE 10
-
-static const double percentiles[BENCH_PERCENTILES] = {0.5, 0.9, 0.99, 0.999};
 
 /* What a subject's process leaves behind. */
 struct shared {
     struct error_text error;
     uint32_t samples_ns[BENCH_SAMPLE_MAX];
-};
-
-struct figures {
-    double ns[BENCH_PERCENTILES];
-};
-
-struct session {
-    const struct bench *bench;
-    uint32_t round_count; /* wanted */
-    const char *json_path;
-    const char *only;
-    char folder[BENCH_PATH_BYTES];
-    struct shared *shared;
-    int cpus[2]; /* -1: not pinned */
-    bool one_core;
-    uint32_t repeated;
-    bool disturbed; /* the bound was reached */
-    uint32_t rounds_done;
-    struct figures figures[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
 };
 
 static volatile sig_atomic_t interrupted;
@@ -134,8 +110,8 @@ static void die_with(pid_t parent)
         _exit(1);
 }
 
-pid_t bench_peer_start(const struct bench_run *run, int (*side)(const struct bench_run *run, void *),
-                       void *userdata)
+pid_t bench_peer_start(const struct bench_run *run,
+                       int (*side)(const struct bench_run *run, void *), void *userdata)
 {
     pid_t parent = getpid();
     pid_t pid = fork();
@@ -187,6 +163,7 @@ static int run_in_child(struct session *session, const struct bench_subject *sub
         .error = &session->shared->error,
         .peer_cpu = session->cpus[subject->placement == BENCH_TOGETHER ? 0 : 1],
     };
+    assert(run.sample_count <= BENCH_SAMPLE_MAX);
     if (subject->placement == BENCH_ANYWHERE)
         run.peer_cpu = -1;
     else
@@ -194,54 +171,7 @@ static int run_in_child(struct session *session, const struct bench_subject *sub
     return subject->run(&run) == 0 ? 0 : 1;
 }
 
-/* ---- Figures ---- */
-
-static int compare_samples(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void compute_figures(uint32_t *samples, uint32_t count, struct figures *ret_figures)
-{
-    qsort(samples, count, sizeof(*samples), compare_samples);
-    for (int i = 0; i < BENCH_PERCENTILES; i++)
-        ret_figures->ns[i] = samples[(uint32_t)(percentiles[i] * (count - 1))];
-}
-
-static double median(double *values, uint32_t count)
-{
-    qsort(values, count, sizeof(*values), compare_doubles);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
-
-static struct bench_result summarize(const struct session *session, size_t subject)
-{
-    struct bench_result result = {.measured = session->rounds_done > 0};
-    double values[ROUND_COUNT_MAX];
-    for (int i = BENCH_PERCENTILES - 1; i >= 0 && result.measured; i--) {
-        for (uint32_t round = 0; round < session->rounds_done; round++)
-            values[round] = session->figures[subject][round].ns[i];
-        result.ns[i] = median(values, session->rounds_done);
-        result.p50_least = values[0]; /* median() sorts, and P50 comes last */
-        result.p50_most = values[session->rounds_done - 1];
-    }
-    return result;
-}
-
 /* ---- Rounds ---- */
-
-static bool is_wanted(const struct session *session, size_t subject)
-{
-    return subject == 0 || !session->only ||
-           strcmp(session->only, session->bench->subjects[subject].name) == 0;
-}
 
 static void show_progress(const struct session *session, const char *what)
 {
@@ -287,7 +217,7 @@ static int measure(struct session *session, size_t index, int round, struct figu
                                                  : "failed without saying why");
         return -EIO;
     }
-    compute_figures(session->shared->samples_ns + subject->sample_count / WARM_UP_SHARE,
+    figures_compute(session->shared->samples_ns + subject->sample_count / WARM_UP_SHARE,
                     subject->sample_count, ret_figures);
     return 0;
 }
@@ -307,7 +237,7 @@ static int run_round(struct session *session, int attempt)
     int r = measure(session, 0, attempt, &session->figures[0][round]);
     for (size_t i = 1; r == 0 && i < count; i++) {
         size_t subject = 1 + (i - 1 + (size_t)attempt) % (count - 1);
-        if (is_wanted(session, subject))
+        if (session_wants(session, subject))
             r = measure(session, subject, attempt, &session->figures[subject][round]);
     }
     if (r == 0)
@@ -333,115 +263,6 @@ static int run_rounds(struct session *session)
         session->rounds_done++;
     }
     return 0;
-}
-
-/* ---- Output ---- */
-
-static void cpu_name(char *buffer, size_t bytes)
-{
-    char line[256];
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    (void)snprintf(buffer, bytes, "unknown processor");
-    while (file && fgets(line, sizeof(line), file)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            line[strcspn(line, "\n")] = '\0';
-            (void)snprintf(buffer, bytes, "%s", colon + 2);
-            break;
-        }
-    }
-    if (file)
-        (void)fclose(file);
-}
-
-static void print_duration(double ns)
-{
-    if (ns < 10000)
-        printf(" %8.0f ns", ns);
-    else if (ns < 10e6)
-        printf(" %8.1f us", ns / 1e3);
-    else
-        printf(" %8.1f ms", ns / 1e6);
-}
-
-static void print_table(const struct session *session, const struct bench_result *results)
-{
-    char processor[128];
-    cpu_name(processor, sizeof(processor));
-    printf("%s\n%u round%s", session->bench->question, session->rounds_done,
-           session->rounds_done == 1 ? "" : "s");
-    if (session->repeated)
-        printf(" (%u more were disturbed and repeated)", session->repeated);
-    if (session->one_core)
-        printf(", ONE CORE: both sides share it, these are figures of the scheduler");
-    else
-        printf(", cores %d and %d", session->cpus[0], session->cpus[1]);
-    printf(", %s\n\n%-39s %11s %11s %11s %11s   p50 of the rounds\n", processor, "", "p50", "p90",
-           "p99", "p99.9");
-    for (size_t i = 0; i < session->bench->subject_count; i++) {
-        if (!is_wanted(session, i))
-            continue;
-        printf("%-39s", session->bench->subjects[i].about);
-        for (int k = 0; k < BENCH_PERCENTILES; k++)
-            print_duration(results[i].ns[k]);
-        printf("   %.0f to %.0f\n", results[i].p50_least, results[i].p50_most);
-    }
-    if (session->disturbed)
-        printf("\nThe machine was busy: in some rounds the floor moved by more than %.1f times, and"
-               " repeating did not help. Do not trust small differences.\n",
-               FLOOR_RATIO_MAX);
-    printf("\n");
-}
-
-static int write_json(const struct session *session, const struct bench_result *results)
-{
-    char processor[128];
-    FILE *file = fopen(session->json_path, "we");
-    if (!file) {
-        fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
-        return 1;
-    }
-    cpu_name(processor, sizeof(processor));
-    for (char *c = processor; *c; c++) {
-        if (*c == '"' || *c == '\\' || (unsigned char)*c < 0x20)
-            *c = ' ';
-    }
-    fprintf(file, "{\"bench\":\"%s\",\"processor\":\"%s\",\"cores\":%d,\"rounds\":%u,"
-                  "\"repeated\":%u,\"disturbed\":%s,\"rows\":[",
-            session->bench->name, processor, session->one_core ? 1 : 2, session->rounds_done,
-            session->repeated, session->disturbed ? "true" : "false");
-    const char *separator = "\n";
-    for (size_t i = 0; i < session->bench->subject_count; i++) {
-        if (!is_wanted(session, i))
-            continue;
-        fprintf(file,
-                "%s{\"name\":\"%s\",\"p50_ns\":%.1f,\"p90_ns\":%.1f,\"p99_ns\":%.1f,"
-                "\"p999_ns\":%.1f,\"p50_least_ns\":%.1f,\"p50_most_ns\":%.1f}",
-                separator, session->bench->subjects[i].name, results[i].ns[BENCH_P50],
-                results[i].ns[BENCH_P90], results[i].ns[BENCH_P99], results[i].ns[BENCH_P999],
-                results[i].p50_least, results[i].p50_most);
-        separator = ",\n";
-    }
-    fprintf(file, "\n]}\n");
-    if (fclose(file) != 0) {
-        fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
-        return 1;
-    }
-    return 0;
-}
-
-static int report(const struct session *session)
-{
-    struct bench_result results[BENCH_SUBJECT_MAX] = {0};
-    for (size_t i = 0; i < session->bench->subject_count; i++) {
-        if (is_wanted(session, i))
-            results[i] = summarize(session, i);
-    }
-    print_table(session, results);
-    int r = session->json_path ? write_json(session, results) : 0;
-    if (session->bench->conclude && !session->only)
-        r |= session->bench->conclude(results);
-    return r;
 }
 
 /* ---- The program ---- */
@@ -479,8 +300,10 @@ static int bad_option(const struct bench *bench, const char *what, const char *v
 static int parse_options(struct session *session, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"rounds", required_argument, NULL, 'r'}, {"only", required_argument, NULL, 'o'},
-        {"json", required_argument, NULL, 'j'},   {"help", no_argument, NULL, 'h'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"only", required_argument, NULL, 'o'},
+        {"json", required_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
         {0},
     };
     char *end = NULL;
@@ -560,12 +383,13 @@ static int run_session(struct session *session)
     if (bench->end)
         bench->end();
     end_progress();
-    return r == 0 ? report(session) : 1;
+    return r == 0 ? session_report(session) : 1;
 }
 
 int bench_main(int argc, char **argv, const struct bench *bench)
 {
     static struct session session;
+    assert(bench->subject_count <= BENCH_SUBJECT_MAX);
     session = (struct session){.bench = bench, .round_count = ROUND_COUNT_DEFAULT};
     int r = parse_options(&session, argc, argv);
     if (r >= 0)

@@ -61,12 +61,14 @@ struct bench_result {
 struct bench {
     const char *name;
     const char *question;
-    const struct bench_subject *subjects; /* the first is the floor that every round is checked by */
+    const struct bench_subject
+        *subjects; /* the first is the floor that every round is checked by */
     size_t subject_count;
     /* Either may be NULL. begin: before the first round, end: after the last, also on failure. */
     int (*begin)(const char *folder, struct error_text *error);
     void (*end)(void);
-    /* What the figures say, in sentences; prints to stdout. Return: 0, or 1 if a goal was missed. */
+    /* What the figures say, in sentences; prints to stdout. Return: 0, or 1 if a goal was missed.
+     */
     int (*conclude)(const struct bench_result *results);
 };
 
@@ -80,8 +82,8 @@ int bench_main(int argc, char **argv, const struct bench *bench);
  *
  * The child dies with its parent. Return: its pid, or -errno.
  */
-pid_t bench_peer_start(const struct bench_run *run, int (*side)(const struct bench_run *run, void *),
-                       void *userdata);
+pid_t bench_peer_start(const struct bench_run *run,
+                       int (*side)(const struct bench_run *run, void *), void *userdata);
 /* Kills and reaps it. */
 void bench_peer_stop(pid_t pid);
 

@@ -1,10 +1,11 @@
 /*
- * NNG as it comes: REQ and REP over ipc://, both sides synchronous, each reusing the message that it
- * received, so that nothing is allocated or copied that NNG does not itself.
+ * NNG as it comes: REQ and REP over ipc://, both sides synchronous, each reusing the message that
+ * it received, so that nothing is allocated or copied that NNG does not itself.
  *
- * NNG moves messages with threads of its own, and where it does best differs from machine to machine
- * (where waking another core is slow, it is with both sides on one): it is measured in three places,
- * and what is compared with is the fastest. libnng must not be used across a fork: each side calls it after its own.
+ * NNG moves messages with threads of its own, and where it does best differs from machine to
+ * machine (where waking another core is slow, it is with both sides on one): it is measured in
+ * three places, and what is compared with is the fastest. libnng must not be used across a fork:
+ * each side calls it after its own.
  */
 #include "floors.h"
 

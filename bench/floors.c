@@ -166,8 +166,7 @@ int floor_protobuf(struct bench_run *run)
     for (uint32_t i = 0; i < run->sample_count; i++) {
         memcpy(content, &i, sizeof(i));
         size_t bytes = bench__v1__echo_message__pack(&message, packed);
-        Bench__V1__EchoMessage *unpacked =
-            bench__v1__echo_message__unpack(NULL, bytes, packed);
+        Bench__V1__EchoMessage *unpacked = bench__v1__echo_message__unpack(NULL, bytes, packed);
         if (!unpacked || unpacked->payload.len != sizeof(content) ||
             memcmp(unpacked->payload.data, &i, sizeof(i)) != 0)
             return error_set(run->error, -1, "protobuf-c unpacked another message");
