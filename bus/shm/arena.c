@@ -1,8 +1,8 @@
 /*
  * The arena: blocks of shared memory that only their writer allocates and frees, in any order.
  *
- * Every table is in the writer's private memory. In the arena itself there is nothing but payload, so
- * a peer has nothing to corrupt, and its death leaves nothing to repair.
+ * Every table is in the writer's private memory. In the arena itself there is nothing but payload,
+ * so a peer has nothing to corrupt, and its death leaves nothing to repair.
  *
  * Memory is cut into extents, multiples of 64 bytes. An extent knows its neighbours by address, for
  * coalescing; a free one is also in a bin, by the power of two of its size. An allocation looks for
@@ -12,13 +12,13 @@
  * one.
  *
  * A block's name, which travels in the frame and comes back in the release ring, is a slot and how
- * often that slot has been used: (generation << slot_bits) | slot. Slots are handed out in the order
- * in which they came back, so that a name returns as late as possible. A release is believed only if
- * its slot is in use in that generation. What a peer could still do is to guess the name of a block
- * that it has not been sent yet; then it garbles what is sent to itself.
+ * often that slot has been used: (generation << slot_bits) | slot. Slots are handed out in the
+ * order in which they came back, so that a name returns as late as possible. A release is believed
+ * only if its slot is in use in that generation. What a peer could still do is to guess the name of
+ * a block that it has not been sent yet; then it garbles what is sent to itself.
  *
- * At most `limit` blocks are in use at once: that many releases fit into the peer's release ring, so
- * that ring never overflows.
+ * At most `limit` blocks are in use at once: that many releases fit into the peer's release ring,
+ * so that ring never overflows.
  *
  * When the arena is too small, further ones are added, each at least as large as all before it: the
  * number of steps is logarithmic, and the largest message finds an arena large enough before the
@@ -55,7 +55,7 @@ struct slot {
 struct arena {
     struct extent *extents;
     struct slot *slots;
-    uint16_t unused; /* extents that stand for nothing: head of a stack */
+    uint16_t unused;                /* extents that stand for nothing: head of a stack */
     uint16_t slot_first, slot_last; /* slots not in use: a queue */
     uint32_t slot_bits;
     uint32_t slot_count;
@@ -69,8 +69,10 @@ struct arena {
     struct region more[ARENA_SEGMENT_MAX];
 };
 
-static_assert(2 * SEGMENT_RELEASE_SLOTS_MAX + ARENA_COUNT_MAX < NONE, "extents are numbered in 16 bits");
-static_assert(ARENA_BYTES_TOTAL_MAX / ARENA_UNIT_BYTES < UINT32_MAX, "units are counted in 32 bits");
+static_assert(2 * SEGMENT_RELEASE_SLOTS_MAX + ARENA_COUNT_MAX < NONE,
+              "extents are numbered in 16 bits");
+static_assert(ARENA_BYTES_TOTAL_MAX / ARENA_UNIT_BYTES < UINT32_MAX,
+              "units are counted in 32 bits");
 
 /* ---- Extents and bins ---- */
 

@@ -1,10 +1,10 @@
 /*
  * The peer's side of a channel: its segment and its further arenas, mapped read-only.
  *
- * The peer can write what we read at any time, headers included. So every value is loaded once, into
- * private memory, bounded there, and only then used; after a segment is mapped nobody looks at its
- * header again. The bounds make our own reads safe, no more: where a peer lets its own parts overlap,
- * it garbles its own messages, and the plan runner checks those byte for byte.
+ * The peer can write what we read at any time, headers included. So every value is loaded once,
+ * into private memory, bounded there, and only then used; after a segment is mapped nobody looks at
+ * its header again. The bounds make our own reads safe, no more: where a peer lets its own parts
+ * overlap, it garbles its own messages, and the plan runner checks those byte for byte.
  */
 #include "shm/internal.h"
 
@@ -70,9 +70,10 @@ static int check_segment(const struct region *region, const struct segment_heade
                          header->release_slots, header->release_offset, region->bytes);
     if (header->arena_bytes > SEGMENT_ARENA_BYTES_MAX ||
         !lies_within(region, header->arena_offset, header->arena_bytes))
-        return error_set(error, -EPROTO,
-                         "the peer's segment is impossible: an arena of %u bytes at %u, in %zu bytes",
-                         header->arena_bytes, header->arena_offset, region->bytes);
+        return error_set(
+            error, -EPROTO,
+            "the peer's segment is impossible: an arena of %u bytes at %u, in %zu bytes",
+            header->arena_bytes, header->arena_offset, region->bytes);
     return 0;
 }
 

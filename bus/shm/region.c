@@ -7,13 +7,13 @@
  *   SHRINK        a reader never faults on a page that has been cut off;
  *   GROW          the size that was checked stays the size;
  *   FUTURE_WRITE  whoever receives the descriptor can neither map it writable nor write() to it, so
- *                 the creator stays the only writer; and no page can be punched out again (the kernel
- *                 refuses the hole), so what was allocated stays allocated;
- *   SEAL          that is all the seals there will ever be.
+ *                 the creator stays the only writer; and no page can be punched out again (the
+ * kernel refuses the hole), so what was allocated stays allocated; SEAL          that is all the
+ * seals there will ever be.
  *
  * The reader trusts nothing: seals first (afterwards the size cannot change), then type, size and
- * that no page is a hole. A hole would be allocated by the reader's own first touch, on its account,
- * and as a SIGBUS if there is no memory. Only then does it map, read-only.
+ * that no page is a hole. A hole would be allocated by the reader's own first touch, on its
+ * account, and as a SIGBUS if there is no memory. Only then does it map, read-only.
  */
 #include "shm/shm.h"
 
@@ -57,22 +57,24 @@ static int allocate(int fd, size_t bytes)
 int region_create(struct region *region, const char *name, size_t bytes, struct error_text *error)
 {
     if (bytes == 0 || bytes > REGION_BYTES_MAX)
-        return error_set(error, -EINVAL, "shared memory of %zu bytes: 1 to %llu are possible", bytes,
-                         (unsigned long long)REGION_BYTES_MAX);
+        return error_set(error, -EINVAL, "shared memory of %zu bytes: 1 to %llu are possible",
+                         bytes, (unsigned long long)REGION_BYTES_MAX);
     bytes = (bytes + LAYOUT_PAGE_BYTES - 1) / LAYOUT_PAGE_BYTES * LAYOUT_PAGE_BYTES;
     _cleanup_(fd_closep) int fd = create_memfd(name);
     if (fd < 0)
         return error_set(error, fd, "cannot make shared memory (memfd_create): %s", strerror(-fd));
     int r = allocate(fd, bytes);
     if (r < 0)
-        return error_set(error, r,
-                         "cannot allocate %zu bytes of shared memory: %s; free some memory, or raise"
-                         " the memory limit of this process",
-                         bytes, strerror(-r));
+        return error_set(
+            error, r,
+            "cannot allocate %zu bytes of shared memory: %s; free some memory, or raise"
+            " the memory limit of this process",
+            bytes, strerror(-r));
     void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
     if (base == MAP_FAILED) {
         r = -errno;
-        return error_set(error, r, "cannot map %zu bytes of shared memory: %s", bytes, strerror(-r));
+        return error_set(error, r, "cannot map %zu bytes of shared memory: %s", bytes,
+                         strerror(-r));
     }
     if (fcntl(fd, F_ADD_SEALS, REGION_SEALS) < 0) {
         r = -errno;
@@ -92,8 +94,9 @@ static int check_seals(int fd, struct error_text *error)
     if (seals < 0 && errno == EBADF)
         return error_set(error, -EBADF, "descriptor %d is not open", fd);
     if (seals < 0)
-        return error_set(error, -EPROTO,
-                         "the peer's descriptor is not a memfd: it must be made with memfd_create()");
+        return error_set(
+            error, -EPROTO,
+            "the peer's descriptor is not a memfd: it must be made with memfd_create()");
     if ((seals & REGION_SEALS) != REGION_SEALS)
         return error_set(error, -EPROTO,
                          "the peer's memfd lacks seals (has %#x, needs %#x): it must be sealed"
@@ -112,13 +115,18 @@ static int check_size(int fd, size_t bytes_min, size_t bytes_max, size_t *ret_by
         return error_set(error, -EPROTO, "the peer's descriptor is not a regular file");
     uint64_t bytes = (uint64_t)status.st_size;
     if (bytes < bytes_min)
-        return error_set(error, -EPROTO, "the peer's memfd is truncated: %llu bytes, at least %zu"
-                         " are needed", (unsigned long long)bytes, bytes_min);
+        return error_set(error, -EPROTO,
+                         "the peer's memfd is truncated: %llu bytes, at least %zu"
+                         " are needed",
+                         (unsigned long long)bytes, bytes_min);
     if (bytes > bytes_max)
-        return error_set(error, -EPROTO, "the peer's memfd is too large: %llu bytes, at most %zu"
-                         " are accepted", (unsigned long long)bytes, bytes_max);
+        return error_set(error, -EPROTO,
+                         "the peer's memfd is too large: %llu bytes, at most %zu"
+                         " are accepted",
+                         (unsigned long long)bytes, bytes_max);
     if ((uint64_t)status.st_blocks < (bytes + STAT_BLOCK_BYTES - 1) / STAT_BLOCK_BYTES)
-        return error_set(error, -EPROTO, "the peer's memfd has holes: %llu of its %llu bytes are"
+        return error_set(error, -EPROTO,
+                         "the peer's memfd has holes: %llu of its %llu bytes are"
                          " allocated; it must be fallocate()d before it is sealed",
                          (unsigned long long)status.st_blocks * STAT_BLOCK_BYTES,
                          (unsigned long long)bytes);

@@ -1,10 +1,10 @@
 /*
  * The release ring: how a reader gives blocks back to their writer.
  *
- * It is in the reader's segment, since the reader writes it: names of blocks, in any order, one word
- * each, and a count of all that were ever put there (cells->released), stored last. The writer takes
- * what is new when it needs room. It believes a name only if its own table says that such a block is
- * in use; and a count only if no more blocks were released than are in use.
+ * It is in the reader's segment, since the reader writes it: names of blocks, in any order, one
+ * word each, and a count of all that were ever put there (cells->released), stored last. The writer
+ * takes what is new when it needs room. It believes a name only if its own table says that such a
+ * block is in use; and a count only if no more blocks were released than are in use.
  *
  * The ring cannot overflow: a writer has at most as many blocks in use as its reader's ring has
  * slots. Until it has seen that ring it keeps to SEGMENT_RELEASE_SLOTS_MIN, which every ring has.

@@ -8,22 +8,22 @@
  * The producer writes body and length, then the sequence, with release. The consumer polls that one
  * word, so a small message is one cache line that moves once. Two rules make the poll safe:
  *
- *   The word where the next record will begin is 0 before a record becomes visible. Lines are reused,
- *   and what lies there is old payload, that is, whatever an application sent: without the zero it
- *   could pass for a prefix. So one line behind the last record must be free, too: a ring of n lines
- *   holds n - 1.
+ *   The word where the next record will begin is 0 before a record becomes visible. Lines are
+ * reused, and what lies there is old payload, that is, whatever an application sent: without the
+ * zero it could pass for a prefix. So one line behind the last record must be free, too: a ring of
+ * n lines holds n - 1.
  *
  *   No record's sequence is 0 (see ring_sequence()).
  *
  * Zeroing that word in ring_commit() costs a second cache miss in front of the publication, as the
- * consumer read that line a lap ago. So the producer, when it has published and has time, zeroes the
- * word where the record after the next will begin if the next is as long as this one, and remembers
- * that (`zeroed`). A round trip of records of one line takes 150 ns with it and 180 without (EPYC,
- * two cores; a bare cache line takes 120); longer records gain nothing.
+ * consumer read that line a lap ago. So the producer, when it has published and has time, zeroes
+ * the word where the record after the next will begin if the next is as long as this one, and
+ * remembers that (`zeroed`). A round trip of records of one line takes 150 ns with it and 180
+ * without (EPYC, two cores; a bare cache line takes 120); longer records gain nothing.
  *
- * Cursors that a side relies on are its own (head, tail). Of the peer's it believes little: consumed
- * is read once, and must lie between the last value and what was published; a length is read once,
- * and must be one that ring_reserve() could have granted at that place.
+ * Cursors that a side relies on are its own (head, tail). Of the peer's it believes little:
+ * consumed is read once, and must lie between the last value and what was published; a length is
+ * read once, and must be one that ring_reserve() could have granted at that place.
  */
 #include "shm/shm.h"
 
@@ -64,7 +64,8 @@ static int refresh_consumed(struct segment *segment, const struct peer_segment *
 {
     if (!peer->cells)
         return 0;
-    /* acquire: pairs with the release in ring_consume(); the peer's reads of those lines are over */
+    /* acquire: pairs with the release in ring_consume(); the peer's reads of those lines are over
+     */
     uint64_t consumed = atomic_load_explicit(&peer->cells->consumed, memory_order_acquire);
     if (consumed < segment->peer_consumed || consumed > segment->head)
         return -EPROTO;

@@ -7,8 +7,8 @@
  *   page   ring             records, written by this side
  *   page   arena            blocks, written by this side
  *
- * The first page holds the default release ring, too. All offsets are in the header, so that another
- * version may choose others; the cells are where they are.
+ * The first page holds the default release ring, too. All offsets are in the header, so that
+ * another version may choose others; the cells are where they are.
  *
  * Whatever this side relies on is in `struct segment`, in private memory: what is in the region is
  * there for the peer to read, and is never read back.
@@ -27,15 +27,13 @@ static uint32_t round_to_page(uint32_t bytes)
 static int check_options(const struct segment_options *options, struct error_text *error)
 {
     if (!is_power_of_two(options->ring_lines, SEGMENT_RING_LINES_MIN, SEGMENT_RING_LINES_MAX))
-        return error_set(error, -EINVAL,
-                         "a ring of %u lines: must be a power of two from %u to %u",
+        return error_set(error, -EINVAL, "a ring of %u lines: must be a power of two from %u to %u",
                          options->ring_lines, SEGMENT_RING_LINES_MIN, SEGMENT_RING_LINES_MAX);
     if (!is_power_of_two(options->release_slots, SEGMENT_RELEASE_SLOTS_MIN,
                          SEGMENT_RELEASE_SLOTS_MAX))
-        return error_set(error, -EINVAL,
-                         "a release ring of %u slots: must be a power of two from %u to %u",
-                         options->release_slots, SEGMENT_RELEASE_SLOTS_MIN,
-                         SEGMENT_RELEASE_SLOTS_MAX);
+        return error_set(
+            error, -EINVAL, "a release ring of %u slots: must be a power of two from %u to %u",
+            options->release_slots, SEGMENT_RELEASE_SLOTS_MIN, SEGMENT_RELEASE_SLOTS_MAX);
     if (options->arena_bytes > SEGMENT_ARENA_BYTES_MAX)
         return error_set(error, -EINVAL, "an arena of %u bytes: at most %u are possible",
                          options->arena_bytes, SEGMENT_ARENA_BYTES_MAX);

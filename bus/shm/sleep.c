@@ -7,10 +7,10 @@
  * record, or the publisher finds the flag and rings. Acquire and release would not do: each side
  * stores to one place and then loads from another, which even x86 reorders.
  *
- * `asleep` is for a side with nothing to read, `blocked` for one with no room to write. Each flag is
- * written by its owner only; the other side only reads it. So a flag is an offer, not an order: a
- * publisher that rings twice costs the sleeper a look, and a hostile one that never rings hurts only
- * its own channel.
+ * `asleep` is for a side with nothing to read, `blocked` for one with no room to write. Each flag
+ * is written by its owner only; the other side only reads it. So a flag is an offer, not an order:
+ * a publisher that rings twice costs the sleeper a look, and a hostile one that never rings hurts
+ * only its own channel.
  */
 #include "shm/shm.h"
 
@@ -69,7 +69,8 @@ void blocked_set(struct segment *ours)
 
 void blocked_clear(struct segment *ours)
 {
-    atomic_store_explicit(&ours->cells->blocked, 0, memory_order_relaxed); /* as in asleep_clear() */
+    atomic_store_explicit(&ours->cells->blocked, 0,
+                          memory_order_relaxed); /* as in asleep_clear() */
 }
 
 bool peer_blocked(const struct peer_segment *peer)

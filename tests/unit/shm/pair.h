@@ -34,8 +34,8 @@ static inline void pair_deinit(struct pair *pair)
     peer_segment_deinit(&pair->b.peer);
 }
 
-/* Makes @peer read through the writer's own mapping. ThreadSanitizer tells memory by its address: of
- * one page mapped twice it would see two that nobody shares. */
+/* Makes @peer read through the writer's own mapping. ThreadSanitizer tells memory by its address:
+ * of one page mapped twice it would see two that nobody shares. */
 static inline void side_alias(struct peer_segment *peer, const struct segment *writer)
 {
     const struct segment_header *header = writer->region.base;

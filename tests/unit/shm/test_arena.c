@@ -318,8 +318,8 @@ static void test_release_of_what_was_never_allocated_is_refused(void **state)
 {
     struct pair *pair = *state;
     struct frame_ref ref = alloc(&pair->a, 100);
-    const uint32_t forged[] = {0, 1, UINT32_MAX, ref.block + 1, ref.block ^ (SLOTS << 1),
-                               ref.block + SLOTS};
+    const uint32_t forged[] = {
+        0, 1, UINT32_MAX, ref.block + 1, ref.block ^ (SLOTS << 1), ref.block + SLOTS};
     for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++)
         assert_release_refused(pair, forged[i]);
     release_push(&pair->b.ours, ref.block);

@@ -4,8 +4,8 @@
  *   test_shm_layout          compares
  *   test_shm_layout --write  writes the golden copy anew, after an intended change
  *
- * Every struct, field and constant of shm/layout.h has its line here. A field that is forgotten here
- * shows as a gap between its neighbours, which the listing prints too.
+ * Every struct, field and constant of shm/layout.h has its line here. A field that is forgotten
+ * here shows as a gap between its neighbours, which the listing prints too.
  */
 #include "support/test.h"
 
@@ -232,7 +232,8 @@ static const struct listing *list_all(void)
 {
     static struct listing listing;
     listing = (struct listing){0};
-    put(&listing, "# Struct: fields with offset and size in bytes. tests/unit/shm/test_layout.c.\n");
+    put(&listing,
+        "# Struct: fields with offset and size in bytes. tests/unit/shm/test_layout.c.\n");
     list_constants(&listing);
     list_segment(&listing);
     list_frame(&listing);
@@ -279,8 +280,8 @@ static void test_layout_is_the_golden_one(void **state)
 static void test_what_two_processes_write_is_apart(void **state)
 {
     (void)state;
-    /* A line with a cell that one side writes holds nothing that the other side writes: each segment
-     * has one writer, and its cells begin and end on boundaries of their own. */
+    /* A line with a cell that one side writes holds nothing that the other side writes: each
+     * segment has one writer, and its cells begin and end on boundaries of their own. */
     assert_int_equal(SEGMENT_CELLS_OFFSET % LAYOUT_APART, 0);
     assert_int_equal(sizeof(struct segment_cells) % LAYOUT_APART, 0);
     assert_true(SEGMENT_CELLS_OFFSET >= sizeof(struct segment_header));

@@ -255,7 +255,8 @@ static void test_stale_payload_is_never_taken_for_a_record(void **state)
             if (random_below(&seed, 4) != 0)
                 ring_commit(&pair->a.ours, 1 + random_below(&seed, reserved));
         }
-        /* Now and then let it fill up, else empty it. The consumer must end where the producer is. */
+        /* Now and then let it fill up, else empty it. The consumer must end where the producer is.
+         */
         while (random_below(&seed, 3) != 0 && peek_at_b(pair) == 0)
             ring_consume(&pair->b.peer, &pair->b.ours);
         if (random_below(&seed, 8) == 0) {

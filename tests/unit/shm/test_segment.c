@@ -12,8 +12,8 @@ static void test_default_segment_is_small_and_maps(void **state)
     (void)state;
     struct pair pair;
     pair_init(&pair, NULL);
-    assert_int_equal(pair.a.ours.region.bytes, 4096 + SEGMENT_RING_LINES_DEFAULT * 64 +
-                                                   SEGMENT_ARENA_BYTES_DEFAULT);
+    assert_int_equal(pair.a.ours.region.bytes,
+                     4096 + SEGMENT_RING_LINES_DEFAULT * 64 + SEGMENT_ARENA_BYTES_DEFAULT);
     assert_int_equal(pair.b.peer.ring_lines, SEGMENT_RING_LINES_DEFAULT);
     assert_int_equal(pair.b.peer.release_slots, SEGMENT_RELEASE_SLOTS_DEFAULT);
     assert_int_equal(pair.b.peer.arena_bytes, SEGMENT_ARENA_BYTES_DEFAULT);
@@ -33,8 +33,7 @@ static void test_parts_do_not_overlap_at_any_size(void **state)
         struct error_text error = {""};
         assert_int_equal(segment_create(&ours, &options, &error), 0);
         const struct segment_header *header = ours.region.base;
-        assert_true(header->release_offset >=
-                    SEGMENT_CELLS_OFFSET + sizeof(struct segment_cells));
+        assert_true(header->release_offset >= SEGMENT_CELLS_OFFSET + sizeof(struct segment_cells));
         assert_true(header->ring_offset >=
                     header->release_offset + header->release_slots * sizeof(uint32_t));
         assert_true(header->arena_offset >=

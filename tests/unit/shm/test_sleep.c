@@ -1,7 +1,7 @@
 /*
- * The sleep protocol, as a litmus test: both sides do their half at the same moment, many times, and
- * at least one must have seen the other. Without the fences both may look too early: on x86, too, a
- * store waits in its core's buffer while the load behind it is served.
+ * The sleep protocol, as a litmus test: both sides do their half at the same moment, many times,
+ * and at least one must have seen the other. Without the fences both may look too early: on x86,
+ * too, a store waits in its core's buffer while the load behind it is served.
  */
 #include "support/test.h"
 
@@ -15,7 +15,7 @@
 
 #define ROUND_COUNT 100000u
 #define MEETING_STEPS 1000 /* of about a cycle */
-#define SPIN_MAX 1000 /* then yield: there may be one core only */
+#define SPIN_MAX 1000      /* then yield: there may be one core only */
 
 struct litmus {
     struct pair pair;

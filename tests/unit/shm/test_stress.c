@@ -1,8 +1,8 @@
 /*
  * A producer and a consumer at full speed, through ring, arena, release ring and both halves of the
- * sleep protocol; in two threads and in two processes. Every byte is checked. Whoever has nothing to
- * do sleeps on a descriptor at once, so that most records meet a sleeper: a wake-up that gets lost
- * shows as a wait that runs into the watchdog.
+ * sleep protocol; in two threads and in two processes. Every byte is checked. Whoever has nothing
+ * to do sleeps on a descriptor at once, so that most records meet a sleeper: a wake-up that gets
+ * lost shows as a wait that runs into the watchdog.
  */
 #include "support/test.h"
 
@@ -62,7 +62,7 @@ static int sleep_on_bell(struct player *player)
 
 struct record {
     uint32_t number;
-    uint32_t bytes; /* of the payload, behind this or in the arena */
+    uint32_t bytes;       /* of the payload, behind this or in the arena */
     struct frame_ref ref; /* block 0: behind this */
 };
 
