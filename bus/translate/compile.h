@@ -1,0 +1,86 @@
+/*
+ * Inside the compiler: what compile.c (types and methods), pair.c (the fields of two types) and
+ * rules.c (enum values, texts, moves) share.
+ */
+#ifndef PARLEY_TRANSLATE_COMPILE_H
+#define PARLEY_TRANSLATE_COMPILE_H
+
+#include "translate/program.h"
+
+/* Two types that meet, or one that is only checked (source == target). */
+struct job {
+    const struct schema_message *source, *target;
+    uint32_t table;
+};
+
+struct compiler {
+    const struct schema *source, *target;
+    const char *newer_package, *older_package; /* of the two interfaces; equal: the same version */
+    bool newer_is_target;
+    struct builder builder;
+    struct job *jobs; /* a list that grows while it is worked off */
+    size_t job_count, job_capacity;
+    bool carries; /* something may travel in a carrier */
+    struct error_text *error;
+};
+
+/* ---- compile.c ---- */
+
+/* Whether the rules, or the names, say that the two are one message in two versions. */
+bool compile_types_pair(const struct compiler *compiler, const struct schema_message *source,
+                        const struct schema_message *target);
+/* The table for it, made later if it is new. */
+uint32_t compile_table(struct compiler *compiler, const struct schema_message *source,
+                       const struct schema_message *target);
+enum kind compile_kind(const struct schema_field *field);
+/* A field that is only checked. */
+struct program_op compile_check_op(struct compiler *compiler, const struct schema_field *field);
+
+/* ---- pair.c ---- */
+
+/* What a pair's table is made of. */
+struct pairing {
+    struct compiler *compiler;
+    const struct schema_message *source, *target, *newer, *older;
+    const struct schema_field **target_of; /* by index of the source's field; NULL: none */
+    const struct schema_field **source_of; /* by index of the target's */
+    bool *source_done, *target_done;       /* a rule has dealt with it */
+    struct program_op *ops, *restore;
+    struct program_emit *emits;
+    size_t op_count, restore_count, emit_count, op_capacity, restore_capacity;
+    uint32_t slot_count, required_count;
+};
+
+int pair_fill(struct compiler *compiler, const struct job *job);
+/* The same version on both sides: fields pair by number, everything is verbatim. */
+int pair_fill_same(struct compiler *compiler, const struct job *job);
+
+struct program_op *pairing_op(struct pairing *pairing, struct program_op op);
+struct program_op *pairing_restore(struct pairing *pairing, struct program_op op);
+int pairing_emit(struct pairing *pairing, struct program_emit emit);
+int pairing_slot(struct pairing *pairing, uint16_t *ret_slot);
+struct program_op *pairing_find(struct pairing *pairing, uint32_t number);
+uint8_t pairing_required(const struct pairing *pairing, const struct schema_field *target);
+struct program_emit pairing_emit_default(enum emit kind, uint16_t slot,
+                                         const struct schema_field *target, enum kind written);
+/* The index of a field in its message. */
+size_t field_index(const struct schema_message *message, const struct schema_field *field);
+
+/* ---- rules.c, moves.c ---- */
+
+/* How values of one enum become those of the other; *ret_convert PROGRAM_NONE: unchanged.
+ * @strict: nothing can be carried along for the field. */
+struct enum_map {
+    uint32_t convert;
+    bool lost, lost_back; /* not every value comes back from there; or comes back to there */
+};
+int rules_enum(struct pairing *pairing, const struct schema_field *source,
+               const struct schema_field *target, bool strict, struct enum_map *ret_map);
+/* Each handles what it finds and marks the fields as done. */
+int rules_split(struct pairing *pairing, const struct schema_field *source,
+                const struct schema_field *target);
+int rules_drops(struct pairing *pairing);
+int rules_restores(struct pairing *pairing); /* after all other fields have their ops */
+int rules_moves(struct pairing *pairing);
+
+#endif
