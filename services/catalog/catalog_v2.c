@@ -83,7 +83,8 @@ static void catalog_get(Catalog__V2__Catalog_Service *service,
 {
     struct catalog *catalog = (struct catalog *)service;
     size_t index;
-    closure(find(catalog, request->package, &index) ? &catalog->packages[index] : NULL, closure_data);
+    bool found = find(catalog, request->package, &index);
+    closure(found ? &catalog->packages[index] : NULL, closure_data);
 }
 
 /* Who asks for optional packages gets the extra ones too: policy no longer tells them apart. */

@@ -179,10 +179,10 @@ static int fill(char *column[COLUMNS], struct truth_package *package)
         .installed_kib = kib(column[SIZE]),
         .essential = strcmp(column[ESSENTIAL], "yes") == 0,
     };
-    if (asprintf(&package->id, "%s:%s", package->name, package->architecture) < 0) {
-        package->id = NULL;
+    char *id;
+    if (asprintf(&id, "%s:%s", package->name, package->architecture) < 0)
         return -ENOMEM;
-    }
+    package->id = id;
     return parts(column[DEPENDS], package);
 }
 
@@ -249,7 +249,7 @@ int truth_ask(const char *admindir, struct truth *ret_truth, char *error)
 void truth_deinit(struct truth *truth)
 {
     for (size_t i = 0; i < truth->count; i++) {
-        free(truth->packages[i].id);
+        free((char *)truth->packages[i].id);
         free(truth->packages[i].depends);
     }
     free(truth->packages);

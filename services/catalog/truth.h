@@ -12,9 +12,9 @@
 
 /* No string is NULL; what dpkg does not know is "". Bytes that are not UTF-8 are '?'. */
 struct truth_package {
-    char *id; /* name ':' architecture */
-    char *name, *architecture, *version, *section, *priority, *maintainer, *homepage, *bugs, *origin;
-    char *source, *summary, *description;
+    const char *id; /* name ':' architecture */
+    const char *name, *architecture, *version, *section, *priority, *maintainer, *homepage, *bugs;
+    const char *origin, *source, *summary, *description;
     char **depends;
     size_t depends_count;
     uint32_t installed_kib;

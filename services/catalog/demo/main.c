@@ -221,7 +221,8 @@ int main(int argc, char **argv)
     demo.out = demo.json ? stderr : stdout;
     const char *term = getenv("TERM");
     demo.live = isatty(fileno(demo.out)) && term && strcmp(term, "dumb") != 0;
-    demo.color = demo.live && !getenv("NO_COLOR");
+    const char *no_color = getenv("NO_COLOR");
+    demo.color = demo.live && (!no_color || !*no_color);
     demo.part_ns = (demo.shortened ? 9 : 32) * SECOND / 10;
     demo.start_ns = demo.progress_ns = now_ns();
     demo.alarm_ns = demo.start_ns + 58 * SECOND;
