@@ -51,14 +51,14 @@ struct segment_cells {
     alignas(LAYOUT_APART) _Atomic uint64_t consumed;
     /* Entries this side has put into its release ring since the channel began. Only grows. */
     _Atomic uint64_t released;
+    /* Requests that this side (a service's) has taken and not answered, on all its channels. Here,
+     * because it changes with every call, and the peer looks at the flags below on every call. */
+    _Atomic uint32_t load;
 
     /* 1: this side sleeps or is about to: whoever publishes for it rings the doorbell. */
     alignas(LAYOUT_APART) _Atomic uint32_t asleep;
     /* 1: this side waits for room in its own ring or arena: whoever consumes rings the doorbell. */
     _Atomic uint32_t blocked;
-    /* Requests that this side (a service's) has taken and not answered, on all its channels. */
-    _Atomic uint32_t load;
-    uint32_t reserved;
 };
 #define SEGMENT_CELLS_OFFSET 128
 static_assert(sizeof(struct segment_cells) == 2 * LAYOUT_APART, "layout");

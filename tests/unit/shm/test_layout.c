@@ -131,10 +131,9 @@ static void list_segment(struct listing *l)
     BEGIN(segment_cells);
     FIELD(segment_cells, consumed);
     FIELD(segment_cells, released);
+    FIELD(segment_cells, load);
     FIELD(segment_cells, asleep);
     FIELD(segment_cells, blocked);
-    FIELD(segment_cells, load);
-    FIELD(segment_cells, reserved);
     END(segment_cells);
     BEGIN(ring_prefix);
     FIELD(ring_prefix, sequence);
