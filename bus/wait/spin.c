@@ -14,17 +14,14 @@
  * A miss costs the budget; three in a row end it, and a probe every sixteenth wait bounds what a
  * sparse traffic pays: 100 us of CPU in sixteen arrivals that are each further apart than that.
  */
-#include <sched.h>
 #include <unistd.h>
 
 #include "wait/wait.h"
 
 unsigned spin_cpu_count(void)
 {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) == 0)
-        return (unsigned)CPU_COUNT(&set);
-    /* A machine with more CPUs than cpu_set_t has bits. */
+    /* Not the CPUs that this thread is pinned to: on one of many it still spins for a peer that is
+     * on another. If they share that one, misses end the spinning. */
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 1 ? (unsigned)count : 1;
 }

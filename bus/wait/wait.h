@@ -102,7 +102,7 @@ void spin_init(struct spin *spin, uint64_t budget_ns_max);
 uint64_t spin_begin(struct spin *spin);
 void spin_hit(struct spin *spin);  /* something came meanwhile */
 void spin_miss(struct spin *spin); /* it was spent in vain */
-/* CPUs that this thread may run on. */
+/* CPUs of the machine that are online. */
 unsigned spin_cpu_count(void);
 
 static inline void spin_pause(void)
