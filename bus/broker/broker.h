@@ -343,6 +343,25 @@ void session_doom(struct endpoint *endpoint);
 /* Sends the plan unless this endpoint has it. Return: 0 or -errno. */
 int session_plan(struct endpoint *endpoint, uint64_t plan_id, const struct plan *plan);
 
+enum parley_status session_status(int code); /* of a negative errno */
+/* Return: 0; -EINVAL with a sentence. NULLs are refused like other nonsense. */
+int session_check_names(const char *interface, const char *version, const char *service,
+                        struct error_text *error);
+
+/* ---- publish.c ---- */
+
+void session_on_publish(struct endpoint *endpoint, const Parley__Publish *message);
+void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message);
+/* Frees it; tells those who use it. @why: "is gone" */
+void session_instance_gone(struct broker *broker, struct instance *instance, const char *why);
+
+/* ---- open.c ---- */
+
+void session_on_open(struct endpoint *endpoint, const Parley__Open *open);
+void session_on_close(struct endpoint *endpoint, const Parley__Close *message);
+/* @fds: two, borrowed */
+void session_on_connect(struct endpoint *endpoint, const Parley__Connect *connect, const int *fds);
+
 /* ---- stats.c ---- */
 
 struct stats_sum;
@@ -388,9 +407,11 @@ int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
 int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
 struct relay;
-/* Begins a call. Return: PARLEY_OK: @request is the relay's and will be answered; else why not. */
-enum parley_status relay_call(struct broker *broker, const Parley__CallRequest *call,
-                              struct nng_request *request, struct error_text *error);
+/* Begins a call by a client of @version, which has a schema. Return: PARLEY_OK: @asker is the
+ * relay's and will be answered; else why not. */
+enum parley_status relay_call(struct broker *broker, struct version *version,
+                              const Parley__CallRequest *request, struct nng_request *asker,
+                              struct error_text *error);
 struct relay *relay_free(struct relay *relay);
 uint64_t relay_next_deadline_ns(const struct relay *relay);
 void relay_turn(struct broker *broker); /* after each turn: timeouts, idle contracts */

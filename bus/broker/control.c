@@ -165,6 +165,16 @@ static void list_versions(struct blocks *blocks, const struct interface *interfa
     }
 }
 
+/* Without the broker's own. */
+static uint32_t clients_of(const struct interface *interface)
+{
+    uint32_t count = 0;
+    const struct contract *contract;
+    LIST_FOREACH(contract, &interface->contracts, interface_entry)
+    count += !contract->endpoint->internal;
+    return count;
+}
+
 static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
 {
     Parley__InterfaceInfo *infos = take(blocks, ROUTE_SLOT_MAX * sizeof(*infos));
@@ -177,7 +187,7 @@ static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley
         parley__interface_info__init(out);
         out->name = (char *)(uintptr_t)i->name;
         out->has_clients = out->has_route_generation = true;
-        out->clients = i->contract_count;
+        out->clients = clients_of(i);
         out->route_generation = i->generation;
         list_versions(blocks, i, out);
         list->interface[list->n_interface++] = out;
@@ -368,25 +378,38 @@ static struct version *main_version(const struct interface *interface)
     return best;
 }
 
+/* The version that a request names, or means. NULL: @error says what there is. */
+static struct version *find_schema(struct broker *broker, const char *interface_name,
+                                   const char *version_name, struct error_text *error)
+{
+    struct version *version;
+    struct interface *interface = find_interface(broker, interface_name, error);
+    if (!interface)
+        return NULL;
+    if (version_name && version_name[0])
+        version = find_version(interface, version_name, error);
+    else
+        version = main_version(interface);
+    if (version && version->schema)
+        return version;
+    if (!error->text[0])
+        error_set(error, 0, "nothing publishes that version of %s now", interface->name);
+    return NULL;
+}
+
 static int on_describe(struct broker *broker, const Parley__DescribeRequest *request,
                        Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
-    struct version *version = NULL;
-    struct interface *interface = find_interface(broker, request->interface, &error);
-    if (interface && request->version && request->version[0])
-        version = find_version(interface, request->version, &error);
-    else if (interface)
-        version = main_version(interface);
-    if (!version || !version->schema) {
-        if (interface && !error.text[0])
-            error_set(&error, 0, "nothing publishes that version of %s now", interface->name);
+    const struct version *version =
+        find_schema(broker, request->interface, request->version, &error);
+    if (!version) {
         fail(reply, PARLEY_NOT_FOUND, &error, NULL);
         return control_pack(reply, ret_data, ret_bytes);
     }
     Parley__DescribeReply describe = PARLEY__DESCRIBE_REPLY__INIT;
-    describe.interface = interface->name;
-    describe.version = version->name;
+    describe.interface = version->interface->name;
+    describe.version = (char *)(uintptr_t)version->name;
     describe.service = (char *)(uintptr_t)schema_service(version->schema->schema)->name;
     describe.has_descriptor_set = true;
     describe.descriptor_set.data =
@@ -403,7 +426,10 @@ static int on_call(struct broker *broker, const Parley__CallRequest *request,
                    size_t *ret_bytes)
 {
     struct error_text error = {""};
-    enum parley_status status = relay_call(broker, request, asker, &error);
+    struct version *version = find_schema(broker, request->interface, request->version, &error);
+    enum parley_status status = PARLEY_NOT_FOUND;
+    if (version)
+        status = relay_call(broker, version, request, asker, &error);
     if (status == PARLEY_OK)
         return CONTROL_E_LATER;
     Parley__CallReply call = PARLEY__CALL_REPLY__INIT;

@@ -29,7 +29,7 @@
 
 #define PLANS_SENT_MAX 65536 /* to one endpoint; each is of a pair of schemas */
 
-static enum parley_status status_of(int code)
+enum parley_status session_status(int code)
 {
     switch (code) {
     case -EINVAL:
@@ -139,46 +139,6 @@ void session_refuse(struct endpoint *endpoint, enum parley_status status, const 
     session_doom(endpoint);
 }
 
-/* ---- Instances that come and go ---- */
-
-static void instance_event(struct broker *broker, const char *topic,
-                           const struct instance *instance, const char *what)
-{
-    const struct interface *interface = instance->version->interface;
-    const struct event event = {
-        .topic = topic,
-        .interface = interface->name,
-        .version = instance->version->name,
-        .instance_id = instance->id,
-        .pid = instance->endpoint->peer.pid,
-    };
-    event_publish(broker, &event, "%s %s of %s (pid %d) %s", interface->name,
-                  instance->version->name, instance->endpoint->name,
-                  (int)instance->endpoint->peer.pid, what);
-}
-
-static void instance_gone(struct broker *broker, struct instance *instance, const char *why)
-{
-    const struct instance was = *instance;
-    directory_instance_remove(&broker->directory, instance);
-    if (was.endpoint->account)
-        was.endpoint->account->instances--;
-    routes_write(&broker->routes, was.version->interface);
-    if (!was.draining)
-        contracts_instance_gone(broker, &was);
-    if (!broker->stopping)
-        instance_event(broker, "instance.gone", &was, why);
-}
-
-static void instance_drain(struct broker *broker, struct instance *instance)
-{
-    instance->draining = true;
-    instance->version->draining_count++;
-    routes_write(&broker->routes, instance->version->interface);
-    contracts_instance_gone(broker, instance);
-    instance_event(broker, "instance.drain", instance, "is draining");
-}
-
 /* ---- Hello ---- */
 
 static bool name_is_fine(const char *name)
@@ -201,7 +161,7 @@ static void drop_holdings(struct endpoint *endpoint)
     contract_free(broker, contract);
     struct instance *instance;
     while ((instance = LIST_FIRST(&endpoint->instances)) != NULL)
-        instance_gone(broker, instance, "is gone");
+        session_instance_gone(broker, instance, "is gone");
 }
 
 /* The same process, come back before we saw it leave: it replaces itself. Anybody else is refused. */
@@ -290,27 +250,8 @@ static void on_hello(struct endpoint *endpoint, const Parley__Hello *hello, cons
               (unsigned)endpoint->peer.uid);
 }
 
-/* ---- Publishing ---- */
-
-static void send_published(struct endpoint *endpoint, uint64_t instance_id,
-                           enum parley_status status, const char *text, int32_t slot)
-{
-    Parley__Published body = PARLEY__PUBLISHED__INIT;
-    body.has_instance_id = true;
-    body.instance_id = instance_id;
-    body.has_status = true;
-    body.status = status;
-    body.text = status == PARLEY_OK ? NULL : (char *)(uintptr_t)text;
-    body.has_route_slot = slot >= 0;
-    body.route_slot = slot >= 0 ? (uint32_t)slot : 0;
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_PUBLISHED;
-    message.published = &body;
-    (void)session_send(endpoint, &message, NULL, 0);
-}
-
-static int check_names(const char *interface, const char *version, const char *service,
-                       struct error_text *error)
+int session_check_names(const char *interface, const char *version, const char *service,
+                        struct error_text *error)
 {
     struct semver semver;
     if (!interface || schema_check_interface_name(interface) < 0)
@@ -325,329 +266,6 @@ static int check_names(const char *interface, const char *version, const char *s
         return error_set(error, -EINVAL, "the protobuf service has no name, or one over %d bytes",
                          SCHEMA_NAME_BYTES_MAX);
     return 0;
-}
-
-/* A version keeps its schema while anybody serves it; then the next publisher may bring another. */
-static enum parley_status adopt_schema(struct broker *broker, struct version *version,
-                                       struct schema_entry *schema, struct error_text *error)
-{
-    if (version->schema == schema) {
-        schema_entry_drop(&broker->negotiator, schema); /* one user a version is enough */
-        return PARLEY_OK;
-    }
-    if (version->schema && version->instance_count > 0) {
-        struct error_text where = {"only in options or in the order of files"};
-        (void)schema_same(version->schema->schema, schema->schema, &where);
-        error_set(error, 0,
-                  "%s %s is published already with another descriptor set (%s): give the changed "
-                  "schema a version of its own",
-                  version->interface->name, version->name, where.text);
-        schema_entry_drop(&broker->negotiator, schema);
-        return PARLEY_ALREADY_EXISTS;
-    }
-    contracts_forget_version(version);
-    schema_entry_drop(&broker->negotiator, version->schema);
-    version->schema = schema;
-    return PARLEY_OK;
-}
-
-/* With the schema in hand, which is handed over. */
-static enum parley_status enter(struct endpoint *endpoint, const Parley__Publish *publish,
-                                struct interface *interface, struct schema_entry *schema,
-                                struct instance **ret_instance, struct error_text *error)
-{
-    struct broker *broker = endpoint->broker;
-    struct version *version;
-    int r = 0;
-    if (interface->instance_count >= ROUTE_INSTANCE_MAX)
-        r = error_set(error, -ENOSPC, "%s has %u instances already: at most %d are allowed",
-                      interface->name, interface->instance_count, ROUTE_INSTANCE_MAX);
-    if (r == 0)
-        r = directory_slot(broker, interface, error);
-    if (r == 0)
-        r = weights_learn(broker, interface, publish->route_generation, publish->weights,
-                          publish->n_weights, error);
-    if (r >= 0)
-        r = interface_version_take(broker, interface, publish->version, &version, error);
-    if (r < 0) {
-        schema_entry_drop(&broker->negotiator, schema);
-        return status_of(r);
-    }
-    enum parley_status status = adopt_schema(broker, version, schema, error);
-    if (status != PARLEY_OK)
-        return status;
-    r = directory_instance_add(&broker->directory, endpoint, version, publish->instance_id,
-                               publish->draining, ret_instance);
-    if (r < 0)
-        return status_of(error_set(error, r, "the broker is out of memory"));
-    (void)weights_first(interface, version);
-    return PARLEY_OK;
-}
-
-static enum parley_status publish(struct endpoint *endpoint, const Parley__Publish *publish,
-                                  struct instance **ret_instance, struct error_text *error)
-{
-    struct broker *broker = endpoint->broker;
-    if (publish->instance_id == 0) {
-        error_set(error, 0, "an instance needs an id");
-        return PARLEY_INVALID_ARGUMENT;
-    }
-    if (directory_instance(&broker->directory, publish->instance_id)) {
-        error_set(error, 0, "instance %016llx is published already",
-                  (unsigned long long)publish->instance_id);
-        return PARLEY_ALREADY_EXISTS;
-    }
-    struct schema_entry *schema;
-    int r = check_names(publish->interface, publish->version, publish->service, error);
-    if (r == 0 && endpoint->account)
-        r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
-    if (r == 0)
-        r = schema_entry_take(&broker->negotiator, publish->interface, publish->version,
-                              publish->service, publish->descriptor_set.data,
-                              publish->descriptor_set.len, &schema, error);
-    if (r < 0)
-        return status_of(r);
-    struct interface *interface;
-    r = directory_interface(&broker->directory, publish->interface, &interface);
-    if (r == 0 && endpoint->account) {
-        r = admit_instance(&broker->admit, endpoint->account, error);
-        if (r < 0)
-            directory_settle(&broker->directory, interface);
-    }
-    if (r < 0) {
-        schema_entry_drop(&broker->negotiator, schema);
-        return status_of(r);
-    }
-    enum parley_status status = enter(endpoint, publish, interface, schema, ret_instance, error);
-    routes_write(&broker->routes, interface);
-    if (status != PARLEY_OK) {
-        if (endpoint->account)
-            endpoint->account->instances--;
-        directory_settle(&broker->directory, interface);
-    }
-    return status;
-}
-
-static void on_publish(struct endpoint *endpoint, const Parley__Publish *message)
-{
-    struct broker *broker = endpoint->broker;
-    struct error_text error = {""};
-    struct instance *instance;
-    enum parley_status status = publish(endpoint, message, &instance, &error);
-    if (status != PARLEY_OK) {
-        const struct event event = {
-            .topic = "refused",
-            .interface = message->interface,
-            .version = message->version,
-            .instance_id = message->instance_id,
-            .pid = endpoint->peer.pid,
-        };
-        event_publish(broker, &event, "%s (pid %d) may not publish: %s", endpoint->name,
-                      (int)endpoint->peer.pid, error.text);
-        send_published(endpoint, message->instance_id, status, error.text, -1);
-        return;
-    }
-    send_published(endpoint, instance->id, PARLEY_OK, NULL, instance->version->interface->slot);
-    instance_event(broker, instance->draining ? "instance.drain" : "instance.up", instance,
-                   instance->draining ? "is draining" : "is up");
-    if (!instance->draining)
-        contracts_instance_up(broker, instance);
-}
-
-static void on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message)
-{
-    struct broker *broker = endpoint->broker;
-    struct instance *instance = directory_instance(&broker->directory, message->instance_id);
-    if (!instance || instance->endpoint != endpoint)
-        return; /* its publication was refused */
-    if (message->gone)
-        instance_gone(broker, instance, "is gone: it has drained");
-    else if (!instance->draining)
-        instance_drain(broker, instance);
-}
-
-/* ---- Contracts ---- */
-
-static void refuse_open(struct endpoint *endpoint, const Parley__Open *open,
-                        enum parley_status status, const char *text)
-{
-    const struct event event = {
-        .topic = "refused",
-        .interface = open->interface,
-        .version = open->version,
-        .pid = endpoint->peer.pid,
-    };
-    event_publish(endpoint->broker, &event, "%s (pid %d) may not open a contract: %s",
-                  endpoint->name, (int)endpoint->peer.pid, text);
-    Parley__Opened body = PARLEY__OPENED__INIT;
-    body.has_contract_id = true;
-    body.contract_id = open->contract_id;
-    body.has_status = true;
-    body.status = status;
-    body.text = (char *)(uintptr_t)text;
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_OPENED;
-    message.opened = &body;
-    (void)session_send(endpoint, &message, NULL, 0);
-}
-
-static int contract_parts(struct endpoint *endpoint, const Parley__Open *open,
-                          struct contract *contract, struct error_text *error)
-{
-    struct broker *broker = endpoint->broker;
-    int r = check_names(open->interface, open->version, open->service, error);
-    if (r == 0 && endpoint->account)
-        r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
-    if (r < 0)
-        return r;
-    if (open->accept && open->accept[0]) {
-        r = semver_ranges_new(open->accept, &contract->ranges, error);
-        if (r < 0)
-            return error_prefix(error, r, "accept \"%.80s\"", open->accept);
-        contract->accept = strdup(open->accept);
-        if (!contract->accept)
-            return error_set(error, -ENOMEM, "the broker is out of memory");
-    }
-    r = schema_entry_take(&broker->negotiator, open->interface, open->version, open->service,
-                          open->descriptor_set.data, open->descriptor_set.len, &contract->schema,
-                          error);
-    if (r < 0)
-        return r;
-    r = directory_interface(&broker->directory, open->interface, &contract->interface);
-    if (r == 0 && endpoint->account)
-        r = admit_contract(&broker->admit, endpoint->account, error);
-    return r;
-}
-
-static void contract_unmake(struct broker *broker, struct contract *contract)
-{
-    if (contract->interface)
-        directory_settle(&broker->directory, contract->interface);
-    schema_entry_drop(&broker->negotiator, contract->schema);
-    semver_ranges_free(contract->ranges);
-    free(contract->accept);
-    free(contract);
-}
-
-static void on_open(struct endpoint *endpoint, const Parley__Open *open)
-{
-    struct broker *broker = endpoint->broker;
-    struct error_text error = {"the broker is out of memory"};
-    struct contract *contract;
-    HASH_FIND(hh, endpoint->contracts, &open->contract_id, sizeof(open->contract_id), contract);
-    if (contract) {
-        session_refuse(endpoint, PARLEY_INVALID_ARGUMENT, "contract %llu is open already",
-                       (unsigned long long)open->contract_id);
-        return;
-    }
-    contract = calloc(1, sizeof(*contract));
-    int r = contract ? contract_parts(endpoint, open, contract, &error) : -ENOMEM;
-    if (r < 0) {
-        if (contract)
-            contract_unmake(broker, contract);
-        refuse_open(endpoint, open, status_of(r), error.text);
-        return;
-    }
-    contract->endpoint = endpoint;
-    contract->id = open->contract_id;
-    HASH_ADD(hh, endpoint->contracts, id, sizeof(contract->id), contract);
-    endpoint->contract_count++;
-    LIST_INSERT_HEAD(&contract->interface->contracts, contract, interface_entry);
-    contract->interface->contract_count++;
-    contract_open(broker, contract);
-}
-
-static struct contract *find_contract(struct endpoint *endpoint, uint64_t id)
-{
-    struct contract *contract;
-    HASH_FIND(hh, endpoint->contracts, &id, sizeof(id), contract);
-    return contract;
-}
-
-static void on_close(struct endpoint *endpoint, const Parley__Close *message)
-{
-    struct contract *contract = find_contract(endpoint, message->contract_id);
-    if (contract)
-        contract_free(endpoint->broker, contract);
-}
-
-/* ---- Connecting ---- */
-
-static void connect_failed(struct endpoint *endpoint, const Parley__Connect *connect,
-                           enum parley_status status, const char *text)
-{
-    log_debug("%s (pid %d) is not connected: %s", endpoint->name, (int)endpoint->peer.pid, text);
-    Parley__ConnectFailed body = PARLEY__CONNECT_FAILED__INIT;
-    body.has_contract_id = true;
-    body.contract_id = connect->contract_id;
-    body.has_instance_id = true;
-    body.instance_id = connect->instance_id;
-    body.has_status = true;
-    body.status = status;
-    body.text = (char *)(uintptr_t)text;
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_CONNECT_FAILED;
-    message.connect_failed = &body;
-    (void)session_send(endpoint, &message, NULL, 0);
-}
-
-static int attach(struct endpoint *client, const struct contract *contract,
-                  const struct instance *instance, const struct bridge *bridge, const int *fds)
-{
-    if (bridge) {
-        int r = session_plan(instance->endpoint, bridge->requests_id, bridge->requests);
-        if (r < 0)
-            return r;
-    }
-    Parley__Attach body = PARLEY__ATTACH__INIT;
-    body.has_instance_id = true;
-    body.instance_id = instance->id;
-    body.client_version =
-        (char *)(uintptr_t)schema_service(contract->schema->schema)->interface->version;
-    body.has_plan_id = true;
-    body.plan_id = bridge ? bridge->requests_id : 0;
-    body.has_pid = body.has_uid = body.has_gid = true;
-    body.pid = (uint32_t)client->peer.pid;
-    body.uid = client->peer.uid;
-    body.gid = client->peer.gid;
-    body.client_name = client->name;
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_ATTACH;
-    message.attach = &body;
-    return session_send(instance->endpoint, &message, fds, 2);
-}
-
-static void on_connect(struct endpoint *endpoint, const Parley__Connect *connect, const int *fds)
-{
-    struct broker *broker = endpoint->broker;
-    struct error_text error = {""};
-    const struct contract *contract = find_contract(endpoint, connect->contract_id);
-    const struct instance *instance =
-        directory_instance(&broker->directory, connect->instance_id);
-    if (!contract || contract->state != CONTRACT_OPEN) {
-        connect_failed(endpoint, connect, PARLEY_NOT_FOUND, "no such contract is open");
-        return;
-    }
-    if (!instance || instance->draining || instance->endpoint->doomed) {
-        connect_failed(endpoint, connect, PARLEY_UNAVAILABLE, "the instance has left");
-        return;
-    }
-    const struct offer *offer = contract_offer(contract, instance->version);
-    if (!offer) {
-        connect_failed(endpoint, connect, PARLEY_PERMISSION_DENIED,
-                       "the instance is not of a version that this contract was offered");
-        return;
-    }
-    if (endpoint->account && admit_registration(&broker->admit, endpoint->account, clock_now_ns(),
-                                                &error) < 0) {
-        connect_failed(endpoint, connect, PARLEY_RESOURCE_EXHAUSTED, error.text);
-        return;
-    }
-    int r = attach(endpoint, contract, instance, offer->bridge, fds);
-    if (r == -EPIPE)
-        connect_failed(endpoint, connect, PARLEY_UNAVAILABLE, "the instance has left");
-    else if (r < 0)
-        connect_failed(endpoint, connect, status_of(r), strerror(-r));
 }
 
 /* ---- Receiving ---- */
@@ -684,19 +302,19 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
         on_hello(endpoint, message->hello, fds);
         break;
     case PARLEY__LINK_MESSAGE__BODY_PUBLISH:
-        on_publish(endpoint, message->publish);
+        session_on_publish(endpoint, message->publish);
         break;
     case PARLEY__LINK_MESSAGE__BODY_WITHDRAW:
-        on_withdraw(endpoint, message->withdraw);
+        session_on_withdraw(endpoint, message->withdraw);
         break;
     case PARLEY__LINK_MESSAGE__BODY_OPEN:
-        on_open(endpoint, message->open);
+        session_on_open(endpoint, message->open);
         break;
     case PARLEY__LINK_MESSAGE__BODY_CLOSE:
-        on_close(endpoint, message->close);
+        session_on_close(endpoint, message->close);
         break;
     case PARLEY__LINK_MESSAGE__BODY_CONNECT:
-        on_connect(endpoint, message->connect, fds);
+        session_on_connect(endpoint, message->connect, fds);
         break;
     default:
         session_refuse(endpoint, PARLEY_INVALID_ARGUMENT,
@@ -722,7 +340,7 @@ static bool take_one(struct endpoint *endpoint)
         return false;
     }
     if (r < 0) {
-        session_refuse(endpoint, r == -EBADMSG ? PARLEY_INVALID_ARGUMENT : status_of(r), "%s",
+        session_refuse(endpoint, r == -EBADMSG ? PARLEY_INVALID_ARGUMENT : session_status(r), "%s",
                        error.text[0] ? error.text : strerror(-r));
         return false;
     }

@@ -5,7 +5,9 @@
  * PATH.lock, held with flock() for as long as the listener lives, and gone with the process however
  * it ends. Whoever holds it may judge the socket file: one that refuses connections is what a
  * killed broker left, and is replaced; one that accepts belongs to a program that knows nothing of
- * the lock, and is left alone. The lock file is removed on the way out while the lock is held; an
+ * the lock, and is left alone. With a grace: a broker that waited with io_uring and was killed is
+ * gone, its lock with it, while the kernel still takes its ring apart, and that holds the listening
+ * socket for some milliseconds more. The lock file is removed on the way out while the lock is held; an
  * opener who raced with that finds that the file it locked is not the one at the path, and tries
  * again.
  *
@@ -21,10 +23,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 
 #define LISTEN_LOCK_TRIES 16
+#define LISTEN_PROBES 300 /* of a socket that accepts, 10 ms apart */
+#define LISTEN_PROBE_NS 10000000
 
 struct link_listener {
     int fd;
@@ -62,6 +67,17 @@ static int take_lock(const char *path, int *ret_fd)
     return -EADDRINUSE;
 }
 
+/* Return: 0 if somebody accepts, -ECONNREFUSED if nobody does, -ENOENT, -EPROTOTYPE, -errno. */
+static int probe(const struct sockaddr_un *address)
+{
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+        return 0; /* or would, with a full backlog */
+    return -errno;
+}
+
 /* With the lock held: makes room at the path, or refuses. */
 static int clear_path(const struct sockaddr_un *address, struct error_text *error)
 {
@@ -72,11 +88,12 @@ static int clear_path(const struct sockaddr_un *address, struct error_text *erro
     if (!S_ISSOCK(status.st_mode))
         return error_set(error, -EEXIST, "%s exists and is no socket: move it out of the way",
                          path);
-    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return error_set(error, -errno, "cannot make a socket: %s", strerror(errno));
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-        errno != ECONNREFUSED)
+    int r = probe(address);
+    for (unsigned i = 1; r == 0 && i < LISTEN_PROBES; i++) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = LISTEN_PROBE_NS}, NULL);
+        r = probe(address);
+    }
+    if (r != -ECONNREFUSED && r != -ENOENT)
         return error_set(error, -EADDRINUSE,
                          "another program listens on %s: stop it, or choose another path", path);
     if (unlink(path) < 0 && errno != ENOENT)

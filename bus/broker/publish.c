@@ -1,0 +1,213 @@
+/*
+ * Publishing: how an instance comes onto the bus, drains, and goes.
+ *
+ * What is published is checked against its own descriptor set before anybody hears of it, and
+ * against what is there: one version is one schema for as long as anybody serves it. The order of
+ * the rest is what readers see: the route page first, then the answer to the service, then the
+ * clients; so that nobody is told of an instance that the page does not have yet.
+ *
+ * An instance may bring the weights that it saw of a broker before us (routes.c).
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+
+/* ---- Instances that come and go ---- */
+
+static void instance_event(struct broker *broker, const char *topic,
+                           const struct instance *instance, const char *what)
+{
+    const struct interface *interface = instance->version->interface;
+    const struct event event = {
+        .topic = topic,
+        .interface = interface->name,
+        .version = instance->version->name,
+        .instance_id = instance->id,
+        .pid = instance->endpoint->peer.pid,
+    };
+    event_publish(broker, &event, "%s %s of %s (pid %d) %s", interface->name,
+                  instance->version->name, instance->endpoint->name,
+                  (int)instance->endpoint->peer.pid, what);
+}
+
+void session_instance_gone(struct broker *broker, struct instance *instance, const char *why)
+{
+    const struct instance was = *instance;
+    directory_instance_remove(&broker->directory, instance);
+    if (was.endpoint->account)
+        was.endpoint->account->instances--;
+    routes_write(&broker->routes, was.version->interface);
+    if (!was.draining)
+        contracts_instance_gone(broker, &was);
+    if (!broker->stopping)
+        instance_event(broker, "instance.gone", &was, why);
+}
+
+static void instance_drain(struct broker *broker, struct instance *instance)
+{
+    instance->draining = true;
+    instance->version->draining_count++;
+    routes_write(&broker->routes, instance->version->interface);
+    contracts_instance_gone(broker, instance);
+    instance_event(broker, "instance.drain", instance, "is draining");
+}
+
+/* ---- Publishing ---- */
+
+static void send_published(struct endpoint *endpoint, uint64_t instance_id,
+                           enum parley_status status, const char *text, int32_t slot)
+{
+    Parley__Published body = PARLEY__PUBLISHED__INIT;
+    body.has_instance_id = true;
+    body.instance_id = instance_id;
+    body.has_status = true;
+    body.status = status;
+    body.text = status == PARLEY_OK ? NULL : (char *)(uintptr_t)text;
+    body.has_route_slot = slot >= 0;
+    body.route_slot = slot >= 0 ? (uint32_t)slot : 0;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_PUBLISHED;
+    message.published = &body;
+    (void)session_send(endpoint, &message, NULL, 0);
+}
+
+/* A version keeps its schema while anybody serves it; then the next publisher may bring another. */
+static enum parley_status adopt_schema(struct broker *broker, struct version *version,
+                                       struct schema_entry *schema, struct error_text *error)
+{
+    if (version->schema == schema) {
+        schema_entry_drop(&broker->negotiator, schema); /* one user a version is enough */
+        return PARLEY_OK;
+    }
+    if (version->schema && version->instance_count > 0) {
+        struct error_text where = {"only in options or in the order of files"};
+        (void)schema_same(version->schema->schema, schema->schema, &where);
+        error_set(error, 0,
+                  "%s %s is published already with another descriptor set (%s): give the changed "
+                  "schema a version of its own",
+                  version->interface->name, version->name, where.text);
+        schema_entry_drop(&broker->negotiator, schema);
+        return PARLEY_ALREADY_EXISTS;
+    }
+    contracts_forget_version(version);
+    schema_entry_drop(&broker->negotiator, version->schema);
+    version->schema = schema;
+    return PARLEY_OK;
+}
+
+/* With the schema in hand, which is handed over. */
+static enum parley_status enter(struct endpoint *endpoint, const Parley__Publish *publish,
+                                struct interface *interface, struct schema_entry *schema,
+                                struct instance **ret_instance, struct error_text *error)
+{
+    struct broker *broker = endpoint->broker;
+    struct version *version;
+    int r = 0;
+    if (interface->instance_count >= ROUTE_INSTANCE_MAX)
+        r = error_set(error, -ENOSPC, "%s has %u instances already: at most %d are allowed",
+                      interface->name, interface->instance_count, ROUTE_INSTANCE_MAX);
+    if (r == 0)
+        r = directory_slot(broker, interface, error);
+    if (r == 0)
+        r = weights_learn(broker, interface, publish->route_generation, publish->weights,
+                          publish->n_weights, error);
+    if (r >= 0)
+        r = interface_version_take(broker, interface, publish->version, &version, error);
+    if (r < 0) {
+        schema_entry_drop(&broker->negotiator, schema);
+        return session_status(r);
+    }
+    enum parley_status status = adopt_schema(broker, version, schema, error);
+    if (status != PARLEY_OK)
+        return status;
+    r = directory_instance_add(&broker->directory, endpoint, version, publish->instance_id,
+                               publish->draining, ret_instance);
+    if (r < 0)
+        return session_status(error_set(error, r, "the broker is out of memory"));
+    (void)weights_first(interface, version);
+    return PARLEY_OK;
+}
+
+static enum parley_status publish(struct endpoint *endpoint, const Parley__Publish *publish,
+                                  struct instance **ret_instance, struct error_text *error)
+{
+    struct broker *broker = endpoint->broker;
+    if (publish->instance_id == 0) {
+        error_set(error, 0, "an instance needs an id");
+        return PARLEY_INVALID_ARGUMENT;
+    }
+    if (directory_instance(&broker->directory, publish->instance_id)) {
+        error_set(error, 0, "instance %016llx is published already",
+                  (unsigned long long)publish->instance_id);
+        return PARLEY_ALREADY_EXISTS;
+    }
+    struct schema_entry *schema;
+    int r = session_check_names(publish->interface, publish->version, publish->service, error);
+    if (r == 0 && endpoint->account)
+        r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
+    if (r == 0)
+        r = schema_entry_take(&broker->negotiator, publish->interface, publish->version,
+                              publish->service, publish->descriptor_set.data,
+                              publish->descriptor_set.len, &schema, error);
+    if (r < 0)
+        return session_status(r);
+    struct interface *interface;
+    r = directory_interface(&broker->directory, publish->interface, &interface);
+    if (r == 0 && endpoint->account) {
+        r = admit_instance(&broker->admit, endpoint->account, error);
+        if (r < 0)
+            directory_settle(&broker->directory, interface);
+    }
+    if (r < 0) {
+        schema_entry_drop(&broker->negotiator, schema);
+        return session_status(r);
+    }
+    enum parley_status status = enter(endpoint, publish, interface, schema, ret_instance, error);
+    routes_write(&broker->routes, interface);
+    if (status != PARLEY_OK) {
+        if (endpoint->account)
+            endpoint->account->instances--;
+        directory_settle(&broker->directory, interface);
+    }
+    return status;
+}
+
+void session_on_publish(struct endpoint *endpoint, const Parley__Publish *message)
+{
+    struct broker *broker = endpoint->broker;
+    struct error_text error = {""};
+    struct instance *instance;
+    enum parley_status status = publish(endpoint, message, &instance, &error);
+    if (status != PARLEY_OK) {
+        const struct event event = {
+            .topic = "refused",
+            .interface = message->interface,
+            .version = message->version,
+            .instance_id = message->instance_id,
+            .pid = endpoint->peer.pid,
+        };
+        event_publish(broker, &event, "%s (pid %d) may not publish: %s", endpoint->name,
+                      (int)endpoint->peer.pid, error.text);
+        send_published(endpoint, message->instance_id, status, error.text, -1);
+        return;
+    }
+    send_published(endpoint, instance->id, PARLEY_OK, NULL, instance->version->interface->slot);
+    instance_event(broker, instance->draining ? "instance.drain" : "instance.up", instance,
+                   instance->draining ? "is draining" : "is up");
+    if (!instance->draining)
+        contracts_instance_up(broker, instance);
+}
+
+void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message)
+{
+    struct broker *broker = endpoint->broker;
+    struct instance *instance = directory_instance(&broker->directory, message->instance_id);
+    if (!instance || instance->endpoint != endpoint)
+        return; /* its publication was refused */
+    if (message->gone)
+        session_instance_gone(broker, instance, "is gone: it has drained");
+    else if (!instance->draining)
+        instance_drain(broker, instance);
+}
