@@ -162,7 +162,32 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
     return 0;
 }
 
-int run_restore_guarded(struct run *run, struct frame *frame)
+/* Fields of a message that gets others of its fields from elsewhere, as well. protobuf-c keeps the
+ * unknown fields of the last piece only, so this piece has to be the last. */
+static int restore_late(struct run *run, struct frame *frame, const struct carried *carried)
+{
+    const struct program_table *table = &run->plan->tables[frame->table->restore];
+    const uint8_t *pos = carried->records;
+    while (pos < carried->end) {
+        struct record record;
+        int r = next_record(run, pos, carried->end, &record, &pos);
+        if (r < 0)
+            return r;
+        const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
+        if (!op || !(op->flags & OP_LATE) || (record.tag & 7) != WIRE_BYTES)
+            continue;
+        r = run_count_field(run, frame, record.at, op->number);
+        if (r == 0)
+            r = run_nested(run, frame, op, record.at, record.value, pos);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* Calls @restore for each carrier of ours, guarded or not. */
+static int each_carrier(struct run *run, struct frame *frame, bool guarded,
+                        int (*restore)(struct run *, struct frame *, const struct carried *))
 {
     const uint8_t *pos = frame->start;
     while (frame->table->restore != PROGRAM_NONE && pos < frame->end) {
@@ -174,13 +199,23 @@ int run_restore_guarded(struct run *run, struct frame *frame)
         uint32_t bytes;
         const uint8_t *data =
             record.tag == CARRIER_TAG ? run_read_length(record.value, pos, &bytes) : NULL;
-        if (!data || !run_carried(frame, data, bytes, &carried) || !carried.has_guard)
+        if (!data || !run_carried(frame, data, bytes, &carried) || carried.has_guard != guarded)
             continue;
-        r = restore_carried(run, frame, &carried);
+        r = restore(run, frame, &carried);
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+int run_restore_guarded(struct run *run, struct frame *frame)
+{
+    return each_carrier(run, frame, true, restore_carried);
+}
+
+int run_restore_late(struct run *run, struct frame *frame)
+{
+    return each_carrier(run, frame, false, restore_late);
 }
 
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)

@@ -167,6 +167,13 @@ static int do_nested(struct run *run, struct frame *frame, const struct program_
     return 0;
 }
 
+int run_nested(struct run *run, struct frame *frame, const struct program_op *op,
+               const uint8_t *at, const uint8_t *value, const uint8_t *end)
+{
+    const uint8_t *after;
+    return do_nested(run, frame, op, WIRE_BYTES, at, value, end, &after);
+}
+
 static int do_slot(struct run *run, struct frame *frame, const struct program_op *op,
                    const uint8_t *at, const uint8_t *pos, const uint8_t *after)
 {
@@ -205,6 +212,10 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
 {
     const uint8_t *value = pos;
     int r;
+    if (op->flags & OP_LATE) {
+        frame->late = true;
+        return run_skip_unknown(run, op->number << 3 | (uint32_t)type, at, pos, end, ret_pos);
+    }
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
         return do_nested(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_ALIEN)
@@ -304,6 +315,8 @@ static int finish(struct run *run, struct frame *frame)
     int r = frame->guarded ? run_restore_guarded(run, frame) : 0;
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
         r = run_emit(run, frame, &run->plan->emits[table->emit_first + i]);
+    if (r == 0 && frame->late)
+        r = run_restore_late(run, frame);
     if (r < 0)
         return r;
     if (table->required_count && (frame->required + 1) << (64 - table->required_count) != 0)

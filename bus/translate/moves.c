@@ -3,8 +3,8 @@
  * `links.homepage`.
  *
  * Older to newer the value waits in a slot and is written at the end, inside messages made for it.
- * Should such a message have come out of a carrier as well, then the field arrives in two pieces,
- * and protobuf's readers merge them.
+ * Should such a message come out of a carrier as well, then it arrives in two pieces, and protobuf's
+ * readers merge them.
  *
  * Newer to older the sub-message is taken along in the carrier without what moved out of it: a
  * table of its own for each message on the way (RESIDUE), in which the moved fields go to slots and
@@ -215,10 +215,12 @@ static int add_heads(struct moves *moves, bool up)
         int r = residue_table(moves, move, 0, up, &op.table);
         if (r < 0)
             return r;
-        if (up)
+        if (up) {
+            op.flags |= OP_LATE;
             pairing_restore(pairing, op);
-        else
+        } else {
             pairing_op(pairing, op);
+        }
         pairing->compiler->carries |= !up;
     }
     return 0;

@@ -79,6 +79,7 @@ enum action {
 
 #define OP_REPEATED UINT8_C(1)
 #define OP_OWN_PRESENCE UINT8_C(2) /* the source tells absent from default, the target does not */
+#define OP_LATE UINT8_C(4)         /* in a carrier: restored behind everything else */
 
 struct program_op {
     uint32_t number; /* in the source */

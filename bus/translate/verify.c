@@ -121,6 +121,8 @@ static int verify_op(const struct verifier *v, const struct program_table *table
         return bad(v, "op", index, "no such slot");
     if (op->kind == KIND_MESSAGE ? op->table >= COUNT(v, SECTION_TABLE) : op->table != PROGRAM_NONE)
         return bad(v, "op", index, "no such table");
+    if ((op->flags & OP_LATE) && op->action != ACTION_MESSAGE)
+        return bad(v, "op", index, "impossible flag");
     if (op->convert != PROGRAM_NONE && op->convert >= COUNT(v, SECTION_CONVERT))
         return bad(v, "op", index, "no such conversion");
     return verify_op_action(v, table, op, index);
