@@ -5,8 +5,9 @@
  * catalog.v1's, and nothing here knows of clients that speak another.
  *
  * Packages are put into messages once, when the program starts. A reply borrows them, for the
- * library packs it before the closure returns. A handler answers at once; the only thing that a
- * call changes is the count of visits, and the endpoint has one thread.
+ * library packs it before the closure returns. The only thing that a call changes is the count of
+ * visits, and the endpoint has one thread. Handlers answer at once; only a Visit may be held back
+ * for a while (serve_later()), so that --chaos has calls to kill.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,21 @@ static void catalog_search(Catalog__V1__Catalog_Service *service,
     closure(&reply, closure_data);
 }
 
+struct visit {
+    uint64_t visits;
+    Catalog__V1__VisitReply_Closure closure;
+    void *closure_data;
+};
+
+static void answer_visit(void *data)
+{
+    struct visit *visit = data;
+    Catalog__V1__VisitReply reply = CATALOG__V1__VISIT_REPLY__INIT;
+    reply.visits = visit->visits;
+    visit->closure(&reply, visit->closure_data);
+    free(visit);
+}
+
 static void catalog_visit(Catalog__V1__Catalog_Service *service,
                           const Catalog__V1__GetRequest *request,
                           Catalog__V1__VisitReply_Closure closure, void *closure_data)
@@ -143,9 +159,15 @@ static void catalog_visit(Catalog__V1__Catalog_Service *service,
         closure(NULL, closure_data);
         return;
     }
-    Catalog__V1__VisitReply reply = CATALOG__V1__VISIT_REPLY__INIT;
-    reply.visits = ++catalog->visits[index];
-    closure(&reply, closure_data);
+    struct visit *visit = malloc(sizeof(*visit));
+    if (!visit) {
+        fail(PARLEY_RESOURCE_EXHAUSTED, "There is no memory for a visit.");
+        closure(NULL, closure_data);
+        return;
+    }
+    *visit = (struct visit){++catalog->visits[index], closure, closure_data};
+    if (!serve_later(answer_visit, visit))
+        answer_visit(visit);
 }
 
 /* The message borrows all strings: protobuf-c's structs have no const, but nobody frees these. */

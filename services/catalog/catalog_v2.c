@@ -6,8 +6,9 @@
  * by the library.
  *
  * Packages are put into messages once, when the program starts. A reply borrows them, for the
- * library packs it before the closure returns. A handler answers at once; the only thing that a
- * call changes is the count of visits, and the endpoint has one thread.
+ * library packs it before the closure returns. The only thing that a call changes is the count of
+ * visits, and the endpoint has one thread. Handlers answer at once; only a Visit may be held back
+ * for a while (serve_later()), so that --chaos has calls to kill.
  *
  * What every request filters on (size in bytes, a contact's parts) is made from dpkg's fields when
  * the program starts, so that handlers compare and nothing else.
@@ -153,6 +154,21 @@ static void catalog_search(Catalog__V2__Catalog_Service *service,
     closure(&reply, closure_data);
 }
 
+struct visit {
+    uint64_t visits;
+    Catalog__V2__VisitReply_Closure closure;
+    void *closure_data;
+};
+
+static void answer_visit(void *data)
+{
+    struct visit *visit = data;
+    Catalog__V2__VisitReply reply = CATALOG__V2__VISIT_REPLY__INIT;
+    reply.visits = visit->visits;
+    visit->closure(&reply, visit->closure_data);
+    free(visit);
+}
+
 static void catalog_visit(Catalog__V2__Catalog_Service *service,
                           const Catalog__V2__GetRequest *request,
                           Catalog__V2__VisitReply_Closure closure, void *closure_data)
@@ -163,9 +179,15 @@ static void catalog_visit(Catalog__V2__Catalog_Service *service,
         closure(NULL, closure_data);
         return;
     }
-    Catalog__V2__VisitReply reply = CATALOG__V2__VISIT_REPLY__INIT;
-    reply.visits = ++catalog->visits[index];
-    closure(&reply, closure_data);
+    struct visit *visit = malloc(sizeof(*visit));
+    if (!visit) {
+        fail(PARLEY_RESOURCE_EXHAUSTED, "There is no memory for a visit.");
+        closure(NULL, closure_data);
+        return;
+    }
+    *visit = (struct visit){++catalog->visits[index], closure, closure_data};
+    if (!serve_later(answer_visit, visit))
+        answer_visit(visit);
 }
 
 /* "Name <mail>" in two; all of it is the name where it does not look so. @at: room for a copy.

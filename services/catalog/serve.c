@@ -9,6 +9,9 @@
  * SIGTERM means "no new calls, finish what you have": parley_stop() makes parley_run() drain, and
  * the exit status is 0. The handler reads one pointer that is set before the signals are
  * unblocked, and parley_stop() may be called from a signal handler.
+ *
+ * Answers that are held back wait in a queue, in the order of their time, for all wait equally
+ * long. While there may be any, the loop is our own: parley_dispatch() until the next is due.
  */
 #include "serve.h"
 
@@ -18,12 +21,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <time.h>
 #include <unistd.h>
 
 #define START_NS (UINT64_C(15) * 1000000000)
 
 static struct parley_endpoint *stop_endpoint;
+
+struct held {
+    STAILQ_ENTRY(held) entry;
+    uint64_t due_ns;
+    void (*answer)(void *data);
+    void *data;
+};
+static STAILQ_HEAD(, held) held_answers = STAILQ_HEAD_INITIALIZER(held_answers);
+static uint64_t hold_ns;
 
 static void on_signal(int number)
 {
@@ -47,11 +60,25 @@ static void usage(FILE *out, const char *program, const char *version)
             "\n"
             "  --status-file FILE  dpkg's status file (" DPKG_STATUS_FILE ")\n"
             "  --name NAME         what `parley ls` shows (%s)\n"
+            "  --hold-us N         keep a Visit for so long before it is answered (0), up to a\n"
+            "                      second: so that one can be killed holding calls\n"
             "  --help              this\n"
             "\n"
             "The broker is found as by every program: $PARLEY_BROKER, else parleyd.sock in\n"
             "$PARLEY_DIR.\n",
             program, version, program);
+}
+
+static uint64_t microseconds(const char *program, const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long value = digits && digits <= 7 ? strtoul(text, NULL, 10) : 1000001;
+    if (text[digits] || value > 1000000) {
+        fprintf(stderr, "%s: --hold-us takes a number from 0 to 1000000, not \"%s\"\n", program,
+                text);
+        exit(2);
+    }
+    return value;
 }
 
 static void parse(int argc, char **argv, const char *program, const char *version,
@@ -60,6 +87,7 @@ static void parse(int argc, char **argv, const char *program, const char *versio
     static const struct option longs[] = {
         {"status-file", required_argument, NULL, 's'},
         {"name", required_argument, NULL, 'n'},
+        {"hold-us", required_argument, NULL, 'u'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -70,6 +98,9 @@ static void parse(int argc, char **argv, const char *program, const char *versio
             break;
         case 'n':
             options->name = optarg;
+            break;
+        case 'u':
+            options->hold_ns = microseconds(program, optarg) * 1000;
             break;
         case 'h':
             usage(stdout, program, version);
@@ -132,6 +163,44 @@ static enum parley_status start(const struct serve_options *options,
     }
 }
 
+/* ---- Answers that wait ---- */
+
+bool serve_later(void (*answer)(void *data), void *data)
+{
+    struct held *held = hold_ns ? malloc(sizeof(*held)) : NULL;
+    if (!held)
+        return false;
+    *held = (struct held){.due_ns = now_ns() + hold_ns, .answer = answer, .data = data};
+    STAILQ_INSERT_TAIL(&held_answers, held, entry);
+    return true;
+}
+
+/* Answers what is due at @now. Returns how long until the next is; @idle_ns if there is none. */
+static uint64_t answer_due(uint64_t now, uint64_t idle_ns)
+{
+    struct held *held;
+    while ((held = STAILQ_FIRST(&held_answers)) != NULL) {
+        if (held->due_ns > now)
+            return held->due_ns - now;
+        STAILQ_REMOVE_HEAD(&held_answers, entry);
+        held->answer(held->data);
+        free(held);
+    }
+    return idle_ns;
+}
+
+/* As parley_run(), with answers that wait. */
+static enum parley_status run_holding(struct parley_endpoint *endpoint, uint64_t ns)
+{
+    enum parley_status status = PARLEY_OK;
+    hold_ns = ns;
+    while (status == PARLEY_OK)
+        status = parley_dispatch(endpoint, answer_due(now_ns(), 100000000));
+    hold_ns = 0;
+    answer_due(UINT64_MAX, 0);
+    return status == PARLEY_CANCELLED ? parley_run(endpoint) : status;
+}
+
 static void signals(struct parley_endpoint *endpoint)
 {
     stop_endpoint = endpoint;
@@ -162,7 +231,7 @@ int serve_run(const struct serve_options *options, const struct parley_interface
     }
     signals(endpoint);
     say_ready(options, interface, true);
-    status = parley_run(endpoint);
+    status = options->hold_ns ? run_holding(endpoint, options->hold_ns) : parley_run(endpoint);
     if (status != PARLEY_OK)
         fprintf(stderr, "%s: %s\n", options->name, parley_error_text());
     signals(NULL);

@@ -5,6 +5,9 @@
 #ifndef CATALOG_SERVE_H
 #define CATALOG_SERVE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include <parley/parley.h>
 
 #include "dpkg.h"
@@ -12,7 +15,16 @@
 struct serve_options {
     const char *status_file;
     const char *name; /* of the endpoint */
+    uint64_t hold_ns; /* how long Visits are kept before they are answered; 0: not at all */
 };
+
+/**
+ * serve_later() - answer a call after options.hold_ns
+ * @answer: runs once, outside of the handler, also when the service ends before it is due
+ *
+ * Return: false if there is no reason to wait, or no memory: answer now.
+ */
+bool serve_later(void (*answer)(void *data), void *data);
 
 /**
  * serve_begin() - read the options and the packages

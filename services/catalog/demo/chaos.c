@@ -38,10 +38,12 @@ int chaos_broker(struct demo *demo, uint64_t away_ns)
 {
     struct tally before, away, back;
     struct chaos_result *result = &demo->after;
-    if (demo_totals(demo, &before) < 0 || kill_now(demo, find(demo, CHILD_BROKER)) < 0)
+    if (demo_totals(demo, &before) < 0)
         return -1;
     uint64_t killed_ns = now_ns();
     result->broker_kills++;
+    if (kill_now(demo, find(demo, CHILD_BROKER)) < 0)
+        return -1;
     if (demo_run_for(demo, away_ns) < 0 || demo_totals(demo, &away) < 0)
         return -1;
     result->away_ns += now_ns() - killed_ns;

@@ -24,7 +24,9 @@ static int start_service(struct demo *demo, bool v2, const char *name)
     char program[512], file[512];
     snprintf(program, sizeof(program), "%s/%s", demo->programs, v2 ? "catalog-v2" : "catalog-v1");
     snprintf(file, sizeof(file), "%s/status", demo->admindir);
-    const char *const argv[] = {program, "--name", name, "--status-file", file, NULL};
+    /* For --chaos a Visit takes its time, so that there are some in an instance that is killed. */
+    const char *const argv[] = {program, "--name",    name, "--status-file",
+                                file,    "--hold-us", demo->chaos ? "300" : "0", NULL};
     return child_start(demo, v2 ? CHILD_SERVICE_V2 : CHILD_SERVICE_V1, name, argv) ? 0 : -1;
 }
 
