@@ -43,8 +43,21 @@ static struct channel *channel_find(struct parley_client *client, uint64_t insta
     return NULL;
 }
 
+static struct listed *listed_find(struct parley_client *client, uint64_t instance_id)
+{
+    for (uint32_t i = 0; i < client->listed_count; i++) {
+        if (client->listed[i].instance_id == instance_id)
+            return &client->listed[i];
+    }
+    return NULL;
+}
+
 bool client_attaching(const struct parley_client *client)
 {
+    for (uint32_t i = 0; i < client->listed_count; i++) {
+        if (client->listed[i].retry_at_ns && client->listed[i].attempts <= RPC_ATTACH_HOPES)
+            return true;
+    }
     struct channel *channel;
     LIST_FOREACH(channel, &client->channels, owner_entry)
     {
@@ -73,57 +86,110 @@ void client_live_update(struct parley_client *client)
     }
 }
 
-static void connect_instance(struct parley_client *client, uint64_t instance_id,
-                             const char *version)
+/* The instance is listed, but the channel to it came to nothing or ended: try again, later each
+ * time. The broker may have died with our Connect, or the instance may be about to be unlisted. */
+static void attach_later(struct parley_client *client, uint64_t instance_id)
 {
-    struct offer *offer = offer_find(client, version);
-    if (!offer || client->channel_count >= ROUTE_INSTANCE_MAX)
+    struct listed *listed = listed_find(client, instance_id);
+    if (!listed || client->freed)
         return;
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
-        log_warn("cannot attach to an instance of %s %s: %s", client->spec.interface, version,
-                 strerror(errno));
-        return;
-    }
-    _cleanup_(fd_closep) int ours = pair[0];
-    _cleanup_(fd_closep) int theirs = pair[1];
-    struct channel *channel;
-    struct error_text error = {0};
-    if (channel_new(client->endpoint, &client_channel_ops, ours, &channel, &error) < 0) {
-        log_warn("cannot attach to an instance of %s %s: %s", client->spec.interface, version,
-                 error.text);
-        return;
-    }
-    ours = -1; /* the channel's */
-    channel->state = CHANNEL_CONNECTING;
-    channel->client = client;
-    channel->instance_id = instance_id;
-    channel->plan = plan_ref(offer->plan);
-    channel->translated = offer->translated;
-    channel->cells = calloc(client->spec.method_count, sizeof(*channel->cells));
-    (void)snprintf(channel->version, sizeof(channel->version), "%s", version);
-    LIST_INSERT_HEAD(&client->channels, channel, owner_entry);
-    client->channel_count++;
+    uint32_t shift = listed->attempts < 7 ? listed->attempts : 7;
+    uint64_t pause = RPC_ATTACH_NS_MIN << shift;
+    if (pause > RPC_ATTACH_NS_MAX)
+        pause = RPC_ATTACH_NS_MAX;
+    listed->attempts++;
+    listed->retry_at_ns =
+        clock_now_ns() + pause / 2 + random_next(&client->endpoint->random) % (pause / 2);
+    if (listed->retry_at_ns < client->endpoint->attach_at_ns)
+        client->endpoint->attach_at_ns = listed->retry_at_ns;
+}
 
+static int connect_send(struct channel *channel, int theirs)
+{
     Parley__Connect body = PARLEY__CONNECT__INIT;
     body.has_contract_id = true;
-    body.contract_id = client->contract_id;
+    body.contract_id = channel->client->contract_id;
     body.has_instance_id = true;
-    body.instance_id = instance_id;
+    body.instance_id = channel->instance_id;
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_CONNECT;
     message.connect = &body;
     const int fds[] = {channel->ours.region.fd, theirs};
-    int r = channel->cells ? endpoint_send(client->endpoint, &message, fds, 2) : -ENOMEM;
+    return endpoint_send(channel->endpoint, &message, fds, 2);
+}
+
+/* Return: 0, and the channel is connecting (or dead already, and will be tried again); or -errno. */
+static int connect_instance(struct parley_client *client, struct listed *listed,
+                            const struct offer *offer, struct error_text *error)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return error_set(error, -errno, "no doorbell: %s", strerror(errno));
+    _cleanup_(fd_closep) int ours = pair[0];
+    _cleanup_(fd_closep) int theirs = pair[1];
+    _cleanup_(freep) struct stats_cell **cells =
+        calloc(client->spec.method_count, sizeof(*cells));
+    if (!cells)
+        return error_set(error, -ENOMEM, "out of memory");
+    struct channel *channel;
+    int r = channel_new(client->endpoint, &client_channel_ops, ours, &channel, error);
+    if (r < 0)
+        return r;
+    ours = -1; /* the channel's */
+    channel->state = CHANNEL_CONNECTING;
+    channel->client = client;
+    channel->instance_id = listed->instance_id;
+    channel->plan = plan_ref(offer->plan);
+    channel->translated = offer->translated;
+    channel->cells = steal_ptr(&cells);
+    memcpy(channel->version, listed->version, sizeof(channel->version));
+    LIST_INSERT_HEAD(&client->channels, channel, owner_entry);
+    client->channel_count++;
+    listed->retry_at_ns = 0;
+    r = connect_send(channel, theirs);
     if (r < 0)
         channel_kill(channel, PARLEY_UNAVAILABLE, "cannot ask the broker to connect: %s",
                      strerror(-r));
+    return 0;
+}
+
+static void attach_instance(struct parley_client *client, struct listed *listed)
+{
+    struct offer *offer = offer_find(client, listed->version);
+    if (!offer || client->channel_count >= ROUTE_INSTANCE_MAX)
+        return;
+    struct error_text error = {0};
+    uint64_t instance_id = listed->instance_id;
+    if (connect_instance(client, listed, offer, &error) < 0) {
+        log_warn("cannot attach to an instance of %s %s: %s", client->spec.interface,
+                 listed->version, error.text);
+        attach_later(client, instance_id);
+    }
+}
+
+uint64_t client_attach_due(struct parley_client *client, uint64_t now)
+{
+    uint64_t next = CLOCK_NEVER;
+    for (uint32_t i = 0; i < client->listed_count; i++) {
+        struct listed *listed = &client->listed[i];
+        if (listed->retry_at_ns && listed->retry_at_ns <= now) {
+            listed->retry_at_ns = 0;
+            if (!channel_find(client, listed->instance_id))
+                attach_instance(client, listed);
+        }
+        if (listed->retry_at_ns && listed->retry_at_ns < next)
+            next = listed->retry_at_ns;
+    }
+    return next;
 }
 
 static void client_attached(struct channel *channel)
 {
     log_debug("attached to %s %s, instance %016llx", channel->client->spec.interface,
               channel->version, (unsigned long long)channel->instance_id);
+    struct listed *listed = listed_find(channel->client, channel->instance_id);
+    if (listed)
+        listed->attempts = 0;
     client_live_update(channel->client);
     calls_resume(channel->client);
 }
@@ -135,6 +201,7 @@ static void client_channel_dead(struct channel *channel, enum parley_status stat
     LIST_REMOVE(channel, owner_entry);
     client->channel_count--;
     client_live_update(client);
+    attach_later(client, channel->instance_id);
     log_debug("channel to %s %s, instance %016llx, ended: %s", client->spec.interface,
               channel->version, (unsigned long long)channel->instance_id, text);
 
@@ -211,6 +278,7 @@ void client_link_up(struct parley_client *client)
     message.open = &body;
     client->routed = false;
     client->instances_known = false;
+    client->listed_count = 0; /* the broker lists them anew */
     (void)endpoint_send(client->endpoint, &message, NULL, 0); /* a lost link opens again */
 }
 
@@ -267,23 +335,42 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
         calls_resume(client);
 }
 
+static void instance_gone(struct parley_client *client, uint64_t instance_id)
+{
+    struct listed *listed = listed_find(client, instance_id);
+    if (listed)
+        *listed = client->listed[--client->listed_count];
+    struct channel *channel = channel_find(client, instance_id);
+    /* One that is up hangs up by itself if it is really gone, and is well if only its link was
+     * lost. */
+    if (channel && channel->state == CHANNEL_CONNECTING)
+        channel_kill(channel, PARLEY_UNAVAILABLE, "the instance left before it answered");
+}
+
+static void instance_up(struct parley_client *client, const Parley__Instance *instance)
+{
+    if (!instance->version || strlen(instance->version) >= RPC_VERSION_BYTES)
+        return;
+    struct listed *listed = listed_find(client, instance->instance_id);
+    if (!listed) {
+        if (client->listed_count == ROUTE_INSTANCE_MAX)
+            return;
+        listed = &client->listed[client->listed_count++];
+        *listed = (struct listed){.instance_id = instance->instance_id};
+        (void)snprintf(listed->version, sizeof(listed->version), "%s", instance->version);
+    }
+    if (!listed->retry_at_ns && !channel_find(client, instance->instance_id))
+        attach_instance(client, listed);
+}
+
 void client_instances(struct parley_client *client, const Parley__Instances *message)
 {
     offers_add(client, message->offers, message->n_offers);
     client->instances_known = true;
-    for (size_t i = 0; i < message->n_gone; i++) {
-        struct channel *channel = channel_find(client, message->gone[i]);
-        /* One that is up hangs up by itself if it is really gone, and is well if only its link was
-         * lost. */
-        if (channel && channel->state == CHANNEL_CONNECTING)
-            channel_kill(channel, PARLEY_UNAVAILABLE, "the instance left before it answered");
-    }
-    for (size_t i = 0; i < message->n_up; i++) {
-        const Parley__Instance *instance = message->up[i];
-        if (instance->version && strlen(instance->version) < RPC_VERSION_BYTES &&
-            !channel_find(client, instance->instance_id))
-            connect_instance(client, instance->instance_id, instance->version);
-    }
+    for (size_t i = 0; i < message->n_gone; i++)
+        instance_gone(client, message->gone[i]);
+    for (size_t i = 0; i < message->n_up; i++)
+        instance_up(client, message->up[i]);
     client_live_update(client);
     calls_resume(client);
 }

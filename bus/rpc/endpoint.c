@@ -24,6 +24,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     endpoint->random = random_id();
     endpoint->route = REGION_NONE;
     endpoint->reconnect_at_ns = CLOCK_NEVER;
+    endpoint->attach_at_ns = CLOCK_NEVER;
     TAILQ_INIT(&endpoint->clients);
     TAILQ_INIT(&endpoint->services);
     TAILQ_INIT(&endpoint->hot);

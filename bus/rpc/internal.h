@@ -37,6 +37,9 @@
 #define RPC_CALLS_MAX 65536            /* in flight on one endpoint */
 #define RPC_SERVING_MAX 4096           /* a service's, by default */
 #define RPC_QUEUE_BYTES_MAX (UINT32_C(128) << 20) /* a channel's frames that wait for room */
+#define RPC_ATTACH_NS_MIN (10 * NS_PER_MS) /* pause before attaching again; doubles */
+#define RPC_ATTACH_NS_MAX NS_PER_S
+#define RPC_ATTACH_HOPES 5             /* attempts for which calls wait */
 #define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_BATCH_MAX 64               /* records taken from one channel before the next's turn */
@@ -275,6 +278,14 @@ struct offer {
     bool translated;
 };
 
+/* An instance that the broker lists. */
+struct listed {
+    uint64_t instance_id;
+    uint64_t retry_at_ns; /* attach again then; 0: there is a channel */
+    uint32_t attempts;    /* that came to nothing, in a row */
+    char version[RPC_VERSION_BYTES];
+};
+
 struct parley_client {
     ProtobufCService service; /* what parley_client_service() returns */
     TAILQ_ENTRY(parley_client) entry;
@@ -298,6 +309,8 @@ struct parley_client {
     struct offer offers[ROUTE_VERSION_MAX];
     size_t offer_count;
 
+    struct listed listed[ROUTE_INSTANCE_MAX];
+    uint32_t listed_count;
     LIST_HEAD(, channel) channels;
     uint32_t channel_count;
     struct channel *live[ROUTE_INSTANCE_MAX]; /* up, not told to go away */
@@ -316,7 +329,10 @@ void client_connect_failed(struct parley_client *client, const Parley__ConnectFa
 void client_link_down(struct parley_client *client);
 void client_destroy(struct parley_client *client); /* endpoint's, at the end of a turn */
 void client_live_update(struct parley_client *client);
+/* A channel is being made, or will be tried again soon. */
 bool client_attaching(const struct parley_client *client);
+/* Attaches again to listed instances whose time has come. Returns when to look again. */
+uint64_t client_attach_due(struct parley_client *client, uint64_t now);
 extern const struct channel_ops client_channel_ops;
 
 /* call.c */
@@ -422,6 +438,7 @@ struct parley_endpoint {
     char farewell_text[ERROR_TEXT_BYTES_MAX];
     struct region route;
     uint64_t broker_id;
+    uint64_t attach_at_ns; /* the earliest of the clients' retry_at_ns; CLOCK_NEVER: none */
     uint64_t mark; /* of the last pass over the hot list */
     uint64_t contract_last;
 
@@ -444,6 +461,7 @@ struct parley_endpoint {
     uint8_t *scratch;
     size_t scratch_bytes;
 
+    unsigned busy_turns; /* turns that found something, since the last look at descriptors */
     unsigned turns;    /* nested turns of the loop */
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;

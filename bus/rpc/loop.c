@@ -14,6 +14,7 @@
 #include "base/log.h"
 
 #define EVENTS_MAX 64
+#define BUSY_TURNS_MAX 64            /* between two looks at timers and descriptors while busy */
 #define SPIN_CHECKS 32               /* looks at the rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
 
@@ -58,7 +59,25 @@ uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint)
     uint64_t at = call ? call->deadline_ns : CLOCK_NEVER;
     if (!endpoint->link && endpoint->reconnect_at_ns < at)
         at = endpoint->reconnect_at_ns;
+    if (endpoint->attach_at_ns < at)
+        at = endpoint->attach_at_ns;
     return at;
+}
+
+static void attach_again(struct parley_endpoint *endpoint, uint64_t now)
+{
+    uint64_t next = CLOCK_NEVER;
+    endpoint->attach_at_ns = CLOCK_NEVER;
+    struct parley_client *client;
+    TAILQ_FOREACH(client, &endpoint->clients, entry)
+    {
+        uint64_t at = client_attach_due(client, now);
+        if (at < next)
+            next = at;
+    }
+    /* What failed meanwhile has set a time of its own. */
+    if (next < endpoint->attach_at_ns)
+        endpoint->attach_at_ns = next;
 }
 
 static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
@@ -66,6 +85,8 @@ static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
     struct call *call;
     while ((call = TAILQ_FIRST(&endpoint->deadlines)) && call->deadline_ns <= now)
         call_expire(call);
+    if (endpoint->attach_at_ns <= now)
+        attach_again(endpoint, now);
     if (!endpoint->link && endpoint->reconnect_at_ns <= now) {
         struct error_text error = {0};
         if (uplink_try(endpoint, &error) < 0)
@@ -175,10 +196,11 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
 {
     int r = 0;
     endpoint->turns++;
-    if (hot_drain(endpoint) == 0)
+    if (hot_drain(endpoint) == 0) {
         r = wait_for_something(endpoint, deadline_ns);
-    else if ((endpoint->mark & 63) == 0) {
+    } else if (++endpoint->busy_turns == BUSY_TURNS_MAX) {
         /* A loop that never runs dry must still see timers and descriptors. */
+        endpoint->busy_turns = 0;
         timers_run(endpoint, clock_now_ns());
         int n = descriptors_poll(endpoint, 0);
         r = n < 0 ? n : 0;
