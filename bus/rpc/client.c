@@ -16,250 +16,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/log.h"
-#include "base/random.h"
-
-/* ---- Channels ---- */
-
-static struct offer *offer_find(struct parley_client *client, const char *version)
-{
-    for (size_t i = 0; i < client->offer_count; i++) {
-        if (strcmp(client->offers[i].version, version) == 0)
-            return &client->offers[i];
-    }
-    return NULL;
-}
-
-static struct channel *channel_find(struct parley_client *client, uint64_t instance_id)
-{
-    struct channel *channel;
-    LIST_FOREACH(channel, &client->channels, owner_entry)
-    {
-        if (channel->instance_id == instance_id && channel->state != CHANNEL_DEAD)
-            return channel;
-    }
-    return NULL;
-}
-
-static struct listed *listed_find(struct parley_client *client, uint64_t instance_id)
-{
-    for (uint32_t i = 0; i < client->listed_count; i++) {
-        if (client->listed[i].instance_id == instance_id)
-            return &client->listed[i];
-    }
-    return NULL;
-}
-
-bool client_attaching(const struct parley_client *client)
-{
-    for (uint32_t i = 0; i < client->listed_count; i++) {
-        if (client->listed[i].retry_at_ns && client->listed[i].attempts <= RPC_ATTACH_HOPES)
-            return true;
-    }
-    struct channel *channel;
-    LIST_FOREACH(channel, &client->channels, owner_entry)
-    {
-        if (channel->state == CHANNEL_CONNECTING)
-            return true;
-    }
-    return false;
-}
-
-/* Which channels a new call may use, and which version of the route each one is. */
-void client_live_update(struct parley_client *client)
-{
-    struct channel *channel;
-    client->live_count = 0;
-    LIST_FOREACH(channel, &client->channels, owner_entry)
-    {
-        channel->draining = route_draining(&client->view, channel->instance_id);
-        channel->route_version = UINT32_MAX;
-        for (uint32_t i = 0; i < client->view.version_count; i++) {
-            if (strcmp(client->view.version[i], channel->version) == 0)
-                channel->route_version = i;
-        }
-        if (channel->state == CHANNEL_UP && !channel->goaway && !channel->draining &&
-            client->live_count < ROUTE_INSTANCE_MAX)
-            client->live[client->live_count++] = channel;
-    }
-}
-
-/* The instance is listed, but the channel to it came to nothing or ended: try again, later each
- * time. The broker may have died with our Connect, or the instance may be about to be unlisted. */
-static void attach_later(struct parley_client *client, uint64_t instance_id)
-{
-    struct listed *listed = listed_find(client, instance_id);
-    if (!listed || client->freed)
-        return;
-    uint32_t shift = listed->attempts < 7 ? listed->attempts : 7;
-    uint64_t pause = RPC_ATTACH_NS_MIN << shift;
-    if (pause > RPC_ATTACH_NS_MAX)
-        pause = RPC_ATTACH_NS_MAX;
-    listed->attempts++;
-    listed->retry_at_ns =
-        clock_now_ns() + pause / 2 + random_next(&client->endpoint->random) % (pause / 2);
-    if (listed->retry_at_ns < client->endpoint->attach_at_ns)
-        client->endpoint->attach_at_ns = listed->retry_at_ns;
-}
-
-static int connect_send(struct channel *channel, int theirs)
-{
-    Parley__Connect body = PARLEY__CONNECT__INIT;
-    body.has_contract_id = true;
-    body.contract_id = channel->client->contract_id;
-    body.has_instance_id = true;
-    body.instance_id = channel->instance_id;
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_CONNECT;
-    message.connect = &body;
-    const int fds[] = {channel->ours.region.fd, theirs};
-    return endpoint_send(channel->endpoint, &message, fds, 2);
-}
-
-/* Return: 0, and the channel is connecting (or dead already, and will be tried again); or -errno. */
-static int connect_instance(struct parley_client *client, struct listed *listed,
-                            const struct offer *offer, struct error_text *error)
-{
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-        return error_set(error, -errno, "no doorbell: %s", strerror(errno));
-    _cleanup_(fd_closep) int ours = pair[0];
-    _cleanup_(fd_closep) int theirs = pair[1];
-    _cleanup_(freep) struct stats_cell **cells =
-        calloc(client->spec.method_count, sizeof(*cells));
-    if (!cells)
-        return error_set(error, -ENOMEM, "out of memory");
-    struct channel *channel;
-    int r = channel_new(client->endpoint, &client_channel_ops, ours, &channel, error);
-    if (r < 0)
-        return r;
-    ours = -1; /* the channel's */
-    channel->state = CHANNEL_CONNECTING;
-    channel->client = client;
-    channel->instance_id = listed->instance_id;
-    channel->plan = plan_ref(offer->plan);
-    channel->translated = offer->translated;
-    channel->cells = steal_ptr(&cells);
-    memcpy(channel->version, listed->version, sizeof(channel->version));
-    LIST_INSERT_HEAD(&client->channels, channel, owner_entry);
-    client->channel_count++;
-    listed->retry_at_ns = 0;
-    r = connect_send(channel, theirs);
-    if (r < 0)
-        channel_kill(channel, PARLEY_UNAVAILABLE, "cannot ask the broker to connect: %s",
-                     strerror(-r));
-    return 0;
-}
-
-static void attach_instance(struct parley_client *client, struct listed *listed)
-{
-    struct offer *offer = offer_find(client, listed->version);
-    if (!offer || client->channel_count >= ROUTE_INSTANCE_MAX)
-        return;
-    struct error_text error = {0};
-    uint64_t instance_id = listed->instance_id;
-    if (connect_instance(client, listed, offer, &error) < 0) {
-        log_warn("cannot attach to an instance of %s %s: %s", client->spec.interface,
-                 listed->version, error.text);
-        attach_later(client, instance_id);
-    }
-}
-
-uint64_t client_attach_due(struct parley_client *client, uint64_t now)
-{
-    uint64_t next = CLOCK_NEVER;
-    for (uint32_t i = 0; i < client->listed_count; i++) {
-        struct listed *listed = &client->listed[i];
-        if (listed->retry_at_ns && listed->retry_at_ns <= now) {
-            listed->retry_at_ns = 0;
-            if (!channel_find(client, listed->instance_id))
-                attach_instance(client, listed);
-        }
-        if (listed->retry_at_ns && listed->retry_at_ns < next)
-            next = listed->retry_at_ns;
-    }
-    return next;
-}
-
-static void client_attached(struct channel *channel)
-{
-    log_debug("attached to %s %s, instance %016llx", channel->client->spec.interface,
-              channel->version, (unsigned long long)channel->instance_id);
-    struct listed *listed = listed_find(channel->client, channel->instance_id);
-    if (listed)
-        listed->attempts = 0;
-    client_live_update(channel->client);
-    calls_resume(channel->client);
-}
-
-static void client_channel_dead(struct channel *channel, enum parley_status status,
-                                const char *text)
-{
-    struct parley_client *client = channel->client;
-    LIST_REMOVE(channel, owner_entry);
-    client->channel_count--;
-    client_live_update(client);
-    attach_later(client, channel->instance_id);
-    log_debug("channel to %s %s, instance %016llx, ended: %s", client->spec.interface,
-              channel->version, (unsigned long long)channel->instance_id, text);
-
-    /* What the service has not taken, by the position that it published, it never ran: it
-     * publishes before it calls a handler. */
-    uint64_t consumed =
-        channel->peer.region.base ? peer_consumed(&channel->ours, &channel->peer) : 0;
-    struct call *call;
-    while ((call = TAILQ_FIRST(&channel->calls))) {
-        bool taken = !call->queued && call->ring_end != 0 && consumed >= call->ring_end;
-        /* Takes it off this channel, to its end or to another channel. */
-        call_fail_attempt(call, status, taken ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO, text);
-    }
-    calls_resume(client);
-}
-
-static void say_bye(struct channel *channel)
-{
-    struct frame_header header = {.kind = FRAME_BYE};
-    struct body body = {0};
-    int r = channel_send_or_queue(channel, &header, &body, NULL);
-    if (r >= 0)
-        channel_ring_if_asleep(channel);
-}
-
-static int client_frame(struct channel *channel, const struct frame *frame,
-                        struct error_text *error)
-{
-    struct call *call;
-    switch (frame->header.kind) {
-    case FRAME_RESPONSE:
-        call = endpoint_call_find(channel->endpoint, frame->header.call_id);
-        if (!call || call->channel != channel) {
-            channel_consume(channel, frame); /* it gave up waiting */
-            return 0;
-        }
-        call_reply(call, frame);
-        return 0;
-    case FRAME_GOAWAY:
-        channel_consume(channel, frame);
-        if (!channel->goaway) {
-            channel->goaway = true;
-            client_live_update(channel->client);
-            say_bye(channel);
-        }
-        return 0;
-    default:
-        return error_set(error, -EPROTO, "a frame of kind %u from a service", frame->header.kind);
-    }
-}
-
-const struct channel_ops client_channel_ops = {
-    .frame = client_frame,
-    .attached = client_attached,
-    .dead = client_channel_dead,
-};
-
-/* ---- The contract ---- */
 
 void client_link_up(struct parley_client *client)
 {
@@ -300,7 +58,7 @@ static void offers_add(struct parley_client *client, Parley__Offer *const *offer
                      from->version);
             continue;
         }
-        struct offer *offer = offer_find(client, from->version);
+        struct offer *offer = client_offer(client, from->version);
         if (!offer) {
             if (client->offer_count == ROUTE_VERSION_MAX)
                 continue;
@@ -337,10 +95,10 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
 
 static void instance_gone(struct parley_client *client, uint64_t instance_id)
 {
-    struct listed *listed = listed_find(client, instance_id);
+    struct listed *listed = client_listed(client, instance_id);
     if (listed)
         *listed = client->listed[--client->listed_count];
-    struct channel *channel = channel_find(client, instance_id);
+    struct channel *channel = client_channel(client, instance_id);
     /* One that is up hangs up by itself if it is really gone, and is well if only its link was
      * lost. */
     if (channel && channel->state == CHANNEL_CONNECTING)
@@ -351,7 +109,7 @@ static void instance_up(struct parley_client *client, const Parley__Instance *in
 {
     if (!instance->version || strlen(instance->version) >= RPC_VERSION_BYTES)
         return;
-    struct listed *listed = listed_find(client, instance->instance_id);
+    struct listed *listed = client_listed(client, instance->instance_id);
     if (!listed) {
         if (client->listed_count == ROUTE_INSTANCE_MAX)
             return;
@@ -359,8 +117,8 @@ static void instance_up(struct parley_client *client, const Parley__Instance *in
         *listed = (struct listed){.instance_id = instance->instance_id};
         (void)snprintf(listed->version, sizeof(listed->version), "%s", instance->version);
     }
-    if (!listed->retry_at_ns && !channel_find(client, instance->instance_id))
-        attach_instance(client, listed);
+    if (!listed->retry_at_ns && !client_channel(client, instance->instance_id))
+        client_attach(client, listed);
 }
 
 void client_instances(struct parley_client *client, const Parley__Instances *message)
@@ -377,7 +135,7 @@ void client_instances(struct parley_client *client, const Parley__Instances *mes
 
 void client_connect_failed(struct parley_client *client, const Parley__ConnectFailed *message)
 {
-    struct channel *channel = channel_find(client, message->instance_id);
+    struct channel *channel = client_channel(client, message->instance_id);
     if (channel && channel->state == CHANNEL_CONNECTING)
         channel_kill(channel, (enum parley_status)message->status, "%s",
                      message->text ? message->text : "the broker could not connect");

@@ -329,6 +329,14 @@ void client_connect_failed(struct parley_client *client, const Parley__ConnectFa
 void client_link_down(struct parley_client *client);
 void client_destroy(struct parley_client *client); /* endpoint's, at the end of a turn */
 void client_live_update(struct parley_client *client);
+/* ---- attach.c ---- */
+
+/* Each: NULL if there is none. */
+struct offer *client_offer(struct parley_client *client, const char *version);
+struct channel *client_channel(struct parley_client *client, uint64_t instance_id);
+struct listed *client_listed(struct parley_client *client, uint64_t instance_id);
+/* Makes a channel to a listed instance, or sets the time of the next try. */
+void client_attach(struct parley_client *client, struct listed *listed);
 /* A channel is being made, or will be tried again soon. */
 bool client_attaching(const struct parley_client *client);
 /* Attaches again to listed instances whose time has come. Returns when to look again. */
