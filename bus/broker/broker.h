@@ -413,6 +413,7 @@ enum parley_status relay_call(struct broker *broker, struct version *version,
                               const Parley__CallRequest *request, struct nng_request *asker,
                               struct error_text *error);
 struct relay *relay_free(struct relay *relay);
+uint32_t relay_call_count(const struct relay *relay); /* under way */
 uint64_t relay_next_deadline_ns(const struct relay *relay);
 void relay_turn(struct broker *broker); /* after each turn: timeouts, idle contracts */
 

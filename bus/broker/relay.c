@@ -128,6 +128,11 @@ struct relay *relay_free(struct relay *relay)
     return NULL;
 }
 
+uint32_t relay_call_count(const struct relay *relay)
+{
+    return relay->call_count;
+}
+
 static bool contract_idle(const struct relay_contract *contract)
 {
     return contract->schema && rpc_calls_pending(contract->client) == 0;
