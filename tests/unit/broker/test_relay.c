@@ -76,8 +76,9 @@ static void handle_context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
     closure(&output, data);
 }
 
-/* Not while it matters: when the endpoint is gone, and each context can be given back. */
+/* Not until the service ends. */
 static struct {
+    struct parley_context *context;
     Echo__V1__Message_Closure closure;
     void *data;
 } never[8];
@@ -89,6 +90,7 @@ static void handle_never(Echo__V1__Echo_Service *service, const Echo__V1__Messag
     (void)service;
     (void)input;
     assert_true(never_count < 8);
+    never[never_count].context = parley_context_current();
     never[never_count].closure = closure;
     never[never_count++].data = data;
 }
@@ -114,9 +116,11 @@ static void *run_service(void *data)
         abort();
     atomic_store(&endpoint, made);
     (void)parley_run(made);
-    parley_endpoint_free(made);
-    for (; never_count > 0; never_count--)
+    for (; never_count > 0; never_count--) {
+        parley_context_fail(never[never_count - 1].context, PARLEY_UNAVAILABLE, "the end");
         never[never_count - 1].closure(NULL, never[never_count - 1].data);
+    }
+    parley_endpoint_free(made);
     return NULL;
 }
 
