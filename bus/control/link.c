@@ -271,7 +271,7 @@ static int enqueue(struct link *link, const uint8_t *data, size_t bytes, size_t 
 {
     if (link->queue_count >= LINK_QUEUE_MAX || cost_bytes > LINK_QUEUE_BYTES_MAX - link->queue_bytes)
         return -ENOBUFS;
-    struct packet *packet;
+    struct packet *packet = NULL; /* gcc 14 does not see that it is set */
     int r = packet_new(data, bytes, cost_bytes, fds, fd_count, &packet);
     if (r < 0)
         return r;

@@ -107,6 +107,23 @@ static int next_record(struct run *run, const uint8_t *pos, const uint8_t *end,
     return run_skip_unknown(run, ret_record->tag, pos, ret_record->value, end, ret_pos);
 }
 
+/* The record at *pos, as a carrier of ours; ret_carried->records is NULL if it is none. */
+static int next_carrier(struct run *run, const struct frame *frame, struct carried *ret_carried,
+                        const uint8_t **pos)
+{
+    struct record record;
+    uint32_t bytes;
+    int r = next_record(run, *pos, frame->end, &record, pos);
+    if (r < 0)
+        return r;
+    ret_carried->records = NULL;
+    const uint8_t *data =
+        record.tag == CARRIER_TAG ? run_read_length(record.value, *pos, &bytes) : NULL;
+    if (!data || !run_carried(frame, data, bytes, ret_carried))
+        ret_carried->records = NULL;
+    return 0;
+}
+
 static uint64_t guard_of(const struct run *run, const struct frame *frame,
                          const struct program_op *op)
 {
@@ -162,60 +179,65 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
     return 0;
 }
 
-/* Fields of a message that gets others of its fields from elsewhere, as well. protobuf-c keeps the
- * unknown fields of the last piece only, so this piece has to be the last. */
-static int restore_late(struct run *run, struct frame *frame, const struct carried *carried)
-{
-    const struct program_table *table = &run->plan->tables[frame->table->restore];
-    const uint8_t *pos = carried->records;
-    while (pos < carried->end) {
-        struct record record;
-        int r = next_record(run, pos, carried->end, &record, &pos);
-        if (r < 0)
-            return r;
-        const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
-        if (!op || !(op->flags & OP_LATE) || (record.tag & 7) != WIRE_BYTES)
-            continue;
-        r = run_count_field(run, frame, record.at, op->number);
-        if (r == 0)
-            r = run_nested(run, frame, op, record.at, record.value, pos);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-/* Calls @restore for each carrier of ours, guarded or not. */
-static int each_carrier(struct run *run, struct frame *frame, bool guarded,
-                        int (*restore)(struct run *, struct frame *, const struct carried *))
+int run_restore_guarded(struct run *run, struct frame *frame)
 {
     const uint8_t *pos = frame->start;
     while (frame->table->restore != PROGRAM_NONE && pos < frame->end) {
-        struct record record;
-        int r = next_record(run, pos, frame->end, &record, &pos);
-        if (r < 0)
-            return r;
         struct carried carried;
-        uint32_t bytes;
-        const uint8_t *data =
-            record.tag == CARRIER_TAG ? run_read_length(record.value, pos, &bytes) : NULL;
-        if (!data || !run_carried(frame, data, bytes, &carried) || carried.has_guard != guarded)
-            continue;
-        r = restore(run, frame, &carried);
+        int r = next_carrier(run, frame, &carried, &pos);
+        if (r == 0 && carried.records && carried.has_guard)
+            r = restore_carried(run, frame, &carried);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-int run_restore_guarded(struct run *run, struct frame *frame)
+/* The records of numbers[0] in there, and in them those of numbers[1], and so on. */
+static int gather(struct run *run, struct frame *frame, const uint8_t *pos, const uint8_t *end,
+                  const uint32_t *numbers, unsigned count, unsigned depth,
+                  const struct program_table *table, bool *ret_any)
 {
-    return each_carrier(run, frame, true, restore_carried);
+    while (pos < end) {
+        struct record record;
+        uint32_t bytes;
+        int r = next_record(run, pos, end, &record, &pos);
+        if (r < 0)
+            return r;
+        if (record.tag != (numbers[0] << 3 | WIRE_BYTES))
+            continue;
+        const uint8_t *data = run_read_length(record.value, pos, &bytes);
+        if (!data || depth > WIRE_DEPTH_MAX)
+            return run_fail(run, -E2BIG, record.at, numbers[0],
+                            "messages nested deeper than the limit");
+        struct frame nested;
+        if (count > 1) {
+            r = gather(run, frame, data, data + bytes, numbers + 1, count - 1, depth + 1, table,
+                       ret_any);
+        } else {
+            *ret_any = true;
+            r = run_translate(run, table, frame->slots, data, data + bytes, depth, &nested);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
-int run_restore_late(struct run *run, struct frame *frame)
+int run_restore_gathered(struct run *run, struct frame *frame, const uint32_t *numbers,
+                         unsigned count, const struct program_table *table, bool *ret_any)
 {
-    return each_carrier(run, frame, false, restore_late);
+    const uint8_t *pos = frame->start;
+    while (pos < frame->end) {
+        struct carried carried;
+        int r = next_carrier(run, frame, &carried, &pos);
+        if (r == 0 && carried.records && !carried.has_guard)
+            r = gather(run, frame, carried.records, carried.end, numbers, count, frame->depth + 1,
+                       table, ret_any);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)
