@@ -24,7 +24,7 @@ const size_t program_element_bytes[SECTION_COUNT] = {
     [SECTION_PAIR] = sizeof(struct program_pair),
     [SECTION_TEMPLATE] = sizeof(struct program_template),
     [SECTION_PART] = sizeof(struct program_part),
-    [SECTION_TAG] = sizeof(uint32_t),
+    [SECTION_NODE] = sizeof(struct program_node),
     [SECTION_TEXT] = 1,
 };
 

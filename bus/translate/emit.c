@@ -224,32 +224,81 @@ static int emit_move(struct run *run, struct frame *frame, const struct program_
 {
     bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
     bool given = text ? slot->bytes > 0 : slot->mapped != 0;
-    if (!slot->seen || (!given && !(emit->flags & EMIT_SOURCE_PRESENCE)))
+    given |= slot->seen && (emit->flags & EMIT_SOURCE_PRESENCE);
+    given |= emit->required != PROGRAM_REQUIRED_NONE; /* the default, then */
+    if (!given || slot->restored)
         return 0;
-    if (frame->depth + emit->path_count > WIRE_DEPTH_MAX)
-        return run_fail(run, -E2BIG, frame->end, emit->number,
-                        "messages nested deeper than the limit");
-    struct open_length open[PROGRAM_PATH_MAX];
-    uint8_t value[10];
-    size_t bytes = slot->bytes;
-    if (!text)
-        bytes = (size_t)(run_encode(value, (enum kind)emit->written, slot->mapped) - value);
     int r = add_field(run, frame, emit);
-    for (uint16_t i = 0; i < emit->path_count && r == 0; i++) {
-        r = run_write_tag(run, run->plan->tags[emit->path_first + i]);
-        if (r == 0)
-            r = run_open_length(run, bytes, &open[i]);
+    if (r < 0)
+        return r;
+    if (text)
+        return write_span(run, emit->tag, slot_text(slot));
+    uint8_t value[10];
+    size_t bytes = (size_t)(run_encode(value, (enum kind)emit->written, slot->mapped) - value);
+    r = run_write_tag(run, emit->tag);
+    return r < 0 ? r : run_write_bytes(run, value, bytes);
+}
+
+/* The path of nodes that lead to where we are. */
+struct path {
+    uint32_t numbers[PROGRAM_PATH_MAX];
+    unsigned count;
+};
+
+static int write_node(struct run *run, struct frame *frame, const struct program_node *node,
+                      struct path *path);
+
+static int write_inside(struct run *run, struct frame *frame, const struct program_node *node,
+                        struct path *path, bool *ret_any)
+{
+    const struct plan *plan = run->plan;
+    int r = 0;
+    for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
+        const struct program_emit *leaf = &plan->emits[node->leaf_first + i];
+        r = emit_move(run, frame, leaf, &frame->slots[leaf->slot]);
     }
-    if (r == 0 && text) {
-        r = write_span(run, emit->tag, (struct span){slot->data, bytes});
-    } else if (r == 0) {
-        r = run_write_tag(run, emit->tag);
-        if (r == 0)
-            r = run_write_bytes(run, value, bytes);
-    }
-    for (uint16_t i = emit->path_count; i-- > 0 && r == 0;)
-        r = run_close_length(run, &open[i]);
+    for (uint32_t i = 0; i < node->child_count && r == 0; i++)
+        r = write_node(run, frame, &plan->nodes[node->child_first + i], path);
+    if (r == 0 && frame->gathers)
+        r = run_restore_gathered(run, frame, path->numbers, path->count, &plan->tables[node->table],
+                                 ret_any);
     return r;
+}
+
+/* Writes the message, unless there is nothing that would be in it. The path is verified to be no
+ * longer than PROGRAM_PATH_MAX. */
+static int write_node(struct run *run, struct frame *frame, const struct program_node *node,
+                      struct path *path)
+{
+    uint8_t *before = run->out;
+    struct open_length open;
+    bool any = false;
+    path->numbers[path->count++] = node->tag >> 3;
+    if (frame->depth + path->count > WIRE_DEPTH_MAX)
+        return run_fail(run, -E2BIG, frame->end, node->tag >> 3,
+                        "messages nested deeper than the limit");
+    int r = run_write_tag(run, node->tag);
+    if (r == 0)
+        r = run_open_length(run, 0, &open);
+    if (r < 0)
+        return r;
+    uint8_t *content = run->out;
+    r = write_inside(run, frame, node, path, &any);
+    path->count--;
+    if (r < 0)
+        return r;
+    if (run->out == content && !any) {
+        run->out = before;
+        return 0;
+    }
+    r = run_count_field(run, frame, frame->end, node->tag >> 3);
+    return r < 0 ? r : run_close_length(run, &open);
+}
+
+static int emit_gather(struct run *run, struct frame *frame, const struct program_emit *emit)
+{
+    struct path path = {.count = 0};
+    return write_node(run, frame, &run->plan->nodes[emit->node], &path);
 }
 
 static int emit_split(struct run *run, struct frame *frame, const struct program_emit *emit,
@@ -349,6 +398,8 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
     switch (emit->kind) {
     case EMIT_MOVE:
         return emit_move(run, frame, emit, slot);
+    case EMIT_GATHER:
+        return emit_gather(run, frame, emit);
     case EMIT_SPLIT:
         return emit_split(run, frame, emit, slot);
     case EMIT_TEXT:

@@ -128,8 +128,9 @@ static int do_residue(struct run *run, struct frame *frame, const struct program
         r = do_message(run, frame, op, frame->slots, at, data, bytes, &nested);
     if (r < 0)
         return r;
-    frame->diverted += nested.diverted;
-    if (run->out - content == (ptrdiff_t)wire_varint_size(op->tag) + 1 && nested.diverted > 0) {
+    frame->diverted = (frame->diverted & ~nested.touched) | nested.diverted;
+    frame->touched |= nested.touched;
+    if (run->out - content == (ptrdiff_t)wire_varint_size(op->tag) + 1 && nested.diverted != 0) {
         run->out = before;
         frame->fields = before_frame.fields;
         frame->carrier = before_frame.carrier;
@@ -167,26 +168,27 @@ static int do_nested(struct run *run, struct frame *frame, const struct program_
     return 0;
 }
 
-int run_nested(struct run *run, struct frame *frame, const struct program_op *op,
-               const uint8_t *at, const uint8_t *value, const uint8_t *end)
-{
-    const uint8_t *after;
-    return do_nested(run, frame, op, WIRE_BYTES, at, value, end, &after);
-}
-
 static int do_slot(struct run *run, struct frame *frame, const struct program_op *op,
                    const uint8_t *at, const uint8_t *pos, const uint8_t *after)
 {
     struct slot *slot = &frame->slots[op->slot];
+    uint64_t bit = UINT64_C(1) << op->slot; /* PROGRAM_SLOT_MAX of them */
+    bool given;
     slot->seen = true;
     if (op->wire == WIRE_BYTES) {
         slot->data = run_read_length(pos, after, &slot->bytes);
-        frame->diverted += slot->bytes > 0;
-        return 0;
+        given = slot->bytes > 0;
+    } else {
+        int r = run_decode(run, op, at, pos, slot);
+        if (r < 0)
+            return r;
+        slot->data = at;
+        slot->bytes = (uint32_t)(after - at);
+        given = slot->mapped != 0;
     }
-    int r = run_decode(run, op, at, pos, slot);
-    frame->diverted += slot->value != 0;
-    return r;
+    frame->touched |= bit;
+    frame->diverted = given ? frame->diverted | bit : frame->diverted & ~bit;
+    return 0;
 }
 
 static int translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
@@ -212,10 +214,7 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
 {
     const uint8_t *value = pos;
     int r;
-    if (op->flags & OP_LATE) {
-        frame->late = true;
-        return run_skip_unknown(run, op->number << 3 | (uint32_t)type, at, pos, end, ret_pos);
-    }
+    frame->gathers |= (op->flags & OP_GATHERED) != 0;
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
         return do_nested(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_ALIEN)
@@ -315,8 +314,6 @@ static int finish(struct run *run, struct frame *frame)
     int r = frame->guarded ? run_restore_guarded(run, frame) : 0;
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
         r = run_emit(run, frame, &run->plan->emits[table->emit_first + i]);
-    if (r == 0 && frame->late)
-        r = run_restore_late(run, frame);
     if (r < 0)
         return r;
     if (table->required_count && (frame->required + 1) << (64 - table->required_count) != 0)

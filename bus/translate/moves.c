@@ -2,23 +2,24 @@
  * Moves: a field of the version before that is now in a sub-message, `homepage` in
  * `links.homepage`.
  *
- * Older to newer the value waits in a slot and is written at the end, inside messages made for it.
- * Should such a message come out of a carrier as well, then it arrives in two pieces, and protobuf's
- * readers merge them.
- *
  * Newer to older the sub-message is taken along in the carrier without what moved out of it: a
  * table of its own for each message on the way (RESIDUE), in which the moved fields go to slots and
- * everything else is copied. The table for restoring it is the same with the moved fields left out,
- * so that a carrier cannot bring back what was edited.
+ * everything else is copied.
+ *
+ * Older to newer the values wait in slots, and the messages are made at the end (EMIT_GATHER): a tree
+ * of nodes, each with the fields that move into it, the nodes below it, and what a carrier has of it,
+ * through a table that leaves out all that the node writes itself, so that a carrier cannot bring
+ * back what was edited. Each message is written in one piece.
  *
  * The first message on the path must be new: it has no other pair that could contain it.
  */
 #include "translate/compile.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/cleanup.h"
 
 #define MOVE_MAX PROGRAM_SLOT_MAX
 
@@ -137,65 +138,132 @@ static struct program_op slot_op(const struct pairing *pairing, const struct sch
     return op;
 }
 
-static int emit_move(struct pairing *pairing, const struct move *move, bool up)
+static struct program_emit move_emit(const struct move *move, const struct schema_field *target)
 {
-    const struct schema_field *target = up ? move->path[move->depth] : move->older;
     enum kind kind = compile_kind(target);
     kind = kind == KIND_FLOAT ? KIND_FIXED32 : kind == KIND_DOUBLE ? KIND_FIXED64 : kind;
     struct program_emit emit = pairing_emit_default(EMIT_MOVE, move->slot, target, kind);
     emit.flags = target->presence ? EMIT_SOURCE_PRESENCE : 0;
-    if (up) {
-        struct builder *builder = &pairing->compiler->builder;
-        emit.path_count = (uint16_t)move->depth;
-        emit.path_first = builder_add(builder, SECTION_TAG, move->depth);
-        for (unsigned i = 0; i < move->depth && !builder->error; i++)
-            *(uint32_t *)builder_at(builder, SECTION_TAG, emit.path_first + i) =
-                move->path[i]->number << 3 | WIRE_BYTES;
-    }
-    return pairing_emit(pairing, emit);
+    return emit;
 }
 
-/* The table of the message at @level of the moves that go through it: those whose path begins like
- * that of @first. @restore: the moved fields stay away. */
-static int residue_table(struct moves *moves, const struct move *first, unsigned level, bool restore,
+/* Whether the move goes through the field, in the message at @level of @first's path. */
+static bool goes_through(const struct move *move, const struct move *first, unsigned level,
+                         const struct schema_field *field)
+{
+    return move->depth > level && move->path[level + 1] == field &&
+           memcmp(move->path, first->path, (level + 1) * sizeof(move->path[0])) == 0;
+}
+
+static void write_table(struct pairing *pairing, const struct schema_message *message,
+                        struct program_op *ops, uint32_t *ret_table)
+{
+    struct builder *builder = &pairing->compiler->builder;
+    *ret_table = builder_add(builder, SECTION_TABLE, 1);
+    builder_set_ops(builder, *ret_table, ops, message->field_count);
+    struct program_table *table = builder_at(builder, SECTION_TABLE, *ret_table);
+    table->flags = TABLE_SHARED;
+    table->slot_count = pairing->slot_count;
+    table->source_id = table->target_id = program_type_id(message->name);
+    table->restore = PROGRAM_NONE;
+}
+
+/* Newer to older: the table of the message at @level of @first's path, for all moves through it. */
+static int residue_table(struct moves *moves, const struct move *first, unsigned level,
                          uint32_t *ret_table)
 {
     struct pairing *pairing = moves->pairing;
     const struct schema_message *message = first->path[level]->message;
-    struct program_op *ops = calloc(message->field_count + 1, sizeof(*ops));
+    _cleanup_(freep) struct program_op *ops = calloc(message->field_count + 1, sizeof(*ops));
     if (!ops)
         return error_set(pairing->compiler->error, -ENOMEM, "out of memory while compiling a plan");
-    int r = 0;
-    for (size_t i = 0; i < message->field_count && r == 0; i++) {
+    for (size_t i = 0; i < message->field_count; i++) {
         const struct schema_field *field = &message->fields[i];
         ops[i] = compile_check_op(pairing->compiler, field);
-        for (size_t j = 0; j < moves->count && r == 0; j++) {
+        for (size_t j = 0; j < moves->count; j++) {
             const struct move *move = &moves->list[j];
-            if (move->depth <= level || move->path[level + 1] != field ||
-                memcmp(move->path, first->path, (level + 1) * sizeof(move->path[0])) != 0)
+            if (!goes_through(move, first, level, field))
                 continue;
             if (move->depth == level + 1) {
-                ops[i] = restore ? ops[i] : slot_op(pairing, field, move);
-                ops[i].action = restore ? ACTION_SKIP : ACTION_SLOT;
-                continue;
+                ops[i] = slot_op(pairing, field, move);
+                break;
             }
-            ops[i].action = restore ? ACTION_MESSAGE : ACTION_RESIDUE;
-            r = residue_table(moves, move, level + 1, restore, &ops[i].table);
+            ops[i].action = ACTION_RESIDUE;
+            int r = residue_table(moves, move, level + 1, &ops[i].table);
+            if (r < 0)
+                return r;
             break; /* one table for all moves that go on this way */
         }
     }
-    if (r == 0) {
-        struct builder *builder = &pairing->compiler->builder;
-        *ret_table = builder_add(builder, SECTION_TABLE, 1);
-        builder_set_ops(builder, *ret_table, ops, message->field_count);
-        struct program_table *table = builder_at(builder, SECTION_TABLE, *ret_table);
-        table->flags = restore ? 0 : TABLE_SHARED;
-        table->slot_count = restore ? 0 : pairing->slot_count;
-        table->source_id = table->target_id = program_type_id(message->name);
-        table->restore = PROGRAM_NONE;
+    write_table(pairing, message, ops, ret_table);
+    return 0;
+}
+
+/* Older to newer: the node of that message, at its place in the program. */
+static int fill_node(struct moves *moves, const struct move *first, unsigned level, uint32_t index)
+{
+    struct pairing *pairing = moves->pairing;
+    struct builder *builder = &pairing->compiler->builder;
+    const struct schema_message *message = first->path[level]->message;
+    _cleanup_(freep) struct program_op *ops = calloc(message->field_count + 1, sizeof(*ops));
+    struct program_emit leaves[MOVE_MAX];
+    const struct move *children[MOVE_MAX];
+    uint32_t leaf_count = 0, child_count = 0;
+    if (!ops)
+        return error_set(pairing->compiler->error, -ENOMEM, "out of memory while compiling a plan");
+    for (size_t i = 0; i < message->field_count; i++) {
+        const struct schema_field *field = &message->fields[i];
+        ops[i] = compile_check_op(pairing->compiler, field);
+        for (size_t j = 0; j < moves->count; j++) {
+            const struct move *move = &moves->list[j];
+            if (!goes_through(move, first, level, field))
+                continue;
+            ops[i].action = ACTION_SKIP; /* the node writes it */
+            if (move->depth == level + 1)
+                leaves[leaf_count++] = move_emit(move, field);
+            else
+                children[child_count++] = move;
+            break;
+        }
     }
-    free(ops);
-    return r;
+    struct program_node node = {
+        .tag = first->path[level]->number << 3 | WIRE_BYTES,
+        .leaf_first = builder_add(builder, SECTION_EMIT, leaf_count),
+        .leaf_count = leaf_count,
+        .child_first = builder_add(builder, SECTION_NODE, child_count),
+        .child_count = child_count,
+    };
+    write_table(pairing, message, ops, &node.table);
+    for (uint32_t i = 0; i < leaf_count; i++)
+        *(struct program_emit *)builder_at(builder, SECTION_EMIT, node.leaf_first + i) = leaves[i];
+    *(struct program_node *)builder_at(builder, SECTION_NODE, index) = node;
+    for (uint32_t i = 0; i < child_count; i++) {
+        int r = fill_node(moves, children[i], level + 1, node.child_first + i);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int add_head(struct moves *moves, const struct move *move, bool up)
+{
+    struct pairing *pairing = moves->pairing;
+    struct program_op op = compile_check_op(pairing->compiler, move->path[0]);
+    if (!up) {
+        op.action = ACTION_RESIDUE;
+        int r = residue_table(moves, move, 0, &op.table);
+        pairing_op(pairing, op);
+        pairing->compiler->carries = true;
+        return r;
+    }
+    op.action = ACTION_SKIP;
+    op.flags |= OP_GATHERED;
+    pairing_restore(pairing, op);
+    struct program_emit emit =
+        pairing_emit_default(EMIT_GATHER, move->slot, move->path[0], KIND_MESSAGE);
+    emit.node = builder_add(&pairing->compiler->builder, SECTION_NODE, 1);
+    int r = fill_node(moves, move, 0, emit.node);
+    return r < 0 ? r : pairing_emit(pairing, emit);
 }
 
 /* The message at the head of paths, once for all that begin with it. */
@@ -204,24 +272,14 @@ static int add_heads(struct moves *moves, bool up)
     struct pairing *pairing = moves->pairing;
     for (size_t i = 0; i < moves->count; i++) {
         const struct move *move = &moves->list[i];
-        const struct schema_field *head = move->path[0];
         bool *done = (up ? pairing->target_done : pairing->source_done) +
-                     field_index(pairing->newer, head);
+                     field_index(pairing->newer, move->path[0]);
         if (*done)
             continue;
         *done = true;
-        struct program_op op = compile_check_op(pairing->compiler, head);
-        op.action = up ? ACTION_MESSAGE : ACTION_RESIDUE;
-        int r = residue_table(moves, move, 0, up, &op.table);
+        int r = add_head(moves, move, up);
         if (r < 0)
             return r;
-        if (up) {
-            op.flags |= OP_LATE;
-            pairing_restore(pairing, op);
-        } else {
-            pairing_op(pairing, op);
-        }
-        pairing->compiler->carries |= !up;
     }
     return 0;
 }
@@ -245,14 +303,15 @@ int rules_moves(struct pairing *pairing)
     int r = add_heads(&moves, up);
     for (size_t i = 0; i < moves.count && r == 0; i++) {
         const struct move *move = &moves.list[i];
-        if (up)
+        if (up) {
             pairing_op(pairing, slot_op(pairing, move->older, move));
-        else { /* what the older version has comes from the slot, never from a carrier */
-            struct program_op back = compile_check_op(pairing->compiler, move->older);
-            back.action = ACTION_SKIP;
-            pairing_restore(pairing, back);
+            continue;
         }
-        r = emit_move(pairing, move, up);
+        /* What the older version has comes from the slot, never from a carrier. */
+        struct program_op back = compile_check_op(pairing->compiler, move->older);
+        back.action = ACTION_SKIP;
+        pairing_restore(pairing, back);
+        r = pairing_emit(pairing, move_emit(move, move->older));
     }
     return r;
 }

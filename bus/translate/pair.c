@@ -301,8 +301,14 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
         op.flags |= OP_OWN_PRESENCE;
         map.lost = true;
     }
-    map.lost_back |= alone && target->presence && !source->presence;
-    if (!is_text(from) && (map.convert != PROGRAM_NONE || from != to ||
+    /* The other way round a default says nothing, and is left out; only the last one counts. */
+    bool waits = alone && target->presence && !source->presence;
+    map.lost_back |= waits;
+    if (waits) {
+        op.action = ACTION_SLOT;
+        op.kind = (uint8_t)(is_text(from) ? op.kind : as_integer(from));
+        op.written = (uint8_t)as_integer(to);
+    } else if (!is_text(from) && (map.convert != PROGRAM_NONE || from != to ||
                            (alone && (map.lost || map.lost_back)))) {
         op.action = ACTION_SCALAR;
         op.kind = (uint8_t)as_integer(from);
@@ -317,7 +323,14 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
         if (r < 0)
             return r;
     }
-    if (alone && map.lost) {
+    if (waits) {
+        struct program_emit emit =
+            pairing_emit_default(EMIT_MOVE, op.slot, target, (enum kind)op.written);
+        emit.required = op.required;
+        op.required = PROGRAM_REQUIRED_NONE;
+        r = pairing_emit(pairing, emit);
+    }
+    if (r == 0 && alone && map.lost) {
         struct program_emit emit = pairing_emit_default(EMIT_LOST, op.slot, target, to);
         r = pairing_emit(pairing, emit);
     }

@@ -47,7 +47,7 @@ static int lay_out(struct plan *plan, size_t bytes, struct error_text *error)
     plan->pairs = arrays[SECTION_PAIR];
     plan->templates = arrays[SECTION_TEMPLATE];
     plan->parts = arrays[SECTION_PART];
-    plan->tags = arrays[SECTION_TAG];
+    plan->nodes = arrays[SECTION_NODE];
     plan->text = arrays[SECTION_TEXT];
     return 0;
 }

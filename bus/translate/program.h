@@ -14,7 +14,7 @@
  *   converts[]   how a scalar changes
  *   maps[]       of converts, and pairs[], their values by ascending source number
  *   templates[]  text made of, or taken apart into, fields, and parts[], their pieces
- *   tags[]       of messages around a field that moves into them
+ *   nodes[]      messages that are made anew, for the fields that move into them
  *   text[]       literals of templates
  */
 #ifndef PARLEY_TRANSLATE_PROGRAM_H
@@ -36,7 +36,8 @@
 #define PROGRAM_REQUIRED_MAX 64 /* required fields of one message */
 #define PROGRAM_PART_MAX 8      /* of one template */
 #define PROGRAM_LITERAL_BYTES_MAX 64
-#define PROGRAM_PATH_MAX 8 /* messages that a moved field goes down into */
+#define PROGRAM_PATH_MAX 8  /* messages that a moved field goes down into */
+#define PROGRAM_NODE_MAX 64 /* below one message */
 
 /* How a value is encoded: protobuf's scalar types, by what they mean. */
 enum kind {
@@ -79,7 +80,7 @@ enum action {
 
 #define OP_REPEATED UINT8_C(1)
 #define OP_OWN_PRESENCE UINT8_C(2) /* the source tells absent from default, the target does not */
-#define OP_LATE UINT8_C(4)         /* in a carrier: restored behind everything else */
+#define OP_GATHERED UINT8_C(4)     /* in a carrier: what EMIT_GATHER takes from there */
 
 struct program_op {
     uint32_t number; /* in the source */
@@ -112,7 +113,8 @@ struct program_table {
 };
 
 enum emit {
-    EMIT_MOVE,     /* slot's value at the end of a path of messages */
+    EMIT_MOVE,     /* slot's value */
+    EMIT_GATHER,   /* a message that fields have moved into: see struct program_node */
     EMIT_SPLIT,    /* slot's text taken apart into a message */
     EMIT_TEXT,     /* text made of slots */
     EMIT_JOIN,     /* the same, of a message's fields; carried along if that is not exact */
@@ -130,11 +132,20 @@ struct program_emit {
     uint8_t written; /* kind in the target */
     uint8_t required;
     uint16_t slot;
-    uint16_t path_count;
-    uint32_t path_first; /* in tags[] */
-    uint32_t tag;        /* to write; EMIT_DROPPED: of the source's field */
+    uint16_t pad;
+    uint32_t node;
+    uint32_t tag; /* to write; EMIT_DROPPED: of the source's field */
     uint32_t template;
     uint32_t number; /* of the source's field */
+};
+
+/* A message that is put together from moved fields, messages of such, and what a carrier brings back
+ * of it. In one piece: protobuf-c loses the scalars of all pieces but the last. */
+struct program_node {
+    uint32_t tag;
+    uint32_t leaf_first, leaf_count;   /* emits, all EMIT_MOVE */
+    uint32_t child_first, child_count; /* nodes */
+    uint32_t table;                    /* for what a carrier has of it: SHARED, checks and copies */
 };
 
 enum convert {
@@ -191,7 +202,7 @@ enum section {
     SECTION_PAIR,
     SECTION_TEMPLATE,
     SECTION_PART,
-    SECTION_TAG,
+    SECTION_NODE,
     SECTION_TEXT,
     SECTION_COUNT,
 };
@@ -220,7 +231,7 @@ struct plan {
     const struct program_pair *pairs;
     const struct program_template *templates;
     const struct program_part *parts;
-    const uint32_t *tags;
+    const struct program_node *nodes;
     const uint8_t *text;
 };
 

@@ -46,12 +46,13 @@ struct frame {
     const uint8_t *start, *end;
     unsigned depth;       /* 1: the outermost */
     uint32_t fields;      /* read and added */
-    uint32_t diverted;    /* values other than the default that left for slots */
+    uint64_t diverted;    /* slots that got a value other than the default */
+    uint64_t touched;     /* slots that got one */
     uint64_t required;    /* seen */
     uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     bool guarded;         /* has guarded carriers, to be looked at at the end */
-    bool late;            /* has carriers with OP_LATE fields */
+    bool gathers;         /* has carriers with OP_GATHERED fields */
     bool marked;          /* ACTION_MARK, or an unknown field under TABLE_MARK */
 };
 
@@ -77,10 +78,6 @@ int run_count_field(struct run *run, struct frame *frame, const uint8_t *at, uin
 int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
                   const uint8_t *start, const uint8_t *end, unsigned depth,
                   struct frame *ret_frame);
-
-/* A message that goes to its place, by ACTION_MESSAGE. Its record begins at @at. */
-int run_nested(struct run *run, struct frame *frame, const struct program_op *op,
-               const uint8_t *at, const uint8_t *value, const uint8_t *end);
 
 /* Room for a length of a value of about @guess bytes, to be set when the value has been written. */
 struct open_length {
@@ -112,8 +109,10 @@ bool run_carried(const struct frame *frame, const uint8_t *data, size_t bytes,
                  struct carried *ret_carried);
 /* Restores from guarded carriers what nobody has edited. At the end of a message. */
 int run_restore_guarded(struct run *run, struct frame *frame);
-/* Restores what has to stand behind everything else. */
-int run_restore_late(struct run *run, struct frame *frame);
+/* What carriers have of the message at the end of @numbers, through @table, wherever it is in them.
+ * *ret_any: there was something, and be it empty. */
+int run_restore_gathered(struct run *run, struct frame *frame, const uint32_t *numbers,
+                         unsigned count, const struct program_table *table, bool *ret_any);
 /* Carries all records of a field as they are. */
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard);
 

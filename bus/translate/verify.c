@@ -121,11 +121,40 @@ static int verify_op(const struct verifier *v, const struct program_table *table
         return bad(v, "op", index, "no such slot");
     if (op->kind == KIND_MESSAGE ? op->table >= COUNT(v, SECTION_TABLE) : op->table != PROGRAM_NONE)
         return bad(v, "op", index, "no such table");
-    if ((op->flags & OP_LATE) && op->action != ACTION_MESSAGE)
-        return bad(v, "op", index, "impossible flag");
     if (op->convert != PROGRAM_NONE && op->convert >= COUNT(v, SECTION_CONVERT))
         return bad(v, "op", index, "no such conversion");
     return verify_op_action(v, table, op, index);
+}
+
+static int verify_emit(const struct verifier *v, const struct program_table *table, uint32_t index);
+
+/* A node and those below it, as run.c goes through them. *budget: how many there may still be. */
+static int verify_node(const struct verifier *v, const struct program_table *table, uint32_t index,
+                       unsigned level, unsigned *budget)
+{
+    if (index >= COUNT(v, SECTION_NODE))
+        return bad(v, "node", index, "there is none");
+    const struct program_node *node = &v->plan->nodes[index];
+    if (level == PROGRAM_PATH_MAX || *budget == 0)
+        return bad(v, "node", index, "too many, or too deep");
+    --*budget;
+    if (!is_tag(node->tag, KIND_MESSAGE) ||
+        !in_range(v, SECTION_EMIT, node->leaf_first, node->leaf_count) ||
+        !in_range(v, SECTION_NODE, node->child_first, node->child_count) ||
+        node->table >= COUNT(v, SECTION_TABLE))
+        return bad(v, "node", index, "impossible tag, fields or table");
+    const struct program_table *rest = &v->plan->tables[node->table];
+    if (!(rest->flags & TABLE_SHARED) || rest->slot_count > table->slot_count)
+        return bad(v, "node", index, "its table cannot share the slots");
+    int r = 0;
+    for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
+        r = verify_emit(v, table, node->leaf_first + i);
+        if (r == 0 && v->plan->emits[node->leaf_first + i].kind != EMIT_MOVE)
+            r = bad(v, "node", index, "a field that did not move");
+    }
+    for (uint32_t i = 0; i < node->child_count && r == 0; i++)
+        r = verify_node(v, table, node->child_first + i, level + 1, budget);
+    return r;
 }
 
 static int verify_emit(const struct verifier *v, const struct program_table *table, uint32_t index)
@@ -138,14 +167,15 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
         return bad(v, "emit", index, "no such slot");
     if (emit->required != PROGRAM_REQUIRED_NONE && emit->required >= table->required_count)
         return bad(v, "emit", index, "impossible required field");
-    if (emit->path_count > PROGRAM_PATH_MAX ||
-        !in_range(v, SECTION_TAG, emit->path_first, emit->path_count))
-        return bad(v, "emit", index, "impossible path");
+    unsigned budget = PROGRAM_NODE_MAX;
     bool has_template = template_fits(v, emit->template, table->slot_count);
     switch (emit->kind) {
     case EMIT_MOVE:
         return is_text(emit->written) || is_integer(emit->written) ? 0
                                                                    : bad(v, "emit", index, "kind");
+    case EMIT_GATHER:
+        return emit->written == KIND_MESSAGE ? verify_node(v, table, emit->node, 0, &budget)
+                                             : bad(v, "emit", index, "kind");
     case EMIT_SPLIT:
         if (emit->written != KIND_MESSAGE)
             return bad(v, "emit", index, "kind");
@@ -245,9 +275,6 @@ int program_verify(const struct plan *plan, struct error_text *error)
             r = bad(&v, "map", i, "values past the end");
     for (uint32_t i = 0; i < COUNT(&v, SECTION_CONVERT) && r == 0; i++)
         r = verify_convert(&v, i);
-    for (uint32_t i = 0; i < COUNT(&v, SECTION_TAG) && r == 0; i++)
-        if (!is_tag(plan->tags[i], KIND_MESSAGE))
-            r = bad(&v, "tag", i, "not a message's");
     for (uint32_t i = 0; i < COUNT(&v, SECTION_TABLE) && r == 0; i++)
         r = verify_table(&v, i);
     for (uint32_t i = 0; i < COUNT(&v, SECTION_ENTRY) && r == 0; i++) {

@@ -122,12 +122,86 @@ static inline void *must_unpack(const ProtobufCMessageDescriptor *type, struct b
     return message;
 }
 
-/* What protobuf-c reads of it, packed again: equal for messages that are equal. */
+/* ---- Comparing ---- */
+
+static inline struct bytes merged(const ProtobufCMessageDescriptor *type, struct bytes in);
+
+/* All records of a singular message field, as one. */
+static inline struct bytes merge_pieces(const ProtobufCFieldDescriptor *field, struct bytes in)
+{
+    struct bytes all = bytes_of(in.data, in.bytes); /* room enough */
+    all.bytes = 0;
+    struct wire_reader reader = {in.data, in.data + in.bytes};
+    while (reader.pos < reader.end) {
+        uint32_t number = 0;
+        enum wire_type type = WIRE_VARINT;
+        const uint8_t *data;
+        size_t bytes;
+        assert_int_equal(wire_read_tag(&reader, &number, &type), 0);
+        struct wire_reader value = reader;
+        assert_int_equal(wire_skip(&reader, number, type), 0);
+        if (number != field->id)
+            continue;
+        assert_int_equal(wire_read_bytes(&value, &data, &bytes), 0);
+        memcpy(all.data + all.bytes, data, bytes);
+        all.bytes += bytes;
+    }
+    struct bytes one = merged(field->descriptor, all);
+    free(all.data);
+    return one;
+}
+
+/* The message with its pieces put together, as protobuf says. protobuf-c does not when it reads: of
+ * a proto3 message in pieces it loses scalars and unknown fields of all pieces but the last. */
+static inline struct bytes merged(const ProtobufCMessageDescriptor *type, struct bytes in)
+{
+    struct bytes out = {malloc(in.bytes * 2 + 64), 0};
+    assert_non_null(out.data);
+    uint8_t *end = out.data;
+    uint64_t had = 0;
+    struct wire_reader reader = {in.data, in.data + in.bytes};
+    while (reader.pos < reader.end) {
+        const uint8_t *at = reader.pos;
+        uint32_t number = 0;
+        enum wire_type wire = WIRE_VARINT;
+        assert_int_equal(wire_read_tag(&reader, &number, &wire), 0);
+        struct wire_reader value = reader;
+        assert_int_equal(wire_skip(&reader, number, wire), 0);
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field(type, number);
+        if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE) {
+            memcpy(end, at, (size_t)(reader.pos - at));
+            end += reader.pos - at;
+            continue;
+        }
+        uint64_t bit = UINT64_C(1) << (field - type->fields);
+        bool repeated = field->label == PROTOBUF_C_LABEL_REPEATED;
+        if (!repeated && (had & bit))
+            continue;
+        had |= bit;
+        const uint8_t *data;
+        size_t bytes;
+        assert_int_equal(wire_read_bytes(&value, &data, &bytes), 0);
+        struct bytes piece = {(uint8_t *)(uintptr_t)data, bytes};
+        struct bytes one = repeated ? merged(field->descriptor, piece) : merge_pieces(field, in);
+        end = wire_write_tag(end, number, WIRE_BYTES);
+        end = wire_write_varint(end, one.bytes);
+        memcpy(end, one.data, one.bytes);
+        end += one.bytes;
+        free(one.data);
+    }
+    out.bytes = (size_t)(end - out.data);
+    return out;
+}
+
+/* What is read of it, packed again: equal for messages that are equal. */
 static inline struct bytes canonical(const ProtobufCMessageDescriptor *type, struct bytes in)
 {
-    void *message = must_unpack(type, in);
+    struct bytes whole = merged(type, in);
+    void *message = must_unpack(type, whole);
     struct bytes packed = pack(message);
     wire_free(message);
+    free(whole.data);
     return packed;
 }
 
@@ -194,13 +268,11 @@ static inline enum wire_type generate_scalar_type(ProtobufCType type)
     }
 }
 
-static inline void generate_scalar(struct generator *generator, ProtobufCType type, bool zero)
+static inline void generate_scalar(struct generator *generator, ProtobufCType type)
 {
     uint64_t value = generator_number(generator);
     if (type == PROTOBUF_C_TYPE_BOOL)
-        value = 1;
-    else if (value == 0 && !zero)
-        value = 3;
+        value &= 1;
     switch (generate_scalar_type(type)) {
     case WIRE_VARINT:
         generator->out = wire_write_varint(generator->out, value);
@@ -224,14 +296,10 @@ static inline void generate_bytes(struct generator *generator, const ProtobufCFi
     generator->out = content;
     if (field && field->type == PROTOBUF_C_TYPE_MESSAGE) {
         generate_message(generator, field->descriptor, depth + 1);
-    } else if (field && generate_scalar_type(field->type) != WIRE_VARINT &&
-               field->type != PROTOBUF_C_TYPE_STRING) {
-        for (uint32_t n = random_below(&generator->random, 4); n > 0; n--)
-            generate_scalar(generator, field->type, true);
     } else if (field && field->type != PROTOBUF_C_TYPE_STRING &&
                field->type != PROTOBUF_C_TYPE_BYTES) {
         for (uint32_t n = random_below(&generator->random, 4); n > 0; n--)
-            generate_scalar(generator, field->type, true);
+            generate_scalar(generator, field->type);
     } else {
         const char *text = generator_texts[random_below(
             &generator->random, sizeof(generator_texts) / sizeof(generator_texts[0]))];
@@ -256,22 +324,16 @@ static inline void generate_field(struct generator *generator,
         generate_bytes(generator, field, depth);
         return;
     }
-    /* A zero that is written where absence would say it: protobuf-c, unlike others, does not let it
-     * override what an earlier piece of the message had. Not in messages that may come in pieces. */
-    bool zero = repeated || field->label != PROTOBUF_C_LABEL_NONE || depth == 1;
     generator->out =
         wire_write_tag(generator->out, field->id, generate_scalar_type(field->type));
-    generate_scalar(generator, field->type, zero);
+    generate_scalar(generator, field->type);
 }
 
 static inline void generate_unknown(struct generator *generator)
 {
     static const enum wire_type types[] = {WIRE_VARINT, WIRE_64BIT, WIRE_BYTES, WIRE_32BIT};
     enum wire_type type = types[random_below(&generator->random, 4)];
-    uint32_t number;
-    do
-        number = 1 + random_below(&generator->random, 40);
-    while (number == 0);
+    uint32_t number = 1 + random_below(&generator->random, 40);
     generator->out = wire_write_tag(generator->out, number, type);
     if (type == WIRE_VARINT)
         generator->out = wire_write_varint(generator->out, generator_number(generator));
