@@ -133,10 +133,11 @@ static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, boo
     if (!sum)
         return;
 
-    /* Ended before started: a call that ends meanwhile cannot make it negative. */
+    /* Ended first (acquire: before the load of `started` below), so that a call that begins and ends
+     * meanwhile cannot make more ended than begun. */
     uint64_t ended = 0;
     for (unsigned i = 0; i < STATS_STATUS_COUNT; i++) {
-        uint64_t count = load(&cell->by_status[i]);
+        uint64_t count = atomic_load_explicit(&cell->by_status[i], memory_order_acquire);
         sum->by_status[i] += count;
         ended += count;
     }
@@ -144,7 +145,6 @@ static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, boo
         sum->bucket[i] += load(&cell->bucket[i]);
     sum->translated += load(&cell->translated);
     sum->retried += load(&cell->retried);
-    atomic_thread_fence(memory_order_acquire); /* orders the loads above before that of `started` */
     uint64_t started = load(&cell->started);
     sum->calls += started;
     if (!left && started > ended)

@@ -3,8 +3,13 @@
 
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "reader.h"
 
 static struct broker *broker;
 static struct peer service;
@@ -106,7 +111,7 @@ static void test_weights_that_are_none_are_refused(void **state)
 
 /* ---- The page ---- */
 
-static const struct interface *interface(void)
+static const struct interface *the_interface(void)
 {
     const struct interface *found = directory_find(&broker->directory, "things");
     assert_non_null(found);
@@ -115,7 +120,7 @@ static const struct interface *interface(void)
 
 static const struct route_slot *slot(void)
 {
-    const struct route_slot *found = route_slot(&service, (uint32_t)interface()->slot);
+    const struct route_slot *found = route_slot(&service, (uint32_t)the_interface()->slot);
     assert_int_equal(found->sequence & 1, 0);
     return found;
 }
@@ -183,11 +188,11 @@ static void test_weights_outlive_the_last_instance(void **state)
     publish(&service, 2, &v2);
     expect_thresholds(2, (uint32_t[]){ROUTE_BUCKETS, ROUTE_BUCKETS});
     uint32_t effective[ROUTE_VERSION_MAX];
-    weights_effective(interface(), effective); /* what clients do meanwhile */
+    weights_effective(the_interface(), effective); /* what clients do meanwhile */
     assert_int_equal(effective[0], 0);
     assert_int_equal(effective[1], ROUTE_BUCKETS);
     publish(&service, 1, &v1);
-    weights_effective(interface(), effective);
+    weights_effective(the_interface(), effective);
     assert_int_equal(effective[0], ROUTE_BUCKETS);
 }
 
@@ -208,6 +213,33 @@ static void test_effective_weights_are_of_who_is_up(void **state)
     assert_int_equal(effective[0], 0);
     assert_int_equal(effective[1], 60000);
     assert_int_equal(effective[2], 40000);
+}
+
+static void test_page_is_never_seen_half_written(void **state)
+{
+    (void)state;
+    publish(&service, 1, &v1);
+    publish(&service, 2, &v2);
+    struct interface *things = directory_find(&broker->directory, "things");
+    struct reading reading = {.page = &service.route};
+    things->generation = 0;
+    things->versions[0]->weight = 0;
+    things->versions[1]->weight = ROUTE_BUCKETS;
+    routes_write(&broker->routes, things);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
+    for (unsigned i = 1; i < 50000; i++) {
+        things->generation = i;
+        things->versions[0]->weight = i;
+        things->versions[1]->weight = ROUTE_BUCKETS - i;
+        routes_write(&broker->routes, things);
+        if (i % 1000 == 0)
+            sched_yield();
+    }
+    atomic_store(&reading.done, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(reading.torn, 0);
+    assert_true(reading.changes > 0);
 }
 
 /* ---- A broker that has just started ---- */
@@ -337,11 +369,11 @@ static void test_learned_versions_without_a_place_leave_their_share_to_the_other
     learn(200, &sets[0], 9, (const char *const[]){"1.0.0", "8.0.0"}, (uint32_t[]){50000, 50000}, 2);
     uint32_t sum = 0;
     for (unsigned i = 0; i < ROUTE_VERSION_MAX; i++) {
-        sum += interface()->versions[i]->weight;
+        sum += the_interface()->versions[i]->weight;
         set_free(&sets[i]);
     }
     assert_int_equal(sum, ROUTE_BUCKETS);
-    assert_int_equal(interface()->versions[0]->weight, ROUTE_BUCKETS);
+    assert_int_equal(the_interface()->versions[0]->weight, ROUTE_BUCKETS);
 }
 
 #define ROUTES(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -359,6 +391,7 @@ int main(void)
         ROUTES(test_page_lists_instances_with_state_and_version),
         ROUTES(test_weights_outlive_the_last_instance),
         ROUTES(test_effective_weights_are_of_who_is_up),
+        ROUTES(test_page_is_never_seen_half_written),
         ROUTES(test_weights_are_learned_and_keep_a_place_for_who_is_not_here_yet),
         ROUTES(test_highest_generation_wins_in_any_order),
         ROUTES(test_operator_s_word_stands_against_memories),
