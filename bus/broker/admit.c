@@ -3,9 +3,9 @@
  *
  * The one identity that counts is what the kernel said of the peer when it connected. Everything
  * that an endpoint can make the broker remember is counted against that uid: endpoints, instances,
- * contracts. And because making and unmaking costs work (a schema is parsed, plans are compiled, every
- * client is told), registrations are also limited in rate, by a bucket of tokens that fills steadily
- * and allows the burst that a restarted broker sees, when everybody comes back at once.
+ * contracts. And because making and unmaking costs work (a schema is parsed, plans are compiled,
+ * every client is told), registrations are also limited in rate, by a bucket of tokens that fills
+ * steadily and allows the burst that a restarted broker sees, when everybody comes back at once.
  *
  * An account lives while it counts something or its bucket is not full, so that leaving and coming
  * back does not refill it.
@@ -40,8 +40,7 @@ void admit_deinit(struct admit *admit)
 {
     struct account *account;
     struct account *next;
-    HASH_ITER(hh, admit->accounts, account, next)
-    {
+    HASH_ITER(hh, admit->accounts, account, next) {
         HASH_DEL(admit->accounts, account);
         free(account);
     }
@@ -87,8 +86,8 @@ void admit_settle(struct admit *admit, struct account *account, uint64_t now_ns)
     free(account);
 }
 
-static int count_one(uint32_t *count, uint32_t max, const struct account *account,
-                     const char *what, struct error_text *error)
+static int count_one(uint32_t *count, uint32_t max, const struct account *account, const char *what,
+                     struct error_text *error)
 {
     if (*count >= max)
         return error_set(error, -EDQUOT, "user %u has %u %s already: at most %u are allowed",

@@ -2,8 +2,8 @@
  * The broker's own structs. Nothing outside of this room and its tests includes this.
  *
  * Who owns whom: the broker has endpoints (one a link) and interfaces (one a name). An endpoint has
- * instances and contracts; an interface has versions, a version has instances. Ids that peers choose
- * are only ever looked up, never trusted to be unique.
+ * instances and contracts; an interface has versions, a version has instances. Ids that peers
+ * choose are only ever looked up, never trusted to be unique.
  *
  * One thread. Nothing is freed while something may still walk over it: an endpoint whose link
  * fails, or that is refused, is doomed first and buried when the current event has been dealt with
@@ -76,7 +76,7 @@ struct account {
     UT_hash_handle hh;
     uid_t uid;
     uint32_t endpoints, instances, contracts;
-    uint64_t tokens;      /* thousandths of a registration */
+    uint64_t tokens; /* thousandths of a registration */
     uint64_t filled_at_ns;
 };
 
@@ -135,7 +135,8 @@ void negotiator_deinit(struct negotiator *negotiator);
 /**
  * schema_entry_take() - the schema of a set, parsed or found
  * @interface, @version, @service: what the peer says that it is; must agree with the set's options
- * Return: 0; -EINVAL, -EBADMSG, -E2BIG with a sentence; -ENOMEM. One more user: schema_entry_drop().
+ * Return: 0; -EINVAL, -EBADMSG, -E2BIG with a sentence; -ENOMEM. One more user:
+ * schema_entry_drop().
  */
 int schema_entry_take(struct negotiator *negotiator, const char *interface, const char *version,
                       const char *service, const uint8_t *set, size_t bytes,
@@ -163,7 +164,8 @@ int negotiate_version(struct negotiator *negotiator, const struct contract *cont
 
 /**
  * negotiate() - what a contract is offered now, best first
- * @ret_text: if not OK: the client's version, its ranges, what is on offer and what is wrong with it
+ * @ret_text: if not OK: the client's version, its ranges, what is on offer, and what is wrong there
+ *
  * Return: PARLEY_OK with 1..ROUTE_VERSION_MAX offers; UNAVAILABLE: nothing is published;
  * FAILED_PRECONDITION: nothing that fits; RESOURCE_EXHAUSTED.
  */
@@ -203,7 +205,7 @@ static inline bool version_up(const struct version *version)
 struct interface {
     UT_hash_handle hh; /* by name */
     char name[BROKER_NAME_BYTES];
-    int32_t slot; /* -1: nothing was published yet */
+    int32_t slot;                                /* -1: nothing was published yet */
     struct version *versions[ROUTE_VERSION_MAX]; /* by index; NULL: free */
     uint32_t instance_count;
     uint64_t generation; /* of the weights; 0: there are none */
@@ -225,7 +227,7 @@ struct contract {
     struct interface *interface;
     uint64_t id;
     enum contract_state state;
-    struct schema_entry *schema; /* the client's */
+    struct schema_entry *schema;  /* the client's */
     struct semver_ranges *ranges; /* NULL: anything */
     char *accept;                 /* as text; NULL */
     struct offer offers[ROUTE_VERSION_MAX];
@@ -289,7 +291,8 @@ bool weights_first(struct interface *interface, struct version *version);
  */
 int weights_learn(struct broker *broker, struct interface *interface, uint64_t generation,
                   Parley__Weight *const *weights, size_t count, struct error_text *error);
-/* What calls really do: weights among the versions that are up; all of these alike if none has any. */
+/* What calls really do: weights among the versions that are up; if none of these has any, alike
+ * among their instances. */
 void weights_effective(const struct interface *interface, uint32_t ret_shares[ROUTE_VERSION_MAX]);
 
 /* ---- contracts.c: telling clients ---- */
@@ -433,8 +436,8 @@ struct broker_options {
 struct broker {
     struct wait *wait;
     struct source listener_source, control_source;
-    struct link_listener *listener; /* NULL: none */
-    struct nng_replier *replier;    /* NULL: none */
+    struct link_listener *listener;  /* NULL: none */
+    struct nng_replier *replier;     /* NULL: none */
     struct nng_publisher *publisher; /* NULL: none */
     uint64_t id;
     uint64_t started_ns;

@@ -1,14 +1,15 @@
 /*
  * What clients are told of the versions and instances of an interface.
  *
- * A contract is open, or waits: for anything to be published, or, if what is published does not fit,
- * for a version that does. A refusal is an answer at once, but it is not forgotten: after a broker's
- * restart versions come back one by one, and a client that lives well on its channels must not be
- * worse off for having come back before the version it wants. So each version that comes up is
- * offered to every contract of the interface that can take it.
+ * A contract is open, or waits: for anything to be published, or, if what is published does not
+ * fit, for a version that does. A refusal is an answer at once, but it is not forgotten: after a
+ * broker's restart versions come back one by one, and a client that lives well on its channels must
+ * not be worse off for having come back before the version it wants. So each version that comes up
+ * is offered to every contract of the interface that can take it.
  *
- * In an open contract the order of messages is: Plan, before anything names it; Opened, or the offers
- * in Instances; Instances, also when the list is empty: the client then knows that it knows all.
+ * In an open contract the order of messages is: Plan, before anything names it; Opened, or the
+ * offers in Instances; Instances, also when the list is empty: the client then knows that it knows
+ * all.
  *
  * An instance is listed while it is up. Draining or gone, it is told once.
  */
@@ -40,7 +41,7 @@ void contracts_forget_version(const struct version *version)
 {
     struct contract *contract;
     LIST_FOREACH(contract, &version->interface->contracts, interface_entry)
-    forget_offer(contract, version);
+        forget_offer(contract, version);
 }
 
 /* ---- Messages ---- */
@@ -144,8 +145,8 @@ static void list_instances(const struct contract *contract)
     for (size_t i = 0; i < contract->offer_count; i++) {
         const struct instance *instance;
         LIST_FOREACH(instance, &contract->offers[i].version->instances, version_entry)
-        if (!instance->draining && up.count < ROUTE_INSTANCE_MAX)
-            put_instance(&up, instance);
+            if (!instance->draining && up.count < ROUTE_INSTANCE_MAX)
+                put_instance(&up, instance);
     }
     send_instances(contract, &up, NULL, 0);
 }
@@ -177,8 +178,8 @@ static void refused(struct broker *broker, const struct contract *contract, cons
 void contract_open(struct broker *broker, struct contract *contract)
 {
     struct error_text text = {""};
-    enum parley_status status = negotiate(&broker->negotiator, contract, contract->offers,
-                                          &contract->offer_count, &text);
+    enum parley_status status =
+        negotiate(&broker->negotiator, contract, contract->offers, &contract->offer_count, &text);
     if (status == PARLEY_OK) {
         open_now(contract);
         return;
@@ -215,12 +216,13 @@ static const struct offer *offer_for(struct broker *broker, struct contract *con
     return offer;
 }
 
-/* A contract that waits is answered when there is an answer: again "nothing is published" is none. */
+/* A contract that waits is answered when there is an answer: again "nothing is published" is none.
+ */
 static void answer_late(struct broker *broker, struct contract *contract)
 {
     struct error_text text = {""};
-    enum parley_status status = negotiate(&broker->negotiator, contract, contract->offers,
-                                          &contract->offer_count, &text);
+    enum parley_status status =
+        negotiate(&broker->negotiator, contract, contract->offers, &contract->offer_count, &text);
     if (status == PARLEY_OK) {
         open_now(contract);
         return;
@@ -236,8 +238,7 @@ static void answer_late(struct broker *broker, struct contract *contract)
 void contracts_instance_up(struct broker *broker, struct instance *instance)
 {
     struct contract *contract;
-    LIST_FOREACH(contract, &instance->version->interface->contracts, interface_entry)
-    {
+    LIST_FOREACH(contract, &instance->version->interface->contracts, interface_entry) {
         if (contract->endpoint->doomed)
             continue;
         if (contract->state != CONTRACT_OPEN) {
@@ -259,9 +260,9 @@ void contracts_instance_gone(struct broker *broker, const struct instance *insta
     if (broker->stopping)
         return;
     LIST_FOREACH(contract, &instance->version->interface->contracts, interface_entry)
-    if (!contract->endpoint->doomed && contract->state == CONTRACT_OPEN &&
-        contract_offer(contract, instance->version))
-        send_instances(contract, NULL, NULL, instance->id);
+        if (!contract->endpoint->doomed && contract->state == CONTRACT_OPEN &&
+            contract_offer(contract, instance->version))
+            send_instances(contract, NULL, NULL, instance->id);
 }
 
 void contract_free(struct broker *broker, struct contract *contract)

@@ -57,7 +57,8 @@ static struct interface *find_interface(struct broker *broker, const char *name,
         return interface;
     char here[256];
     describe_interfaces(broker, here, sizeof(here));
-    error_set(error, 0, "no interface \"%.80s\" is published; there is: %s", name ? name : "", here);
+    error_set(error, 0, "no interface \"%.80s\" is published; there is: %s", name ? name : "",
+              here);
     return NULL;
 }
 
@@ -117,8 +118,7 @@ static void list_instances(struct blocks *blocks, const struct version *version,
     const struct instance *instance;
     if (blocks->failed)
         return;
-    LIST_FOREACH(instance, &version->instances, version_entry)
-    {
+    LIST_FOREACH(instance, &version->instances, version_entry) {
         Parley__InstanceInfo *out = &infos[info->n_instance];
         parley__instance_info__init(out);
         out->has_instance_id = out->has_pid = out->has_uid = out->has_draining = true;
@@ -171,7 +171,7 @@ static uint32_t clients_of(const struct interface *interface)
     uint32_t count = 0;
     const struct contract *contract;
     LIST_FOREACH(contract, &interface->contracts, interface_entry)
-    count += !contract->endpoint->internal;
+        count += !contract->endpoint->internal;
     return count;
 }
 
@@ -201,8 +201,7 @@ static void list_endpoints(struct blocks *blocks, struct broker *broker, Parley_
     struct endpoint *endpoint;
     if (blocks->failed)
         return;
-    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
-    {
+    TAILQ_FOREACH(endpoint, &broker->endpoints, entry) {
         if (endpoint->internal)
             continue;
         Parley__EndpointInfo *out = &infos[list->n_endpoint];

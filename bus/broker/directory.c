@@ -3,11 +3,11 @@
  *
  * An interface comes into being when somebody first asks for it or publishes it. With the first
  * publication it gets a slot of the route page, and versions get indices in that slot. Both stay as
- * they are while somebody may be looking at them, and longer: weights must outlive the last instance
- * (all instances of a version may be restarted at once), so nothing is taken back when the last one
- * leaves, but only when the place is needed: an interface's slot when all are taken and nobody serves
- * or uses it, a version's index when all of the interface are taken and it has neither instances nor
- * weight. What cannot be had then is refused by name.
+ * they are while somebody may be looking at them, and longer: weights must outlive the last
+ * instance (all instances of a version may be restarted at once), so nothing is taken back when the
+ * last one leaves, but only when the place is needed: an interface's slot when all are taken and
+ * nobody serves or uses it, a version's index when all of the interface are taken and it has
+ * neither instances nor weight. What cannot be had then is refused by name.
  */
 #include "broker/broker.h"
 
@@ -97,8 +97,7 @@ int directory_slot(struct broker *broker, struct interface *interface, struct er
 struct version *interface_version(const struct interface *interface, const struct semver *semver)
 {
     for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++)
-        if (interface->versions[i] &&
-            semver_compare(&interface->versions[i]->semver, semver) == 0)
+        if (interface->versions[i] && semver_compare(&interface->versions[i]->semver, semver) == 0)
             return interface->versions[i];
     return NULL;
 }
@@ -193,8 +192,8 @@ int directory_instance_add(struct directory *directory, struct endpoint *endpoin
     struct instance *instance = calloc(1, sizeof(*instance));
     if (!instance)
         return -ENOMEM;
-    *instance = (struct instance){
-        .endpoint = endpoint, .version = version, .id = id, .draining = draining};
+    *instance =
+        (struct instance){.endpoint = endpoint, .version = version, .id = id, .draining = draining};
     HASH_ADD(hh, directory->instances, id, sizeof(instance->id), instance);
     LIST_INSERT_HEAD(&endpoint->instances, instance, endpoint_entry);
     LIST_INSERT_HEAD(&version->instances, instance, version_entry);
@@ -222,8 +221,7 @@ void directory_deinit(struct broker *broker)
 {
     struct interface *interface;
     struct interface *next;
-    HASH_ITER(hh, broker->directory.interfaces, interface, next)
-    {
+    HASH_ITER(hh, broker->directory.interfaces, interface, next) {
         for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++)
             if (interface->versions[i])
                 interface_version_free(broker, interface->versions[i]);

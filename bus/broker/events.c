@@ -1,6 +1,6 @@
 /*
- * Events: what happened, for whoever subscribes, as TOPIC '\n' and a packed Event; and the same as a
- * line in the log. A subscriber that does not keep up loses events, never holds us up.
+ * Events: what happened, for whoever subscribes, as TOPIC '\n' and a packed Event; and the same as
+ * a line in the log. A subscriber that does not keep up loses events, never holds us up.
  */
 #include "broker/broker.h"
 
@@ -20,8 +20,7 @@ static uint64_t unix_now_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-static void send_event(struct nng_publisher *publisher, const struct event *event,
-                       const char *text)
+static void send_event(struct nng_publisher *publisher, const struct event *event, const char *text)
 {
     Parley__Event message = PARLEY__EVENT__INIT;
     message.topic = (char *)(uintptr_t)event->topic;

@@ -155,8 +155,8 @@ static int fill_in(struct settings *settings)
 {
     const char *dir = settings->dir_given;
     int r = dir ? 0 : paths_dir(settings->dir, sizeof(settings->dir));
-    if (dir && (size_t)snprintf(settings->dir, sizeof(settings->dir), "%s", dir) >=
-                   sizeof(settings->dir))
+    if (dir &&
+        (size_t)snprintf(settings->dir, sizeof(settings->dir), "%s", dir) >= sizeof(settings->dir))
         r = -ENAMETOOLONG;
     if (r == 0 && !settings->socket_given)
         r = paths_broker(dir, settings->socket, sizeof(settings->socket));
@@ -223,8 +223,8 @@ static void notify(const char *state)
         address.sun_path[0] = '\0';
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes);
-    if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
-                         length) < 0)
+    if (fd < 0 ||
+        sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, length) < 0)
         log_warn("cannot notify %s: %s", path, strerror(errno));
 }
 

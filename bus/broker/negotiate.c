@@ -4,15 +4,16 @@
  *
  * Schemas are kept once a content: thousands of clients built against one version share one parsed
  * schema, and the pair of plans between it and a service's is compiled once (a bridge), failures
- * included. Nobody has to remember to free any of this: a schema that nobody uses any more stays for
- * a while, for the client that comes back, and takes its bridges along when it goes.
+ * included. Nobody has to remember to free any of this: a schema that nobody uses any more stays
+ * for a while, for the client that comes back, and takes its bridges along when it goes.
  *
  * The order of offers is the client's: by the index of the alternative that accepts a version, then
- * the higher version. Equal versions are the identity (plan 0), and must then be the same interface:
- * equal bytes, or, for sets that were written by different tools, the same methods in the same order
- * over the same messages, as far as the wire can tell.
+ * the higher version. Equal versions are the identity (plan 0), and must then be the same
+ * interface: equal bytes, or, for sets that were written by different tools, the same methods in
+ * the same order over the same messages, as far as the wire can tell.
  *
- * What is refused says who asked for what, what was on offer, and why each of it was not good enough.
+ * What is refused says who asked for what, what was on offer, and why each of it was not good
+ * enough.
  */
 #include "broker/broker.h"
 
@@ -74,8 +75,7 @@ static struct schema_entry *entry_find(struct negotiator *negotiator, uint64_t h
                                        const char *service, const uint8_t *set, size_t bytes)
 {
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry)
-    {
+    TAILQ_FOREACH(entry, &negotiator->schemas, entry) {
         size_t here;
         const uint8_t *data = schema_set(entry->schema, &here);
         if (entry->hash == hash && here == bytes && memcmp(data, set, bytes) == 0 &&
@@ -126,8 +126,7 @@ static int entry_new(struct negotiator *negotiator, uint64_t hash, const char *s
 static void forget_oldest(struct negotiator *negotiator)
 {
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry)
-    {
+    TAILQ_FOREACH(entry, &negotiator->schemas, entry) {
         if (entry->users == 0) {
             negotiator->idle_count--;
             entry_free(negotiator, entry);
@@ -211,8 +210,7 @@ static bool note_pair(struct comparison *comparison, const struct schema_message
 static bool same_enum(struct comparison *comparison, const struct schema_enum *a,
                       const struct schema_enum *b)
 {
-    if (strcmp(a->name, b->name) != 0 || a->closed != b->closed ||
-        a->value_count != b->value_count)
+    if (strcmp(a->name, b->name) != 0 || a->closed != b->closed || a->value_count != b->value_count)
         return differ(comparison, a->name, "another enum");
     for (size_t i = 0; i < a->value_count; i++)
         if (a->values[i].number != b->values[i].number ||
@@ -314,8 +312,8 @@ int negotiator_bridge(struct negotiator *negotiator, const struct schema_entry *
 {
     struct bridge *bridge;
     LIST_FOREACH(bridge, &negotiator->bridges, entry)
-    if (bridge->client == client && bridge->service == service)
-        break;
+        if (bridge->client == client && bridge->service == service)
+            break;
     if (!bridge) {
         bridge = calloc(1, sizeof(*bridge));
         if (!bridge)
@@ -388,7 +386,8 @@ static enum parley_status refuse(const struct contract *contract, const struct e
     char on_offer[128];
     interface_describe(contract->interface, on_offer, sizeof(on_offer));
     error_set(ret_text, 0, "a client of %s %s that accepts %.80s finds no version; on offer: %s%s",
-              contract->interface->name, schema_service(contract->schema->schema)->interface->version,
+              contract->interface->name,
+              schema_service(contract->schema->schema)->interface->version,
               contract->accept ? contract->accept : "anything", on_offer, reasons->text);
     return PARLEY_FAILED_PRECONDITION;
 }

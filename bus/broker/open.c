@@ -171,8 +171,7 @@ void session_on_connect(struct endpoint *endpoint, const Parley__Connect *connec
     struct broker *broker = endpoint->broker;
     struct error_text error = {""};
     const struct contract *contract = find_contract(endpoint, connect->contract_id);
-    const struct instance *instance =
-        directory_instance(&broker->directory, connect->instance_id);
+    const struct instance *instance = directory_instance(&broker->directory, connect->instance_id);
     if (!contract || contract->state != CONTRACT_OPEN) {
         connect_failed(endpoint, connect, PARLEY_NOT_FOUND, "no such contract is open");
         return;
@@ -187,8 +186,8 @@ void session_on_connect(struct endpoint *endpoint, const Parley__Connect *connec
                        "the instance is not of a version that this contract was offered");
         return;
     }
-    if (endpoint->account && admit_registration(&broker->admit, endpoint->account, clock_now_ns(),
-                                                &error) < 0) {
+    if (endpoint->account &&
+        admit_registration(&broker->admit, endpoint->account, clock_now_ns(), &error) < 0) {
         connect_failed(endpoint, connect, PARLEY_RESOURCE_EXHAUSTED, error.text);
         return;
     }

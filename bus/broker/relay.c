@@ -4,11 +4,11 @@
  * The relay is an ordinary endpoint of this process, on one end of a socketpair whose other end the
  * broker serves like any link. So a relayed call is routed, translated, counted and ended like
  * everybody's, and nothing of that is done twice here. What is different: nobody generated code for
- * it, so it works on bytes, with the schema that the broker holds; and it must not wait, so it lives
- * in the broker's loop and answers its asker when the call ends, in whatever order they do.
+ * it, so it works on bytes, with the schema that the broker holds; and it must not wait, so it
+ * lives in the broker's loop and answers its asker when the call ends, in whatever order they do.
  *
- * A contract is kept for a while after its last call, for the asker that calls again, and then given
- * back, with its channels. Contracts and calls are bounded; what does not fit is refused.
+ * A contract is kept for a while after its last call, for the asker that calls again, and then
+ * given back, with its channels. Contracts and calls are bounded; what does not fit is refused.
  *
  * The asker's identity is the control socket's: a service sees the broker as the caller.
  */
@@ -311,8 +311,8 @@ static enum parley_status find_method(const struct schema_entry *entry, const ch
         for (size_t i = 0; i < service->method_count && used < sizeof(all); i++)
             used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", i ? ", " : "",
                                      service->methods[i].name);
-        error_set(error, 0, "%s %s has no method \"%.80s\"; there is: %s",
-                  service->interface->name, service->interface->version, name ? name : "", all);
+        error_set(error, 0, "%s %s has no method \"%.80s\"; there is: %s", service->interface->name,
+                  service->interface->version, name ? name : "", all);
         return PARLEY_NOT_FOUND;
     }
     if (method->client_streaming || method->server_streaming) {

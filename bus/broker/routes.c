@@ -6,10 +6,10 @@
  * seqlock. The sequence is odd while we write; readers copy between two looks at it, and copy again
  * if it was odd or has changed (rpc/route.c). We never wait for them.
  *
- * Weights are shares of ROUTE_BUCKETS, and sum to it exactly: real weights are scaled, cut, and what
- * is missing goes one bucket each to the largest remainders. They belong to the interface, not to
- * its instances: a version keeps its weight, and its place in the slot, while none of its instances
- * is there.
+ * Weights are shares of ROUTE_BUCKETS, and sum to it exactly: real weights are scaled, cut, and
+ * what is missing goes one bucket each to the largest remainders. They belong to the interface, not
+ * to its instances: a version keeps its weight, and its place in the slot, while none of its
+ * instances is there.
  *
  * Their generation grows with every change, also from one broker to the next: an instance tells a
  * broker that has just started which weights it saw last, and the highest generation is the truth.
@@ -111,8 +111,7 @@ static void write_instances(struct route_slot *slot, const struct interface *int
         if (!interface->versions[i])
             continue;
         const struct instance *instance;
-        LIST_FOREACH(instance, &interface->versions[i]->instances, version_entry)
-        {
+        LIST_FOREACH(instance, &interface->versions[i]->instances, version_entry) {
             set64(&slot->instance_id[count], instance->id);
             set8(&slot->instance_state[count],
                  instance->draining ? ROUTE_INSTANCE_DRAINING : ROUTE_INSTANCE_UP);

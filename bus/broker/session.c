@@ -5,10 +5,11 @@
  * was known before: the kernel told when it connected. From then on every message is one step of
  * docs/PROTOCOL.md, with exactly the descriptors that belong to it.
  *
- * Two kinds of wrong are kept apart. A request that cannot be granted (a schema that does not parse,
- * a quota, an instance that has just left) is answered with a status and a sentence, and the link
- * goes on. What no correct endpoint sends (garbage, a message out of turn, missing descriptors)
- * ends the link: Farewell with the reason, a line in the log, an event; nobody else notices.
+ * Two kinds of wrong are kept apart. A request that cannot be granted (a schema that does not
+ * parse, a quota, an instance that has just left) is answered with a status and a sentence, and the
+ * link goes on. What no correct endpoint sends (garbage, a message out of turn, missing
+ * descriptors) ends the link: Farewell with the reason, a line in the log, an event; nobody else
+ * notices.
  *
  * Descriptors are borrowed by the handlers and closed here, in one place, whatever a handler did.
  * A link that hangs up takes along what its endpoint had: instances, contracts, its counters (whose
@@ -158,13 +159,14 @@ static void drop_holdings(struct endpoint *endpoint)
     struct contract *contract;
     struct contract *next;
     HASH_ITER(hh, endpoint->contracts, contract, next)
-    contract_free(broker, contract);
+        contract_free(broker, contract);
     struct instance *instance;
     while ((instance = LIST_FIRST(&endpoint->instances)) != NULL)
         session_instance_gone(broker, instance, "is gone");
 }
 
-/* The same process, come back before we saw it leave: it replaces itself. Anybody else is refused. */
+/* The same process, come back before we saw it leave: it replaces itself. Anybody else is refused.
+ */
 static bool take_place(struct endpoint *endpoint, uint64_t id)
 {
     struct broker *broker = endpoint->broker;
@@ -226,8 +228,8 @@ static void on_hello(struct endpoint *endpoint, const Parley__Hello *hello, cons
                        BROKER_NAME_BYTES - 1);
         return;
     }
-    if (endpoint->account && admit_registration(&broker->admit, endpoint->account, clock_now_ns(),
-                                                &error) < 0) {
+    if (endpoint->account &&
+        admit_registration(&broker->admit, endpoint->account, clock_now_ns(), &error) < 0) {
         session_refuse(endpoint, PARLEY_RESOURCE_EXHAUSTED, "%s", error.text);
         return;
     }
@@ -255,10 +257,11 @@ int session_check_names(const char *interface, const char *version, const char *
 {
     struct semver semver;
     if (!interface || schema_check_interface_name(interface) < 0)
-        return error_set(error, -EINVAL,
-                         "\"%.80s\" is no name of an interface: 1 to %d bytes of a-z 0-9 _ . - that "
-                         "begin with a letter",
-                         interface ? interface : "", BROKER_NAME_BYTES - 1);
+        return error_set(
+            error, -EINVAL,
+            "\"%.80s\" is no name of an interface: 1 to %d bytes of a-z 0-9 _ . - that "
+            "begin with a letter",
+            interface ? interface : "", BROKER_NAME_BYTES - 1);
     if (!version || strlen(version) >= BROKER_VERSION_BYTES || semver_parse(version, &semver) < 0)
         return error_set(error, -EINVAL, "\"%.80s\" is no semantic version of at most %d bytes",
                          version ? version : "", BROKER_VERSION_BYTES - 1);

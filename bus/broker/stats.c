@@ -5,12 +5,13 @@
  * somebody asks, so that counting costs no system call and asking costs the endpoints nothing. The
  * region is the endpoint's, and it may write anything into it at any time: its size and seals were
  * verified when it was mapped, and from then on nothing in it steers us but the number of cells,
- * loaded once and bounded, and names, copied once, cut, and cleaned. A liar can make its own numbers
- * wrong, nothing else.
+ * loaded once and bounded, and names, copied once, cut, and cleaned. A liar can make its own
+ * numbers wrong, nothing else.
  *
  * Cells of one name (side, interface, versions, method) are summed over all endpoints. When one
- * leaves, its counters go into a sum that stays, less what was in flight, which has ended. Names are
- * the peers' choice, so there is a limit to how many are summed apart; what is past it counts as
+ * leaves, its counters go into a sum that stays, less what was in flight, which has ended. Names
+ * are the peers' choice, so there is a limit to how many are summed apart; what is past it counts
+ * as
  * "(other)".
  */
 #include "broker/broker.h"
@@ -28,7 +29,8 @@
 #define STATS_REGION_BYTES (STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell))
 #define STATS_OTHER "(other)"
 
-static_assert(STATS_BUCKET_COUNT == HISTOGRAM_BUCKET_COUNT, "cells hold base/histogram.h's buckets");
+static_assert(STATS_BUCKET_COUNT == HISTOGRAM_BUCKET_COUNT,
+              "cells hold base/histogram.h's buckets");
 static_assert(STATS_STATUS_COUNT == PARLEY_STATUS_COUNT, "cells hold one count a status");
 
 struct stats_key {
@@ -53,7 +55,8 @@ int stats_map(struct region *region, int fd, uint64_t endpoint_id, struct error_
 {
     struct region mapped;
     /* Regions are rounded up to pages. */
-    size_t bytes_max = (STATS_REGION_BYTES + LAYOUT_PAGE_BYTES - 1) & ~(size_t)(LAYOUT_PAGE_BYTES - 1);
+    size_t bytes_max =
+        (STATS_REGION_BYTES + LAYOUT_PAGE_BYTES - 1) & ~(size_t)(LAYOUT_PAGE_BYTES - 1);
     int r = region_map(&mapped, fd, STATS_REGION_BYTES, bytes_max, error);
     if (r < 0)
         return r;
@@ -133,8 +136,8 @@ static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, boo
     if (!sum)
         return;
 
-    /* Ended first (acquire: before the load of `started` below), so that a call that begins and ends
-     * meanwhile cannot make more ended than begun. */
+    /* Ended first (acquire: before the load of `started` below), so that a call that begins and
+     * ends meanwhile cannot make more ended than begun. */
     uint64_t ended = 0;
     for (unsigned i = 0; i < STATS_STATUS_COUNT; i++) {
         uint64_t count = atomic_load_explicit(&cell->by_status[i], memory_order_acquire);
@@ -168,8 +171,7 @@ void stats_sums_deinit(struct stats_sums *sums)
 {
     struct stats_sum *sum;
     struct stats_sum *next;
-    HASH_ITER(hh, sums->sums, sum, next)
-    {
+    HASH_ITER(hh, sums->sums, sum, next) {
         HASH_DEL(sums->sums, sum);
         free(sum);
     }
@@ -329,7 +331,7 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     const struct endpoint *endpoint;
     add_sums(&sums, &broker->left);
     TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
-    stats_add(&sums, &endpoint->stats, false);
+        stats_add(&sums, &endpoint->stats, false);
 
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);

@@ -11,8 +11,8 @@
  *
  * Descriptors have one owner at any time. The kernel's become ours the moment recvmsg() returns,
  * whatever else it says, so they are collected before anything is judged, and every path that
- * refuses the packet closes them all. A message that has to wait for the socket keeps duplicates, so
- * that the sender may close its own at once in either case.
+ * refuses the packet closes them all. A message that has to wait for the socket keeps duplicates,
+ * so that the sender may close its own at once in either case.
  *
  * The queue is bounded in messages and bytes; a peer that does not read is the caller's to drop.
  */
@@ -269,7 +269,8 @@ static int packet_new(const uint8_t *data, size_t bytes, size_t cost_bytes, cons
 static int enqueue(struct link *link, const uint8_t *data, size_t bytes, size_t cost_bytes,
                    const int *fds, size_t fd_count)
 {
-    if (link->queue_count >= LINK_QUEUE_MAX || cost_bytes > LINK_QUEUE_BYTES_MAX - link->queue_bytes)
+    if (link->queue_count >= LINK_QUEUE_MAX ||
+        cost_bytes > LINK_QUEUE_BYTES_MAX - link->queue_bytes)
         return -ENOBUFS;
     struct packet *packet = NULL; /* gcc 14 does not see that it is set */
     int r = packet_new(data, bytes, cost_bytes, fds, fd_count, &packet);
@@ -405,9 +406,8 @@ static int read_memfd(int fd, uint64_t bytes, uint8_t **ret_data, struct error_t
 }
 
 /* The packet that says that the message is in the last descriptor. Closes that one. */
-static int open_memfd_packet(const uint8_t *packet, size_t packet_bytes, int *fds,
-                             size_t *fd_count, uint8_t **ret_data, size_t *ret_bytes,
-                             struct error_text *error)
+static int open_memfd_packet(const uint8_t *packet, size_t packet_bytes, int *fds, size_t *fd_count,
+                             uint8_t **ret_data, size_t *ret_bytes, struct error_text *error)
 {
     if (packet_bytes != LINK_MEMFD_PACKET_BYTES || *fd_count == 0)
         return error_set(error, -EBADMSG, "a packet that is no message");

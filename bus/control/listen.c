@@ -7,9 +7,9 @@
  * killed broker left, and is replaced; one that accepts belongs to a program that knows nothing of
  * the lock, and is left alone. With a grace: a broker that waited with io_uring and was killed is
  * gone, its lock with it, while the kernel still takes its ring apart, and that holds the listening
- * socket for some milliseconds more. The lock file is removed on the way out while the lock is held; an
- * opener who raced with that finds that the file it locked is not the one at the path, and tries
- * again.
+ * socket for some milliseconds more. The lock file is removed on the way out while the lock is
+ * held; an opener who raced with that finds that the file it locked is not the one at the path, and
+ * tries again.
  *
  * accept() keeps one spare descriptor: with none left, a connection could be neither taken nor
  * refused, and a level-triggered loop would spin on it. The spare makes it possible to hang up.

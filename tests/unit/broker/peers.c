@@ -248,7 +248,8 @@ void set_make(struct set *set, const char *interface, const char *version, const
     make_thing(&thing, fields);
     char type[80];
     (void)snprintf(type, sizeof(type), ".%s.Thing", package);
-    Google__Protobuf__MethodDescriptorProto method = GOOGLE__PROTOBUF__METHOD_DESCRIPTOR_PROTO__INIT;
+    Google__Protobuf__MethodDescriptorProto method =
+        GOOGLE__PROTOBUF__METHOD_DESCRIPTOR_PROTO__INIT;
     method.name = (char *)(uintptr_t) "Get";
     method.input_type = method.output_type = type;
     Google__Protobuf__ServiceDescriptorProto service =
@@ -258,11 +259,11 @@ void set_make(struct set *set, const char *interface, const char *version, const
     service.method = &(Google__Protobuf__MethodDescriptorProto *){&method};
 
     uint8_t option[256];
-    ProtobufCMessageUnknownField unknown = {.tag = 51030,
-                                            .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
-                                            .data = option};
+    ProtobufCMessageUnknownField unknown = {
+        .tag = 51030, .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, .data = option};
     unknown.len = pack_option(interface, version, previous, option);
-    Google__Protobuf__FileOptions options = GOOGLE__PROTOBUF__FILE_OPTIONS__INIT;
+    Google__Protobuf__FileOptions options;
+    google__protobuf__file_options__init(&options); /* the macro names deprecated fields */
     options.base.n_unknown_fields = 1;
     options.base.unknown_fields = &unknown;
 

@@ -385,8 +385,8 @@ static void test_endpoint_that_comes_back_replaces_itself(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(
-            test_client_of_the_same_version_is_attached_without_a_plan, world_begin, world_end),
+        cmocka_unit_test_setup_teardown(test_client_of_the_same_version_is_attached_without_a_plan,
+                                        world_begin, world_end),
         cmocka_unit_test_setup_teardown(test_client_of_another_version_gets_plans_first,
                                         world_begin, world_end),
         cmocka_unit_test_setup_teardown(test_client_waits_for_what_is_not_published_yet,

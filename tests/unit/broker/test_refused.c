@@ -345,7 +345,7 @@ static void test_version_with_another_schema_is_refused_while_it_is_served(void 
     say_withdraw(&witness, 1, true);
     (void)hear_instances(&client, 0, 1, 0);
     (void)hear_instances(&client, 0, 1, 0);
-    publish(&peer, 2, &other); /* nobody serves the old one: a developer at work */
+    publish(&peer, 2, &other);   /* nobody serves the old one: a developer at work */
     peer_hears_nothing(&client); /* it is not the client's 1.0.0 any more */
     set_free(&other);
     peer_leave(&peer);

@@ -218,8 +218,8 @@ static void ask(struct asked *asked)
 
     struct nng_asker *asker;
     struct error_text error = {""};
-    uint8_t *answer;
-    size_t answer_bytes;
+    uint8_t *answer = NULL;
+    size_t answer_bytes = 0;
     if (nng_asker_new(control_url, PATIENCE_NS, &asker, &error) < 0 ||
         nng_asker_ask(asker, data, bytes, &answer, &answer_bytes, &error) < 0)
         fail_msg("%s", error.text);

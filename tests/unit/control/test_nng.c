@@ -30,8 +30,7 @@ static void url_of(const char *name, char url[128])
 static void url_of_tcp(char url[128])
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof(address);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, bytes), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
@@ -258,7 +257,8 @@ static void test_answer_to_an_asker_that_is_gone_is_no_error(void **state)
     assert_non_null(strstr(hasty.error.text, url));
     request = wait_request(replier, &data, &bytes);
     assert_int_equal(nng_request_answer(request, (const uint8_t *)"late", 4), 0);
-    nng_replier_free(replier); /* ends the first asker: its request was dropped, never asked again */
+    nng_replier_free(
+        replier); /* ends the first asker: its request was dropped, never asked again */
     pthread_join(asking.thread, NULL);
     assert_true(asking.result < 0);
 }
@@ -345,8 +345,7 @@ static void hear_first(struct nng_publisher *publisher, struct nng_subscriber *s
 {
     uint64_t until = clock_now_ns() + PATIENCE_NS;
     while (clock_now_ns() < until) {
-        assert_int_equal(
-            nng_publisher_send(publisher, (const uint8_t *)event, strlen(event)), 0);
+        assert_int_equal(nng_publisher_send(publisher, (const uint8_t *)event, strlen(event)), 0);
         uint8_t *data;
         size_t bytes;
         int r = nng_subscriber_receive(subscriber, 10 * NS_PER_MS, &data, &bytes);
