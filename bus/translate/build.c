@@ -67,8 +67,8 @@ uint32_t builder_add(struct builder *builder, enum section section, size_t count
 {
     size_t size = program_element_bytes[section];
     size_t have = builder->sections[section].count, capacity = builder->sections[section].capacity;
-    if (builder->error)
-        return 0;
+    if (builder->error || count == 0)
+        return (uint32_t)have;
     if (count > PLAN_BYTES_MAX / size - have) {
         builder->error = -E2BIG;
         return 0;

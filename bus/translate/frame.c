@@ -35,7 +35,7 @@ int run_write_bytes(struct run *run, const void *data, size_t bytes)
 
 int run_write_tag(struct run *run, uint32_t tag)
 {
-    if (run->limit - run->out < 5)
+    if (run->limit - run->out < 5 && run->limit - run->out < (ptrdiff_t)wire_varint_size(tag))
         return no_room(run);
     if (tag < 0x80)
         *run->out++ = (uint8_t)tag;

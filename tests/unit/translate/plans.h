@@ -235,7 +235,7 @@ struct generator {
 
 static const char *const generator_texts[] = {
     "", "a", "libc6", "amd64", "Ann Example <ann@example.org>", "x <y <z>", "<>", " <", "n <>",
-    " <m>", "<name/tag>", "<a/libc6>", "a:b", "libc6:amd64", "Gr\xc3\xbc\xc3\x9f""e", "a <b> c",
+    " <m>", "<name/tag>", "<a/libc6>", "a:b", "libc6:amd64", "Gr\xc3\xbcn", "a <b> c",
 };
 
 static inline uint64_t generator_number(struct generator *generator)
