@@ -15,6 +15,7 @@
  */
 #include "broker/broker.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,10 +68,17 @@ static void put_offer(struct offer_message *message, const struct offer *offer)
     message->pointers[message->count++] = out;
 }
 
-static void send_plan(const struct contract *contract, const struct offer *offer)
+/* False: the client cannot have it, and so not the offer. */
+static bool send_plan(const struct contract *contract, const struct offer *offer)
 {
-    if (offer->bridge)
-        (void)session_plan(contract->endpoint, offer->bridge->replies_id, offer->bridge->replies);
+    if (!offer->bridge)
+        return true;
+    int r = session_plan(contract->endpoint, offer->bridge->replies_id, offer->bridge->replies);
+    if (r < 0 && r != -EPIPE)
+        log_warn("%s (pid %d) is not offered %s %s: %s", contract->endpoint->name,
+                 (int)contract->endpoint->peer.pid, contract->interface->name,
+                 offer->version->name, strerror(-r));
+    return r == 0;
 }
 
 struct instance_message {
@@ -154,10 +162,14 @@ static void list_instances(const struct contract *contract)
 static void open_now(struct contract *contract)
 {
     struct offer_message offers = {.count = 0};
+    size_t kept = 0;
     for (size_t i = 0; i < contract->offer_count; i++) {
-        send_plan(contract, &contract->offers[i]);
-        put_offer(&offers, &contract->offers[i]);
+        if (!send_plan(contract, &contract->offers[i]))
+            continue;
+        contract->offers[kept] = contract->offers[i];
+        put_offer(&offers, &contract->offers[kept++]);
     }
+    contract->offer_count = kept;
     contract->state = CONTRACT_OPEN;
     send_opened(contract, PARLEY_OK, NULL, &offers);
     list_instances(contract);
@@ -210,8 +222,9 @@ static const struct offer *offer_for(struct broker *broker, struct contract *con
                   contract->interface->name, version->name, error.text);
         return NULL;
     }
+    if (!send_plan(contract, offer))
+        return NULL;
     contract->offer_count++;
-    send_plan(contract, offer);
     put_offer(offers, offer);
     return offer;
 }

@@ -28,7 +28,7 @@
 #include "base/log.h"
 #include "wire/wire.h"
 
-#define PLANS_SENT_MAX 65536 /* to one endpoint; each is of a pair of schemas */
+#define PLANS_SENT_MAX 1024 /* to one endpoint, which keeps them; each is of a pair of schemas */
 
 enum parley_status session_status(int code)
 {
@@ -91,8 +91,9 @@ int session_plan(struct endpoint *endpoint, uint64_t plan_id, const struct plan 
             return 0;
     if (endpoint->plans_sent_count == endpoint->plans_sent_max) {
         size_t max = endpoint->plans_sent_max ? 2 * endpoint->plans_sent_max : 8;
-        uint64_t *grown =
-            max <= PLANS_SENT_MAX ? realloc(endpoint->plans_sent, max * sizeof(*grown)) : NULL;
+        if (max > PLANS_SENT_MAX)
+            return -ENOSPC;
+        uint64_t *grown = realloc(endpoint->plans_sent, max * sizeof(*grown));
         if (!grown)
             return -ENOMEM;
         endpoint->plans_sent = grown;

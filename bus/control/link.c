@@ -14,7 +14,7 @@
  * refuses the packet closes them all. A message that has to wait for the socket keeps duplicates,
  * so that the sender may close its own at once in either case.
  *
- * The queue is bounded in messages and bytes; a peer that does not read is the caller's to drop.
+ * The queue is bounded in messages, bytes and descriptors; a peer that does not read is the caller's to drop.
  */
 #include "control/link.h"
 
@@ -51,6 +51,7 @@ struct link {
     STAILQ_HEAD(, packet) queue;
     size_t queue_count;
     size_t queue_bytes;
+    size_t queue_fds;
     uint8_t buffer[LINK_INLINE_BYTES_MAX];
 };
 
@@ -95,6 +96,7 @@ int link_new(int fd, struct link **ret_link)
     STAILQ_INIT(&link->queue);
     link->queue_count = 0;
     link->queue_bytes = 0;
+    link->queue_fds = 0;
     *ret_link = link;
     return 0;
 }
@@ -105,6 +107,7 @@ static void packet_drop_first(struct link *link)
     STAILQ_REMOVE_HEAD(&link->queue, next);
     link->queue_count--;
     link->queue_bytes -= packet->cost_bytes;
+    link->queue_fds -= packet->fd_count;
     close_all(packet->fds, packet->fd_count);
     free(packet);
 }
@@ -272,6 +275,8 @@ static int enqueue(struct link *link, const uint8_t *data, size_t bytes, size_t 
     if (link->queue_count >= LINK_QUEUE_MAX ||
         cost_bytes > LINK_QUEUE_BYTES_MAX - link->queue_bytes)
         return -ENOBUFS;
+    if (fd_count > LINK_QUEUE_FD_MAX - link->queue_fds)
+        return -ETOOMANYREFS;
     struct packet *packet = NULL; /* gcc 14 does not see that it is set */
     int r = packet_new(data, bytes, cost_bytes, fds, fd_count, &packet);
     if (r < 0)
@@ -279,6 +284,7 @@ static int enqueue(struct link *link, const uint8_t *data, size_t bytes, size_t 
     STAILQ_INSERT_TAIL(&link->queue, packet, next);
     link->queue_count++;
     link->queue_bytes += cost_bytes;
+    link->queue_fds += fd_count;
     return 0;
 }
 

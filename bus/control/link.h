@@ -19,6 +19,7 @@
 #define LINK_MESSAGE_BYTES_MAX (UINT32_C(8) << 20)
 #define LINK_QUEUE_MAX 4096                     /* messages that wait for the socket */
 #define LINK_QUEUE_BYTES_MAX (UINT32_C(32) << 20)
+#define LINK_QUEUE_FD_MAX 512                   /* descriptors that wait with them */
 
 struct link;
 
@@ -37,7 +38,8 @@ void link_peer(const struct link *link, struct ucred *ret_peer);
 /**
  * link_send() - send, or queue if the socket is full
  * @fds: borrowed; duplicated if the message is queued
- * Return: 0; -EPIPE if the peer is gone; -ENOBUFS if the queue is full; -EMSGSIZE: over
+ * Return: 0; -EPIPE if the peer is gone; -ENOBUFS if the queue is full; -ETOOMANYREFS if it has no
+ * room for more descriptors, or the kernel has not; -EMSGSIZE: over
  * LINK_MESSAGE_BYTES_MAX or too many descriptors (a body over LINK_INLINE_BYTES_MAX takes one);
  * -EINVAL: a message without a body; -errno.
  */

@@ -619,6 +619,26 @@ static void test_queued_descriptors_are_copies_and_are_closed(void **state)
     assert_int_equal(open_fd_count(), before);
 }
 
+static void test_queue_is_bounded_in_descriptors(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_open(&pair);
+    while (!link_queued(pair.link))
+        assert_int_equal(send_close(pair.link, 1, NULL, 0), 0);
+    int fds[2] = {some_file(), some_file()};
+    assert_int_equal(send_close(pair.link, 2, fds, 1), 0);
+    for (unsigned i = 0; i < LINK_QUEUE_FD_MAX / 2 - 1; i++)
+        assert_int_equal(send_close(pair.link, 2, fds, 2), 0);
+    assert_int_equal(send_close(pair.link, 3, fds, 2), -ETOOMANYREFS);
+    assert_int_equal(send_close(pair.link, 3, fds, 1), 0); /* the last one */
+    assert_int_equal(send_close(pair.link, 3, fds, 1), -ETOOMANYREFS);
+    assert_int_equal(send_close(pair.link, 3, NULL, 0), 0);
+    close(fds[0]);
+    close(fds[1]);
+    pair_close(&pair);
+}
+
 static void test_freeing_a_link_closes_what_is_queued(void **state)
 {
     (void)state;
@@ -927,6 +947,7 @@ int main(void)
         cmocka_unit_test(test_messages_wait_in_order_and_the_queue_is_bounded),
         cmocka_unit_test(test_queue_is_bounded_in_bytes),
         cmocka_unit_test(test_queued_descriptors_are_copies_and_are_closed),
+        cmocka_unit_test(test_queue_is_bounded_in_descriptors),
         cmocka_unit_test(test_freeing_a_link_closes_what_is_queued),
         cmocka_unit_test(test_only_seqpacket_sockets_become_links),
         cmocka_unit_test(test_accepted_link_knows_its_peer),
