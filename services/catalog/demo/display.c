@@ -126,7 +126,7 @@ static void draw(struct demo *demo)
          (unsigned long long)total.failed, (unsigned long long)total.wrong,
          style(demo, "\033[0m"));
     if (demo->chaos)
-        line(demo, "  killed: the broker %u times, %u instances   repeated %s   UNAVAILABLE %llu",
+        line(demo, "  killed: broker %u, instance %u   repeated %s   UNAVAILABLE %llu",
              demo->after.broker_kills, demo->after.instances_killed,
              grouped(total.retried, number),
              (unsigned long long)(total.unavailable_no + total.unavailable_unknown));

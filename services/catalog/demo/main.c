@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -211,6 +212,16 @@ static int take_signals(struct demo *demo)
     return demo->signal_fd < 0 ? -1 : 0;
 }
 
+/* The lines that are drawn over must not be wrapped. */
+static bool can_draw(FILE *out)
+{
+    const char *term = getenv("TERM");
+    struct winsize size = {0};
+    if (!isatty(fileno(out)) || !term || strcmp(term, "dumb") == 0)
+        return false;
+    return ioctl(fileno(out), TIOCGWINSZ, &size) < 0 || size.ws_col == 0 || size.ws_col >= 80;
+}
+
 int main(int argc, char **argv)
 {
     static struct demo demo;
@@ -219,8 +230,7 @@ int main(int argc, char **argv)
     parse(&demo, argc, argv);
     locate_programs(&demo);
     demo.out = demo.json ? stderr : stdout;
-    const char *term = getenv("TERM");
-    demo.live = isatty(fileno(demo.out)) && term && strcmp(term, "dumb") != 0;
+    demo.live = can_draw(demo.out);
     const char *no_color = getenv("NO_COLOR");
     demo.color = demo.live && (!no_color || !*no_color);
     demo.part_ns = (demo.shortened ? 9 : 32) * SECOND / 10;
