@@ -1,0 +1,54 @@
+/* What the fuzz targets share: the plans and types that the input picks from. */
+#ifndef PARLEY_TESTS_FUZZ_FUZZ_H
+#define PARLEY_TESTS_FUZZ_FUZZ_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog_v1.pb-c.h"
+#include "catalog_v2.pb-c.h"
+#include "google/protobuf/descriptor.pb-c.h"
+#include "shapes_v1.pb-c.h"
+#include "shapes_v2.pb-c.h"
+#include "translate/plan.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define FUZZ_CHECK(condition)                                                                      \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                  \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static inline struct schema *fuzz_schema(const char *path)
+{
+    static uint8_t set[1 << 20];
+    FILE *file = fopen(path, "rb");
+    FUZZ_CHECK(file);
+    size_t bytes = fread(set, 1, sizeof(set), file);
+    (void)fclose(file);
+    struct schema *schema = NULL;
+    FUZZ_CHECK(schema_new(set, bytes, NULL, &schema, NULL) == 0);
+    return schema;
+}
+
+/* Runs a plan in memory of exactly the promised size. Returns the output, or NULL. */
+static inline uint8_t *fuzz_run(const struct plan *plan, uint32_t entry, const uint8_t *data,
+                                size_t size, size_t *ret_bytes)
+{
+    size_t max = plan_output_bytes_max(plan, size);
+    uint8_t *out = malloc(max + (max == 0));
+    FUZZ_CHECK(out);
+    struct plan_failure failure;
+    if (plan_run(plan, entry, data, size, out, max, ret_bytes, &failure) == 0)
+        return out;
+    FUZZ_CHECK(failure.what && failure.offset <= size);
+    free(out);
+    return NULL;
+}
+
+#endif
