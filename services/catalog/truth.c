@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -35,6 +37,7 @@ static const char format[] =
 
 static void exec_query(const char *admindir, int out)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would read what it says */
     dup2(out, STDOUT_FILENO);
     setenv("LC_ALL", "C.UTF-8", 1);
     setenv("DPKG_PAGER", "cat", 1);

@@ -20,13 +20,7 @@ complain() {
 
 # The pids of all processes whose PARLEY_DIR is in our TMPDIR.
 relatives() {
-    local file
-    for file in /proc/[0-9]*/environ; do
-        if tr '\0' '\n' 2>/dev/null <"$file" | grep -q "^PARLEY_DIR=$TMPDIR/"; then
-            file=${file%/environ}
-            echo "${file#/proc/}"
-        fi
-    done
+    grep -lsz "^PARLEY_DIR=$TMPDIR/" /proc/[0-9]*/environ | tr -dc '0-9\n'
 }
 
 check_left() {
@@ -47,48 +41,51 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# check EXPRESSION: a Python expression over the result, r.
-check() {
-    python3 -c "
-import json, sys
-r = json.loads(sys.argv[1])
-sys.exit(not ($1))" "$result" || complain "this does not hold: $1"
-}
-
-# run OPTION...: the last line of stdout in $result.
+# run OPTION...: runs the demo; the last line of its stdout in $result, which must hold for stdin:
+# Python expressions over the result, r, one a line.
 run() {
     local output status=0
-    output=$("$demo" --short --json "$@") || status=$?
+    output=$("$demo" --short --json "$@" </dev/null) || status=$?
     result=$(tail -n 1 <<<"$output")
     printf '%s\n' "$result"
     ((status == 0)) || complain "exit status $status"
-    check 'r["calls"] > 100'
-    check 'r["failed"] == 0 and r["wrong"] == 0 and "problem" not in r'
-    check 'r["served"]["1.0.0"] > 0 and r["served"]["2.0.0"] > 0'
-    check 'sum(r["served"].values()) <= r["calls"]'
-    check '0 < r["translated"] <= r["calls"]'
-    check '0 < r["latency_ns"]["p50"] <= r["latency_ns"]["p99"]'
-    check '[s["weight"] for s in r["steps"]] == [5, 30, 100]'
-    check 'all(abs(s["share"] - s["weight"]) < 10 for s in r["steps"])'
-    check '0 < r["duration_s"] < 60'
     check_left
+    python3 -c '
+import json, sys
+r = json.loads(sys.argv[1])
+false = [line for line in sys.stdin if not eval(line.strip())]
+sys.stderr.writelines("test_demo: this does not hold: " + line for line in false)
+sys.exit(bool(false))' "$result" || complain "the result is not as it has to be"
 }
+
+always='r["calls"] > 100
+r["failed"] == 0 and r["wrong"] == 0 and "problem" not in r
+r["served"]["1.0.0"] > 0 and r["served"]["2.0.0"] > 0
+0 < r["translated"] <= r["calls"]
+0 < r["latency_ns"]["p50"] <= r["latency_ns"]["p99"]
+[s["weight"] for s in r["steps"]] == [5, 30, 100]
+all(abs(s["share"] - s["weight"]) < 10 for s in r["steps"])
+0 < r["duration_s"] < 60'
 
 rollout() {
-    run
-    check 'sum(r["served"].values()) == r["calls"]'
-    check '"chaos" not in r'
+    run <<EXPRESSIONS
+$always
+sum(r["served"].values()) == r["calls"]
+"chaos" not in r
+EXPRESSIONS
 }
 
+# The last one: what was not answered is not counted as served, and nothing else is missing.
 chaos() {
-    run --chaos
-    check 'r["chaos"]["broker_kills"] == 5 and r["chaos"]["instances_killed"] == 1'
-    check 'r["chaos"]["failed_while_broker_away"] == 0'
-    check 'r["chaos"]["calls_while_broker_away"] > 0'
-    check '[s["weight"] for s in r["chaos"]["shares_after_restart"]] == [5, 30, 100]'
-    check 'r["chaos"]["calls_retried"] + sum(r["chaos"]["ended_unavailable"].values()) > 0'
-    # What was not answered is not counted as served, and nothing else is missing.
-    check 'r["calls"] - sum(r["served"].values()) <= sum(r["chaos"]["ended_unavailable"].values())'
+    run --chaos <<EXPRESSIONS
+$always
+r["chaos"]["broker_kills"] == 5 and r["chaos"]["instances_killed"] == 1
+r["chaos"]["failed_while_broker_away"] == 0
+r["chaos"]["calls_while_broker_away"] > 0
+[s["weight"] for s in r["chaos"]["shares_after_restart"]] == [5, 30, 100]
+r["chaos"]["calls_retried"] + sum(r["chaos"]["ended_unavailable"].values()) > 0
+r["calls"] - sum(r["served"].values()) <= sum(r["chaos"]["ended_unavailable"].values())
+EXPRESSIONS
 }
 
 # Waits until the clients are there.

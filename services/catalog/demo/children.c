@@ -91,6 +91,8 @@ struct child *child_start(struct demo *demo, enum child_kind kind, const char *n
     child->pid = fork();
     if (child->pid == 0)
         run_child(demo, name, argv, in[0], out[1], parent);
+    if (child->pid > 0)
+        setpgid(child->pid, child->pid); /* as the child does: whoever comes first */
     close(in[0]);
     close(out[1]);
     fcntl(child->out, F_SETFL, O_NONBLOCK);
@@ -391,16 +393,22 @@ int demo_finish(struct demo *demo)
     return end_kind(demo, CHILD_BROKER, SIGTERM);
 }
 
+/* The child and what it started, which becomes ours when it is gone (main() is a subreaper). */
+static void kill_group(pid_t group)
+{
+    int status;
+    kill(-group, SIGKILL);
+    while (waitpid(-group, &status, 0) > 0 || errno == EINTR)
+        continue;
+}
+
 void demo_kill_all(struct demo *demo)
 {
     for (unsigned i = 0; i < demo->child_count; i++) {
         struct child *child = &demo->children[i];
-        if (child->pid > 0) {
-            kill(child->pid, SIGKILL);
-            while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
-                continue;
-            child->pid = 0;
-        }
+        if (child->pid > 0)
+            kill_group(child->pid);
+        child->pid = 0;
         if (child->in >= 0)
             close(child->in);
         if (child->out >= 0)
