@@ -145,6 +145,7 @@ static bool ends_with(struct span text, struct span literal)
 {
     return literal.bytes == 0 ||
            (text.bytes >= literal.bytes &&
+            text.data[text.bytes - 1] == literal.data[literal.bytes - 1] &&
             memcmp(text.data + text.bytes - literal.bytes, literal.data, literal.bytes) == 0);
 }
 

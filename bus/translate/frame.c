@@ -16,39 +16,18 @@
  */
 #include "translate/run.h"
 
-static int no_room(struct run *run)
+int run_no_room(struct run *run)
 {
     return run_fail(run, run->over, NULL, 0,
                     run->over == -ENOBUFS ? "the output buffer is too small"
                                           : "the translation is larger than the limit");
 }
 
-int run_write_bytes(struct run *run, const void *data, size_t bytes)
-{
-    if (bytes > (size_t)(run->limit - run->out))
-        return no_room(run);
-    if (bytes > 0)
-        memcpy(run->out, data, bytes);
-    run->out += bytes;
-    return 0;
-}
-
-int run_write_tag(struct run *run, uint32_t tag)
-{
-    if (run->limit - run->out < 5 && run->limit - run->out < (ptrdiff_t)wire_varint_size(tag))
-        return no_room(run);
-    if (tag < 0x80)
-        *run->out++ = (uint8_t)tag;
-    else
-        run->out = wire_write_varint(run->out, tag);
-    return 0;
-}
-
 int run_open_length(struct run *run, size_t guess, struct open_length *ret_open)
 {
     unsigned bytes = (unsigned)wire_varint_size(guess);
     if (bytes > (size_t)(run->limit - run->out))
-        return no_room(run);
+        return run_no_room(run);
     *ret_open = (struct open_length){run->out, bytes};
     run->out += bytes;
     return 0;
@@ -61,7 +40,7 @@ int run_close_length(struct run *run, const struct open_length *open)
     size_t bytes = wire_varint_size(length);
     if (bytes != open->bytes) {
         if (bytes > open->bytes && bytes - open->bytes > (size_t)(run->limit - run->out))
-            return no_room(run);
+            return run_no_room(run);
         memmove(open->at + bytes, content, length);
         run->out = open->at + bytes + length;
     }

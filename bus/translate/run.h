@@ -86,8 +86,7 @@ struct open_length {
 };
 int run_open_length(struct run *run, size_t guess, struct open_length *ret_open);
 int run_close_length(struct run *run, const struct open_length *open);
-int run_write_bytes(struct run *run, const void *data, size_t bytes);
-int run_write_tag(struct run *run, uint32_t tag);
+int run_no_room(struct run *run);
 
 /* ---- carrier.c ---- */
 
@@ -132,6 +131,32 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
 uint64_t run_guard_template(const struct run *run, const struct slot *slots, uint32_t template);
 uint64_t run_guard_text(const uint8_t *data, size_t bytes);
 uint64_t run_guard_value(int64_t value);
+
+/* ---- Writing, all inline ---- */
+
+/* @data is in the private copy, or does not overlap. */
+static inline int run_write_bytes(struct run *run, const void *data, size_t bytes)
+{
+    size_t room = (size_t)(run->limit - run->out);
+    if (__builtin_expect(bytes > room, 0))
+        return run_no_room(run);
+    if (bytes > 0)
+        memcpy(run->out, data, bytes);
+    run->out += bytes;
+    return 0;
+}
+
+static inline int run_write_tag(struct run *run, uint32_t tag)
+{
+    if (__builtin_expect(run->limit - run->out < 5, 0) &&
+        run->limit - run->out < (ptrdiff_t)wire_varint_size(tag))
+        return run_no_room(run);
+    if (tag < 0x80)
+        *run->out++ = (uint8_t)tag;
+    else
+        run->out = wire_write_varint(run->out, tag);
+    return 0;
+}
 
 /* ---- Reading, all inline: nothing passes @end; NULL if malformed ---- */
 

@@ -21,6 +21,7 @@
 #include "wire/wire.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -167,39 +168,71 @@ uint8_t *wire_write_tag(uint8_t *out, uint32_t number, enum wire_type type)
     return wire_write_varint(out, (uint64_t)number << 3 | (uint32_t)type);
 }
 
-/* Bytes at the front, a multiple of the step, that are all 0x01..0x7f. */
-static size_t plain_prefix(const uint8_t *data, size_t bytes)
+#define HIGH_BITS UINT64_C(0x8080808080808080)
+#define LOW_BITS UINT64_C(0x7f7f7f7f7f7f7f7f)
+
+/* Whether all eight bytes are 0x01..0x7f. x + 0x7f sets a byte's top bit unless the byte is 0; a
+ * carry comes only out of a byte whose own top bit is set, and that one has failed already. */
+static inline bool is_plain_word(uint64_t x)
+{
+    return ((x | ~(x + LOW_BITS)) & HIGH_BITS) == 0;
+}
+
+static inline uint64_t load_word(const uint8_t *data)
+{
+    uint64_t x;
+    memcpy(&x, data, sizeof(x));
+    return x;
+}
+
+/* Fewer than sixteen bytes, all 0x01..0x7f? Loads overlap in the middle. */
+static inline bool is_plain_short(const uint8_t *data, size_t bytes)
+{
+    if (bytes >= 8)
+        return is_plain_word(load_word(data)) && is_plain_word(load_word(data + bytes - 8));
+    if (bytes >= 4) {
+        uint32_t first, last;
+        memcpy(&first, data, 4);
+        memcpy(&last, data + bytes - 4, 4);
+        return is_plain_word((uint64_t)first << 32 | last);
+    }
+    for (size_t i = 0; i < bytes; i++)
+        if (data[i] == 0 || data[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* Bytes at the front that are all 0x01..0x7f: a multiple of a step, or all of them. */
+static inline size_t plain_prefix(const uint8_t *data, size_t bytes)
 {
     size_t i = 0;
 #if defined(__SSE2__)
     const __m128i zero = _mm_setzero_si128();
     for (; bytes - i >= 64; i += 64) {
         /* As signed bytes, plain ones are those above zero. */
-        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(data + i));
-        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(data + i + 16));
-        __m128i c = _mm_loadu_si128((const __m128i *)(const void *)(data + i + 32));
-        __m128i d = _mm_loadu_si128((const __m128i *)(const void *)(data + i + 48));
-        __m128i ab = _mm_and_si128(_mm_cmpgt_epi8(a, zero), _mm_cmpgt_epi8(b, zero));
-        __m128i cd = _mm_and_si128(_mm_cmpgt_epi8(c, zero), _mm_cmpgt_epi8(d, zero));
-        if (_mm_movemask_epi8(_mm_and_si128(ab, cd)) != 0xffff)
+        const __m128i *at = (const __m128i *)(const void *)(data + i);
+        __m128i ab = _mm_min_epu8(_mm_loadu_si128(at), _mm_loadu_si128(at + 1));
+        __m128i cd = _mm_min_epu8(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3));
+        __m128i high = _mm_or_si128(_mm_or_si128(_mm_loadu_si128(at), _mm_loadu_si128(at + 1)),
+                                    _mm_or_si128(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3)));
+        __m128i bad = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(ab, cd), zero), high);
+        if (_mm_movemask_epi8(bad) != 0)
             break;
     }
     for (; bytes - i >= 16; i += 16) {
         __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(data + i));
         if (_mm_movemask_epi8(_mm_cmpgt_epi8(a, zero)) != 0xffff)
-            break;
+            return i;
     }
+#else
+    for (; bytes - i >= 16; i += 16)
+        if (!is_plain_word(load_word(data + i)) || !is_plain_word(load_word(data + i + 8)))
+            return i;
 #endif
-    const uint64_t high = UINT64_C(0x8080808080808080), low = UINT64_C(0x7f7f7f7f7f7f7f7f);
-    for (; bytes - i >= 8; i += 8) {
-        /* x + 0x7f sets a byte's top bit unless the byte is 0; no carry leaves a byte below 0x81,
-         * and a byte with its top bit set has failed already. */
-        uint64_t x;
-        memcpy(&x, data + i, sizeof(x));
-        if (((x | ~(x + low)) & high) != 0)
-            break;
-    }
-    return i;
+    /* What is left, or the last fifteen with it. */
+    if (i > 0 && i < bytes)
+        return is_plain_short(data + bytes - 15, 15) ? bytes : i;
+    return is_plain_short(data + i, bytes - i) ? bytes : i;
 }
 
 /* Bytes of the well-formed character at the front: 1..4, or 0. Its first byte is not ASCII. */
@@ -228,12 +261,11 @@ static size_t character_bytes(const uint8_t *data, size_t bytes)
     return size;
 }
 
-static int check_text(const uint8_t *data, size_t bytes, uint8_t lowest)
+/* From where it is no plain text any more. Out of line: most text never gets here. */
+__attribute__((noinline)) static int check_slowly(const uint8_t *data, size_t bytes, uint8_t lowest)
 {
     size_t i = 0;
     while (i < bytes) {
-        if (bytes - i >= 8)
-            i += plain_prefix(data + i, bytes - i);
         /* Up to eight characters one by one, then try for a run again. */
         for (unsigned n = 0; n < 8 && i < bytes; n++) {
             if (data[i] < 0x80) {
@@ -247,8 +279,15 @@ static int check_text(const uint8_t *data, size_t bytes, uint8_t lowest)
                 return -EBADMSG;
             i += size;
         }
+        i += plain_prefix(data + i, bytes - i);
     }
     return 0;
+}
+
+static inline int check_text(const uint8_t *data, size_t bytes, uint8_t lowest)
+{
+    size_t plain = plain_prefix(data, bytes);
+    return plain == bytes ? 0 : check_slowly(data + plain, bytes - plain, lowest);
 }
 
 int wire_check_utf8(const uint8_t *data, size_t bytes)
