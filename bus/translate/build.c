@@ -156,7 +156,7 @@ int builder_finish(struct builder *builder, enum plan_class class, struct plan *
     struct program_header header = {
         .magic = PROGRAM_MAGIC,
         .version = PROGRAM_VERSION,
-        .class = (uint8_t)class,
+        .class = (uint8_t) class,
     };
     size_t bytes = sizeof(header);
     for (size_t i = 0; i < SECTION_COUNT; i++) {

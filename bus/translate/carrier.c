@@ -6,8 +6,8 @@
  *     15 owner 19 guard   records...      restored if what stands for them was not edited meanwhile
  *
  * Records are fields of the owner, just as they were. The owner is the type that they belong to, so
- * that a message may carry the fields of several versions, and a version takes only its own out; the
- * others it passes on, as any unknown field. To a protobuf decoder a carrier is a message.
+ * that a message may carry the fields of several versions, and a version takes only its own out;
+ * the others it passes on, as any unknown field. To a protobuf decoder a carrier is a message.
  *
  * A guard is a hash of what the other version got in place of the records: the mapped value, the
  * joined text, the text that a template gives. When the message comes back the same thing is hashed
@@ -169,8 +169,7 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
         if (r < 0)
             return r;
         const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
-        if (!op || op->action != ACTION_GUARDED ||
-            guard_of(run, frame, op) != carried->guard)
+        if (!op || op->action != ACTION_GUARDED || guard_of(run, frame, op) != carried->guard)
             continue;
         r = restore_record(run, frame, op, &record, pos);
         if (r < 0)

@@ -27,15 +27,15 @@
 enum kind compile_kind(const struct schema_field *field)
 {
     static const uint8_t kinds[] = {
-        [TYPE(DOUBLE)] = KIND_DOUBLE,   [TYPE(FLOAT)] = KIND_FLOAT,
-        [TYPE(INT64)] = KIND_INT64,     [TYPE(UINT64)] = KIND_UINT64,
-        [TYPE(INT32)] = KIND_INT32,     [TYPE(FIXED64)] = KIND_FIXED64,
-        [TYPE(FIXED32)] = KIND_FIXED32, [TYPE(BOOL)] = KIND_BOOL,
-        [TYPE(STRING)] = KIND_STRING,   [TYPE(GROUP)] = KIND_COUNT,
-        [TYPE(MESSAGE)] = KIND_MESSAGE, [TYPE(BYTES)] = KIND_BYTES,
-        [TYPE(UINT32)] = KIND_UINT32,   [TYPE(ENUM)] = KIND_ENUM,
+        [TYPE(DOUBLE)] = KIND_DOUBLE,     [TYPE(FLOAT)] = KIND_FLOAT,
+        [TYPE(INT64)] = KIND_INT64,       [TYPE(UINT64)] = KIND_UINT64,
+        [TYPE(INT32)] = KIND_INT32,       [TYPE(FIXED64)] = KIND_FIXED64,
+        [TYPE(FIXED32)] = KIND_FIXED32,   [TYPE(BOOL)] = KIND_BOOL,
+        [TYPE(STRING)] = KIND_STRING,     [TYPE(GROUP)] = KIND_COUNT,
+        [TYPE(MESSAGE)] = KIND_MESSAGE,   [TYPE(BYTES)] = KIND_BYTES,
+        [TYPE(UINT32)] = KIND_UINT32,     [TYPE(ENUM)] = KIND_ENUM,
         [TYPE(SFIXED32)] = KIND_SFIXED32, [TYPE(SFIXED64)] = KIND_SFIXED64,
-        [TYPE(SINT32)] = KIND_SINT32,   [TYPE(SINT64)] = KIND_SINT64,
+        [TYPE(SINT32)] = KIND_SINT32,     [TYPE(SINT64)] = KIND_SINT64,
     };
     if (field->type < 1 || (size_t)field->type >= sizeof(kinds))
         return KIND_COUNT;
@@ -275,9 +275,9 @@ int plan_compile(const struct schema *client, const struct schema *service,
         r = fill_tables(&compiler);
     if (r == 0) {
         bool identity = !compiler.builder.error && mark_verbatim(&compiler);
-        enum plan_class class = identity             ? PLAN_IDENTITY
+        enum plan_class class = identity           ? PLAN_IDENTITY
                                 : compiler.carries ? PLAN_CARRIED
-                                                     : PLAN_ISO;
+                                                   : PLAN_ISO;
         r = builder_finish(&compiler.builder, class, ret_plan, error);
     }
     builder_deinit(&compiler.builder);

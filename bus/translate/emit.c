@@ -5,9 +5,9 @@
  * Text and its parts. A pattern "{name} <{email}>" is literals and fields by turns. Taking a text
  * apart: the literals are searched from the right, the fields between them must not be empty; where
  * it does not fit, `otherwise` takes all of it. Putting together: the pattern, if no field is
- * empty; `otherwise` alone, if only that one is not. So text survives apart-and-together always, and
- * the parts survive together-and-apart unless they contain the literals themselves: EMIT_JOIN tries
- * it, and carries the message along where it does not hold.
+ * empty; `otherwise` alone, if only that one is not. So text survives apart-and-together always,
+ * and the parts survive together-and-apart unless they contain the literals themselves: EMIT_JOIN
+ * tries it, and carries the message along where it does not hold.
  */
 #include "translate/run.h"
 
@@ -201,9 +201,9 @@ static bool comes_back(const struct run *run, const struct slot *slots,
         if (parts[i].slot == PROGRAM_SLOT_NONE)
             continue;
         struct span want = slot_text(&slots[parts[i].slot]);
-        struct span got = fitted                       ? fields[i]
+        struct span got = fitted                     ? fields[i]
                           : i == template->otherwise ? text
-                                                       : (struct span){text.data, 0};
+                                                     : (struct span){text.data, 0};
         if (got.bytes != want.bytes ||
             (got.bytes > 0 && memcmp(got.data, want.data, got.bytes) != 0))
             return false;
@@ -308,8 +308,7 @@ static int emit_split(struct run *run, struct frame *frame, const struct program
     const struct program_template *template = &run->plan->templates[emit->template];
     const struct program_part *parts = run->plan->parts + template->part_first;
     struct span text = slot_text(slot), fields[PROGRAM_PART_MAX];
-    if (slot->restored || !slot->seen ||
-        (text.bytes == 0 && !(emit->flags & EMIT_SOURCE_PRESENCE)))
+    if (slot->restored || !slot->seen || (text.bytes == 0 && !(emit->flags & EMIT_SOURCE_PRESENCE)))
         return 0;
     if (frame->depth == WIRE_DEPTH_MAX)
         return run_fail(run, -E2BIG, frame->end, emit->number,

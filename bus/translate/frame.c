@@ -7,9 +7,9 @@
  * length is written before they are, as a guess from their length in the source, and corrected
  * behind them, moving them by a few bytes if the guess had another size.
  *
- * A message ends with what had to wait: carriers that were guarded (they need the last occurrence of
- * what guards them), then the table's emits, which write what came from slots. Required fields are
- * checked last.
+ * A message ends with what had to wait: carriers that were guarded (they need the last occurrence
+ * of what guards them), then the table's emits, which write what came from slots. Required fields
+ * are checked last.
  *
  * Inside a carrier the same loop runs over the carried records, with the table for what may be
  * restored, in the frame of the message around it.
@@ -120,8 +120,8 @@ static int do_residue(struct run *run, struct frame *frame, const struct program
 }
 
 static int do_nested(struct run *run, struct frame *frame, const struct program_op *op,
-                     enum wire_type type, const uint8_t *at, const uint8_t *pos,
-                     const uint8_t *end, const uint8_t **ret_pos)
+                     enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+                     const uint8_t **ret_pos)
 {
     uint32_t bytes;
     struct frame nested;
@@ -182,8 +182,8 @@ static int do_open(struct run *run, struct frame *frame, const struct carried *c
     }
     if (frame->table->restore == PROGRAM_NONE)
         return 0;
-    return translate_fields(run, frame, &run->plan->tables[frame->table->restore],
-                            carried->records, carried->end);
+    return translate_fields(run, frame, &run->plan->tables[frame->table->restore], carried->records,
+                            carried->end);
 }
 
 /* A field that does not stay where it is. It begins at @at, its value at @pos. */
@@ -301,8 +301,7 @@ static int finish(struct run *run, struct frame *frame)
 }
 
 int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
-                  const uint8_t *start, const uint8_t *end, unsigned depth,
-                  struct frame *ret_frame)
+                  const uint8_t *start, const uint8_t *end, unsigned depth, struct frame *ret_frame)
 {
     struct frame *frame = ret_frame;
     *frame = (struct frame){

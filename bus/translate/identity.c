@@ -4,7 +4,8 @@
  * then a check of the copy.
  *
  * The descriptors are our own program's and trusted, but a type may refer to itself: a table is
- * reserved for a type when it is first met, and filled later, from a list, so that nothing recurses.
+ * reserved for a type when it is first met, and filled later, from a list, so that nothing
+ * recurses.
  */
 #include "translate/program.h"
 
@@ -68,8 +69,7 @@ static uint32_t table_of(struct builder *builder, struct types *types,
             return (uint32_t)i;
     if (types->count == types->capacity) {
         size_t capacity = 2 * types->capacity + 16;
-        const ProtobufCMessageDescriptor **list =
-            realloc(types->list, capacity * sizeof(*list));
+        const ProtobufCMessageDescriptor **list = realloc(types->list, capacity * sizeof(*list));
         if (!list) {
             builder->error = -ENOMEM;
             return 0;
@@ -126,8 +126,8 @@ int plan_identity(const ProtobufCServiceDescriptor *service, enum plan_payload p
     builder_add(&builder, SECTION_ENTRY, service->n_methods);
     for (unsigned i = 0; i < service->n_methods; i++) {
         const ProtobufCMethodDescriptor *method = &service->methods[i];
-        uint32_t table = table_of(&builder, &types,
-                                  payload == PLAN_REQUESTS ? method->input : method->output);
+        uint32_t table =
+            table_of(&builder, &types, payload == PLAN_REQUESTS ? method->input : method->output);
         struct program_entry *entry = builder_at(&builder, SECTION_ENTRY, i);
         *entry = (struct program_entry){i, table};
     }

@@ -6,10 +6,10 @@
  * table of its own for each message on the way (RESIDUE), in which the moved fields go to slots and
  * everything else is copied.
  *
- * Older to newer the values wait in slots, and the messages are made at the end (EMIT_GATHER): a tree
- * of nodes, each with the fields that move into it, the nodes below it, and what a carrier has of it,
- * through a table that leaves out all that the node writes itself, so that a carrier cannot bring
- * back what was edited. Each message is written in one piece.
+ * Older to newer the values wait in slots, and the messages are made at the end (EMIT_GATHER): a
+ * tree of nodes, each with the fields that move into it, the nodes below it, and what a carrier has
+ * of it, through a table that leaves out all that the node writes itself, so that a carrier cannot
+ * bring back what was edited. Each message is written in one piece.
  *
  * The first message on the path must be new: it has no other pair that could contain it.
  */
@@ -52,16 +52,17 @@ static int read_path(const struct pairing *pairing, const Parley__Move *rule, st
         char name[SCHEMA_NAME_BYTES_MAX + 1];
         size_t bytes = strcspn(text, ".");
         if (bytes >= sizeof(name) || move->depth > PROGRAM_PATH_MAX)
-            return move_error(pairing, rule, "the path is longer than 8 messages; use a shorter one");
+            return move_error(pairing, rule,
+                              "the path is longer than 8 messages; use a shorter one");
         memcpy(name, text, bytes);
         name[bytes] = '\0';
         const struct schema_field *field = schema_field_find(message, name);
         if (!field)
-            return move_error(pairing, rule,
-                              "the path names no field of this version; correct it");
+            return move_error(pairing, rule, "the path names no field of this version; correct it");
         if (field->repeated || field->oneof >= 0)
-            return move_error(pairing, rule,
-                              "goes through a repeated field or a oneof, which is not supported yet");
+            return move_error(
+                pairing, rule,
+                "goes through a repeated field or a oneof, which is not supported yet");
         move->path[move->depth] = field;
         if (text[bytes] == '\0')
             break;
@@ -74,9 +75,10 @@ static int read_path(const struct pairing *pairing, const Parley__Move *rule, st
                                   "goes into a message with required fields; make them optional");
         text += bytes + 1;
     }
-    return move->depth > 0 ? 0 : move_error(pairing, rule,
-                                            "needs a path into a sub-message; for another name, set "
-                                            "(parley.field).from");
+    return move->depth > 0 ? 0
+                           : move_error(pairing, rule,
+                                        "needs a path into a sub-message; for another name, set "
+                                        "(parley.field).from");
 }
 
 static bool same_path(const struct move *a, const struct move *b)
@@ -91,7 +93,8 @@ static int check_move(struct moves *moves, const Parley__Move *rule, struct move
     bool up = pairing->newer == pairing->target;
     move->older = rule->from ? schema_field_find(pairing->older, rule->from) : NULL;
     if (!move->older)
-        return move_error(pairing, rule, "the version before has no such field; name one that it has");
+        return move_error(pairing, rule,
+                          "the version before has no such field; name one that it has");
     int r = read_path(pairing, rule, move);
     if (r < 0)
         return r;
@@ -103,15 +106,17 @@ static int check_move(struct moves *moves, const Parley__Move *rule, struct move
         return move_error(pairing, rule,
                           "a field of this version, or another rule, takes it already; remove one");
     if ((up ? pairing->source_of : pairing->target_of)[head])
-        return move_error(pairing, rule,
-                          "the first message on the path is in the version before as well, which is "
-                          "not supported yet; move the field into a new message");
+        return move_error(
+            pairing, rule,
+            "the first message on the path is in the version before as well, which is "
+            "not supported yet; move the field into a new message");
     for (size_t i = 0; i < moves->count; i++)
         if (same_path(&moves->list[i], move))
             return move_error(pairing, rule, "another field moves there; correct one of the two");
     enum kind kind = compile_kind(newer);
-    if (kind != compile_kind(older) || kind == KIND_MESSAGE || older->repeated || older->oneof >= 0 ||
-        older->presence != newer->presence || older->required || newer->required)
+    if (kind != compile_kind(older) || kind == KIND_MESSAGE || older->repeated ||
+        older->oneof >= 0 || older->presence != newer->presence || older->required ||
+        newer->required)
         return move_error(pairing, rule,
                           "is supported for singular values of the same type and presence only; "
                           "drop the old field and add the new one");

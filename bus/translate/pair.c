@@ -309,7 +309,7 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
         op.kind = (uint8_t)(is_text(from) ? op.kind : as_integer(from));
         op.written = (uint8_t)as_integer(to);
     } else if (!is_text(from) && (map.convert != PROGRAM_NONE || from != to ||
-                           (alone && (map.lost || map.lost_back)))) {
+                                  (alone && (map.lost || map.lost_back)))) {
         op.action = ACTION_SCALAR;
         op.kind = (uint8_t)as_integer(from);
         op.written = (uint8_t)as_integer(to);
@@ -350,9 +350,10 @@ static int pair_message(struct pairing *pairing, const struct schema_field *sour
                         const struct schema_field *target)
 {
     if (compile_kind(source) != KIND_MESSAGE || compile_kind(target) != KIND_MESSAGE)
-        return field_error(pairing, source, target,
-                           "a message and a plain value, which only (parley.field).split joins; add "
-                           "it, or give the new field another name");
+        return field_error(
+            pairing, source, target,
+            "a message and a plain value, which only (parley.field).split joins; add "
+            "it, or give the new field another name");
     if (!compile_types_pair(pairing->compiler, source->message, target->message))
         return error_set(pairing->compiler->error, -EINVAL,
                          "%s.%s and %s.%s: %s and %s are not versions of one message; if they are, "
@@ -553,11 +554,10 @@ int pair_fill_same(struct compiler *compiler, const struct job *job)
         const struct schema_field *field = &target->fields[i];
         const struct schema_field *other = schema_field_number(source, field->number);
         enum kind kind = compile_kind(field);
-        if (kind == KIND_COUNT || (other && (compile_kind(other) != kind ||
-                                             other->repeated != field->repeated ||
-                                             (kind == KIND_MESSAGE &&
-                                              strcmp(other->message->name,
-                                                     field->message->name) != 0))))
+        if (kind == KIND_COUNT ||
+            (other &&
+             (compile_kind(other) != kind || other->repeated != field->repeated ||
+              (kind == KIND_MESSAGE && strcmp(other->message->name, field->message->name) != 0))))
             return error_set(compiler->error, -EINVAL,
                              "%s.%s: number %u has another type in the other version of the same "
                              "package (or is a group); types change with a new major version, in a "

@@ -106,7 +106,8 @@ struct plan *plan_ref(struct plan *plan)
 
 struct plan *plan_unref(struct plan *plan)
 {
-    /* acq_rel: pairs with itself in other threads, so that the last one frees after all have read. */
+    /* acq_rel: pairs with itself in other threads, so that the last one frees after all have read.
+     */
     if (plan && atomic_fetch_sub_explicit(&plan->references, 1, memory_order_acq_rel) == 1)
         plan_free(plan);
     return NULL;

@@ -7,9 +7,10 @@
  * identity, made by the reader itself from its own generated descriptors, and running it is a
  * checked copy.
  *
- * plan_run() reads each source byte once, into private memory, before it looks at any; so the source
- * may be memory that a hostile peer goes on changing. What it writes is private, well-formed, in the
- * reader's version, and within the limits. What the rules mean: docs/TRANSLATION.md.
+ * plan_run() reads each source byte once, into private memory, before it looks at any; so the
+ * source may be memory that a hostile peer goes on changing. What it writes is private,
+ * well-formed, in the reader's version, and within the limits. What the rules mean:
+ * docs/TRANSLATION.md.
  */
 #ifndef PARLEY_TRANSLATE_PLAN_H
 #define PARLEY_TRANSLATE_PLAN_H
@@ -85,8 +86,8 @@ uint32_t plan_method(const struct plan *plan, uint32_t entry);
 size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes);
 
 struct plan_failure {
-    size_t offset;   /* in the source */
-    uint32_t number; /* of the field, 0: none */
+    size_t offset;    /* in the source */
+    uint32_t number;  /* of the field, 0: none */
     const char *what; /* static: "truncated varint", ... */
 };
 
@@ -94,16 +95,17 @@ struct plan_failure {
  * plan_run() - copy = check = translate
  * @entry:  0..plan_entry_count() - 1
  * @source: may be live shared memory
- * @out:    private; does not overlap. The message is at its front; what lies behind it is changed too
+ * @out:    private; does not overlap. The message is at its front; what lies behind it is changed
+ * too
  * @ret_failure: NULL: not wanted
  *
  * No allocation, no system call; stack use is bounded by WIRE_DEPTH_MAX.
  * Return: 0 and the length; -EBADMSG: not a message of this type; -E2BIG: past a limit;
- * -ENOBUFS: @out_bytes is too small (never, with plan_output_bytes_max() of it); -ERANGE: a value has no place in the reader's version;
+ * -ENOBUFS: @out_bytes is too small (never, with plan_output_bytes_max() of them);
+ * -ERANGE: a value has no place in the reader's version;
  * -EINVAL: no such entry.
  */
 int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, size_t source_bytes,
-             uint8_t *out, size_t out_bytes, size_t *ret_bytes,
-             struct plan_failure *ret_failure);
+             uint8_t *out, size_t out_bytes, size_t *ret_bytes, struct plan_failure *ret_failure);
 
 #endif

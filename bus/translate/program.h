@@ -113,13 +113,13 @@ struct program_table {
 };
 
 enum emit {
-    EMIT_MOVE,     /* slot's value */
-    EMIT_GATHER,   /* a message that fields have moved into: see struct program_node */
-    EMIT_SPLIT,    /* slot's text taken apart into a message */
-    EMIT_TEXT,     /* text made of slots */
-    EMIT_JOIN,     /* the same, of a message's fields; carried along if that is not exact */
-    EMIT_LOST,     /* the record of the slot, if converting it lost something: to the carrier */
-    EMIT_DROPPED,  /* the record of the slot, if the template does not give it: to the carrier */
+    EMIT_MOVE,    /* slot's value */
+    EMIT_GATHER,  /* a message that fields have moved into: see struct program_node */
+    EMIT_SPLIT,   /* slot's text taken apart into a message */
+    EMIT_TEXT,    /* text made of slots */
+    EMIT_JOIN,    /* the same, of a message's fields; carried along if that is not exact */
+    EMIT_LOST,    /* the record of the slot, if converting it lost something: to the carrier */
+    EMIT_DROPPED, /* the record of the slot, if the template does not give it: to the carrier */
     EMIT_COUNT,
 };
 
@@ -139,8 +139,8 @@ struct program_emit {
     uint32_t number; /* of the source's field */
 };
 
-/* A message that is put together from moved fields, messages of such, and what a carrier brings back
- * of it. In one piece: protobuf-c loses the scalars of all pieces but the last. */
+/* A message that is put together from moved fields, messages of such, and what a carrier brings
+ * back of it. In one piece: protobuf-c loses the scalars of all pieces but the last. */
 struct program_node {
     uint32_t tag;
     uint32_t leaf_first, leaf_count;   /* emits, all EMIT_MOVE */
@@ -237,7 +237,8 @@ struct plan {
 
 /* ---- The carrier: one field number for what the other version lacks ---- */
 
-#define CARRIER_NUMBER UINT32_C(536870896) /* 2^29 - 16; none of the sixteen last may be declared */
+#define CARRIER_NUMBER UINT32_C(536870896) /* 2^29 - 16; none of the sixteen last may be declared  \
+                                            */
 #define CARRIER_TAG (CARRIER_NUMBER << 3 | WIRE_BYTES)
 #define CARRIER_TAG_BYTES 5
 #define CARRIER_PLAIN_TAG 0x0d   /* 1: fixed32, the owner; records follow */

@@ -124,7 +124,8 @@ static int check_split(const struct pairing *pairing, const struct schema_field 
     if (!newer->message || newer->repeated || newer->oneof >= 0)
         return rule_error(pairing, newer->name, rule, "is for a singular message; remove it");
     if (compile_kind(older) != KIND_STRING || older->repeated || older->oneof >= 0)
-        return rule_error(pairing, newer->name, rule, "needs a singular string in the version before");
+        return rule_error(pairing, newer->name, rule,
+                          "needs a singular string in the version before");
     if (newer->rule->has_multiply)
         return rule_error(pairing, newer->name, rule, "cannot be combined with multiply");
     if (!split->pattern || !split->otherwise)
@@ -145,7 +146,8 @@ static int check_split(const struct pairing *pairing, const struct schema_field 
             *ret_otherwise = i;
     }
     if (*ret_otherwise == UINT32_MAX)
-        return rule_error(pairing, newer->name, rule, "`otherwise` must name a field of the pattern");
+        return rule_error(pairing, newer->name, rule,
+                          "`otherwise` must name a field of the pattern");
     for (size_t i = 0; i < newer->message->field_count; i++)
         if (newer->message->fields[i].required)
             return rule_error(pairing, newer->name, rule,

@@ -2,12 +2,12 @@
  * The plan runner: how a message enters a process.
  *
  * The source may be memory that a hostile peer changes while we look at it. So it is read once, by
- * one memcpy, into memory of our own, and nothing looks at the source again: whatever the peer does,
- * we have *some* bytes, they stay what they are, and everything after works on those. There is no
- * second read to disagree with the first.
+ * one memcpy, into memory of our own, and nothing looks at the source again: whatever the peer
+ * does, we have *some* bytes, they stay what they are, and everything after works on those. There
+ * is no second read to disagree with the first.
  *
- *  - A VERBATIM table (equal versions; messages that a new version did not touch) needs no more: the
- *    copy goes straight to the output, is checked there, and is the result, byte by byte.
+ *  - A VERBATIM table (equal versions; messages that a new version did not touch) needs no more:
+ * the copy goes straight to the output, is checked there, and is the result, byte by byte.
  *  - Otherwise the copy goes to the end of the output buffer, the translation is written from its
  *    front, and is stopped before it reaches the copy. plan_output_bytes_max() allows for both.
  *
@@ -208,8 +208,7 @@ static int translate(struct run *run, const struct program_table *table, const u
 }
 
 int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, size_t source_bytes,
-             uint8_t *out, size_t out_bytes, size_t *ret_bytes,
-             struct plan_failure *ret_failure)
+             uint8_t *out, size_t out_bytes, size_t *ret_bytes, struct plan_failure *ret_failure)
 {
     uint8_t nothing[1];
     if (out_bytes == 0)

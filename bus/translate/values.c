@@ -151,15 +151,16 @@ static int map_number(const struct values *values, bool up, const struct schema_
         return 0;
     }
     if (!pair && !up)
-        return value_error(values, value, "its number means another value in the version before",
-                           NULL,
-                           "name the value that stands for it there: [(parley.value).to = \"...\"]");
+        return value_error(
+            values, value, "its number means another value in the version before", NULL,
+            "name the value that stands for it there: [(parley.value).to = \"...\"]");
     if (values->strict)
-        return error_set(values->pairing->compiler->error, -EINVAL,
-                         "%s.%s: has no counterpart in %s, and is used in a repeated field, a oneof "
-                         "or a moved field, where the original cannot be carried along yet; use it "
-                         "in a singular field",
-                         up ? values->older->name : values->newer->name, value->name, other->name);
+        return error_set(
+            values->pairing->compiler->error, -EINVAL,
+            "%s.%s: has no counterpart in %s, and is used in a repeated field, a oneof "
+            "or a moved field, where the original cannot be carried along yet; use it "
+            "in a singular field",
+            up ? values->older->name : values->newer->name, value->name, other->name);
     ret_pair->target = pair ? pair->number : 0;
     ret_pair->flags = PAIR_LOST;
     return 0;

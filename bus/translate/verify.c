@@ -87,7 +87,8 @@ static int verify_op_action(const struct verifier *v, const struct program_table
                                                                : bad(v, "op", index, "no integer");
     case ACTION_SLOT:
         /* One value: what comes packed is not for a slot. */
-        if (!has_slot || (op->flags & OP_REPEATED) || (!is_integer(op->kind) && !is_text(op->kind)) ||
+        if (!has_slot || (op->flags & OP_REPEATED) ||
+            (!is_integer(op->kind) && !is_text(op->kind)) ||
             is_integer(op->kind) != is_integer(op->written))
             return bad(v, "op", index, "not for a slot");
         return 0;
@@ -280,8 +281,8 @@ int program_verify(const struct plan *plan, struct error_text *error)
         r = verify_table(&v, i);
     for (uint32_t i = 0; i < COUNT(&v, SECTION_ENTRY) && r == 0; i++) {
         uint32_t table = plan->entries[i].table;
-        if (table != PROGRAM_NONE && (table >= COUNT(&v, SECTION_TABLE) ||
-                                      (plan->tables[table].flags & TABLE_SHARED)))
+        if (table != PROGRAM_NONE &&
+            (table >= COUNT(&v, SECTION_TABLE) || (plan->tables[table].flags & TABLE_SHARED)))
             r = bad(&v, "entry", i, "no such table");
     }
     return r;

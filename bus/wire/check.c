@@ -46,8 +46,8 @@ static const struct wire_limits defaults = {
     .elements_max = WIRE_ELEMENTS_MAX,
 };
 
-static int fail(const struct check *check, int code, const struct frame *frame,
-                const uint8_t *at, const ProtobufCFieldDescriptor *field, const char *what)
+static int fail(const struct check *check, int code, const struct frame *frame, const uint8_t *at,
+                const ProtobufCFieldDescriptor *field, const char *what)
 {
     return error_set(check->error, code, "%s%s%s at byte %zu: %s", frame->descriptor->name,
                      field ? "." : "", field ? field->name : "", (size_t)(at - check->start), what);
@@ -157,8 +157,7 @@ static int check_required(struct check *check, const struct frame *frame)
 {
     for (unsigned i = 0; i < frame->descriptor->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &frame->descriptor->fields[i];
-        if (field->label == PROTOBUF_C_LABEL_REQUIRED &&
-            !(frame->seen[i / 64] >> i % 64 & 1))
+        if (field->label == PROTOBUF_C_LABEL_REQUIRED && !(frame->seen[i / 64] >> i % 64 & 1))
             return fail(check, -EBADMSG, frame, frame->reader.end, field,
                         "required field is missing");
     }
@@ -180,7 +179,8 @@ static int check_field(struct check *check, struct frame *frame,
         field = protobuf_c_message_descriptor_get_field(frame->descriptor, number);
     if (!field || field->label != PROTOBUF_C_LABEL_REPEATED) {
         if (frame->fields == check->limits.fields_max)
-            return fail(check, -E2BIG, frame, at, field, "more fields in one message than the limit");
+            return fail(check, -E2BIG, frame, at, field,
+                        "more fields in one message than the limit");
         frame->fields++;
     }
     if (field) {

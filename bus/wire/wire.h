@@ -16,8 +16,9 @@
 
 /* Limits on everything that a peer sends. */
 #define WIRE_MESSAGE_BYTES_MAX (UINT32_C(64) << 20)
-#define WIRE_DEPTH_MAX 32       /* nested messages; the outermost is 1 */
-#define WIRE_FIELDS_MAX 4096    /* occurrences of fields a message, elements of repeated ones apart */
+#define WIRE_DEPTH_MAX 32    /* nested messages; the outermost is 1 */
+#define WIRE_FIELDS_MAX 4096 /* occurrences of fields a message, elements of repeated ones apart   \
+                              */
 #define WIRE_ELEMENTS_MAX (UINT32_C(1) << 20) /* of repeated fields, over the whole message */
 #define WIRE_NUMBER_MAX ((UINT32_C(1) << 29) - 1)
 #define WIRE_DECLARED_MAX 4096 /* fields that a message type may declare */

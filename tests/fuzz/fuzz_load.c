@@ -1,6 +1,6 @@
 /*
- * The verifier on any bytes: as long as the program says that it is, the rest is a message for every
- * entry of it. What the verifier passes must not leave its buffers.
+ * The verifier on any bytes: as long as the program says that it is, the rest is a message for
+ * every entry of it. What the verifier passes must not leave its buffers.
  */
 #include "fuzz.h"
 

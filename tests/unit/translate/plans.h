@@ -234,19 +234,22 @@ struct generator {
 };
 
 static const char *const generator_texts[] = {
-    "", "a", "libc6", "amd64", "Ann Example <ann@example.org>", "x <y <z>", "<>", " <", "n <>",
-    " <m>", "<name/tag>", "<a/libc6>", "a:b", "libc6:amd64", "Gr\xc3\xbcn", "a <b> c",
+    "",           "a",         "libc6", "amd64",       "Ann Example <ann@example.org>",
+    "x <y <z>",   "<>",        " <",    "n <>",        " <m>",
+    "<name/tag>", "<a/libc6>", "a:b",   "libc6:amd64", "Gr\xc3\xbcn",
+    "a <b> c",
 };
 
 static inline uint64_t generator_number(struct generator *generator)
 {
-    static const uint64_t wild[] = {0,          UINT64_MAX,           UINT32_MAX, INT32_MAX,
-                                    INT64_MAX,  UINT64_C(1) << 31,    UINT64_C(1) << 32,
-                                    UINT64_MAX << 31};
+    static const uint64_t wild[] = {
+        0,         UINT64_MAX,        UINT32_MAX,        INT32_MAX,
+        INT64_MAX, UINT64_C(1) << 31, UINT64_C(1) << 32, UINT64_MAX << 31};
     if (random_below(&generator->random, 100) < generator->wild)
         return wild[random_below(&generator->random, sizeof(wild) / sizeof(wild[0]))];
     uint64_t value = random_next(&generator->random) & 0x1fff;
-    return random_below(&generator->random, 3) ? value & 7 : value << random_below(&generator->random, 9);
+    return random_below(&generator->random, 3) ? value & 7
+                                               : value << random_below(&generator->random, 9);
 }
 
 static inline void generate_message(struct generator *generator,
@@ -288,8 +291,8 @@ static inline void generate_scalar(struct generator *generator, ProtobufCType ty
 }
 
 /* Writes a value behind a length of its own. */
-static inline void generate_bytes(struct generator *generator, const ProtobufCFieldDescriptor *field,
-                                  unsigned depth)
+static inline void generate_bytes(struct generator *generator,
+                                  const ProtobufCFieldDescriptor *field, unsigned depth)
 {
     uint8_t *content = malloc(MESSAGE_BYTES_MAX), *after = generator->out;
     assert_non_null(content);
@@ -324,8 +327,7 @@ static inline void generate_field(struct generator *generator,
         generate_bytes(generator, field, depth);
         return;
     }
-    generator->out =
-        wire_write_tag(generator->out, field->id, generate_scalar_type(field->type));
+    generator->out = wire_write_tag(generator->out, field->id, generate_scalar_type(field->type));
     generate_scalar(generator, field->type);
 }
 

@@ -183,8 +183,10 @@ static void test_v2_comes_back_from_a_v1_program(void **state)
 static void test_maintainer_without_mail_keeps_its_text(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"Ann", "Ann <", "Ann <>", " <a@b>", "<a@b>", "A <b> c",
-                                        "A <B <c@d>", "Ann<a@b>", "Jos\xc3\xa9 <j@x>", " <>"};
+    static const char *const texts[] = {"Ann",        "Ann <",    "Ann <>",
+                                        " <a@b>",     "<a@b>",    "A <b> c",
+                                        "A <B <c@d>", "Ann<a@b>", "Jos\xc3\xa9 <j@x>",
+                                        " <>"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         Catalog__V1__Package package = v1_package();
         package.maintainer = (char *)texts[i];

@@ -53,13 +53,21 @@ static void test_versions_without_a_relation_are_refused(void **state)
 static void test_rename_from_nothing_is_refused(void **state)
 {
     (void)state;
-    assert_refused("\x0a\x06""colour", "\x0a\x06""coluor", "shapes.v2.Shape.paint", "coluor");
+    assert_refused("\x0a\x06"
+                   "colour",
+                   "\x0a\x06"
+                   "coluor",
+                   "shapes.v2.Shape.paint", "coluor");
 }
 
 static void test_two_fields_from_one_are_refused(void **state)
 {
     (void)state;
-    assert_refused("\x0a\x06""colour", "\x0a\x06""narrow", "shapes.v2.Shape.", "paired");
+    assert_refused("\x0a\x06"
+                   "colour",
+                   "\x0a\x06"
+                   "narrow",
+                   "shapes.v2.Shape.", "paired");
 }
 
 static void test_move_to_nowhere_is_refused(void **state)
@@ -67,13 +75,17 @@ static void test_move_to_nowhere_is_refused(void **state)
     (void)state;
     assert_refused("place.home", "place.hole", "(parley.message).move", "names no field");
     assert_refused("place.home", "place.more", "(parley.message).move", "names no field");
-    assert_refused("place.inner.floor", "place.inner.fleur", "(parley.message).move", "place.inner");
+    assert_refused("place.inner.floor", "place.inner.fleur", "(parley.message).move",
+                   "place.inner");
 }
 
 static void test_move_of_another_type_is_refused(void **state)
 {
     (void)state;
-    assert_refused("\x0a\x05""ratio\x12\x0bplace.ratio", "\x0a\x05""fixed\x12\x0bplace.ratio",
+    assert_refused("\x0a\x05"
+                   "ratio\x12\x0bplace.ratio",
+                   "\x0a\x05"
+                   "fixed\x12\x0bplace.ratio",
                    "(parley.message).move", "takes it already");
 }
 
@@ -91,8 +103,8 @@ static void test_drop_of_nothing_or_without_reason_is_refused(void **state)
 {
     (void)state;
     assert_refused("\x0a\x07removed", "\x0a\x07removal", "(parley.message).drop", "removal");
-    assert_refused("\x0a\x07removed\x1a\x0fnobody reads it", "\x0a\x07removed\x12\x0fnobody reads it",
-                   "(parley.message).drop", "reason");
+    assert_refused("\x0a\x07removed\x1a\x0fnobody reads it",
+                   "\x0a\x07removed\x12\x0fnobody reads it", "(parley.message).drop", "reason");
 }
 
 static void test_restore_from_a_field_that_only_one_version_has_is_refused(void **state)
@@ -105,8 +117,16 @@ static void test_restore_from_a_field_that_only_one_version_has_is_refused(void 
 static void test_stand_in_that_does_not_exist_is_refused(void **state)
 {
     (void)state;
-    assert_refused("\x12\x0a""COLOUR_RED", "\x12\x0a""COLOUR_RAD", "PAINT_PINK", "COLOUR_RAD");
-    assert_refused("\x0a\x0a""COLOUR_RED", "\x0a\x0a""COLOUR_RAD", "PAINT_CRIMSON", "COLOUR_RAD");
+    assert_refused("\x12\x0a"
+                   "COLOUR_RED",
+                   "\x12\x0a"
+                   "COLOUR_RAD",
+                   "PAINT_PINK", "COLOUR_RAD");
+    assert_refused("\x0a\x0a"
+                   "COLOUR_RED",
+                   "\x0a\x0a"
+                   "COLOUR_RAD",
+                   "PAINT_CRIMSON", "COLOUR_RAD");
 }
 
 static void test_unary_against_streaming_is_refused(void **state)
@@ -173,7 +193,8 @@ static void test_minor_versions_need_no_rules(void **state)
     Google__Protobuf__FileDescriptorProto *file = files->file[files->n_file - 1];
     file->message_type[1]->n_field -= 1; /* one without Shape.flag */
     struct schema *less = schema_of(set_pack(files)), *more = schema_read(SHAPES_V1_SET);
-    struct plan *up = compile(less, more, PLAN_REQUESTS), *down = compile(more, less, PLAN_REQUESTS);
+    struct plan *up = compile(less, more, PLAN_REQUESTS),
+                *down = compile(more, less, PLAN_REQUESTS);
     assert_int_equal(plan_class(up), PLAN_IDENTITY);
     assert_int_equal(plan_class(down), PLAN_IDENTITY);
     const uint8_t flag[] = {0xe0, 0x12, 1};

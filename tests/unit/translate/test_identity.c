@@ -71,7 +71,7 @@ static void test_it_is_refused_exactly_where_wire_check_refuses(void **state)
 static void test_requests_and_replies_are_checked_as_their_own_types(void **state)
 {
     (void)state;
-    const uint8_t total[] = {0x10, 7}; /* ListReply.total, ListRequest.priority */
+    const uint8_t total[] = {0x10, 7};        /* ListReply.total, ListRequest.priority */
     const uint8_t section[] = {0x0a, 1, 's'}; /* ListRequest.section; ListReply.package */
     assert_int_equal(run_bytes(v1_replies, LIST, total, sizeof(total)), 0);
     assert_int_equal(run_bytes(v1_requests, LIST, section, sizeof(section)), 0);
@@ -107,8 +107,8 @@ static void test_failure_says_where_and_what(void **state)
     uint8_t out[sizeof(in)];
     size_t bytes;
     struct plan_failure failure = {0, 0, NULL};
-    assert_int_equal(
-        plan_run(v1_replies, LIST, in, sizeof(in), out, sizeof(out), &bytes, &failure), -EBADMSG);
+    assert_int_equal(plan_run(v1_replies, LIST, in, sizeof(in), out, sizeof(out), &bytes, &failure),
+                     -EBADMSG);
     assert_int_equal(failure.offset, 4);
     assert_int_equal(failure.number, 1);
     assert_string_equal(failure.what, "wrong wire type");
@@ -133,8 +133,8 @@ static struct plan *shapes_identity(void)
 {
     struct plan *plan = NULL;
     struct error_text error;
-    assert_int_equal(
-        plan_identity(&shapes__v1__shapes__descriptor, PLAN_REQUESTS, &plan, &error), 0);
+    assert_int_equal(plan_identity(&shapes__v1__shapes__descriptor, PLAN_REQUESTS, &plan, &error),
+                     0);
     return plan;
 }
 
@@ -254,9 +254,9 @@ static void test_required_field_that_is_missing_is_refused(void **state)
 {
     (void)state;
     /* UninterpretedOption.NamePart in a message, through a service made for it. */
-    const ProtobufCMethodDescriptor method = {
-        "m", &google__protobuf__uninterpreted_option__descriptor,
-        &google__protobuf__uninterpreted_option__descriptor};
+    const ProtobufCMethodDescriptor method = {"m",
+                                              &google__protobuf__uninterpreted_option__descriptor,
+                                              &google__protobuf__uninterpreted_option__descriptor};
     ProtobufCServiceDescriptor service = catalog__v1__catalog__descriptor;
     service.n_methods = 1;
     service.methods = &method;

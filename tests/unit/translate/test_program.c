@@ -109,8 +109,8 @@ static void run_whatever_it_is(const uint8_t *data, size_t bytes, uint64_t *rand
         return;
     ++*ret_loaded;
     for (unsigned i = 0; i < 3; i++) {
-        struct bytes in = generate(&shapes__v1__shape__descriptor,
-                                   1 + random_below(random, 1000), 5);
+        struct bytes in =
+            generate(&shapes__v1__shape__descriptor, 1 + random_below(random, 1000), 5);
         struct bytes out = {NULL, 0};
         uint32_t entry = random_below(random, 4);
         (void)run(plan, entry, in, &out, NULL);
@@ -149,8 +149,8 @@ static void test_a_plan_lives_as_long_as_its_last_reference(void **state)
     (void)state;
     struct plan *plan = NULL;
     struct error_text error;
-    assert_int_equal(
-        plan_identity(&shapes__v1__shapes__descriptor, PLAN_REQUESTS, &plan, &error), 0);
+    assert_int_equal(plan_identity(&shapes__v1__shapes__descriptor, PLAN_REQUESTS, &plan, &error),
+                     0);
     struct plan *other = plan_ref(plan);
     assert_null(plan_unref(plan));
     assert_int_equal(plan_entry_count(other), 4);

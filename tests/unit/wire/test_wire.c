@@ -16,7 +16,10 @@
 #define NAME_PART_TYPE &google__protobuf__uninterpreted_option__name_part__descriptor
 #define FIELD_OPTIONS_TYPE &google__protobuf__field_options__descriptor
 
-#define READER(bytes) {(bytes), (bytes) + sizeof(bytes)}
+#define READER(bytes)                                                                              \
+    {                                                                                              \
+        (bytes), (bytes) + sizeof(bytes)                                                           \
+    }
 
 static int check(const ProtobufCMessageDescriptor *type, const void *data, size_t bytes)
 {
@@ -161,14 +164,31 @@ static void test_utf8_is_what_rfc_3629_says(void **state)
 {
     (void)state;
     const struct text_case cases[] = {
-        {"", true}, {"plain", true}, {"\xc3\xa9", true}, {"\xe2\x82\xac", true},
-        {"\xf0\x9f\x98\x80", true}, {"\xed\x9f\xbf", true}, {"\xee\x80\x80", true},
-        {"\xf4\x8f\xbf\xbf", true}, {"\xef\xbf\xbf", true},
-        {"\x80", false}, {"\xbf", false}, {"\xc0\x80", false}, {"\xc1\xbf", false},
-        {"\xc3", false}, {"\xc3\x28", false}, {"\xe0\x9f\xbf", false}, {"\xe2\x82", false},
-        {"\xed\xa0\x80", false}, {"\xed\xbf\xbf", false}, {"\xf0\x8f\xbf\xbf", false},
-        {"\xf0\x9f\x98", false}, {"\xf4\x90\x80\x80", false}, {"\xf5\x80\x80\x80", false},
-        {"\xff", false}, {"\xfe", false},
+        {"", true},
+        {"plain", true},
+        {"\xc3\xa9", true},
+        {"\xe2\x82\xac", true},
+        {"\xf0\x9f\x98\x80", true},
+        {"\xed\x9f\xbf", true},
+        {"\xee\x80\x80", true},
+        {"\xf4\x8f\xbf\xbf", true},
+        {"\xef\xbf\xbf", true},
+        {"\x80", false},
+        {"\xbf", false},
+        {"\xc0\x80", false},
+        {"\xc1\xbf", false},
+        {"\xc3", false},
+        {"\xc3\x28", false},
+        {"\xe0\x9f\xbf", false},
+        {"\xe2\x82", false},
+        {"\xed\xa0\x80", false},
+        {"\xed\xbf\xbf", false},
+        {"\xf0\x8f\xbf\xbf", false},
+        {"\xf0\x9f\x98", false},
+        {"\xf4\x90\x80\x80", false},
+        {"\xf5\x80\x80\x80", false},
+        {"\xff", false},
+        {"\xfe", false},
     };
     /* At every distance from the start of a step, with and without plain text behind. */
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -210,9 +230,9 @@ static void test_truncation_is_refused_at_every_byte(void **state)
 {
     (void)state;
     /* A file with a message with a field with options, and one unknown field of each type. */
-    const uint8_t file[] = {0x0a, 1,   'f', 0x22, 12,  0x0a, 1,    'M', 0x12, 7, 0x0a, 1,
-                            'f',  0x42, 2,  0x10, 1,   0xc0, 0x3e, 5,   0xc5, 0x3e, 1, 2,
-                            3,    4,   0xc1, 0x3e, 1,  2,    3,    4,   5,    6, 7,    8};
+    const uint8_t file[] = {0x0a, 1,    'f',  0x22, 12, 0x0a, 1,    'M', 0x12, 7,    0x0a, 1,
+                            'f',  0x42, 2,    0x10, 1,  0xc0, 0x3e, 5,   0xc5, 0x3e, 1,    2,
+                            3,    4,    0xc1, 0x3e, 1,  2,    3,    4,   5,    6,    7,    8};
     assert_int_equal(check(FILE_TYPE, file, sizeof(file)), 0);
     unsigned refused = 0;
     for (size_t bytes = 0; bytes < sizeof(file); bytes++)
