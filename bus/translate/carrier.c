@@ -100,7 +100,7 @@ struct record {
 static int next_record(struct run *run, const uint8_t *pos, const uint8_t *end,
                        struct record *ret_record, const uint8_t **ret_pos)
 {
-    ret_record->at = pos;
+    *ret_record = (struct record){.at = pos};
     ret_record->value = run_read_u32(pos, end, &ret_record->tag);
     if (!ret_record->value)
         return run_fail(run, -EBADMSG, pos, 0, "truncated or malformed tag");

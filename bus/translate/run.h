@@ -9,7 +9,7 @@
 
 #include "translate/program.h"
 
-#define RUN_SLOT_MAX 256 /* open at once, in all messages around the current one */
+#define RUN_SLOT_MAX 128 /* open at once, in all messages around the current one */
 
 __extension__ typedef __int128 int128;
 

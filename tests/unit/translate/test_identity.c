@@ -161,17 +161,37 @@ static void test_depth_is_bounded_checked_and_translated(void **state)
     assert_int_equal(run_bytes(plan, 1, bytes, size), 0);
     size = nested(bytes, 0x1a, WIRE_DEPTH_MAX + 1);
     assert_int_equal(run_bytes(plan, 1, bytes, size), -E2BIG);
-    /* Shape.leaf (17), then Leaf.child (3): one message more around them. */
-    for (unsigned depth = WIRE_DEPTH_MAX - 1; depth <= WIRE_DEPTH_MAX; depth++) {
-        size = nested(bytes + 3, 0x1a, depth);
+    size = nested(bytes, 0x22, WIRE_DEPTH_MAX); /* Tree.tree: renumbered at every level */
+    assert_int_equal(run_bytes(shapes.up_requests, 4, bytes, size), 0);
+    size = nested(bytes, 0x22, WIRE_DEPTH_MAX + 1);
+    assert_int_equal(run_bytes(shapes.up_requests, 4, bytes, size), -E2BIG);
+    versions_deinit(&shapes);
+    plan_unref(plan);
+}
+
+static void test_fields_that_wait_are_bounded(void **state)
+{
+    (void)state;
+    struct versions shapes;
+    versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
+    /* Every Leaf keeps five slots open: the depth where they run out comes before the limit. */
+    uint8_t bytes[4 * WIRE_DEPTH_MAX], out[8192];
+    size_t ret_bytes;
+    unsigned depth = 1;
+    int r = 0;
+    struct plan_failure failure = {0, 0, ""};
+    for (; r == 0 && depth < WIRE_DEPTH_MAX; depth++) {
+        size_t size = nested(bytes + 3, 0x1a, depth);
         bytes[0] = 0x8a;
         bytes[1] = 0x01;
         bytes[2] = (uint8_t)size;
-        assert_int_equal(run_bytes(shapes.up_requests, 0, bytes, size + 3),
-                         depth < WIRE_DEPTH_MAX ? 0 : -E2BIG);
+        r = plan_run(shapes.up_requests, 0, bytes, size + 3, out, sizeof(out), &ret_bytes,
+                     &failure);
     }
+    assert_int_equal(r, -E2BIG);
+    assert_string_equal(failure.what, "too many fields that wait for their message");
+    assert_true(depth > 20);
     versions_deinit(&shapes);
-    plan_unref(plan);
 }
 
 static void test_fields_are_bounded_checked_and_translated(void **state)
@@ -281,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_groups_are_refused),
         cmocka_unit_test(test_strings_with_nul_are_refused),
         cmocka_unit_test(test_depth_is_bounded_checked_and_translated),
+        cmocka_unit_test(test_fields_that_wait_are_bounded),
         cmocka_unit_test(test_fields_are_bounded_checked_and_translated),
         cmocka_unit_test(test_elements_are_bounded_checked_and_translated),
         cmocka_unit_test(test_message_is_bounded),
