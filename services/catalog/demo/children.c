@@ -368,7 +368,7 @@ static int end_kind(struct demo *demo, enum child_kind kind, int number)
     return 0;
 }
 
-int demo_finish(struct demo *demo)
+int demo_end_clients(struct demo *demo)
 {
     for (unsigned i = 0; i < demo->child_count; i++) {
         struct child *child = &demo->children[i];
@@ -385,8 +385,15 @@ int demo_finish(struct demo *demo)
             return -1;
         if (!child->final)
             return demo_fail(demo, "%s ended without its last totals.", child->name);
+        if (!child_succeeded(child) && !child->tally.failed && !child->tally.wrong)
+            return demo_fail(demo, "%s did not end well when it was asked to.", child->name);
     }
     demo->end_ns = now_ns();
+    return 0;
+}
+
+int demo_end_services(struct demo *demo)
+{
     if (end_kind(demo, CHILD_SERVICE_V1, SIGTERM) < 0 ||
         end_kind(demo, CHILD_SERVICE_V2, SIGTERM) < 0)
         return -1;

@@ -3,7 +3,7 @@
  *
  * main.c      options, the beginning and the end
  * children.c  processes: starting, listening, asking for totals, ending; the one poll()
- * tools.c     what an operator types: parley route, parley ls
+ * tools.c     what an operator types: parley route, parley ls, parley stats
  * steps.c     the script of the rollout
  * chaos.c     what --chaos adds to it
  * display.c   what a person sees meanwhile
@@ -116,8 +116,9 @@ int demo_wait_ready(struct demo *demo, enum child_kind kind);
 int demo_totals(struct demo *demo, struct tally *ret_total);
 /* The clients' totals as they last reported them. */
 void demo_last_totals(const struct demo *demo, struct tally *ret_total);
-/* Lets the clients finish, then ends services and broker; what went wrong becomes the problem. */
-int demo_finish(struct demo *demo);
+/* Lets the clients finish; ends services and broker. What went wrong becomes the problem. */
+int demo_end_clients(struct demo *demo);
+int demo_end_services(struct demo *demo);
 /* Kills and reaps whatever is left. */
 void demo_kill_all(struct demo *demo);
 
@@ -127,6 +128,9 @@ void demo_kill_all(struct demo *demo);
 int tool_route(struct demo *demo, double weight_v2);
 /* Waits until `parley ls` shows every service and every client. */
 int tool_wait_for_all(struct demo *demo);
+
+/* Waits until `parley stats` has as many calls as the clients counted, on either side. */
+int tool_compare_stats(struct demo *demo, uint64_t calls);
 
 /* ---- steps.c ---- */
 

@@ -15,7 +15,7 @@ static json_t *steps_json(const struct step *steps, unsigned count)
 {
     json_t *array = json_array();
     for (unsigned i = 0; i < count; i++)
-        json_array_append_new(array, json_pack("{s:f,s:f,s:I}", "weight", steps[i].weight,
+        json_array_append_new(array, json_pack("{s:i,s:f,s:I}", "weight", (int)steps[i].weight,
                                                "share", steps[i].share, "calls",
                                                (json_int_t)steps[i].calls));
     return array;

@@ -94,3 +94,44 @@ int tool_wait_for_all(struct demo *demo)
     }
     return 0;
 }
+
+/* The calls of one side that ended for good, as `parley stats --json` has them. */
+static uint64_t calls_counted(const json_t *stats, const char *side)
+{
+    uint64_t count = 0;
+    size_t i;
+    json_t *method;
+    json_t *methods = json_object_get(stats, "methods");
+    json_array_foreach(methods, i, method)
+    {
+        const char *of = json_string_value(json_object_get(method, "side"));
+        if (of && strcmp(of, side) == 0)
+            count += (uint64_t)json_integer_value(json_object_get(method, "calls")) -
+                     (uint64_t)json_integer_value(json_object_get(method, "retried"));
+    }
+    return count;
+}
+
+int tool_compare_stats(struct demo *demo, uint64_t calls)
+{
+    const char *const argv[] = {demo->parley, "stats", "--json", NULL};
+    uint64_t end = now_ns() + TOOL_NS, clients = 0, services = 0;
+    while (clients != calls || services != calls) {
+        if (now_ns() > end)
+            return demo_fail(demo,
+                             "The clients counted %llu calls; the broker's statistics have %llu "
+                             "of clients and %llu of services.",
+                             (unsigned long long)calls, (unsigned long long)clients,
+                             (unsigned long long)services);
+        struct child *child = tool_run(demo, argv);
+        if (!child)
+            return -1;
+        json_t *stats = child_succeeded(child) ? json_loads(child->line, 0, NULL) : NULL;
+        clients = calls_counted(stats, "client");
+        services = calls_counted(stats, "service");
+        json_decref(stats);
+        if (demo_run_for(demo, 20 * MILLISECOND) < 0)
+            return -1;
+    }
+    return 0;
+}
