@@ -151,6 +151,8 @@ struct target {
 /* Return: true, or false after a complaint. */
 bool target_parse(struct cli *cli, const char *text, struct target *ret_target);
 
+/* Compares two versions' names by precedence; what is no version comes last. */
+int version_compare(const char *a, const char *b);
 /* The interface has no such method: complains, with the nearest. Return: CLI_EXIT_USAGE. */
 int method_unknown(struct cli *cli, const struct schema *schema, const struct target *target);
 

@@ -103,9 +103,10 @@ static bool show(struct cli *cli, const uint8_t *data, size_t bytes)
     return true;
 }
 
-/* Waits for the next message, in slices. Return: CLI_EXIT_OK with @ret_data NULL if asked to stop. */
+/* Waits for the next message, in slices. Return: CLI_EXIT_OK with @ret_data NULL if asked to stop.
+ */
 static int next_message(struct cli *cli, struct nng_subscriber *subscriber, uint64_t deadline,
-                      uint8_t **ret_data, size_t *ret_bytes)
+                        uint8_t **ret_data, size_t *ret_bytes)
 {
     *ret_data = NULL;
     while (!stop_requested()) {

@@ -205,6 +205,31 @@ static void print_methods(FILE *out, const Parley__ListReply *list)
     }
 }
 
+static int by_version(const void *a, const void *b)
+{
+    return version_compare((*(Parley__VersionInfo *const *)a)->version,
+                           (*(Parley__VersionInfo *const *)b)->version);
+}
+
+static int by_interface(const void *a, const void *b)
+{
+    return strcmp(or_dash((*(Parley__InterfaceInfo *const *)a)->name),
+                  or_dash((*(Parley__InterfaceInfo *const *)b)->name));
+}
+
+/* The broker tells them in the order of its tables. */
+static void sort(Parley__ListReply *list)
+{
+    if (list->n_interface > 0)
+        qsort(list->interface, list->n_interface, sizeof(*list->interface), by_interface);
+    for (size_t i = 0; i < list->n_interface; i++) {
+        Parley__InterfaceInfo *interface = list->interface[i];
+        if (interface->n_version > 0)
+            qsort(interface->version, interface->n_version, sizeof(*interface->version),
+                  by_version);
+    }
+}
+
 static int run(struct cli *cli, int argc, char **argv)
 {
     bool names = false, methods = false;
@@ -226,6 +251,7 @@ static int run(struct cli *cli, int argc, char **argv)
     code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_LIST, &reply);
     if (code != CLI_EXIT_OK)
         return code;
+    sort(reply->list);
     if (names) {
         print_names(cli->out, reply->list);
     } else if (methods) {

@@ -114,6 +114,12 @@ static void print_json(FILE *out, const Parley__RouteReply *route)
     json_print(out, object, 2);
 }
 
+static int by_version(const void *a, const void *b)
+{
+    return version_compare((*(Parley__RouteWeight *const *)a)->version,
+                           (*(Parley__RouteWeight *const *)b)->version);
+}
+
 static int run(struct cli *cli, int argc, char **argv)
 {
     struct weights weights = {.count = 0};
@@ -140,6 +146,9 @@ static int run(struct cli *cli, int argc, char **argv)
     code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_ROUTE, &reply);
     if (code != CLI_EXIT_OK)
         return code;
+    if (reply->route->n_weight > 0)
+        qsort(reply->route->weight, reply->route->n_weight, sizeof(*reply->route->weight),
+              by_version);
     if (cli->json)
         print_json(cli->out, reply->route);
     else

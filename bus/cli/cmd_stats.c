@@ -51,22 +51,30 @@ static bool same_row(const Parley__MethodStats *a, const Parley__MethodStats *b)
            same_text(a->served, b->served);
 }
 
-/* Calls a second since the last answer, as text: "-" if there is none to compare with. */
+static const Parley__MethodStats *find_row(const Parley__Stats *stats,
+                                           const Parley__MethodStats *row)
+{
+    for (size_t i = 0; i < stats->n_method; i++) {
+        if (same_row(stats->method[i], row))
+            return stats->method[i];
+    }
+    return NULL;
+}
+
+/* Calls a second since the last answer, as text: "-" if there is nothing to compare with. A row
+ * that was not there then may be an endpoint's that has found a new broker, with all it ever
+ * counted. */
 static char *rate_of(const struct watch *watch, const Parley__Stats *now,
                      const Parley__MethodStats *method)
 {
-    if (!watch->last || watch->last->stats->broker_id != now->broker_id)
+    const Parley__Stats *last = watch->last ? watch->last->stats : NULL;
+    if (!last || last->broker_id != now->broker_id || now->uptime_ns <= last->uptime_ns)
         return text_format("-");
-    const Parley__Stats *last = watch->last->stats;
-    uint64_t before = 0;
-    for (size_t i = 0; i < last->n_method; i++) {
-        if (same_row(last->method[i], method))
-            before = last->method[i]->calls;
-    }
-    if (now->uptime_ns <= last->uptime_ns || method->calls < before)
+    const Parley__MethodStats *before = find_row(last, method);
+    if (!before || method->calls < before->calls)
         return text_format("-");
     double seconds = (double)(now->uptime_ns - last->uptime_ns) / (double)NS_PER_S;
-    return text_format("%.0f", (double)(method->calls - before) / seconds);
+    return text_format("%.0f", (double)(method->calls - before->calls) / seconds);
 }
 
 static const char *side_name(const Parley__MethodStats *method)

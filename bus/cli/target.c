@@ -65,3 +65,12 @@ int method_unknown(struct cli *cli, const struct schema *schema, const struct ta
                         "%s has no method '%s'; parley describe %s shows what it has",
                         service->name, target->method, target->interface);
 }
+
+int version_compare(const char *a, const char *b)
+{
+    struct semver left, right;
+    bool left_bad = !a || semver_parse(a, &left) < 0, right_bad = !b || semver_parse(b, &right) < 0;
+    if (left_bad || right_bad)
+        return left_bad - right_bad;
+    return semver_compare(&left, &right);
+}

@@ -47,7 +47,7 @@ static Parley__VersionInfo versions[] = {
         .service = (char *)"orders.v3.Orders",
     },
 };
-static Parley__VersionInfo *catalog_versions[] = {&versions[0], &versions[1]};
+static Parley__VersionInfo *catalog_versions[] = {&versions[1], &versions[0]};
 static Parley__VersionInfo *orders_versions[] = {&versions[2]};
 
 static Parley__InterfaceInfo interfaces[] = {
@@ -68,7 +68,7 @@ static Parley__InterfaceInfo interfaces[] = {
         .version = orders_versions,
     },
 };
-static Parley__InterfaceInfo *interface_pointers[] = {&interfaces[0], &interfaces[1]};
+static Parley__InterfaceInfo *interface_pointers[] = {&interfaces[1], &interfaces[0]};
 
 static Parley__EndpointInfo endpoints[] = {
     {

@@ -1,4 +1,5 @@
-/* A bus as the fake broker shows it: catalog in two versions, one version without an instance. */
+/* A bus as the fake broker shows it: catalog in two versions, one version without an instance; as a
+ * broker tells it, in no order. */
 #ifndef PARLEY_TESTS_UNIT_CLI_BUS_H
 #define PARLEY_TESTS_UNIT_CLI_BUS_H
 

@@ -39,6 +39,17 @@ static void test_what_is_no_duration_is_refused(void **state)
     }
 }
 
+static void test_versions_are_ordered_by_precedence(void **state)
+{
+    (void)state;
+    assert_true(version_compare("1.9.0", "1.10.0") < 0);
+    assert_true(version_compare("2.0.0-rc.1", "2.0.0") < 0);
+    assert_int_equal(version_compare("2.0.0", "2.0.0"), 0);
+    assert_true(version_compare("garbage", "0.0.1") > 0);
+    assert_true(version_compare("9.0.0", NULL) < 0);
+    assert_int_equal(version_compare("garbage", NULL), 0);
+}
+
 struct taken {
     bool flag, other;
     const char *text;
@@ -256,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_durations_are_read_with_their_unit),
         cmocka_unit_test(test_what_is_no_duration_is_refused),
+        cmocka_unit_test(test_versions_are_ordered_by_precedence),
         cmocka_unit_test(test_options_are_read_in_every_form),
         cmocka_unit_test(test_operands_keep_their_order_between_options),
         cmocka_unit_test(test_global_options_stand_behind_the_command_too),

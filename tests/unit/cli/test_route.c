@@ -34,7 +34,7 @@ static Parley__RouteWeight weights[] = {
         .weight = 5.5,
     },
 };
-static Parley__RouteWeight *weight_pointers[] = {&weights[0], &weights[1]};
+static Parley__RouteWeight *weight_pointers[] = {&weights[1], &weights[0]};
 static Parley__RouteReply route = {
     .base = PROTOBUF_C_MESSAGE_INIT(&parley__route_reply__descriptor),
     .interface = (char *)"catalog",

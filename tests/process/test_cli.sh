@@ -1,0 +1,304 @@
+#!/usr/bin/env bash
+#
+# The command line against a real bus: test_cli.sh PARLEY PARLEYD CATALOG-V1 CATALOG-V2 SOURCE
+#
+# A broker in a folder of its own, two versions of the catalogue over a status file of the tests'.
+# Nothing waits by the clock: each step waits for a line, and everything that waits is bounded.
+set -u
+
+parley=$1 parleyd=$2 catalog_v1=$3 catalog_v2=$4 source_dir=$5
+status_file=$source_dir/tests/unit/catalog/status
+
+PARLEY_DIR=$(mktemp -d /tmp/parley-cli.XXXXXX) # short: sockets are in it
+export PARLEY_DIR
+unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
+export NO_COLOR=1 TZ=UTC
+out=$PARLEY_DIR/out err=$PARLEY_DIR/err
+failures=0
+pids=()
+
+# Ends a process that we started, and reaps it.
+end() {
+    local pid=$1 signal=${2:-TERM}
+    kill "-$signal" "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+}
+
+clean_up() {
+    local pid
+    for pid in "${pids[@]}"; do
+        end "$pid" KILL
+    done
+    rm -rf "$PARLEY_DIR"
+}
+trap clean_up EXIT
+
+fail() {
+    echo "FAILED: $*"
+    echo "  stdout: $(head -c 2000 "$out")"
+    echo "  stderr: $(head -c 2000 "$err")"
+    failures=$((failures + 1))
+}
+
+# run CODE ARGUMENT...: runs parley, and wants that exit code.
+run() {
+    local wanted=$1
+    shift
+    timeout 30 "$parley" "$@" >"$out" 2>"$err" </dev/null
+    local code=$?
+    [[ $code == "$wanted" ]] || fail "parley $*: exit code $code instead of $wanted"
+}
+
+# has FILE TEXT...: each text is in the file.
+has() {
+    local file=$1 text
+    shift
+    for text in "$@"; do
+        grep -qF -- "$text" "$file" || fail "expected '$text'"
+    done
+}
+
+# lacks FILE TEXT
+lacks() {
+    if grep -qF -- "$2" "$1"; then fail "did not expect '$2'"; fi
+}
+
+# wait_for FILE TEXT: until a line of the file has the text; 20 seconds at most.
+wait_for() {
+    local tries
+    for ((tries = 0; tries < 2000; tries++)); do
+        grep -qF -- "$2" "$1" 2>/dev/null && return
+        sleep 0.01
+    done
+    fail "'$2' never came"
+    cat "$1"
+}
+
+start_broker() {
+    "$parleyd" >"$PARLEY_DIR/broker.log" 2>&1 &
+    broker=$!
+    pids+=("$broker")
+    wait_for "$PARLEY_DIR/broker.log" "parleyd: ready"
+}
+
+echo "-- no broker"
+run 3 ls
+has "$err" "parley: cannot connect to ipc://$PARLEY_DIR/control.ipc" "Start parleyd"
+run 3 call catalog/Get
+run 3 events --count 1
+has "$err" "events.ipc"
+
+echo "-- an empty bus"
+start_broker
+run 0 ls
+has "$out" "Nothing is published."
+run 0 stats
+has "$out" "No calls yet."
+run 1 describe catalog
+has "$err" "NOT_FOUND" "catalog"
+run 1 route catalog 1.0.0=1
+has "$err" "NOT_FOUND"
+run 1 call catalog/Get
+has "$err" "NOT_FOUND"
+
+echo "-- services come up, and events say so"
+"$parley" events >"$PARLEY_DIR/events" 2>"$PARLEY_DIR/events.err" &
+events=$!
+pids+=("$events")
+"$catalog_v1" --status-file "$status_file" >"$PARLEY_DIR/v1.log" 2>&1 &
+v1=$!
+pids+=("$v1")
+wait_for "$PARLEY_DIR/broker.log" "catalog 1.0.0 of catalog-v1 (pid $v1) is up"
+# Nobody knows when a subscriber is there: something happens until it has seen it.
+for ((tries = 0; tries < 200; tries++)); do
+    run 0 route catalog 1.0.0=1
+    grep -q " route catalog" "$PARLEY_DIR/events" && break
+    sleep 0.05
+done
+wait_for "$PARLEY_DIR/events" " route catalog"
+"$catalog_v2" --status-file "$status_file" >"$PARLEY_DIR/v2.log" 2>&1 &
+v2=$!
+pids+=("$v2")
+wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
+wait_for "$PARLEY_DIR/events" "instance.up catalog 2.0.0 instance"
+
+echo "-- ls"
+run 0 ls
+has "$out" "INTERFACE" "catalog    1.0.0    100 %" "catalog-v1" "$v1" "catalog-v2" "$v2"
+[[ -s $err ]] && fail "ls complains"
+run 0 ls --names
+[[ $(cat "$out") == catalog ]] || fail "ls --names"
+run 0 ls --methods
+has "$out" catalog/Get catalog/List catalog/Search catalog/Visit
+run 0 ls --json
+has "$out" "\"pid\": $v1" '"version": "1.0.0"' '"share_percent": 100.0'
+
+echo "-- describe"
+run 0 describe catalog@1.0.0
+has "$out" "// catalog 1.0.0" "rpc Get(GetRequest) returns (Package);" "uint32 installed_kib = "
+run 0 describe catalog@2.0.0/Get
+has "$out" "uint64 installed_bytes = 6; // was installed_kib, times 1024"
+lacks "$out" "rpc Search"
+run 0 call catalog@2.0.0 --list
+has "$out" "rpc Search(SearchRequest) returns (SearchReply);"
+run 1 describe catalog@7.0.0
+has "$err" "NOT_FOUND" "7.0.0"
+run 2 describe catalog/Gett
+has "$err" "did you mean 'Get'?"
+
+echo "-- call, in both versions, served by either"
+for share in "1.0.0=1" "2.0.0=1"; do
+    run 0 route catalog "$share"
+    # The broker's own client has just come to know them: its first calls go to whoever is attached.
+    for ((tries = 0; tries < 200; tries++)); do
+        run 0 call -v catalog@1.0.0/Get '{"name": "base-files"}'
+        run 0 call -v catalog@2.0.0/Get '{"package": "base-files"}'
+        grep -qF "served by ${share%=1}" "$err" && break
+    done
+    run 0 call -v catalog@1.0.0/Get '{"name": "base-files"}'
+    has "$out" '"id": "base-files:amd64"' '"installedKib": 341' \
+        '"maintainer": "Santiago Vila <sanvila@debian.org>"'
+    has "$err" "parley: OK, served by ${share%=1}, executed: yes"
+    run 0 call -v catalog@2.0.0/Get '{"package": "base-files"}'
+    has "$out" '"installedBytes": "349184"' '"email": "sanvila@debian.org"'
+    has "$err" "served by ${share%=1}"
+done
+timeout 30 "$parley" call catalog@2.0.0/Get - <<<'{"package": "base-files"}' >"$out" 2>"$err" ||
+    fail "a request from the standard input"
+has "$out" '"name": "base-files"'
+echo '{"package": "base-files"}' >"$PARLEY_DIR/request"
+run 0 call catalog@2.0.0/Get "@$PARLEY_DIR/request"
+has "$out" '"name": "base-files"'
+run 0 call --json catalog@1.0.0/Get '{"name": "base-files"}'
+has "$out" '{"status": "OK", "executed": "yes", "served_by": "2.0.0", "reply": {'
+run 1 call catalog@1.0.0/Get '{"name": "no-such-package"}'
+has "$err" "parley: NOT_FOUND: " "no-such-package"
+[[ -s $out ]] && fail "a failed call prints a reply"
+run 1 call --json catalog@1.0.0/Get '{"name": "no-such-package"}'
+has "$out" '{"status": "NOT_FOUND"' '"executed": "yes"'
+run 2 call catalog@1.0.0/Get '{"nmae": "base-files"}'
+has "$err" "the request is no catalog.v1.GetRequest" "nmae"
+run 2 call catalog@1.0.0/Get '{"name": '
+run 2 call catalog/Frobnicate
+run 5 call catalog/Get @/nonexistent/file
+
+echo "-- route"
+run 0 route catalog 1.0.0=3 2.0.0=1
+has "$out" "catalog    1.0.0     75 %" "catalog    2.0.0     25 %"
+run 0 route catalog
+has "$out" "catalog    1.0.0     75 %"
+run 0 route --json catalog
+has "$out" '"share_percent": 25.0'
+run 2 route catalog 1.0.0=0 2.0.0=0
+has "$err" "all weights are 0"
+run 2 route catalog 1.0.0=-1
+run 2 route catalog 1.0.0=many
+run 1 route catalog 9.0.0=1
+has "$err" "9.0.0"
+run 0 route catalog
+has "$out" "catalog    1.0.0     75 %" # nothing that was refused has changed it
+wait_for "$PARLEY_DIR/events" "1.0.0 75 %, 2.0.0 25 %"
+
+echo "-- stats"
+run 0 stats catalog
+has "$out" "service" "1.0.0>2.0.0" "2.0.0>1.0.0" "Get"
+run 0 stats --json catalog
+has "$out" '"by_status": {' '"NOT_FOUND": ' '"latency_ns": {'
+run 0 stats --watch --interval 1ms --count 2 catalog
+[[ $(grep -c CALLS/S "$out") == 2 ]] || fail "two rounds of stats --watch"
+run 0 stats nothing
+has "$out" "No calls of nothing yet."
+
+echo "-- from another host, over TCP"
+end "$broker"
+# Two that are free now; somebody else may be quicker, so try again.
+for attempt in 1 2 3 4 5; do
+    port=$((20000 + RANDOM % 20000))
+    "$parleyd" --control "tcp://127.0.0.1:$port" --events "tcp://127.0.0.1:$((port + 1))" \
+        >"$PARLEY_DIR/broker.log" 2>&1 &
+    broker=$!
+    pids+=("$broker")
+    while ! grep -qe "parleyd: ready" -e "parleyd: error" "$PARLEY_DIR/broker.log"; do
+        sleep 0.01 # it says one of the two; the test's own timeout is behind it
+    done
+    grep -q "parleyd: ready" "$PARLEY_DIR/broker.log" && break
+    wait "$broker"
+    echo "   port $port is taken (attempt $attempt)"
+done
+wait_for "$PARLEY_DIR/broker.log" "catalog 1.0.0 of catalog-v1 (pid $v1) is up"
+wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
+PARLEY_DIR=/nonexistent run 0 --url "tcp://127.0.0.1:$port" route catalog
+has "$out" "catalog    1.0.0     75 %" # learned from the services by the new broker
+PARLEY_DIR=/nonexistent run 0 call --url "tcp://127.0.0.1:$port" catalog@1.0.0/Get \
+    '{"name": "base-files"}'
+has "$out" '"id": "base-files:amd64"'
+PARLEY_DIR=/nonexistent run 3 events --events "tcp://127.0.0.1:$((port + 1))" --timeout 50ms
+has "$err" "no event came from tcp://"
+run 3 --url tcp://127.0.0.1:1 ls
+
+echo "-- Ctrl-C ends what goes on, cleanly"
+# A background job of a script ignores SIGINT, unless it asks for it as parley does.
+kill -INT "$events"
+wait "$events"
+code=$?
+[[ $code == 0 ]] || fail "events: exit code $code after Ctrl-C"
+[[ -s $PARLEY_DIR/events.err ]] && cat "$PARLEY_DIR/events.err"
+grep -qE '^[0-9:.]{12} instance\.up catalog 2\.0\.0 instance [0-9a-f]{16} pid '"$v2" \
+    "$PARLEY_DIR/events" || fail "the line of an event"
+"$parley" stats --watch --interval 1h >"$PARLEY_DIR/watch" 2>&1 &
+watch=$!
+pids+=("$watch")
+wait_for "$PARLEY_DIR/watch" "SIDE"
+kill -INT "$watch"
+wait "$watch"
+code=$?
+[[ $code == 0 ]] || fail "stats --watch: exit code $code after Ctrl-C"
+
+echo "-- a watch goes on when the broker comes back"
+"$parley" stats --watch --interval 20ms >"$PARLEY_DIR/watch" 2>"$PARLEY_DIR/watch.err" &
+watch=$!
+pids+=("$watch")
+wait_for "$PARLEY_DIR/watch" "SIDE"
+end "$broker" KILL
+wait_for "$PARLEY_DIR/watch.err" "Start parleyd"
+: >"$PARLEY_DIR/watch"
+start_broker
+wait_for "$PARLEY_DIR/watch" "SIDE"
+kill -INT "$watch"
+wait "$watch"
+code=$?
+[[ $code == 0 ]] || fail "stats --watch: exit code $code"
+
+echo "-- a service that leaves is gone from the list"
+wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
+end "$v2" KILL
+wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is gone"
+run 0 ls
+lacks "$out" "catalog-v2"
+
+echo "-- completion"
+if command -v bash >/dev/null; then
+    complete_words() {
+        PATH="$(dirname "$parley"):$PATH" bash -c '
+            source "$1"; shift
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+            _parley; printf "%s\n" "${COMPREPLY[@]}"' bash \
+            "$source_dir/bus/cli/completion/parley.bash" "$@" >"$out" 2>"$err"
+    }
+    complete_words parley st
+    [[ $(cat "$out") == stats ]] || fail "completion of a command"
+    complete_words parley call catalog/G
+    [[ $(cat "$out") == catalog/Get ]] || fail "completion of a method"
+    complete_words parley route catalog 1
+    [[ $(cat "$out") == 1.0.0= ]] || fail "completion of a version"
+    complete_words parley call --ver
+    has "$out" --verbose
+fi
+
+end "$v1"
+end "$broker"
+if ((failures > 0)); then
+    echo "$failures failed"
+    exit 1
+fi
+echo "all good"
