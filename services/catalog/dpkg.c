@@ -1,6 +1,5 @@
 /*
- * A reader of dpkg's status file: paragraphs of "Field: value" with indented continuation lines
- * (deb-control(5), deb822(5)).
+ * A reader of dpkg's status file, whose paragraphs stanza.c reads.
  *
  * The file is read once into one block and parsed where it lies: a value is cut out by writing a
  * NUL behind it, a description is unindented by moving its lines down. So a database is that
@@ -22,43 +21,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
-enum field {
-    FIELD_PACKAGE,
-    FIELD_STATUS,
-    FIELD_ARCHITECTURE,
-    FIELD_VERSION,
-    FIELD_SECTION,
-    FIELD_PRIORITY,
-    FIELD_INSTALLED_SIZE,
-    FIELD_MAINTAINER,
-    FIELD_HOMEPAGE,
-    FIELD_BUGS,
-    FIELD_ORIGIN,
-    FIELD_SOURCE,
-    FIELD_DEPENDS,
-    FIELD_ESSENTIAL,
-    FIELD_DESCRIPTION,
-    FIELD_COUNT,
-};
-
-static const char *const field_names[FIELD_COUNT] = {
-    "Package",    "Status",   "Architecture", "Version", "Section", "Priority", "Installed-Size",
-    "Maintainer", "Homepage", "Bugs",         "Origin",  "Source",  "Depends",  "Essential",
-    "Description",
-};
-
-/* One paragraph: where the values that we know begin and end. */
-struct stanza {
-    struct {
-        char *start; /* NULL: the field is not there */
-        char *end;
-    } value[FIELD_COUNT];
-    size_t line;        /* of its first line, from 1 */
-    const char *broken; /* why it cannot be used; NULL: it can */
-};
+#include "stanza.h"
 
 struct dpkg_db {
     char *text; /* the file, with NULs where values end */
@@ -73,146 +38,14 @@ struct dpkg_db {
     struct dpkg_limits limits;
 };
 
-/* ---- Text ---- */
-
-/* Length of the UTF-8 sequence at @at, 0 if it is none (RFC 3629) or a NUL. */
-static size_t utf8_length(const unsigned char *at, size_t left)
-{
-    if (at[0] != 0 && at[0] < 0x80)
-        return 1;
-    size_t length = at[0] >= 0xc2 && at[0] <= 0xdf ? 2
-                    : (at[0] & 0xf0) == 0xe0       ? 3
-                    : at[0] >= 0xf0 && at[0] <= 0xf4 ? 4
-                                                     : 0;
-    if (length == 0 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool surrogate = at[0] == 0xed && at[1] > 0x9f;
-    bool beyond = at[0] == 0xf4 && at[1] > 0x8f;
-    return overlong || surrogate || beyond ? 0 : length;
-}
-
-static void make_utf8(char *text, size_t bytes)
-{
-    unsigned char *at = (unsigned char *)text;
-    for (size_t i = 0; i < bytes;) {
-        size_t length = utf8_length(at + i, bytes - i);
-        if (length == 0)
-            at[i] = '?';
-        i += length ? length : 1;
-    }
-}
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static void trim(char **start, char **end)
-{
-    while (*start < *end && is_blank(**start))
-        (*start)++;
-    while (*end > *start && is_blank((*end)[-1]))
-        (*end)--;
-}
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
-bool dpkg_contains(const char *haystack, const char *text)
-{
-    if (!*text)
-        return true;
-    for (; *haystack; haystack++) {
-        size_t i = 0;
-        while (text[i] && lower(haystack[i]) == lower(text[i]))
-            i++;
-        if (!text[i])
-            return true;
-    }
-    return false;
-}
-
-/* ---- Paragraphs ---- */
-
-static enum field field_find(const char *name, size_t bytes)
-{
-    for (int i = 0; i < FIELD_COUNT; i++)
-        if (strlen(field_names[i]) == bytes && strncasecmp(field_names[i], name, bytes) == 0)
-            return (enum field)i;
-    return FIELD_COUNT;
-}
-
-/* "Name: value" at [line, end): into @stanza. Returns the field, FIELD_COUNT for one that we do
- * not know. */
-static enum field stanza_field(struct stanza *stanza, char *line, char *end)
-{
-    char *colon = memchr(line, ':', (size_t)(end - line));
-    if (!colon || colon == line) {
-        stanza->broken = "a line is no field";
-        return FIELD_COUNT;
-    }
-    enum field field = field_find(line, (size_t)(colon - line));
-    if (field == FIELD_COUNT)
-        return field;
-    if (stanza->value[field].start) {
-        stanza->broken = "a field is there twice";
-        return FIELD_COUNT;
-    }
-    stanza->value[field].start = colon + 1;
-    stanza->value[field].end = end;
-    return field;
-}
-
-/* Reads one paragraph at @at. Returns where the next may begin. */
-static char *stanza_read(struct stanza *stanza, char *at, char *end, size_t *line)
-{
-    enum field field = FIELD_COUNT;
-    bool any = false;
-    while (at < end) {
-        char *newline = memchr(at, '\n', (size_t)(end - at));
-        char *line_end = newline ? newline : end;
-        char *first = at, *last = line_end;
-        trim(&first, &last);
-        (*line)++;
-        char *start = at;
-        at = newline ? newline + 1 : end;
-        if (first == last)
-            break;
-        if (!is_blank(*start))
-            field = stanza_field(stanza, start, line_end);
-        else if (!any)
-            stanza->broken = "it begins with a continuation line";
-        else if (field != FIELD_COUNT)
-            stanza->value[field].end = line_end;
-        any = true;
-    }
-    return at;
-}
-
-/* The value as a string of its own, trimmed. The byte behind it is a newline or the block's
- * last. */
-static const char *stanza_string(const struct stanza *stanza, enum field field)
-{
-    char *start = stanza->value[field].start, *end = stanza->value[field].end;
-    if (!start)
-        return "";
-    trim(&start, &end);
-    *end = '\0';
-    return start;
-}
+/* ---- Fields ---- */
 
 static bool is_installed(const struct stanza *stanza)
 {
     char *start = stanza->value[FIELD_STATUS].start, *end = stanza->value[FIELD_STATUS].end;
     if (!start)
         return false;
-    trim(&start, &end);
+    text_trim(&start, &end);
     static const char word[] = " installed";
     size_t bytes = sizeof(word) - 1;
     return (size_t)(end - start) > bytes && memcmp(end - bytes, word, bytes) == 0;
@@ -234,13 +67,13 @@ static void description_split(char *text, struct dpkg_package *package)
     if (!newline)
         return;
     char *last = newline;
-    while (last > text && is_blank(last[-1]))
+    while (last > text && text_is_blank(last[-1]))
         last--;
     *last = '\0';
     char *out = newline + 1;
     package->description = out;
     for (char *in = newline + 1; *in;) {
-        in += strcspn(in, "\n") > 0 && is_blank(*in);
+        in += strcspn(in, "\n") > 0 && text_is_blank(*in);
         size_t bytes = strcspn(in, "\n");
         bool empty_line = bytes == 1 && *in == '.';
         if (!empty_line) {
@@ -308,7 +141,7 @@ static int depends_split(struct dpkg_db *db, char *text, struct dpkg_package *pa
     size_t before = db->depends_count;
     for (char *rest = text, *part; (part = strsep(&rest, ",")) != NULL;) {
         char *end = part + strlen(part);
-        trim(&part, &end);
+        text_trim(&part, &end);
         if (part == end)
             continue;
         *end = '\0';
@@ -429,14 +262,14 @@ static int db_finish(struct dpkg_db *db)
 
 static int db_parse(struct dpkg_db *db, struct dpkg_error *error)
 {
-    make_utf8(db->text, db->text_bytes);
+    text_make_utf8(db->text, db->text_bytes);
     char *at = db->text, *end = db->text + db->text_bytes;
     size_t line = 0;
     while (at < end) {
         struct stanza stanza = {.line = line + 1};
         char *next = stanza_read(&stanza, at, end, &line);
         char *first = at, *last = next;
-        trim(&first, &last);
+        text_trim(&first, &last);
         int r = first == last ? 0 : db_add(db, &stanza);
         if (r == -EFBIG)
             snprintf(error->text, sizeof(error->text), "More than %zu packages are installed.",
@@ -584,6 +417,25 @@ const char *dpkg_skipped_text(const struct dpkg_db *db)
 }
 
 /* ---- Looking up ---- */
+
+static char lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+bool dpkg_contains(const char *haystack, const char *text)
+{
+    if (!*text)
+        return true;
+    for (; *haystack; haystack++) {
+        size_t i = 0;
+        while (text[i] && lower(haystack[i]) == lower(text[i]))
+            i++;
+        if (!text[i])
+            return true;
+    }
+    return false;
+}
 
 /* -1, 0, 1: where @package's id is, against @name (with the ':' behind a name) as a prefix. */
 static int compare(const struct dpkg_package *package, const char *name, bool is_id)

@@ -31,7 +31,7 @@ static struct child *find(struct demo *demo, enum child_kind kind)
 static int kill_now(struct demo *demo, struct child *child)
 {
     child_signal(child, SIGKILL);
-    return child_wait(demo, child, 5 * SECOND);
+    return child_wait(demo, child, 15 * SECOND);
 }
 
 int chaos_broker(struct demo *demo, uint64_t away_ns)
