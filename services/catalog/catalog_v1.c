@@ -76,7 +76,7 @@ static void catalog_get(Catalog__V1__Catalog_Service *service,
                         Catalog__V1__Package_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
-    size_t index;
+    size_t index = 0;
     closure(find(catalog, request->name, &index) ? &catalog->packages[index] : NULL, closure_data);
 }
 
@@ -154,7 +154,7 @@ static void catalog_visit(Catalog__V1__Catalog_Service *service,
                           Catalog__V1__VisitReply_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
-    size_t index;
+    size_t index = 0;
     if (!find(catalog, request->name, &index)) {
         closure(NULL, closure_data);
         return;

@@ -83,7 +83,7 @@ static void catalog_get(Catalog__V2__Catalog_Service *service,
                         Catalog__V2__Package_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
-    size_t index;
+    size_t index = 0;
     bool found = find(catalog, request->package, &index);
     closure(found ? &catalog->packages[index] : NULL, closure_data);
 }
@@ -174,7 +174,7 @@ static void catalog_visit(Catalog__V2__Catalog_Service *service,
                           Catalog__V2__VisitReply_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
-    size_t index;
+    size_t index = 0;
     if (!find(catalog, request->package, &index)) {
         closure(NULL, closure_data);
         return;
