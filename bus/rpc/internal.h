@@ -42,6 +42,7 @@
 #define RPC_ATTACH_HOPES 5             /* attempts for which calls wait */
 #define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
+#define RPC_PLANS_MAX 1024             /* that one broker sends */
 #define RPC_BATCH_MAX 64               /* records taken from one channel before the next's turn */
 #define RPC_METADATA_PAIRS_MAX 32
 #define RPC_METADATA_KEY_BYTES_MAX 64
@@ -358,9 +359,9 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
 /* ---- service.c ---- */
 
 struct parley_context {
-    LIST_ENTRY(parley_context) entry; /* of its channel; not linked if the channel is dead */
+    LIST_ENTRY(parley_context) entry; /* of its channel, or the service's orphans */
     struct channel *channel;          /* NULL: the caller is gone */
-    struct parley_service *service;   /* NULL: freed */
+    struct parley_service *service;   /* NULL: freed; then the entry is in no list */
     uint64_t call_id;
     uint64_t deadline_ns;
     uint64_t started_ns;
@@ -395,6 +396,7 @@ struct parley_service {
     uint64_t closing_since_ns;
     LIST_HEAD(, channel) channels;
     uint32_t channel_count;
+    LIST_HEAD(contexts, parley_context) orphans; /* whose callers are gone */
     uint32_t serving; /* contexts not answered */
 };
 

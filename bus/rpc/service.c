@@ -84,8 +84,10 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     enum parley_status status = PARLEY_OK;
     if (!message)
         status = context->status != PARLEY_OK ? context->status : PARLEY_UNKNOWN;
-    if (service)
+    if (service) {
+        LIST_REMOVE(context, entry);
         service->serving--;
+    }
     if (channel) {
         struct frame_header header = {.call_id = context->call_id,
                                       .status = (uint8_t)status,
@@ -97,7 +99,6 @@ static void context_answer(const ProtobufCMessage *message, void *data)
             body.data = (const uint8_t *)context->text;
             body.bytes = strlen(context->text);
         }
-        LIST_REMOVE(context, entry);
         channel->serving--;
         set_load(channel, service);
         if (!context->one_way && !context->cancelled)
@@ -257,6 +258,7 @@ static void service_channel_dead(struct channel *channel, enum parley_status sta
     while ((context = LIST_FIRST(&channel->contexts))) {
         LIST_REMOVE(context, entry);
         context->channel = NULL; /* the handler's closure will find nobody */
+        LIST_INSERT_HEAD(&service->orphans, context, entry);
     }
     channel->serving = 0;
     LIST_REMOVE(channel, owner_entry);
@@ -480,6 +482,7 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
         options->drain_timeout_ns ? options->drain_timeout_ns : RPC_DRAIN_TIMEOUT_NS;
     service->view.sequence = 1;
     LIST_INIT(&service->channels);
+    LIST_INIT(&service->orphans);
     TAILQ_INSERT_TAIL(&endpoint->services, service, entry);
     enum parley_status status = publish_and_wait(service);
     if (status != PARLEY_OK) {
@@ -532,13 +535,13 @@ struct parley_service *parley_service_free(struct parley_service *service)
     service->closing = true;
     withdraw(service, true);
     struct channel *channel;
-    while ((channel = LIST_FIRST(&service->channels))) {
-        struct parley_context *context;
-        LIST_FOREACH(context, &channel->contexts, entry)
-        {
-            context->service = NULL;
-        }
+    while ((channel = LIST_FIRST(&service->channels)))
         channel_kill(channel, PARLEY_UNAVAILABLE, "the service was closed");
+    /* Handlers that have not answered keep their contexts, and find neither caller nor service. */
+    struct parley_context *context;
+    while ((context = LIST_FIRST(&service->orphans))) {
+        LIST_REMOVE(context, entry);
+        context->service = NULL;
     }
     TAILQ_REMOVE(&endpoint->services, service, entry);
     if (endpoint->turns)

@@ -37,6 +37,8 @@ static int plan_received(struct parley_endpoint *endpoint, const Parley__Plan *m
 {
     if (endpoint_plan(endpoint, message->plan_id))
         return 0;
+    if (endpoint->plan_count == RPC_PLANS_MAX)
+        return error_set(error, -E2BIG, "the broker sent more than %d plans", RPC_PLANS_MAX);
     if (endpoint->plan_count == endpoint->plan_max) {
         size_t max = endpoint->plan_max ? endpoint->plan_max * 2 : 8;
         struct plan_entry *plans = realloc(endpoint->plans, max * sizeof(*plans));
