@@ -7,8 +7,8 @@
  * order: `struct nng_request` keeps the message, and its answer is a new body under the old header.
  * A header is NNG's own, made on this side of the wire; an asker cannot forge the pipe in it.
  *
- * NNG runs threads of its own, which never call us: all that this file does happens in the caller's
- * thread, on sockets that do not block. Its sizes are limited before a peer is believed:
+ * NNG runs threads of its own, which never call us: all that this file does, but for closing, happens
+ * in the caller's thread, on sockets that do not block. Its sizes are limited before a peer is believed:
  * NNG_OPT_RECVMAXSZ makes NNG drop a connection that announces more.
  *
  * Errors are NNG's numbers turned into -errno, and its own words (nng_strerror) in the sentence.
@@ -16,8 +16,11 @@
 #include "control/nng.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
@@ -32,7 +35,82 @@
 #define NNG_ANSWER_BUFFER 1024
 /* What an answer may wait for NNG's own thread. Only a stopped machine takes that long. */
 #define NNG_SEND_TIMEOUT_MS 100
+/* What closing a socket may take before it is left to itself. */
+#define NNG_CLOSE_TIMEOUT_NS NS_PER_S
 #define NNG_TIMEOUT_MS_MAX 86400000 /* a day: far inside nng_duration */
+
+/* ---- Closing ---- */
+
+/* Shared by who closes and who waits for it; the last of the two frees it. */
+struct closing {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    nng_socket socket;
+    bool done;
+    bool abandoned;
+};
+
+static struct closing *closing_free(struct closing *closing)
+{
+    pthread_cond_destroy(&closing->ended);
+    pthread_mutex_destroy(&closing->lock);
+    free(closing);
+    return NULL;
+}
+
+static void *closing_run(void *argument)
+{
+    struct closing *closing = argument;
+    nng_close(closing->socket);
+    pthread_mutex_lock(&closing->lock);
+    closing->done = true;
+    bool last = closing->abandoned;
+    pthread_cond_signal(&closing->ended);
+    pthread_mutex_unlock(&closing->lock);
+    if (last)
+        closing_free(closing);
+    return NULL;
+}
+
+/*
+ * Closes a socket, but does not wait for ever. In NNG 1.5.2, nng_close() of a socket whose peer
+ * sends at that moment sometimes never returns: its reaper waits for a receive that has been
+ * stopped twice. Seen with SUB on a busy machine, once in about ten closes. Such a socket is left
+ * behind, with the thread that closes it; the process that does this is about to end.
+ */
+static void socket_close(nng_socket socket)
+{
+    struct closing *closing = calloc(1, sizeof(*closing));
+    if (!closing)
+        return; /* left to the end of the process */
+    closing->socket = socket;
+    pthread_mutex_init(&closing->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&closing->ended, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, closing_run, closing) != 0) {
+        closing_free(closing);
+        return;
+    }
+    pthread_detach(thread);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)(NNG_CLOSE_TIMEOUT_NS / NS_PER_S);
+    pthread_mutex_lock(&closing->lock);
+    int r = 0;
+    while (!closing->done && r == 0)
+        r = pthread_cond_timedwait(&closing->ended, &closing->lock, &until);
+    bool done = closing->done;
+    closing->abandoned = !done;
+    pthread_mutex_unlock(&closing->lock);
+    if (done)
+        closing_free(closing);
+}
+
+/* ---- Errors ---- */
 
 static int code_of(int nng_code)
 {
@@ -194,7 +272,7 @@ int nng_replier_new(const char *const *urls, size_t url_count, size_t bytes_max,
 struct nng_replier *nng_replier_free(struct nng_replier *replier)
 {
     if (replier) {
-        nng_close(replier->socket);
+        socket_close(replier->socket);
         free(replier);
     }
     return NULL;
@@ -295,7 +373,7 @@ int nng_publisher_new(const char *const *urls, size_t url_count, struct nng_publ
 struct nng_publisher *nng_publisher_free(struct nng_publisher *publisher)
 {
     if (publisher) {
-        nng_close(publisher->socket);
+        socket_close(publisher->socket);
         free(publisher);
     }
     return NULL;
@@ -370,7 +448,7 @@ int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
 struct nng_asker *nng_asker_free(struct nng_asker *asker)
 {
     if (asker) {
-        nng_close(asker->socket);
+        socket_close(asker->socket);
         free(asker);
     }
     return NULL;
@@ -442,7 +520,7 @@ int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_
 struct nng_subscriber *nng_subscriber_free(struct nng_subscriber *subscriber)
 {
     if (subscriber) {
-        nng_close(subscriber->socket);
+        socket_close(subscriber->socket);
         free(subscriber);
     }
     return NULL;
