@@ -75,6 +75,7 @@ wait_for() {
 }
 
 start_broker() {
+    : >"$PARLEY_DIR/broker.log" # now: what the broker before said must not be taken for its word
     "$parleyd" >"$PARLEY_DIR/broker.log" 2>&1 &
     broker=$!
     pids+=("$broker")
@@ -214,6 +215,7 @@ end "$broker"
 # Two that are free now; somebody else may be quicker, so try again.
 for attempt in 1 2 3 4 5; do
     port=$((20000 + RANDOM % 20000))
+    : >"$PARLEY_DIR/broker.log"
     "$parleyd" --control "tcp://127.0.0.1:$port" --events "tcp://127.0.0.1:$((port + 1))" \
         >"$PARLEY_DIR/broker.log" 2>&1 &
     broker=$!
