@@ -381,8 +381,8 @@ static Parley__ControlReply *ask(const void *data, size_t bytes)
     struct error_text error = {.text = ""};
     struct nng_asker *asker;
     ProtobufCMessage *reply;
-    uint8_t *answer;
-    size_t answer_bytes;
+    uint8_t *answer = NULL;
+    size_t answer_bytes = 0;
     char url[128];
     snprintf(url, sizeof(url), "ipc://%s/control.ipc", bus.dir);
     if (nng_asker_new(url, 10 * NS_PER_S, &asker, &error) != 0 ||
