@@ -68,9 +68,13 @@ void client_live_update(struct parley_client *client)
     {
         channel->draining = route_draining(&client->view, channel->instance_id);
         channel->route_version = UINT32_MAX;
+        channel->weighted = true;
         for (uint32_t i = 0; i < client->view.version_count; i++) {
-            if (strcmp(client->view.version[i], channel->version) == 0)
-                channel->route_version = i;
+            if (strcmp(client->view.version[i], channel->version) != 0)
+                continue;
+            channel->route_version = i;
+            channel->weighted =
+                client->view.threshold[i] > (i ? client->view.threshold[i - 1] : 0);
         }
         if (channel->state == CHANNEL_UP && !channel->goaway && !channel->draining &&
             client->live_count < ROUTE_INSTANCE_MAX)
@@ -129,6 +133,10 @@ static int connect_instance(struct parley_client *client, struct listed *listed,
         return r;
     ours = -1; /* the channel's */
     channel->state = CHANNEL_CONNECTING;
+    channel->connecting_since_ns = clock_now_ns();
+    uint64_t answer_by = clock_add(channel->connecting_since_ns, RPC_ATTACH_TIMEOUT_NS);
+    if (answer_by < client->endpoint->attach_at_ns)
+        client->endpoint->attach_at_ns = answer_by;
     channel->client = client;
     channel->instance_id = listed->instance_id;
     channel->plan = plan_ref(offer->plan);
@@ -159,6 +167,8 @@ void client_attach(struct parley_client *client, struct listed *listed)
     }
 }
 
+/* An instance that does not answer at all (a stopped process, say) counts as a failed attempt, so
+ * that calls do not wait for it instead of going elsewhere. */
 uint64_t client_attach_due(struct parley_client *client, uint64_t now)
 {
     uint64_t next = CLOCK_NEVER;
@@ -169,6 +179,14 @@ uint64_t client_attach_due(struct parley_client *client, uint64_t now)
             if (!client_channel(client, listed->instance_id))
                 client_attach(client, listed);
         }
+        struct channel *channel = client_channel(client, listed->instance_id);
+        uint64_t answer_by = CLOCK_NEVER;
+        if (channel && channel->state == CHANNEL_CONNECTING)
+            answer_by = clock_add(channel->connecting_since_ns, RPC_ATTACH_TIMEOUT_NS);
+        if (answer_by <= now)
+            channel_kill(channel, PARLEY_UNAVAILABLE, "the instance did not answer in time");
+        else if (answer_by < next)
+            next = answer_by;
         if (listed->retry_at_ns && listed->retry_at_ns < next)
             next = listed->retry_at_ns;
     }

@@ -56,8 +56,10 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     struct parley_endpoint *endpoint = client->endpoint;
     if (client->routed && route_refresh(&client->view, &endpoint->route, client->route_slot))
         client_live_update(client);
-    if (client->live_count <= 1)
-        return client->live_count ? client->live[0] : NULL;
+    if (client->live_count == 0)
+        return NULL;
+    if (client->live_count == 1 && client->live[0]->weighted)
+        return client->live[0];
 
     uint32_t bucket;
     size_t key_bytes;
@@ -69,16 +71,23 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     else
         bucket = random_below(&endpoint->random, ROUTE_BUCKETS);
     uint32_t version = route_version(&client->view, bucket);
-    struct channel *of_version[ROUTE_INSTANCE_MAX];
-    uint32_t count = 0;
+    struct channel *of_version[ROUTE_INSTANCE_MAX], *weighted[ROUTE_INSTANCE_MAX];
+    uint32_t count = 0, weighted_count = 0;
     for (uint32_t i = 0; i < client->live_count; i++) {
         if (client->live[i]->route_version == version)
             of_version[count++] = client->live[i];
+        if (client->live[i]->weighted)
+            weighted[weighted_count++] = client->live[i];
     }
-    /* A version that has weight but nobody there must not fail calls that another can serve. */
-    if (count == 0)
-        return less_busy_of_two(endpoint, client->live, client->live_count);
-    return less_busy_of_two(endpoint, of_version, count);
+    /* A version that has weight but nobody there must not fail calls that another can serve. One
+     * without weight serves only if nobody with weight is there or about to be. */
+    if (count)
+        return less_busy_of_two(endpoint, of_version, count);
+    if (weighted_count)
+        return less_busy_of_two(endpoint, weighted, weighted_count);
+    if (client_attaching(client))
+        return NULL;
+    return less_busy_of_two(endpoint, client->live, client->live_count);
 }
 
 /* ---- Sending ---- */

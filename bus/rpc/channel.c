@@ -214,7 +214,9 @@ static int bell_receive(struct channel *channel)
                              .msg_controllen = sizeof(control.buffer)};
     ssize_t n = recvmsg(channel->bell, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
-        return errno == EAGAIN ? 0 : errno == EINTR ? 1 : -EPIPE;
+        /* ECONNRESET: the peer closed with our rings unread. It is told once, before the packets
+         * that the peer sent last, which say why. */
+        return errno == EAGAIN ? 0 : errno == EINTR || errno == ECONNRESET ? 1 : -EPIPE;
     int fds[4];
     size_t fd_count = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {

@@ -51,18 +51,23 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
 }
 
 /* Waits for the broker's Welcome. */
-static enum parley_status endpoint_greet(struct parley_endpoint *endpoint, uint64_t deadline,
-                                         struct error_text *error)
+static enum parley_status endpoint_greet(struct parley_endpoint *endpoint,
+                                         uint64_t timeout)
 {
+    uint64_t deadline = clock_add(clock_now_ns(), timeout);
     while (!endpoint->welcomed) {
         if (endpoint->farewell_status != PARLEY_OK)
             return status_fail(endpoint->farewell_status, "the broker at %s refused: %s",
                                endpoint->broker, endpoint->farewell_text);
         if (clock_now_ns() >= deadline)
-            return status_fail(PARLEY_UNAVAILABLE, "%s",
-                               error->text[0] ? error->text : "the broker did not answer in time");
+            return endpoint->uplink_error.text[0]
+                       ? status_fail(PARLEY_UNAVAILABLE, "%s", endpoint->uplink_error.text)
+                       : status_fail(PARLEY_UNAVAILABLE,
+                                     "the broker at %s did not answer within %llu ms: is parleyd "
+                                     "running there?",
+                                     endpoint->broker, (unsigned long long)(timeout / NS_PER_MS));
         if (!endpoint->link && endpoint->reconnect_at_ns <= clock_now_ns())
-            (void)uplink_try(endpoint, error);
+            (void)uplink_try(endpoint);
         int r = endpoint_turn(endpoint, deadline);
         if (r < 0)
             return status_fail(status_from_errno(r), "waiting for the broker failed: %s",
@@ -96,9 +101,8 @@ enum parley_status parley_endpoint_new(const struct parley_endpoint_options *opt
     }
     uint64_t timeout =
         options->connect_timeout_ns ? options->connect_timeout_ns : RPC_CONNECT_TIMEOUT_NS;
-    struct error_text error = {0};
     endpoint->reconnect_at_ns = 0;
-    status = endpoint_greet(endpoint, clock_add(clock_now_ns(), timeout), &error);
+    status = endpoint_greet(endpoint, timeout);
     if (status != PARLEY_OK) {
         parley_endpoint_free(endpoint);
         return status;

@@ -40,6 +40,7 @@
 #define RPC_ATTACH_NS_MIN (10 * NS_PER_MS) /* pause before attaching again; doubles */
 #define RPC_ATTACH_NS_MAX NS_PER_S
 #define RPC_ATTACH_HOPES 5             /* attempts for which calls wait */
+#define RPC_ATTACH_TIMEOUT_NS NS_PER_S /* for one attempt */
 #define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
@@ -183,7 +184,9 @@ struct channel {
     uint64_t instance_id;
     char version[RPC_VERSION_BYTES]; /* the service's */
     uint32_t route_version; /* index in the client's route view; UINT32_MAX: not in it */
+    bool weighted; /* the route gives its version a share; or does not know it */
     bool translated;
+    uint64_t connecting_since_ns;
     bool goaway; /* no new calls */
     bool draining; /* the route page says so */
     struct plan *plan; /* of what arrives */
@@ -444,6 +447,7 @@ struct parley_endpoint {
     bool welcomed;
     uint64_t reconnect_at_ns;
     uint32_t reconnect_attempt;
+    struct error_text uplink_error;     /* of the last try to connect; "": it connected */
     enum parley_status farewell_status; /* OK: none */
     char farewell_text[ERROR_TEXT_BYTES_MAX];
     struct region route;
@@ -497,8 +501,8 @@ void endpoint_bury(struct parley_endpoint *endpoint);
 
 /* Takes a connected link over and says hello. */
 int uplink_begin(struct parley_endpoint *endpoint, struct link *link);
-/* Connects to endpoint->broker; on failure the next try is set. */
-int uplink_try(struct parley_endpoint *endpoint, struct error_text *error);
+/* Connects to endpoint->broker; on failure uplink_error says why, and the next try is set. */
+int uplink_try(struct parley_endpoint *endpoint);
 void uplink_ready(struct source *source, uint32_t events);
 void uplink_plans_drop(struct parley_endpoint *endpoint);
 

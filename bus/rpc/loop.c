@@ -87,11 +87,8 @@ static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
         call_expire(call);
     if (endpoint->attach_at_ns <= now)
         attach_again(endpoint, now);
-    if (!endpoint->link && endpoint->reconnect_at_ns <= now) {
-        struct error_text error = {0};
-        if (uplink_try(endpoint, &error) < 0)
-            log_debug("%s", error.text);
-    }
+    if (!endpoint->link && endpoint->reconnect_at_ns <= now && uplink_try(endpoint) < 0)
+        log_debug("%s", endpoint->uplink_error.text);
 }
 
 static int descriptors_poll(struct parley_endpoint *endpoint, uint64_t timeout_ns)

@@ -320,10 +320,11 @@ int uplink_begin(struct parley_endpoint *endpoint, struct link *link)
     return endpoint_send(endpoint, &message, &endpoint->stats.region.fd, 1);
 }
 
-int uplink_try(struct parley_endpoint *endpoint, struct error_text *error)
+int uplink_try(struct parley_endpoint *endpoint)
 {
     struct link *link;
-    int r = link_connect(endpoint->broker, &link, error);
+    endpoint->uplink_error.text[0] = '\0';
+    int r = link_connect(endpoint->broker, &link, &endpoint->uplink_error);
     if (r == 0)
         r = uplink_begin(endpoint, link);
     if (r < 0)

@@ -544,6 +544,27 @@ static void test_what_a_stopped_service_never_took_was_not_executed(void **state
     assert_int_equal(tally.executed, PARLEY_EXECUTED_NO);
 }
 
+static void test_an_instance_that_never_answers_holds_up_nobody(void **state)
+{
+    (void)state;
+    pid_t stopped = bus_fork(&bus, serve, NULL);
+    connect_client(1);
+    client = parley_client_free(client);
+    kill(stopped, SIGSTOP);
+    struct parley_client_options options = {.wait_ns = 100000000};
+    assert_int_equal(parley_client_new(endpoint, &echo__v1__echo__interface, &options, &client),
+                     PARLEY_UNAVAILABLE);
+    bus_fork(&bus, serve, NULL);
+    options.wait_ns = 10000000000;
+    assert_int_equal(parley_client_new(endpoint, &echo__v1__echo__interface, &options, &client),
+                     PARLEY_OK);
+    echo("the other one", 13);
+    kill(stopped, SIGCONT);
+    for (int i = 0; i < 5000 && parley_client_channel_count(client) < 2; i++)
+        parley_dispatch(endpoint, 2000000);
+    assert_int_equal(parley_client_channel_count(client), 2);
+}
+
 static void test_a_service_that_stops_loses_no_call(void **state)
 {
     (void)state;
@@ -690,6 +711,7 @@ int main(void)
         call_test(test_a_service_that_dies_ends_its_calls_at_once),
         call_test(test_an_idempotent_call_goes_to_another_instance),
         call_test(test_what_a_stopped_service_never_took_was_not_executed),
+        call_test(test_an_instance_that_never_answers_holds_up_nobody),
         call_test(test_a_service_that_stops_loses_no_call),
         call_test(test_the_last_instance_gone_fails_calls_with_a_sentence),
         call_test(test_calls_go_on_while_the_broker_is_away),

@@ -87,6 +87,8 @@ static int reap(pid_t pid)
 
 void bus_broker_kill(struct bus *bus)
 {
+    if (bus->broker <= 0)
+        die("no broker is running"); /* kill(0) would be ourselves */
     kill(bus->broker, SIGKILL);
     reap(bus->broker);
     bus->broker = 0;
