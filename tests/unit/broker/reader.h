@@ -11,7 +11,7 @@
 struct reading {
     const struct region *page;
     _Atomic bool done;
-    unsigned changes, torn;
+    _Atomic unsigned changes, torn;
 };
 
 /* Reads until done. In each view: two versions and two instances, the first threshold is the

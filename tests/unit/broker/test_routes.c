@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "reader.h"
 
 static struct broker *broker;
@@ -228,10 +229,14 @@ static void test_page_is_never_seen_half_written(void **state)
     routes_write(&broker->routes, things);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
-    for (unsigned i = 1; i < 50000; i++) {
-        things->generation = i;
-        things->versions[0]->weight = i;
-        things->versions[1]->weight = ROUTE_BUCKETS - i;
+    /* On a busy machine it takes a while until the reader runs at all. */
+    uint64_t watchdog = clock_now_ns() + 30 * NS_PER_S;
+    for (unsigned i = 1; i < 50000 || (atomic_load(&reading.changes) < 100 &&
+                                       clock_now_ns() < watchdog); i++) {
+        unsigned weight = i % 50000;
+        things->generation = weight;
+        things->versions[0]->weight = weight;
+        things->versions[1]->weight = ROUTE_BUCKETS - weight;
         routes_write(&broker->routes, things);
         if (i % 1000 == 0)
             sched_yield();
