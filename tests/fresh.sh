@@ -37,7 +37,10 @@ root='' namespaces=''
 clean_up() {
     local tries
     # Its death kills the first process inside, and that everything else there.
-    [[ -z $namespaces ]] || kill -KILL "$namespaces" 2>/dev/null || true
+    if [[ -n $namespaces ]]; then
+        kill -KILL "$namespaces" 2>/dev/null || true
+        wait "$namespaces" 2>/dev/null || true
+    fi
     for tries in 1 2 3 4 5; do
         rm -rf --one-file-system "$root" "$root.log" 2>/dev/null && return
         sleep "$tries" # the last of them are still writing
