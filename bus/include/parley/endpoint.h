@@ -56,7 +56,8 @@ PARLEY_API enum parley_status parley_endpoint_new(const struct parley_endpoint_o
  * fine. Returns NULL. */
 PARLEY_API struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint);
 
-/* A descriptor that is readable when parley_dispatch() has something to do. Borrowed. */
+/* A descriptor that is readable when parley_dispatch() has something to do. Borrowed. With io_uring
+ * behind it, your own epoll_wait() may return EINTR without a signal: call it again. */
 PARLEY_API int parley_fd(const struct parley_endpoint *endpoint);
 
 /* When parley_dispatch() must be called even if the descriptor stays quiet: CLOCK_MONOTONIC in
