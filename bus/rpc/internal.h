@@ -451,7 +451,6 @@ struct parley_endpoint {
     enum parley_status farewell_status; /* OK: none */
     char farewell_text[ERROR_TEXT_BYTES_MAX];
     struct region route;
-    uint64_t broker_id;
     uint64_t attach_at_ns; /* the earliest of the clients' retry_at_ns; CLOCK_NEVER: none */
     uint64_t mark; /* of the last pass over the hot list */
     uint64_t contract_last;

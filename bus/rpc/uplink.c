@@ -145,7 +145,6 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
     }
     region_deinit(&endpoint->route);
     endpoint->route = route;
-    endpoint->broker_id = message->broker_id;
     endpoint->welcomed = true;
     endpoint->reconnect_attempt = 0;
     endpoint->farewell_status = PARLEY_OK;
