@@ -73,10 +73,10 @@ static void *closing_run(void *argument)
 }
 
 /*
- * Closes a socket, but does not wait for ever. In NNG 1.5.2, nng_close() of a socket whose peer
- * sends at that moment sometimes never returns: its reaper waits for a receive that has been
- * stopped twice. Seen with SUB on a busy machine, once in about ten closes. Such a socket is left
- * behind, with the thread that closes it; the process that does this is about to end.
+ * Closes a socket, but does not wait for ever. In NNG 1.5.2, nng_close() of a SUB socket that is
+ * being sent to sometimes never returns (seen on a busy machine, in tests/unit/cli/test_events.c).
+ * Such a socket is left behind, with the thread that closes it; the process that does this is about
+ * to end.
  */
 static void socket_close(nng_socket socket)
 {
