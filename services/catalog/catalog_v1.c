@@ -30,11 +30,6 @@ struct catalog {
     uint64_t *visits;
 };
 
-static void fail(enum parley_status status, const char *text)
-{
-    parley_context_fail(parley_context_current(), status, text);
-}
-
 static Catalog__V1__Priority priority(const char *name)
 {
     static const struct {
@@ -53,31 +48,14 @@ static Catalog__V1__Priority priority(const char *name)
     return CATALOG__V1__PRIORITY__PRIORITY_UNSPECIFIED;
 }
 
-/* Finds what a request names, or fails the call. Returns whether it found it. */
-static bool find(const struct catalog *catalog, const char *name, size_t *ret_index)
-{
-    char text[256];
-    int r = *name ? dpkg_find(catalog->db, name, ret_index) : DPKG_E_NONE;
-    if (!*name) {
-        fail(PARLEY_INVALID_ARGUMENT, "The name is empty: give a package's name or id.");
-    } else if (r == DPKG_E_NONE) {
-        snprintf(text, sizeof(text), "No package \"%.128s\" is installed.", name);
-        fail(PARLEY_NOT_FOUND, text);
-    } else if (r == DPKG_E_AMBIGUOUS) {
-        snprintf(text, sizeof(text),
-                 "\"%.128s\" is installed for several architectures: give an id, NAME:ARCH.", name);
-        fail(PARLEY_INVALID_ARGUMENT, text);
-    }
-    return r == 0;
-}
-
 static void catalog_get(Catalog__V1__Catalog_Service *service,
                         const Catalog__V1__GetRequest *request,
                         Catalog__V1__Package_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
     size_t index = 0;
-    closure(find(catalog, request->name, &index) ? &catalog->packages[index] : NULL, closure_data);
+    bool found = serve_find(catalog->db, request->name, &index);
+    closure(found ? &catalog->packages[index] : NULL, closure_data);
 }
 
 static bool matches(const Catalog__V1__Package *package, const Catalog__V1__ListRequest *request)
@@ -94,7 +72,7 @@ static void catalog_list(Catalog__V1__Catalog_Service *service,
     struct catalog *catalog = (struct catalog *)service;
     if (!protobuf_c_enum_descriptor_get_value(&catalog__v1__priority__descriptor,
                                               (int)request->priority)) {
-        fail(PARLEY_INVALID_ARGUMENT, "The priority is none of catalog.v1.");
+        serve_fail(PARLEY_INVALID_ARGUMENT, "The priority is none of catalog.v1.");
         closure(NULL, closure_data);
         return;
     }
@@ -117,7 +95,7 @@ static void catalog_search(Catalog__V1__Catalog_Service *service,
     struct catalog *catalog = (struct catalog *)service;
     size_t bytes = strlen(request->text);
     if (bytes == 0 || bytes > TEXT_BYTES_MAX) {
-        fail(PARLEY_INVALID_ARGUMENT, "The text to search for must have 1 to 256 bytes.");
+        serve_fail(PARLEY_INVALID_ARGUMENT, "The text to search for must have 1 to 256 bytes.");
         closure(NULL, closure_data);
         return;
     }
@@ -155,13 +133,13 @@ static void catalog_visit(Catalog__V1__Catalog_Service *service,
 {
     struct catalog *catalog = (struct catalog *)service;
     size_t index = 0;
-    if (!find(catalog, request->name, &index)) {
+    if (!serve_find(catalog->db, request->name, &index)) {
         closure(NULL, closure_data);
         return;
     }
     struct visit *visit = malloc(sizeof(*visit));
     if (!visit) {
-        fail(PARLEY_RESOURCE_EXHAUSTED, "There is no memory for a visit.");
+        serve_fail(PARLEY_RESOURCE_EXHAUSTED, "There is no memory for a visit.");
         closure(NULL, closure_data);
         return;
     }

@@ -37,11 +37,6 @@ struct catalog {
     uint64_t *visits;
 };
 
-static void fail(enum parley_status status, const char *text)
-{
-    parley_context_fail(parley_context_current(), status, text);
-}
-
 static Catalog__V2__Priority priority(const char *name)
 {
     static const struct {
@@ -60,31 +55,13 @@ static Catalog__V2__Priority priority(const char *name)
     return CATALOG__V2__PRIORITY__PRIORITY_UNSPECIFIED;
 }
 
-/* Finds what a request names, or fails the call. Returns whether it found it. */
-static bool find(const struct catalog *catalog, const char *name, size_t *ret_index)
-{
-    char text[256];
-    int r = *name ? dpkg_find(catalog->db, name, ret_index) : DPKG_E_NONE;
-    if (!*name) {
-        fail(PARLEY_INVALID_ARGUMENT, "The name is empty: give a package's name or id.");
-    } else if (r == DPKG_E_NONE) {
-        snprintf(text, sizeof(text), "No package \"%.128s\" is installed.", name);
-        fail(PARLEY_NOT_FOUND, text);
-    } else if (r == DPKG_E_AMBIGUOUS) {
-        snprintf(text, sizeof(text),
-                 "\"%.128s\" is installed for several architectures: give an id, NAME:ARCH.", name);
-        fail(PARLEY_INVALID_ARGUMENT, text);
-    }
-    return r == 0;
-}
-
 static void catalog_get(Catalog__V2__Catalog_Service *service,
                         const Catalog__V2__GetRequest *request,
                         Catalog__V2__Package_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
     size_t index = 0;
-    bool found = find(catalog, request->package, &index);
+    bool found = serve_find(catalog->db, request->package, &index);
     closure(found ? &catalog->packages[index] : NULL, closure_data);
 }
 
@@ -113,7 +90,7 @@ static void catalog_list(Catalog__V2__Catalog_Service *service,
     struct catalog *catalog = (struct catalog *)service;
     if (!protobuf_c_enum_descriptor_get_value(&catalog__v2__priority__descriptor,
                                               (int)request->priority)) {
-        fail(PARLEY_INVALID_ARGUMENT, "The priority is none of catalog.v2.");
+        serve_fail(PARLEY_INVALID_ARGUMENT, "The priority is none of catalog.v2.");
         closure(NULL, closure_data);
         return;
     }
@@ -136,7 +113,7 @@ static void catalog_search(Catalog__V2__Catalog_Service *service,
     struct catalog *catalog = (struct catalog *)service;
     size_t bytes = strlen(request->query);
     if (bytes == 0 || bytes > TEXT_BYTES_MAX) {
-        fail(PARLEY_INVALID_ARGUMENT, "The text to search for must have 1 to 256 bytes.");
+        serve_fail(PARLEY_INVALID_ARGUMENT, "The text to search for must have 1 to 256 bytes.");
         closure(NULL, closure_data);
         return;
     }
@@ -175,13 +152,13 @@ static void catalog_visit(Catalog__V2__Catalog_Service *service,
 {
     struct catalog *catalog = (struct catalog *)service;
     size_t index = 0;
-    if (!find(catalog, request->package, &index)) {
+    if (!serve_find(catalog->db, request->package, &index)) {
         closure(NULL, closure_data);
         return;
     }
     struct visit *visit = malloc(sizeof(*visit));
     if (!visit) {
-        fail(PARLEY_RESOURCE_EXHAUSTED, "There is no memory for a visit.");
+        serve_fail(PARLEY_RESOURCE_EXHAUSTED, "There is no memory for a visit.");
         closure(NULL, closure_data);
         return;
     }

@@ -240,3 +240,25 @@ int serve_run(const struct serve_options *options, const struct parley_interface
     say_ready(options, interface, false);
     return status == PARLEY_OK ? 0 : 1;
 }
+
+void serve_fail(enum parley_status status, const char *text)
+{
+    parley_context_fail(parley_context_current(), status, text);
+}
+
+bool serve_find(const struct dpkg_db *db, const char *name, size_t *ret_index)
+{
+    char text[256];
+    int r = *name ? dpkg_find(db, name, ret_index) : DPKG_E_NONE;
+    if (!*name) {
+        serve_fail(PARLEY_INVALID_ARGUMENT, "The name is empty: give a package's name or id.");
+    } else if (r == DPKG_E_NONE) {
+        snprintf(text, sizeof(text), "No package \"%.128s\" is installed.", name);
+        serve_fail(PARLEY_NOT_FOUND, text);
+    } else if (r == DPKG_E_AMBIGUOUS) {
+        snprintf(text, sizeof(text),
+                 "\"%.128s\" is installed for several architectures: give an id, NAME:ARCH.", name);
+        serve_fail(PARLEY_INVALID_ARGUMENT, text);
+    }
+    return r == 0;
+}

@@ -47,4 +47,11 @@ struct dpkg_db *serve_begin(int argc, char **argv, const char *program, const ch
 int serve_run(const struct serve_options *options, const struct parley_interface *interface,
               ProtobufCService *implementation);
 
+/* Inside a handler: how its call ends when its closure gets NULL. */
+void serve_fail(enum parley_status status, const char *text);
+
+/* Inside a handler: finds the package of that name or id, or fails the call with a sentence.
+ * Return: whether it found it. */
+bool serve_find(const struct dpkg_db *db, const char *name, size_t *ret_index);
+
 #endif
