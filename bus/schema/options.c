@@ -20,7 +20,7 @@
 #include "base/cleanup.h"
 #include "wire/wire.h"
 
-#define OPTION_NUMBER 51030 /* of all four extensions in parley/options.proto */
+#define OPTION_NUMBER 51030 /* of all extensions in parley/options.proto */
 
 static bool is_ours(const ProtobufCMessageUnknownField *field)
 {

@@ -380,6 +380,8 @@ static int resolve_message(struct load *load, size_t index)
     qsort(fields, source->proto->n_field, sizeof(*fields), compare_numbers);
     message->fields = fields;
     message->field_count = source->proto->n_field;
+    message->file = source->file;
+    message->proto = source->proto;
     r = check_fields_unique(&build);
     if (r < 0)
         return r;
@@ -523,6 +525,16 @@ static int resolve_enum(struct load *load, size_t index)
     if (!enumeration->closed && values[0].number != 0)
         return error_set(load->error, -EINVAL, "%s: enum %s: the first value must be 0 in proto3",
                          source->file->name, enumeration->name);
+    enumeration->file = source->file;
+    enumeration->proto = source->proto;
+    char what[SCHEMA_NAME_BYTES_MAX + 16];
+    (void)snprintf(what, sizeof(what), "enum %s", enumeration->name);
+    const void *rule;
+    int r = options_rule(load, source->proto->options ? &source->proto->options->base : NULL,
+                         &parley__enum_rule__descriptor, source->file, what, &rule);
+    if (r < 0)
+        return r;
+    enumeration->rule = rule;
     return check_values_unique(load, source, enumeration);
 }
 
@@ -593,6 +605,8 @@ static int resolve_service(struct load *load, size_t index)
                          source->file->name, service->name, twice);
     service->methods = methods;
     service->method_count = count;
+    service->file = source->file;
+    service->proto = source->proto;
     return options_interface(load, source->file, &service->interface);
 }
 

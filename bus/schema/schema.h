@@ -43,6 +43,9 @@ struct schema_enum {
     bool closed;         /* proto2: unknown values are unknown fields */
     size_t value_count;
     const struct schema_enum_value *values; /* as declared */
+    const Parley__EnumRule *rule;           /* NULL: none */
+    const Google__Protobuf__FileDescriptorProto *file; /* that declares it */
+    const Google__Protobuf__EnumDescriptorProto *proto;
 };
 
 struct schema_message;
@@ -74,6 +77,8 @@ struct schema_message {
     size_t oneof_count;
     const char *const *oneofs; /* names */
     const Parley__MessageRule *rule; /* NULL: none */
+    const Google__Protobuf__FileDescriptorProto *file; /* that declares it */
+    const Google__Protobuf__DescriptorProto *proto;
 };
 
 struct schema_method {
@@ -83,6 +88,7 @@ struct schema_method {
     bool client_streaming;
     bool server_streaming;
     uint32_t idempotency; /* protobuf's IdempotencyLevel = enum parley_idempotency */
+    const Parley__MethodRule *rule; /* NULL: none */
 };
 
 struct schema_service {
@@ -91,6 +97,8 @@ struct schema_service {
     size_t method_count;
     const struct schema_method *methods; /* as declared */
     const Parley__Interface *interface;  /* of its file; schema_service()'s is never NULL */
+    const Google__Protobuf__FileDescriptorProto *file;
+    const Google__Protobuf__ServiceDescriptorProto *proto;
 };
 
 struct schema;
