@@ -97,7 +97,7 @@ static int check_bytes(struct run *run, const struct program_op *op, const uint8
         return run_fail(run, -EBADMSG, at, op->number, "length past the end");
     *ret_pos = pos + bytes;
     if (op->kind == KIND_STRING) {
-        if (wire_check_string(pos, bytes) < 0)
+        if (!text_is_string(pos, bytes, (size_t)(end - pos)))
             return run_fail(run, -EBADMSG, at, op->number, "not UTF-8 without NUL");
     } else if (op->kind == KIND_MESSAGE) {
         if (depth == WIRE_DEPTH_MAX)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "translate/program.h"
+#include "wire/text.h"
 
 #define RUN_SLOT_MAX 128 /* open at once, in all messages around the current one */
 

@@ -1,5 +1,5 @@
 /*
- * The reader and writer of protobuf's encoding: varints, tags, lengths, and UTF-8.
+ * The reader and writer of protobuf's encoding: varints, tags, lengths. Text: text.c.
  *
  * Every reader leaves its cursor where it was when it fails, never passes `end`, and accepts only
  * what protobuf-c accepts as well, so that what passes here cannot fail there for its framing:
@@ -12,20 +12,10 @@
  * Groups are skipped with their nesting checked and bounded. protobuf-c cannot skip them, which is
  * why wire_check() and the plan runner refuse them; a reader that only wants to get past unknown
  * fields can use wire_skip().
- *
- * The UTF-8 check is one loop over runs of plain ASCII, sixteen bytes at a step where the machine
- * has SSE2 (every x86-64), eight elsewhere, and a decoder for the rest. RFC 3629, table 3-7 of the
- * Unicode standard: the second byte's range depends on the first, which excludes overlongs,
- * surrogates and what lies past U+10FFFF.
  */
 #include "wire/wire.h"
 
 #include <errno.h>
-#include <stdbool.h>
-#include <string.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #define TAG_BYTES_MAX 5
 #define VARINT_BYTES_MAX 10
@@ -166,136 +156,4 @@ uint8_t *wire_write_varint(uint8_t *out, uint64_t value)
 uint8_t *wire_write_tag(uint8_t *out, uint32_t number, enum wire_type type)
 {
     return wire_write_varint(out, (uint64_t)number << 3 | (uint32_t)type);
-}
-
-#define HIGH_BITS UINT64_C(0x8080808080808080)
-#define LOW_BITS UINT64_C(0x7f7f7f7f7f7f7f7f)
-
-/* Whether all eight bytes are 0x01..0x7f. x + 0x7f sets a byte's top bit unless the byte is 0; a
- * carry comes only out of a byte whose own top bit is set, and that one has failed already. */
-static inline bool is_plain_word(uint64_t x)
-{
-    return ((x | ~(x + LOW_BITS)) & HIGH_BITS) == 0;
-}
-
-static inline uint64_t load_word(const uint8_t *data)
-{
-    uint64_t x;
-    memcpy(&x, data, sizeof(x));
-    return x;
-}
-
-/* Fewer than sixteen bytes, all 0x01..0x7f? Loads overlap in the middle. */
-static inline bool is_plain_short(const uint8_t *data, size_t bytes)
-{
-    if (bytes >= 8)
-        return is_plain_word(load_word(data)) && is_plain_word(load_word(data + bytes - 8));
-    if (bytes >= 4) {
-        uint32_t first, last;
-        memcpy(&first, data, 4);
-        memcpy(&last, data + bytes - 4, 4);
-        return is_plain_word((uint64_t)first << 32 | last);
-    }
-    for (size_t i = 0; i < bytes; i++)
-        if (data[i] == 0 || data[i] >= 0x80)
-            return false;
-    return true;
-}
-
-/* Bytes at the front that are all 0x01..0x7f: a multiple of a step, or all of them. */
-static inline size_t plain_prefix(const uint8_t *data, size_t bytes)
-{
-    size_t i = 0;
-#if defined(__SSE2__)
-    const __m128i zero = _mm_setzero_si128();
-    for (; bytes - i >= 64; i += 64) {
-        /* As signed bytes, plain ones are those above zero. */
-        const __m128i *at = (const __m128i *)(const void *)(data + i);
-        __m128i ab = _mm_min_epu8(_mm_loadu_si128(at), _mm_loadu_si128(at + 1));
-        __m128i cd = _mm_min_epu8(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3));
-        __m128i high = _mm_or_si128(_mm_or_si128(_mm_loadu_si128(at), _mm_loadu_si128(at + 1)),
-                                    _mm_or_si128(_mm_loadu_si128(at + 2), _mm_loadu_si128(at + 3)));
-        __m128i bad = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(ab, cd), zero), high);
-        if (_mm_movemask_epi8(bad) != 0)
-            break;
-    }
-    for (; bytes - i >= 16; i += 16) {
-        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(data + i));
-        if (_mm_movemask_epi8(_mm_cmpgt_epi8(a, zero)) != 0xffff)
-            return i;
-    }
-#else
-    for (; bytes - i >= 16; i += 16)
-        if (!is_plain_word(load_word(data + i)) || !is_plain_word(load_word(data + i + 8)))
-            return i;
-#endif
-    /* What is left, or the last fifteen with it. */
-    if (i > 0 && i < bytes)
-        return is_plain_short(data + bytes - 15, 15) ? bytes : i;
-    return is_plain_short(data + i, bytes - i) ? bytes : i;
-}
-
-/* Bytes of the well-formed character at the front: 1..4, or 0. Its first byte is not ASCII. */
-static size_t character_bytes(const uint8_t *data, size_t bytes)
-{
-    uint8_t first = data[0], low = 0x80, high = 0xbf;
-    size_t size;
-    if (first >= 0xc2 && first <= 0xdf) {
-        size = 2;
-    } else if (first >= 0xe0 && first <= 0xef) {
-        size = 3;
-        low = first == 0xe0 ? 0xa0 : 0x80;
-        high = first == 0xed ? 0x9f : 0xbf;
-    } else if (first >= 0xf0 && first <= 0xf4) {
-        size = 4;
-        low = first == 0xf0 ? 0x90 : 0x80;
-        high = first == 0xf4 ? 0x8f : 0xbf;
-    } else {
-        return 0;
-    }
-    if (bytes < size || data[1] < low || data[1] > high)
-        return 0;
-    for (size_t i = 2; i < size; i++)
-        if ((data[i] & 0xc0) != 0x80)
-            return 0;
-    return size;
-}
-
-/* From where it is no plain text any more. Out of line: most text never gets here. */
-__attribute__((noinline)) static int check_slowly(const uint8_t *data, size_t bytes, uint8_t lowest)
-{
-    size_t i = 0;
-    while (i < bytes) {
-        /* Up to eight characters one by one, then try for a run again. */
-        for (unsigned n = 0; n < 8 && i < bytes; n++) {
-            if (data[i] < 0x80) {
-                if (data[i] < lowest)
-                    return -EBADMSG;
-                i++;
-                continue;
-            }
-            size_t size = character_bytes(data + i, bytes - i);
-            if (size == 0)
-                return -EBADMSG;
-            i += size;
-        }
-        i += plain_prefix(data + i, bytes - i);
-    }
-    return 0;
-}
-
-static inline int check_text(const uint8_t *data, size_t bytes, uint8_t lowest)
-{
-    size_t plain = plain_prefix(data, bytes);
-    return plain == bytes ? 0 : check_slowly(data + plain, bytes - plain, lowest);
-}
-
-int wire_check_utf8(const uint8_t *data, size_t bytes)
-{
-    return check_text(data, bytes, 0);
-}
-
-int wire_check_string(const uint8_t *data, size_t bytes)
-{
-    return check_text(data, bytes, 1);
 }
