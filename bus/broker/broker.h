@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "control/link.h"
 #include "control/nng.h"
+#include "control/transcript.h"
 #include "parley/control.pb-c.h"
 #include "parley/link.pb-c.h"
 #include "parley/status.h"
@@ -106,7 +107,7 @@ struct schema_entry {
     TAILQ_ENTRY(schema_entry) entry; /* of negotiator->schemas; idle ones oldest first */
     struct schema *schema;
     struct semver version;
-    uint64_t hash;
+    struct digest hash; /* of the descriptor set */
     uint32_t users;
 };
 
@@ -230,6 +231,8 @@ struct contract {
     struct schema_entry *schema;  /* the client's */
     struct semver_ranges *ranges; /* NULL: anything */
     char *accept;                 /* as text; NULL */
+    struct digest asked;      /* the transcript of the offer */
+    struct digest transcript; /* of all that was answered so far, too */
     struct offer offers[ROUTE_VERSION_MAX];
     size_t offer_count;
 };

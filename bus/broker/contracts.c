@@ -61,8 +61,6 @@ static void put_offer(struct offer_message *message, const struct offer *offer)
     out->has_translation = true;
     out->translation = offer->bridge ? (Parley__TranslationClass)offer->bridge->class
                                      : PARLEY__TRANSLATION_CLASS__IDENTITY;
-    out->has_route_version = true;
-    out->route_version = offer->version->index;
     out->has_plan_id = true;
     out->plan_id = offer->bridge ? offer->bridge->replies_id : 0;
     message->pointers[message->count++] = out;
@@ -94,13 +92,16 @@ static void put_instance(struct instance_message *message, const struct instance
     out->has_instance_id = true;
     out->instance_id = instance->id;
     out->version = instance->version->name;
-    out->has_route_version = true;
-    out->route_version = instance->version->index;
     message->pointers[message->count++] = out;
 }
 
+static ProtobufCBinaryData transcript_bytes(struct contract *contract)
+{
+    return (ProtobufCBinaryData){.len = DIGEST_BYTES, .data = contract->transcript.bytes};
+}
+
 /* @gone: 0: none */
-static void send_instances(const struct contract *contract, const struct instance_message *up,
+static void send_instances(struct contract *contract, const struct instance_message *up,
                            const struct offer_message *offers, uint64_t gone)
 {
     Parley__Instances body = PARLEY__INSTANCES__INIT;
@@ -110,9 +111,12 @@ static void send_instances(const struct contract *contract, const struct instanc
         body.n_up = up->count;
         body.up = (Parley__Instance **)(uintptr_t)up->pointers;
     }
-    if (offers) {
+    if (offers && offers->count > 0) {
         body.n_offers = offers->count;
         body.offers = (Parley__Offer **)(uintptr_t)offers->pointers;
+        transcript_answer(&contract->transcript, body.offers, body.n_offers);
+        body.has_transcript = true;
+        body.transcript = transcript_bytes(contract);
     }
     if (gone) {
         body.n_gone = 1;
@@ -124,7 +128,7 @@ static void send_instances(const struct contract *contract, const struct instanc
     (void)session_send(contract->endpoint, &message, NULL, 0);
 }
 
-static void send_opened(const struct contract *contract, enum parley_status status,
+static void send_opened(struct contract *contract, enum parley_status status,
                         const char *text, const struct offer_message *offers)
 {
     Parley__Opened body = PARLEY__OPENED__INIT;
@@ -138,6 +142,10 @@ static void send_opened(const struct contract *contract, enum parley_status stat
         body.route_slot = (uint32_t)contract->interface->slot;
         body.n_offers = offers->count;
         body.offers = (Parley__Offer **)(uintptr_t)offers->pointers;
+        contract->transcript = contract->asked;
+        transcript_answer(&contract->transcript, body.offers, body.n_offers);
+        body.has_transcript = true;
+        body.transcript = transcript_bytes(contract);
     }
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_OPENED;
@@ -147,7 +155,7 @@ static void send_opened(const struct contract *contract, enum parley_status stat
 
 /* ---- Opening ---- */
 
-static void list_instances(const struct contract *contract)
+static void list_instances(struct contract *contract)
 {
     struct instance_message up = {.count = 0};
     for (size_t i = 0; i < contract->offer_count; i++) {

@@ -62,26 +62,15 @@ void negotiator_deinit(struct negotiator *negotiator)
         entry_free(negotiator, entry);
 }
 
-/* FNV-1a (Fowler, Noll, Vo): a shortcut only, contents are compared. */
-static uint64_t hash_bytes(const uint8_t *data, size_t bytes)
-{
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ data[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
-static struct schema_entry *entry_find(struct negotiator *negotiator, uint64_t hash,
-                                       const char *service, const uint8_t *set, size_t bytes)
+/* The same set may hold several services, each an interface of its own. */
+static struct schema_entry *entry_find(struct negotiator *negotiator, const struct digest *hash,
+                                       const char *service)
 {
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry) {
-        size_t here;
-        const uint8_t *data = schema_set(entry->schema, &here);
-        if (entry->hash == hash && here == bytes && memcmp(data, set, bytes) == 0 &&
+    TAILQ_FOREACH(entry, &negotiator->schemas, entry)
+        if (memcmp(&entry->hash, hash, sizeof(*hash)) == 0 &&
             strcmp(schema_service(entry->schema)->name, service) == 0)
             return entry;
-    }
     return NULL;
 }
 
@@ -96,7 +85,7 @@ static int check_claims(const struct schema *schema, const char *interface, cons
     return 0;
 }
 
-static int entry_new(struct negotiator *negotiator, uint64_t hash, const char *service,
+static int entry_new(struct negotiator *negotiator, const struct digest *hash, const char *service,
                      const uint8_t *set, size_t bytes, struct schema_entry **ret_entry,
                      struct error_text *error)
 {
@@ -115,7 +104,7 @@ static int entry_new(struct negotiator *negotiator, uint64_t hash, const char *s
         free(entry);
         return r;
     }
-    entry->hash = hash;
+    entry->hash = *hash;
     /* Idle until its first user has been counted. */
     TAILQ_INSERT_TAIL(&negotiator->schemas, entry, entry);
     negotiator->idle_count++;
@@ -139,9 +128,10 @@ int schema_entry_take(struct negotiator *negotiator, const char *interface, cons
                       const char *service, const uint8_t *set, size_t bytes,
                       struct schema_entry **ret_entry, struct error_text *error)
 {
-    uint64_t hash = hash_bytes(set, bytes);
-    struct schema_entry *entry = entry_find(negotiator, hash, service, set, bytes);
-    int r = entry ? 0 : entry_new(negotiator, hash, service, set, bytes, &entry, error);
+    struct digest hash;
+    digest_of(set, bytes, &hash);
+    struct schema_entry *entry = entry_find(negotiator, &hash, service);
+    int r = entry ? 0 : entry_new(negotiator, &hash, service, set, bytes, &entry, error);
     if (r == 0)
         r = check_claims(entry->schema, interface, version, error);
     if (r < 0) {

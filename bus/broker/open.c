@@ -62,6 +62,14 @@ static int contract_parts(struct endpoint *endpoint, const Parley__Open *open,
                           error);
     if (r < 0)
         return r;
+    const struct transcript_offer asked = {
+        .interface = open->interface,
+        .version = open->version,
+        .accept = open->accept,
+        .service = open->service,
+        .descriptor_set = &contract->schema->hash,
+    };
+    transcript_begin(&asked, &contract->asked);
     r = directory_interface(&broker->directory, open->interface, &contract->interface);
     if (r == 0 && endpoint->account)
         r = admit_contract(&broker->admit, endpoint->account, error);

@@ -72,12 +72,38 @@ static void offers_add(struct parley_client *client, Parley__Offer *const *offer
     }
 }
 
-void client_opened(struct parley_client *client, const Parley__Opened *message)
+/* Both sides must have heard the same question and the same answer. */
+static bool transcript_holds(struct parley_client *client, const char *what,
+                             protobuf_c_boolean has_hash, const ProtobufCBinaryData *hash)
+{
+    if (transcript_is(&client->transcript, has_hash, hash))
+        return true;
+    (void)snprintf(client->opened_text, sizeof(client->opened_text),
+                   "the broker's %s for %s %s does not belong to what was asked: its transcript "
+                   "hash is %s; use the same release of Parley in the broker and in the programs",
+                   what, client->spec.interface, client->spec.version,
+                   has_hash ? "another than ours" : "missing");
+    log_error("%s", client->opened_text);
+    return false;
+}
+
+static void answer_read(struct parley_client *client, const Parley__Opened *message)
 {
     client->answered = true;
     client->opened_status = message->has_status ? (enum parley_status)message->status : PARLEY_OK;
     (void)snprintf(client->opened_text, sizeof(client->opened_text), "%s",
                    message->text ? message->text : "");
+    if (client->opened_status != PARLEY_OK)
+        return;
+    client->transcript = client->asked;
+    transcript_answer(&client->transcript, message->offers, message->n_offers);
+    if (!transcript_holds(client, "answer", message->has_transcript, &message->transcript))
+        client->opened_status = PARLEY_FAILED_PRECONDITION;
+}
+
+void client_opened(struct parley_client *client, const Parley__Opened *message)
+{
+    answer_read(client, message);
     if (client->opened_status == PARLEY_OK) {
         client->route_slot = message->route_slot;
         client->routed = true;
@@ -123,7 +149,11 @@ static void instance_up(struct parley_client *client, const Parley__Instance *in
 
 void client_instances(struct parley_client *client, const Parley__Instances *message)
 {
-    offers_add(client, message->offers, message->n_offers);
+    if (message->n_offers > 0) {
+        transcript_answer(&client->transcript, message->offers, message->n_offers);
+        if (transcript_holds(client, "later offer", message->has_transcript, &message->transcript))
+            offers_add(client, message->offers, message->n_offers);
+    }
     client->instances_known = true;
     for (size_t i = 0; i < message->n_gone; i++)
         instance_gone(client, message->gone[i]);
@@ -181,6 +211,17 @@ static enum parley_status client_make(struct parley_endpoint *endpoint,
     (void)snprintf(client->accept, sizeof(client->accept), "%s", spec->accept ? spec->accept : "");
     client->timeout_ns = spec->timeout_ns ? spec->timeout_ns : RPC_CALL_TIMEOUT_NS;
     client->contract_id = ++endpoint->contract_last;
+    struct digest set;
+    digest_of(spec->descriptor_set, spec->descriptor_set_bytes, &set);
+    const struct transcript_offer asked = {
+        .interface = spec->interface,
+        .version = spec->version,
+        .accept = client->accept,
+        .service = spec->service,
+        .descriptor_set = &set,
+    };
+    transcript_begin(&asked, &client->asked);
+    client->transcript = client->asked;
     client->view.sequence = 1;
     client->retry_tokens = 100;
     LIST_INIT(&client->channels);

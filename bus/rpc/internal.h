@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "control/link.h"
+#include "control/transcript.h"
 #include "rpc/rpc.h"
 #include "shm/shm.h"
 #include "translate/plan.h"
@@ -307,6 +308,8 @@ struct parley_client {
     char opened_text[ERROR_TEXT_BYTES_MAX];
     rpc_opened opened;
     void *opened_userdata;
+    struct digest asked;      /* the transcript of what Open says */
+    struct digest transcript; /* of what the broker answered, too */
     bool routed;    /* route_slot is of the page that is mapped now */
     bool instances_known; /* the broker has listed them since the link came up */
     uint32_t route_slot;

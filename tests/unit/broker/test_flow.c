@@ -208,8 +208,6 @@ static void test_versions_that_join_later_are_offered(void **state)
     const Parley__Instances *instances = hear_instances(&client, 1, 0, 1);
     assert_string_equal(instances->offers[0]->version, "2.0.0");
     assert_true(instances->offers[0]->plan_id == plan_id);
-    assert_int_equal(instances->offers[0]->route_version, 1);
-    assert_int_equal(instances->up[0]->route_version, 1);
     publish(&service, 3, &world->v2); /* the offer is known */
     (void)hear_instances(&client, 1, 0, 0);
     peer_hears_nothing(&strict); /* it accepts ~1 only */
@@ -217,6 +215,35 @@ static void test_versions_that_join_later_are_offered(void **state)
     peer_leave(&service);
     peer_leave(&client);
     peer_leave(&strict);
+}
+
+static void test_the_transcript_covers_the_offer_and_every_answer(void **state)
+{
+    struct world *world = *state;
+    struct peer service;
+    struct peer client;
+    peer_join(&service, world->broker, "service");
+    peer_join(&client, world->broker, "client");
+    publish(&service, 1, &world->v1);
+    say_open(&client, 7, &world->v1, "~1, ~2");
+    struct digest set;
+    struct digest transcript;
+    digest_of(world->v1.data, world->v1.bytes, &set);
+    const struct transcript_offer asked = {world->v1.interface, world->v1.version, "~1, ~2",
+                                           world->v1.service, &set};
+    transcript_begin(&asked, &transcript);
+    const Parley__Opened *opened = hear_opened(&client, 7, PARLEY_OK);
+    transcript_answer(&transcript, opened->offers, opened->n_offers);
+    assert_true(transcript_is(&transcript, opened->has_transcript, &opened->transcript));
+    assert_false(hear_instances(&client, 1, 0, 0)->has_transcript); /* nothing is offered in it */
+
+    publish(&service, 2, &world->v2);
+    (void)peer_hear(&client, PARLEY__LINK_MESSAGE__BODY_PLAN);
+    const Parley__Instances *later = hear_instances(&client, 1, 0, 1);
+    transcript_answer(&transcript, later->offers, later->n_offers);
+    assert_true(transcript_is(&transcript, later->has_transcript, &later->transcript));
+    peer_leave(&service);
+    peer_leave(&client);
 }
 
 static void test_offers_are_in_the_order_of_preference(void **state)
@@ -395,6 +422,8 @@ int main(void)
                                         world_end),
         cmocka_unit_test_setup_teardown(test_versions_that_join_later_are_offered, world_begin,
                                         world_end),
+        cmocka_unit_test_setup_teardown(test_the_transcript_covers_the_offer_and_every_answer,
+                                        world_begin, world_end),
         cmocka_unit_test_setup_teardown(test_offers_are_in_the_order_of_preference, world_begin,
                                         world_end),
         cmocka_unit_test_setup_teardown(test_refused_client_is_told_why_and_again_when_it_fits,
