@@ -566,6 +566,13 @@ static int resolve_method(struct load *load, const struct service_source *source
                          "%s: service %s: method %s has idempotency_level %" PRIu32
                          ", which is not known",
                          file, service->name, proto->name, idempotency);
+    char what[2 * SCHEMA_NAME_BYTES_MAX + 32];
+    (void)snprintf(what, sizeof(what), "service %s: method %s", service->name, proto->name);
+    const void *rule;
+    int r = options_rule(load, proto->options ? &proto->options->base : NULL,
+                         &parley__method_rule__descriptor, source->file, what, &rule);
+    if (r < 0)
+        return r;
     *method = (struct schema_method){
         .name = proto->name,
         .input = &schema->messages[input->index],
@@ -573,6 +580,7 @@ static int resolve_method(struct load *load, const struct service_source *source
         .client_streaming = proto->client_streaming,
         .server_streaming = proto->server_streaming,
         .idempotency = idempotency,
+        .rule = rule,
     };
     if (method->input->map_entry || method->output->map_entry)
         return error_set(load->error, -EINVAL,

@@ -145,26 +145,85 @@ static int add_entry(struct compiler *compiler, const struct schema_method *clie
     return 0;
 }
 
+/* The name that a method of the newer version has in the version before. */
+static const char *name_before(const struct schema_method *newer)
+{
+    return newer->rule && newer->rule->from ? newer->rule->from : newer->name;
+}
+
+static const struct schema_method *came_from(const struct schema_service *newer, const char *name,
+                                             size_t *ret_index)
+{
+    for (size_t i = 0; i < newer->method_count; i++) {
+        *ret_index = i;
+        if (equal(name_before(&newer->methods[i]), name))
+            return &newer->methods[i];
+    }
+    return NULL;
+}
+
+/* Each method's (parley.method).from names one of the version before, and no two name the same. */
+static int check_methods(struct compiler *compiler, const struct schema_service *newer,
+                         const struct schema *older)
+{
+    for (size_t i = 0; i < newer->method_count; i++) {
+        const struct schema_method *method = &newer->methods[i];
+        size_t index;
+        if (method->rule && method->rule->from &&
+            !schema_method_find(older, method->rule->from, &index))
+            return error_set(compiler->error, -EINVAL,
+                             "%s.%s: (parley.method).from: %s has no method \"%s\"; name one that "
+                             "it has, or take the rule away if the method is new",
+                             newer->name, method->name, schema_service(older)->name,
+                             method->rule->from);
+        if (came_from(newer, name_before(method), &index) != method &&
+            schema_method_find(older, name_before(method), &index))
+            return error_set(compiler->error, -EINVAL,
+                             "%s.%s: (parley.method).from: another method comes from %s.%s as "
+                             "well; only one may (a method of that name needs no rule)",
+                             newer->name, method->name, schema_service(older)->name,
+                             name_before(method));
+    }
+    return 0;
+}
+
+/* The service's method that is the client's, by name or by the newer one's rule; NULL: none. */
+static const struct schema_method *counterpart(const struct compiler *compiler,
+                                               const struct schema_method *method,
+                                               const struct schema *client,
+                                               const struct schema *service, size_t *ret_index)
+{
+    const struct schema *newer = compiler->newer_is_target ? compiler->target : compiler->source;
+    if (equal(compiler->newer_package, compiler->older_package))
+        return schema_method_find(service, method->name, ret_index);
+    if (newer == client)
+        return schema_method_find(service, name_before(method), ret_index);
+    return came_from(schema_service(service), method->name, ret_index);
+}
+
 static int add_entries(struct compiler *compiler, const struct schema *client,
                        const struct schema *service, enum plan_payload payload)
 {
     const struct schema_service *from = schema_service(client);
+    bool newer_is_client =
+        (compiler->newer_is_target ? compiler->target : compiler->source) == client;
+    int r = 0;
+    if (!equal(compiler->newer_package, compiler->older_package))
+        r = check_methods(compiler, schema_service(newer_is_client ? client : service),
+                          newer_is_client ? service : client);
     builder_add(&compiler->builder, SECTION_ENTRY, from->method_count);
-    for (uint32_t i = 0; i < from->method_count; i++) {
+    for (uint32_t i = 0; i < from->method_count && r == 0; i++) {
         size_t index;
         const struct schema_method *method = &from->methods[i];
-        const struct schema_method *other = schema_method_find(service, method->name, &index);
-        int r = 0;
+        const struct schema_method *other = counterpart(compiler, method, client, service, &index);
         if (other) {
             r = add_entry(compiler, method, other, (uint32_t)index, i, payload);
         } else {
             struct program_entry *entry = builder_at(&compiler->builder, SECTION_ENTRY, i);
             *entry = (struct program_entry){PLAN_METHOD_NONE, PROGRAM_NONE};
         }
-        if (r < 0)
-            return r;
     }
-    return 0;
+    return r;
 }
 
 /* A copy of the ops of a table, as they are now. */

@@ -377,7 +377,7 @@ static int pair_field(struct pairing *pairing, const struct schema_field *source
                       const struct schema_field *target)
 {
     const Parley__FieldRule *rule = rule_of(pairing, source, target);
-    if (rule && rule->split)
+    if (rule && (rule->split || rule->merge))
         return rules_split(pairing, source, target);
     if (source->repeated != target->repeated)
         return field_error(pairing, source, target,

@@ -1,5 +1,6 @@
 /*
- * Texts: a string split into a message's fields, a dropped string rebuilt from others.
+ * Texts: a string split into a message's fields, a message's fields merged into a string, a dropped
+ * string rebuilt from others.
  *
  * A pattern, "{name} <{email}>", is read into a template: literals and fields by turns. The program
  * has the slots of the fields in it (what to put together) and their tags (where to put what was
@@ -115,48 +116,73 @@ static uint32_t add_template(struct pairing *pairing, const struct pattern *patt
 
 /* ---- Split ---- */
 
-static int check_split(const struct pairing *pairing, const struct schema_field *newer,
-                       const struct schema_field *older, struct pattern *pattern,
-                       uint32_t *ret_otherwise)
+/* (parley.field).split: the newer one is the message. merge: the older one is. */
+struct texts {
+    const char *name; /* of the rule */
+    const Parley__Split *rule;
+    const struct schema_field *newer, *message, *string;
+};
+
+static struct texts texts_of(const struct schema_field *newer, const struct schema_field *older)
 {
-    static const char rule[] = "(parley.field).split";
-    const Parley__Split *split = newer->rule->split;
-    if (!newer->message || newer->repeated || newer->oneof >= 0)
-        return rule_error(pairing, newer->name, rule, "is for a singular message; remove it");
-    if (compile_kind(older) != KIND_STRING || older->repeated || older->oneof >= 0)
-        return rule_error(pairing, newer->name, rule,
-                          "needs a singular string in the version before");
-    if (newer->rule->has_multiply)
-        return rule_error(pairing, newer->name, rule, "cannot be combined with multiply");
-    if (!split->pattern || !split->otherwise)
-        return rule_error(pairing, newer->name, rule, "needs a pattern and an `otherwise`");
-    int r = parse_pattern(pairing, newer->name, rule, newer->message, split->pattern, pattern);
+    bool split = newer->rule->split != NULL;
+    return (struct texts){
+        .name = split ? "(parley.field).split" : "(parley.field).merge",
+        .rule = split ? newer->rule->split : newer->rule->merge,
+        .newer = newer,
+        .message = split ? newer : older,
+        .string = split ? older : newer,
+    };
+}
+
+static int check_split(const struct pairing *pairing, const struct texts *texts,
+                       struct pattern *pattern, uint32_t *ret_otherwise)
+{
+    const char *rule = texts->name, *element = texts->newer->name;
+    const struct schema_field *message = texts->message, *string = texts->string;
+    const Parley__FieldRule *all = texts->newer->rule;
+    if (all->split && all->merge)
+        return rule_error(pairing, element, rule, "cannot be combined with merge; remove one");
+    if (all->has_multiply || all->wrap || all->unwrap || all->has_pick || all->entries ||
+        all->convert)
+        return rule_error(pairing, element, rule,
+                          "cannot be combined with another rule on the value; remove one");
+    if (!message->message || message->repeated || message->oneof >= 0)
+        return rule_error(pairing, element, rule,
+                          all->split ? "is for a singular message; remove it"
+                                     : "needs a singular message in the version before");
+    if (compile_kind(string) != KIND_STRING || string->repeated || string->oneof >= 0)
+        return rule_error(pairing, element, rule,
+                          all->split ? "needs a singular string in the version before"
+                                     : "is for a singular string; remove it");
+    if (!texts->rule->pattern || !texts->rule->otherwise)
+        return rule_error(pairing, element, rule, "needs a pattern and an `otherwise`");
+    int r = parse_pattern(pairing, element, rule, message->message, texts->rule->pattern, pattern);
     if (r < 0)
         return r;
     *ret_otherwise = UINT32_MAX;
     for (uint32_t i = 0; i < pattern->count; i++) {
         const struct piece *piece = &pattern->pieces[i];
         if (i > 0 && piece->literal_bytes == 0)
-            return rule_error(pairing, newer->name, rule,
+            return rule_error(pairing, element, rule,
                               "two fields with nothing between them; put a separator there");
         for (uint32_t j = 0; j < i && piece->field; j++)
             if (pattern->pieces[j].field == piece->field)
-                return rule_error(pairing, newer->name, rule, "a field stands twice in it");
-        if (piece->field && strcmp(piece->field->name, split->otherwise) == 0)
+                return rule_error(pairing, element, rule, "a field stands twice in it");
+        if (piece->field && strcmp(piece->field->name, texts->rule->otherwise) == 0)
             *ret_otherwise = i;
     }
     if (*ret_otherwise == UINT32_MAX)
-        return rule_error(pairing, newer->name, rule,
-                          "`otherwise` must name a field of the pattern");
-    for (size_t i = 0; i < newer->message->field_count; i++)
-        if (newer->message->fields[i].required)
-            return rule_error(pairing, newer->name, rule,
+        return rule_error(pairing, element, rule, "`otherwise` must name a field of the pattern");
+    for (size_t i = 0; i < message->message->field_count; i++)
+        if (message->message->fields[i].required)
+            return rule_error(pairing, element, rule,
                               "into a message with required fields; make them optional");
     return 0;
 }
 
-/* Older to newer: the string waits for the end, and is taken apart there. */
-static int split_up(struct pairing *pairing, const struct schema_field *source,
+/* The string waits for the end, and is taken apart there. */
+static int take_apart(struct pairing *pairing, const struct schema_field *source,
                     const struct schema_field *target, const struct pattern *pattern,
                     uint32_t otherwise)
 {
@@ -184,8 +210,8 @@ static int split_up(struct pairing *pairing, const struct schema_field *source,
     return pairing_emit(pairing, emit);
 }
 
-/* Newer to older: the message's fields wait for the end, and are put together there. */
-static int split_down(struct pairing *pairing, const struct schema_field *source,
+/* The message's fields wait for the end, and are put together there. */
+static int put_together(struct pairing *pairing, const struct schema_field *source,
                       const struct schema_field *target, const struct pattern *pattern,
                       uint32_t otherwise)
 {
@@ -196,8 +222,8 @@ static int split_down(struct pairing *pairing, const struct schema_field *source
     uint32_t tags[PROGRAM_PART_MAX] = {0};
     const struct schema_message *message = source->message;
     if (message->field_count > sizeof(nested) / sizeof(nested[0]))
-        return rule_error(pairing, source->name, "(parley.field).split",
-                          "into a message of more than 256 fields; use a smaller one");
+        return rule_error(pairing, source->name, "(parley.field).split or merge",
+                          "the message has more than 256 fields; use a smaller one");
     op.action = ACTION_JOIN;
     int r = pairing_slot(pairing, &op.slot);
     for (size_t i = 0; i < message->field_count && r == 0; i++) {
@@ -235,13 +261,14 @@ int rules_split(struct pairing *pairing, const struct schema_field *source,
                 const struct schema_field *target)
 {
     bool up = pairing->newer == pairing->target;
+    struct texts texts = texts_of(up ? target : source, up ? source : target);
     struct pattern pattern;
     uint32_t otherwise = 0;
-    int r = check_split(pairing, up ? target : source, up ? source : target, &pattern, &otherwise);
+    int r = check_split(pairing, &texts, &pattern, &otherwise);
     if (r < 0)
         return r;
-    return up ? split_up(pairing, source, target, &pattern, otherwise)
-              : split_down(pairing, source, target, &pattern, otherwise);
+    return texts.string == source ? take_apart(pairing, source, target, &pattern, otherwise)
+                                  : put_together(pairing, source, target, &pattern, otherwise);
 }
 
 /* ---- Drop ---- */
