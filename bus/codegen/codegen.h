@@ -34,6 +34,19 @@ struct text {
 
 void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_add_bytes(struct text *text, const char *data, size_t bytes);
+/* The text's memory, free(); NULL if it is not whole, and then nothing is left of it. */
+char *text_take(struct text *text);
+
+/* ---- parameter.c: what --parley_opt says ---- */
+
+struct parameter {
+    bool aliases;      /* write alias headers */
+    bool aliases_only; /* and nothing else */
+    unsigned choice;   /* the version that they mean by default; 0: the lowest */
+};
+
+/* @text: what protoc hands over, "aliases=only,default=2". Return: 0 or -EINVAL. */
+int parameter_read(const char *text, struct parameter *ret_parameter, struct error_text *error);
 
 /* ---- names.c: the names that protoc-gen-c gives ---- */
 
@@ -42,10 +55,18 @@ const char *names_c_package(const Google__Protobuf__FileDescriptorProto *file, c
                             size_t room);
 /* "getX_Y" -> "get_x__y", as in function names. Each: appended to @text. */
 void names_lower(struct text *text, const char *name);
-/* @package and @local, each segment by names_lower(), joined by "__". */
+void names_upper(struct text *text, const char *name); /* the same in capitals: "GET_X__Y" */
+/* @package and @local, each segment by names_lower() or names_upper(), joined by "__". */
 void names_full_lower(struct text *text, const char *package, const char *local);
+void names_full_upper(struct text *text, const char *package, const char *local);
 /* The same as a type: "catalog.v1", "Package" -> "Catalog__V1__Package". */
 void names_full_type(struct text *text, const char *package, const char *local);
+
+/* ---- pb_c_options.c: protobuf-c's options ---- */
+
+/* Option @number of (pb_c_file), (pb_c_msg) or (pb_c_field) in @options: 0, 1, or -1 if it is not
+ * there. @options NULL: none are. */
+int pb_c_flag(const ProtobufCMessage *options, uint32_t number);
 
 /* ---- embed.c: the descriptor set that is embedded ---- */
 
@@ -53,6 +74,9 @@ void names_full_type(struct text *text, const char *package, const char *local);
 int embed_pack(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
                const Google__Protobuf__FileDescriptorProto *file, uint8_t **ret_data,
                size_t *ret_bytes);
+/* Sets @needed, one for each file of the request, for @file and all that it imports. */
+void embed_mark(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
+                const Google__Protobuf__FileDescriptorProto *file, bool *needed);
 /* The file of the request that declares a message, by full name; NULL: none. */
 const Google__Protobuf__FileDescriptorProto *
 embed_find_message(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
@@ -81,5 +105,53 @@ struct emit {
 
 void emit_header(const struct emit *emit, struct text *text);
 void emit_source(const struct emit *emit, struct text *text);
+/* An include guard: @base, every other byte than a letter or digit as hex. */
+void emit_guard(const char *base, struct text *text);
+
+/* ---- aliases.c: names with and without their version ---- */
+
+struct alias {
+    char *name;    /* "Catalog__Package"; free() */
+    char *target;  /* "Catalog__V2__Package"; free() */
+    char *element; /* what it is a name of, without the package: "Package"; free() */
+};
+
+struct aliases {
+    struct alias *list; /* free() */
+    size_t count, room;
+    bool failed; /* no memory once */
+};
+
+/* Adds everything that protoc-gen-c declares for @file, which schema_new() has passed; @to: package
+ * of the aliases, "catalog"; NULL: each name is its own alias. Both: 0 or -ENOMEM. */
+int aliases_of_file(struct aliases *aliases, const Google__Protobuf__FileDescriptorProto *file,
+                    const char *to);
+/* Adds what emit_header() declares. */
+int aliases_of_stubs(struct aliases *aliases, const struct emit *emit,
+                     const Google__Protobuf__FileDescriptorProto *file, const char *to);
+void aliases_deinit(struct aliases *aliases);
+
+/* ---- chooser.c: the alias header of an interface ---- */
+
+struct chooser {
+    struct chooser_version *versions; /* in any order and of any interfaces, until it is written */
+    size_t count;
+};
+
+/* Takes @content. Return: 0 or -ENOMEM. */
+typedef int chooser_output(void *data, const char *base, const char *extension,
+                           struct text *content);
+
+/* Notes one version: @file, which has passed all checks. Return: 0, -EINVAL, -ENOMEM. */
+int chooser_add(struct chooser *chooser,
+                const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
+                const Google__Protobuf__FileDescriptorProto *file, const struct emit *emit,
+                struct error_text *error);
+/* One header for each interface; @choice: the default version, 0 for the lowest. Return: as above,
+ * or what @output returns. */
+int chooser_write(struct chooser *chooser,
+                  const Google__Protobuf__Compiler__CodeGeneratorRequest *request, unsigned choice,
+                  chooser_output *output, void *data, struct error_text *error);
+void chooser_deinit(struct chooser *chooser);
 
 #endif

@@ -25,8 +25,8 @@ static bool imports(const File *file, const char *name)
     return false;
 }
 
-/* Marks what @file needs, going backwards: all users of a file stand behind it. */
-static void mark_needed(const Request *request, const File *file, bool *needed)
+/* Going backwards: all users of a file stand behind it. */
+void embed_mark(const Request *request, const File *file, bool *needed)
 {
     for (size_t i = request->n_proto_file; i-- > 0;) {
         needed[i] = request->proto_file[i] == file;
@@ -42,7 +42,7 @@ int embed_pack(const Request *request, const File *file, uint8_t **ret_data, siz
     _cleanup_(freep) File **list = calloc(request->n_proto_file, sizeof(*list));
     if (!needed || !copies || !list)
         return -ENOMEM;
-    mark_needed(request, file, needed);
+    embed_mark(request, file, needed);
     Google__Protobuf__FileDescriptorSet set = GOOGLE__PROTOBUF__FILE_DESCRIPTOR_SET__INIT;
     set.file = list;
     for (size_t i = 0; i < request->n_proto_file; i++) {

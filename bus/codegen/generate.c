@@ -46,16 +46,6 @@ static void emit_deinit(struct emit *emit)
     free(emit->service_type);
 }
 
-/* The text's memory, or NULL if it is not whole. */
-static char *text_take(struct text *text)
-{
-    if (text->failed) {
-        free(text->data);
-        text->data = NULL;
-    }
-    return text->data;
-}
-
 /* The C type of a message; its file may have a package of its own in C. */
 static char *type_of(const Request *request, const struct schema_message *message)
 {
@@ -166,14 +156,14 @@ static int check_names(struct emit *emit, const File *file, struct error_text *e
 
 /* ---- Output ---- */
 
-static int add_file(Response *response, const struct emit *emit, const char *extension,
-                    void (*write)(const struct emit *emit, struct text *text))
+/* BASE.parley.EXTENSION; a chooser_output. */
+static int add_output(void *data, const char *base, const char *extension, struct text *content)
 {
-    struct text name = {0}, content = {0};
-    text_add(&name, "%s.parley.%s", emit->base, extension);
-    write(emit, &content);
+    Response *response = data;
+    struct text name = {0};
+    text_add(&name, "%s.parley.%s", base, extension);
     Output *output = malloc(sizeof(*output));
-    char *name_data = text_take(&name), *content_data = text_take(&content);
+    char *name_data = text_take(&name), *content_data = text_take(content);
     if (!output || !name_data || !content_data) {
         free(output);
         free(name_data);
@@ -183,12 +173,41 @@ static int add_file(Response *response, const struct emit *emit, const char *ext
     *output = (Output)GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_RESPONSE__FILE__INIT;
     output->name = name_data;
     output->content = content_data;
-    response->file[response->n_file++] = output; /* generate_all() made room for two a file */
+    response->file[response->n_file++] = output; /* generate_all() made room for three a file */
     return 0;
 }
 
-static int generate_file(const Request *request, const File *file, Response *response,
-                         struct error_text *error)
+static int add_file(Response *response, const struct emit *emit, const char *extension,
+                    void (*write)(const struct emit *emit, struct text *text))
+{
+    struct text content = {0};
+    write(emit, &content);
+    return add_output(response, emit->base, extension, &content);
+}
+
+/* What all files of a run share. */
+struct run {
+    const Request *request;
+    struct parameter parameter;
+    struct chooser chooser;
+    Response *response;
+};
+
+/* Everything is known and checked: what of it is written. */
+static int write_file(struct run *run, const File *file, const struct emit *emit,
+                      struct error_text *error)
+{
+    int r = 0;
+    if (!run->parameter.aliases_only)
+        r = add_file(run->response, emit, "h", emit_header);
+    if (r == 0 && !run->parameter.aliases_only)
+        r = add_file(run->response, emit, "c", emit_source);
+    if (r == 0 && run->parameter.aliases)
+        r = chooser_add(&run->chooser, run->request, file, emit, error);
+    return r;
+}
+
+static int generate_file(struct run *run, const File *file, struct error_text *error)
 {
     if (file->n_service == 0)
         return 0;
@@ -201,7 +220,7 @@ static int generate_file(const Request *request, const File *file, Response *res
     _cleanup_(freep) uint8_t *set = NULL;
     struct text service = {0};
     struct emit emit = {.proto = file->name};
-    int r = embed_pack(request, file, &set, &emit.set_bytes);
+    int r = embed_pack(run->request, file, &set, &emit.set_bytes);
     if (r < 0)
         return r;
     emit.set = set;
@@ -218,13 +237,11 @@ static int generate_file(const Request *request, const File *file, Response *res
     emit.service = schema_service(schema);
     r = check_streams(file, emit.service, error);
     if (r == 0)
-        r = emit_init(&emit, request, file);
+        r = emit_init(&emit, run->request, file);
     if (r == 0)
         r = check_names(&emit, file, error);
     if (r == 0)
-        r = add_file(response, &emit, "h", emit_header);
-    if (r == 0)
-        r = add_file(response, &emit, "c", emit_source);
+        r = write_file(run, file, &emit, error);
     emit_deinit(&emit);
     return r;
 }
@@ -240,10 +257,6 @@ static const File *find_file(const Request *request, const char *name)
 
 static int check_request(const Request *request, struct error_text *error)
 {
-    if (request->parameter && request->parameter[0])
-        return error_set(error, -EINVAL,
-                         "the parameter \"%.80s\" is not known; protoc-gen-parley takes none",
-                         request->parameter);
     for (size_t i = 0; i < request->n_proto_file; i++) {
         if (!request->proto_file[i]->name)
             return error_set(error, -EINVAL, "file %zu of the request has no name", i + 1);
@@ -251,24 +264,39 @@ static int check_request(const Request *request, struct error_text *error)
     return 0;
 }
 
-static int generate_all(const Request *request, Response *response, struct error_text *error)
+static int generate_files(struct run *run, struct error_text *error)
 {
-    int r = check_request(request, error);
-    if (r < 0)
-        return r;
-    response->file = calloc(2 * request->n_file_to_generate + 1, sizeof(Output *));
-    if (!response->file)
-        return -ENOMEM;
+    const Request *request = run->request;
     for (size_t i = 0; i < request->n_file_to_generate; i++) {
         const File *file = find_file(request, request->file_to_generate[i]);
         if (!file)
             return error_set(error, -EINVAL, "%.200s is to be generated, but not in the request",
                              request->file_to_generate[i]);
-        r = generate_file(request, file, response, error);
+        int r = generate_file(run, file, error);
         if (r < 0)
             return r;
     }
-    return 0;
+    if (!run->parameter.aliases)
+        return 0;
+    return chooser_write(&run->chooser, request, run->parameter.choice, add_output, run->response,
+                         error);
+}
+
+static int generate_all(const Request *request, Response *response, struct error_text *error)
+{
+    struct run run = {.request = request, .response = response};
+    int r = parameter_read(request->parameter ? request->parameter : "", &run.parameter, error);
+    if (r == 0)
+        r = check_request(request, error);
+    if (r < 0)
+        return r;
+    /* Two for each, and not more alias headers than files. */
+    response->file = calloc(3 * request->n_file_to_generate + 1, sizeof(Output *));
+    if (!response->file)
+        return -ENOMEM;
+    r = generate_files(&run, error);
+    chooser_deinit(&run.chooser);
+    return r;
 }
 
 static void response_deinit(Response *response)

@@ -32,6 +32,10 @@ static const char help[] =
     "    import \"parley/options.proto\";\n"
     "    option (parley.interface) = { name: \"catalog\" version: \"1.0.0\" };\n"
     "\n"
+    "With --parley_opt=aliases and all versions of an interface, it writes one more:\n"
+    "\n"
+    "    NAME.parley.h      names without a version; -DNAME_API=2 says which they mean\n"
+    "\n"
     "Options: --help, --version. See protoc-gen-parley(1).\n";
 
 /* All of @file, up to one byte more than a message may have. */

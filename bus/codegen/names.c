@@ -8,8 +8,9 @@
  * - for functions and variables, an upper-case letter becomes lower-case, with "_" before it unless
  *   it is the first or stands behind another upper-case letter: HTTPGet -> httpget, getX_Y ->
  *   get_x__y, V2List -> v2_list;
+ * - for constants and macros, the same in capitals: MY_PKG, V2_LIST;
  * - for types, "_" goes and the letter behind it, like the first, becomes upper-case: my_pkg ->
- * MyPkg;
+ *   MyPkg;
  * - option (pb_c_file).c_package stands in for the package.
  */
 #include "codegen/codegen.h"
@@ -20,6 +21,8 @@
 
 #define PB_C_FILE 1019 /* the extension of FileOptions in protobuf-c/protobuf-c.proto */
 #define C_PACKAGE 6    /* in it */
+
+typedef void segment_fn(struct text *text, const char *name, size_t bytes);
 
 static bool is_upper(char c)
 {
@@ -39,6 +42,16 @@ static void lower_segment(struct text *text, const char *name, size_t bytes)
     }
 }
 
+static void upper_segment(struct text *text, const char *name, size_t bytes)
+{
+    size_t start = text->bytes;
+    lower_segment(text, name, bytes);
+    for (size_t i = start; i < text->bytes; i++) {
+        if (text->data[i] >= 'a' && text->data[i] <= 'z')
+            text->data[i] = (char)(text->data[i] - 'a' + 'A');
+    }
+}
+
 static void type_segment(struct text *text, const char *name, size_t bytes)
 {
     bool capital = true;
@@ -55,8 +68,7 @@ static void type_segment(struct text *text, const char *name, size_t bytes)
     }
 }
 
-static void add_segments(struct text *text, const char *name,
-                         void (*segment)(struct text *text, const char *name, size_t bytes))
+static void add_segments(struct text *text, const char *name, segment_fn *segment)
 {
     for (;;) {
         size_t n = strcspn(name, ".");
@@ -73,22 +85,33 @@ void names_lower(struct text *text, const char *name)
     lower_segment(text, name, strlen(name));
 }
 
-void names_full_lower(struct text *text, const char *package, const char *local)
+void names_upper(struct text *text, const char *name)
+{
+    upper_segment(text, name, strlen(name));
+}
+
+static void add_full(struct text *text, const char *package, const char *local, segment_fn *segment)
 {
     if (package[0]) {
-        add_segments(text, package, lower_segment);
+        add_segments(text, package, segment);
         text_add_bytes(text, "__", 2);
     }
-    add_segments(text, local, lower_segment);
+    add_segments(text, local, segment);
+}
+
+void names_full_lower(struct text *text, const char *package, const char *local)
+{
+    add_full(text, package, local, lower_segment);
+}
+
+void names_full_upper(struct text *text, const char *package, const char *local)
+{
+    add_full(text, package, local, upper_segment);
 }
 
 void names_full_type(struct text *text, const char *package, const char *local)
 {
-    if (package[0]) {
-        add_segments(text, package, type_segment);
-        text_add_bytes(text, "__", 2);
-    }
-    add_segments(text, local, type_segment);
+    add_full(text, package, local, type_segment);
 }
 
 /* Field C_PACKAGE in one occurrence of the option, into @buffer. */

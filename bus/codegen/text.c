@@ -48,3 +48,12 @@ void text_add(struct text *text, const char *format, ...)
     va_end(args);
     text->bytes += (size_t)n;
 }
+
+char *text_take(struct text *text)
+{
+    if (text->failed) {
+        free(text->data);
+        text->data = NULL;
+    }
+    return text->data;
+}

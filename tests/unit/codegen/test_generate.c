@@ -191,10 +191,18 @@ static void without_option(Files *files, Request *request)
     files->file[files->n_file - 1]->options = NULL;
 }
 
+static const char *parameter; /* for with_parameter() */
+
 static void with_parameter(Files *files, Request *request)
 {
     (void)files;
-    request->parameter = (char *)"colour=red";
+    request->parameter = (char *)parameter;
+}
+
+static void expect_parameter_error(const char *path, const char *value, const char *sentence)
+{
+    parameter = value;
+    expect_error(path, with_parameter, sentence);
 }
 
 static void not_in_request(Files *files, Request *request)
@@ -229,13 +237,220 @@ static void test_what_cannot_be_generated_is_said_to_protoc(void **state)
         "greet.proto: service greet.v1.Greeter: its file has no option (parley.interface)");
     expect_error(GREET_SET, two_services,
                  "greet.proto has 2 services; an interface is one service");
-    expect_error(GREET_SET, with_parameter, "the parameter \"colour=red\" is not known");
     expect_error(GREET_SET, not_in_request, "elsewhere.proto is to be generated, but not in");
     expect_error(GREET_SET, method_interface, "its method greet__v1__greeter__interface() and");
     expect_error(STREAMS_SET, NULL, "streams.proto: service streams.v1.Streams: method Up streams");
     expect_error(STREAMS_SET, no_stream_up, "service streams.v1.Streams: method Down streams");
     expect_error(STREAMS_SET, no_streams,
                  "the stub of method Get would be streams__v1__streams__get_call(), which is");
+}
+
+/* ---- Alias headers ---- */
+
+/* Both versions of the shop, the files that were given to protoc. */
+static void both_versions(Files *files, Request *request)
+{
+    static char *wanted[2];
+    size_t n = 0;
+    for (size_t i = 0; i < files->n_file; i++) {
+        if (files->file[i]->n_service > 0)
+            wanted[n++] = files->file[i]->name;
+    }
+    assert_int_equal(n, 2);
+    request->file_to_generate = wanted;
+    request->n_file_to_generate = 2;
+    request->parameter = (char *)parameter;
+}
+
+static Google__Protobuf__FileDescriptorProto *shop_file(Files *files, const char *name)
+{
+    for (size_t i = 0; i < files->n_file; i++) {
+        if (strcmp(files->file[i]->name, name) == 0)
+            return files->file[i];
+    }
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+static void test_alias_header_is_that_of_the_golden_folder(void **state)
+{
+    (void)state;
+    parameter = "aliases=only";
+    Response *response = run(SHOP_SET, both_versions);
+    assert_int_equal(response->n_file, 1);
+    assert_string_equal(response->file[0]->name, "shop.parley.h");
+    expect_golden("shop.parley.h", response->file[0]->content);
+    wire_free(response);
+}
+
+static void test_alias_header_comes_beside_the_others(void **state)
+{
+    (void)state;
+    parameter = "aliases";
+    Response *response = run(SHOP_SET, both_versions);
+    assert_int_equal(response->n_file, 5);
+    assert_string_equal(response->file[0]->name, "shop_v1.parley.h");
+    assert_string_equal(response->file[4]->name, "shop.parley.h");
+    wire_free(response);
+    parameter = "";
+    response = run(SHOP_SET, both_versions);
+    assert_int_equal(response->n_file, 4);
+    wire_free(response);
+}
+
+static void other_order(Files *files, Request *request)
+{
+    both_versions(files, request);
+    char *first = request->file_to_generate[0];
+    request->file_to_generate[0] = request->file_to_generate[1];
+    request->file_to_generate[1] = first;
+}
+
+static void test_order_of_the_files_does_not_matter(void **state)
+{
+    (void)state;
+    parameter = "aliases=only";
+    Response *first = run(SHOP_SET, both_versions), *second = run(SHOP_SET, other_order);
+    assert_string_equal(first->file[0]->content, second->file[0]->content);
+    wire_free(first);
+    wire_free(second);
+}
+
+static void test_default_is_the_lowest_version_unless_it_is_named(void **state)
+{
+    (void)state;
+    parameter = "aliases=only";
+    Response *response = run(SHOP_SET, both_versions);
+    assert_non_null(strstr(response->file[0]->content, "#define SHOP_API 1\n"));
+    wire_free(response);
+    parameter = "aliases=only,default=2";
+    response = run(SHOP_SET, both_versions);
+    assert_non_null(strstr(response->file[0]->content, "#define SHOP_API 2\n"));
+    wire_free(response);
+    response = run(SHOP_SET, with_parameter); /* version 2 without 1 */
+    assert_non_null(strstr(response->file[0]->content, "#define SHOP_API 2\n"));
+    assert_null(strstr(response->file[0]->content, "shop_v1"));
+    wire_free(response);
+    parameter = "aliases=only,default=3";
+    expect_error(SHOP_SET, both_versions, "interface shop has no version 3 to be the default");
+}
+
+static void in_folders(Files *files, Request *request)
+{
+    both_versions(files, request);
+    static char first[] = "api/shop/v1/shop.proto", second[] = "api/shop/v2/shop.proto";
+    shop_file(files, "shop_v1.proto")->name = first;
+    shop_file(files, "shop_v2.proto")->name = second;
+    request->file_to_generate[0] = first;
+    request->file_to_generate[1] = second;
+}
+
+static void test_alias_header_stands_in_the_folder_that_all_versions_are_in(void **state)
+{
+    (void)state;
+    parameter = "aliases=only";
+    Response *response = run(SHOP_SET, in_folders);
+    assert_int_equal(response->n_file, 1);
+    assert_string_equal(response->file[0]->name, "api/shop/shop.parley.h");
+    assert_non_null(strstr(response->file[0]->content, "#include \"api/shop/v2/shop.parley.h\""));
+    wire_free(response);
+}
+
+/* Puts version 2 into another package. */
+static void move_package(Files *files, const char *package, const char *item, const char *kind)
+{
+    Google__Protobuf__FileDescriptorProto *file = shop_file(files, "shop_v2.proto");
+    file->package = (char *)package;
+    file->message_type[0]->field[1]->type_name = (char *)kind;
+    for (size_t i = 0; i < file->service[0]->n_method; i++) {
+        file->service[0]->method[i]->input_type = (char *)item;
+        file->service[0]->method[i]->output_type = (char *)item;
+    }
+}
+
+static void same_number(Files *files, Request *request)
+{
+    both_versions(files, request);
+    move_package(files, "shop.v1", ".shop.v1.Item", ".shop.v1.Kind");
+}
+
+static void other_root(Files *files, Request *request)
+{
+    both_versions(files, request);
+    move_package(files, "store.v2", ".store.v2.Item", ".store.v2.Kind");
+}
+
+/* A file that version 2 imports has already what would be an alias. */
+static void hidden_name(Files *files, Request *request)
+{
+    static Google__Protobuf__DescriptorProto item = GOOGLE__PROTOBUF__DESCRIPTOR_PROTO__INIT;
+    static Google__Protobuf__DescriptorProto *items[] = {&item};
+    static Google__Protobuf__FileDescriptorProto file =
+        GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
+    static Google__Protobuf__FileDescriptorProto *list[16];
+    static char *dependencies[2];
+    Google__Protobuf__FileDescriptorProto *last = shop_file(files, "shop_v2.proto");
+    with_parameter(files, request);
+    item.name = (char *)"Item";
+    file.name = (char *)"common.proto";
+    file.package = (char *)"shop";
+    file.message_type = items;
+    file.n_message_type = 1;
+    list[0] = &file;
+    assert_true(files->n_file < 16);
+    memcpy(list + 1, files->file, files->n_file * sizeof(*list));
+    files->file = list;
+    files->n_file++;
+    dependencies[0] = last->dependency[0];
+    dependencies[1] = file.name;
+    last->dependency = dependencies;
+    last->n_dependency = 2;
+}
+
+static void test_what_cannot_be_aliased_is_said_to_protoc(void **state)
+{
+    (void)state;
+    expect_parameter_error(GREET_SET, "colour=red", "the parameter \"colour=red\" is not known");
+    expect_parameter_error(GREET_SET, "aliases=only,x", "the parameter \"x\" is not known");
+    expect_parameter_error(GREET_SET, "aliases,default=", "\"default=\" is not known");
+    expect_parameter_error(GREET_SET, "aliases,default=02", "\"default=02\" is not known");
+    expect_parameter_error(GREET_SET, "aliases,default=1000000", "is not known");
+    expect_parameter_error(GREET_SET, "default=2", "give `aliases` as well");
+    expect_parameter_error(GREET_SET, "aliases",
+                           "greet.proto: its header and the one that aliases all versions of "
+                           "interface greet would both be greet.parley.h: rename the file");
+    expect_parameter_error(ODD_SET, "aliases",
+                           "odd.proto: package \"my_pkg.HTTPApi.v1beta2\" does not end in a "
+                           "version like \".v1\"");
+    expect_parameter_error(SHOP_SET, "aliases",
+                           "interface shop: shop.v2 comes after shop.v1, which is not among the "
+                           "files: give protoc all versions in one run");
+    parameter = "aliases";
+    expect_error(SHOP_SET, other_root,
+                 "interface shop: packages shop.v1 and store.v2 have no name in common");
+    parameter = "aliases,default=2";
+    expect_error(SHOP_SET, hidden_name,
+                 "package shop.v2: without its version, Shop__V2__Item would be called "
+                 "Shop__Item, as something is that shop_v2.proto imports");
+}
+
+static void test_two_files_of_one_version_cannot_share_an_alias_header(void **state)
+{
+    (void)state;
+    parameter = "aliases";
+    expect_error(SHOP_SET, same_number, "shop_v1.proto and shop_v2.proto are both version 1");
+}
+
+static void aliases_without_service(Files *files, Request *request)
+{
+    without_service(files, request);
+    request->parameter = (char *)"aliases=only";
+}
+
+static void test_aliases_of_nothing_are_an_error(void **state)
+{
+    (void)state;
+    expect_error(GREET_SET, aliases_without_service, "no file of this run has a service");
 }
 
 static void test_what_is_no_request_is_an_error(void **state)
@@ -292,6 +507,14 @@ int main(void)
         cmocka_unit_test(test_conveniences_whose_names_are_taken_are_left_out),
         cmocka_unit_test(test_file_without_a_service_gives_nothing),
         cmocka_unit_test(test_what_cannot_be_generated_is_said_to_protoc),
+        cmocka_unit_test(test_alias_header_is_that_of_the_golden_folder),
+        cmocka_unit_test(test_alias_header_comes_beside_the_others),
+        cmocka_unit_test(test_order_of_the_files_does_not_matter),
+        cmocka_unit_test(test_default_is_the_lowest_version_unless_it_is_named),
+        cmocka_unit_test(test_alias_header_stands_in_the_folder_that_all_versions_are_in),
+        cmocka_unit_test(test_what_cannot_be_aliased_is_said_to_protoc),
+        cmocka_unit_test(test_two_files_of_one_version_cannot_share_an_alias_header),
+        cmocka_unit_test(test_aliases_of_nothing_are_an_error),
         cmocka_unit_test(test_what_is_no_request_is_an_error),
         cmocka_unit_test(test_request_cut_at_any_byte_is_an_error_or_an_answer),
     };
