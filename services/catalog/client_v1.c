@@ -2,11 +2,10 @@
  * A client of catalog.v1: what load.c asks, in this version's messages, and every field of the
  * replies. It was built before there was a catalog.v2, and it cannot tell who serves it.
  */
+#include "ask.h"
 #include "load.h"
 
 #include <string.h>
-
-#include "catalog_v1.parley.h"
 
 static Catalog__V1__Priority priority(const char *name)
 {
@@ -20,15 +19,16 @@ static Catalog__V1__Priority priority(const char *name)
 
 /* ---- Requests ---- */
 
-static Catalog__V1__GetRequest get_request(const struct query *query)
+Catalog__V1__GetRequest ask_get(const struct query *query)
 {
     Catalog__V1__GetRequest request = CATALOG__V1__GET_REQUEST__INIT;
     request.name = (char *)query->text;
     return request;
 }
 
-static Catalog__V1__ListRequest list_request(const struct query *query)
+Catalog__V1__ListRequest ask_list(const struct query *query, char *text)
 {
+    (void)text;
     Catalog__V1__ListRequest request = CATALOG__V1__LIST_REQUEST__INIT;
     request.section = (char *)query->section;
     request.priority = priority(query->priority);
@@ -37,69 +37,12 @@ static Catalog__V1__ListRequest list_request(const struct query *query)
     return request;
 }
 
-static Catalog__V1__SearchRequest search_request(const struct query *query)
+Catalog__V1__SearchRequest ask_search(const struct query *query)
 {
     Catalog__V1__SearchRequest request = CATALOG__V1__SEARCH_REQUEST__INIT;
     request.text = (char *)query->text;
     request.limit = query->limit;
     return request;
-}
-
-static enum parley_status call_v1(struct parley_client *client, const struct query *query,
-                                  ProtobufCMessage **ret_reply, struct parley_call *call)
-{
-    switch (query->kind) {
-    case QUERY_LIST: {
-        Catalog__V1__ListRequest request = list_request(query);
-        return catalog__v1__catalog__list_call(client, &request,
-                                               (Catalog__V1__ListReply **)ret_reply, call);
-    }
-    case QUERY_SEARCH: {
-        Catalog__V1__SearchRequest request = search_request(query);
-        return catalog__v1__catalog__search_call(client, &request,
-                                                 (Catalog__V1__SearchReply **)ret_reply, call);
-    }
-    case QUERY_VISIT: {
-        Catalog__V1__GetRequest request = get_request(query);
-        return catalog__v1__catalog__visit_call(client, &request,
-                                                (Catalog__V1__VisitReply **)ret_reply, call);
-    }
-    default: {
-        Catalog__V1__GetRequest request = get_request(query);
-        return catalog__v1__catalog__get_call(client, &request, (Catalog__V1__Package **)ret_reply,
-                                              call);
-    }
-    }
-}
-
-static void start_v1(ProtobufCService *service, const struct query *query,
-                     ProtobufCClosure closure, void *data)
-{
-    switch (query->kind) {
-    case QUERY_LIST: {
-        Catalog__V1__ListRequest request = list_request(query);
-        catalog__v1__catalog__list(service, &request, (Catalog__V1__ListReply_Closure)closure,
-                                   data);
-        break;
-    }
-    case QUERY_SEARCH: {
-        Catalog__V1__SearchRequest request = search_request(query);
-        catalog__v1__catalog__search(service, &request, (Catalog__V1__SearchReply_Closure)closure,
-                                     data);
-        break;
-    }
-    case QUERY_VISIT: {
-        Catalog__V1__GetRequest request = get_request(query);
-        catalog__v1__catalog__visit(service, &request, (Catalog__V1__VisitReply_Closure)closure,
-                                    data);
-        break;
-    }
-    default: {
-        Catalog__V1__GetRequest request = get_request(query);
-        catalog__v1__catalog__get(service, &request, (Catalog__V1__Package_Closure)closure, data);
-        break;
-    }
-    }
 }
 
 /* ---- Replies ---- */
@@ -184,8 +127,8 @@ int main(int argc, char **argv)
     static const struct load_version version = {
         .program = "catalog-client",
         .interface = &catalog__v1__catalog__interface,
-        .call = call_v1,
-        .start = start_v1,
+        .call = ask_call,
+        .start = ask_start,
         .check = check_v1,
     };
     return load_main(argc, argv, &version);

@@ -7,12 +7,11 @@
  * such a field is empty then, never something else, and that a filter that was added is without
  * effect then. The call's `translated` tells.
  */
+#include "ask.h"
 #include "load.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include "catalog_v2.parley.h"
 
 static Catalog__V2__Priority priority(const char *name)
 {
@@ -26,19 +25,19 @@ static Catalog__V2__Priority priority(const char *name)
 
 /* ---- Requests ---- */
 
-static Catalog__V2__GetRequest get_request(const struct query *query)
+Catalog__V2__GetRequest ask_get(const struct query *query)
 {
     Catalog__V2__GetRequest request = CATALOG__V2__GET_REQUEST__INIT;
     request.package = (char *)query->text;
     return request;
 }
 
-/* The address in "Name <mail>"; "" if there is none. @text: 256 bytes. */
+/* The address in "Name <mail>"; "" if there is none. @text: ASK_TEXT_BYTES. */
 static const char *email(const struct truth_package *package, char *text)
 {
     const char *open = strstr(package->maintainer, " <");
     size_t bytes = open ? strlen(open + 2) : 0;
-    if (bytes == 0 || bytes > 255 || open[bytes + 1] != '>')
+    if (bytes == 0 || bytes >= ASK_TEXT_BYTES || open[bytes + 1] != '>')
         return "";
     memcpy(text, open + 2, bytes - 1);
     text[bytes - 1] = '\0';
@@ -58,7 +57,7 @@ static bool asks_for_descriptions(const struct query *query)
     return query->dice % 8 == 0;
 }
 
-static Catalog__V2__ListRequest list_request(const struct query *query, char *text)
+Catalog__V2__ListRequest ask_list(const struct query *query, char *text)
 {
     Catalog__V2__ListRequest request = CATALOG__V2__LIST_REQUEST__INIT;
     request.section = (char *)query->section;
@@ -70,7 +69,7 @@ static Catalog__V2__ListRequest list_request(const struct query *query, char *te
     return request;
 }
 
-static Catalog__V2__SearchRequest search_request(const struct query *query)
+Catalog__V2__SearchRequest ask_search(const struct query *query)
 {
     Catalog__V2__SearchRequest request = CATALOG__V2__SEARCH_REQUEST__INIT;
     request.query = (char *)query->text;
@@ -79,71 +78,12 @@ static Catalog__V2__SearchRequest search_request(const struct query *query)
     return request;
 }
 
-static enum parley_status call_v2(struct parley_client *client, const struct query *query,
-                                  ProtobufCMessage **ret_reply, struct parley_call *call)
-{
-    switch (query->kind) {
-    case QUERY_LIST: {
-        char text[256];
-        Catalog__V2__ListRequest request = list_request(query, text);
-        return catalog__v2__catalog__list_call(client, &request,
-                                               (Catalog__V2__ListReply **)ret_reply, call);
-    }
-    case QUERY_SEARCH: {
-        Catalog__V2__SearchRequest request = search_request(query);
-        return catalog__v2__catalog__search_call(client, &request,
-                                                 (Catalog__V2__SearchReply **)ret_reply, call);
-    }
-    case QUERY_VISIT: {
-        Catalog__V2__GetRequest request = get_request(query);
-        return catalog__v2__catalog__visit_call(client, &request,
-                                                (Catalog__V2__VisitReply **)ret_reply, call);
-    }
-    default: {
-        Catalog__V2__GetRequest request = get_request(query);
-        return catalog__v2__catalog__get_call(client, &request, (Catalog__V2__Package **)ret_reply,
-                                              call);
-    }
-    }
-}
-
-static void start_v2(ProtobufCService *service, const struct query *query,
-                     ProtobufCClosure closure, void *data)
-{
-    switch (query->kind) {
-    case QUERY_LIST: {
-        char text[256];
-        Catalog__V2__ListRequest request = list_request(query, text);
-        catalog__v2__catalog__list(service, &request, (Catalog__V2__ListReply_Closure)closure,
-                                   data);
-        break;
-    }
-    case QUERY_SEARCH: {
-        Catalog__V2__SearchRequest request = search_request(query);
-        catalog__v2__catalog__search(service, &request, (Catalog__V2__SearchReply_Closure)closure,
-                                     data);
-        break;
-    }
-    case QUERY_VISIT: {
-        Catalog__V2__GetRequest request = get_request(query);
-        catalog__v2__catalog__visit(service, &request, (Catalog__V2__VisitReply_Closure)closure,
-                                    data);
-        break;
-    }
-    default: {
-        Catalog__V2__GetRequest request = get_request(query);
-        catalog__v2__catalog__get(service, &request, (Catalog__V2__Package_Closure)closure, data);
-        break;
-    }
-    }
-}
-
 /* ---- Replies ---- */
 
 static void check_maintainer(struct difference *difference, const Catalog__V2__Contact *got,
                              const struct truth_package *want)
 {
-    char text[256];
+    char text[ASK_TEXT_BYTES];
     const char *mail = email(want, text);
     size_t name_bytes = strlen(want->maintainer) - (*mail ? strlen(mail) + 3 : 0);
     char *name = strndup(want->maintainer, name_bytes);
@@ -186,14 +126,14 @@ static void check_package(struct difference *difference, const Catalog__V2__Pack
 
 static bool has_maintainer(const struct truth_package *package, const char *mail)
 {
-    char text[256];
+    char text[ASK_TEXT_BYTES];
     return !*mail || strcmp(email(package, text), mail) == 0;
 }
 
 static void check_list(struct difference *difference, const struct query *query,
                        const Catalog__V2__ListReply *reply, bool complete)
 {
-    char text[256];
+    char text[ASK_TEXT_BYTES];
     const struct truth_package *asked = complete ? asked_maintainer(query) : NULL;
     const char *mail = asked ? email(asked, text) : "";
     size_t total = 0, expected = 0;
@@ -255,8 +195,8 @@ int main(int argc, char **argv)
     static const struct load_version version = {
         .program = "catalog-client-v2",
         .interface = &catalog__v2__catalog__interface,
-        .call = call_v2,
-        .start = start_v2,
+        .call = ask_call,
+        .start = ask_start,
         .check = check_v2,
     };
     return load_main(argc, argv, &version);
