@@ -140,6 +140,16 @@ static uint64_t guard_of(const struct run *run, const struct frame *frame,
     return slot->guard;
 }
 
+/* A field that tells absent from default was given the one or the other in place of the records; if
+ * it is not that any more, somebody has edited it, although its value may be the same. */
+static bool still_told(const struct frame *frame, const struct program_op *op)
+{
+    const struct slot *slot = &frame->slots[op->slot];
+    if (!(op->flags & OP_TELLS))
+        return true;
+    return slot->seen == ((op->flags & OP_OWN_PRESENCE) || slot->value != 0);
+}
+
 static int restore_record(struct run *run, struct frame *frame, const struct program_op *op,
                           const struct record *record, const uint8_t *end)
 {
@@ -169,7 +179,8 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
         if (r < 0)
             return r;
         const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
-        if (!op || op->action != ACTION_GUARDED || guard_of(run, frame, op) != carried->guard)
+        if (!op || op->action != ACTION_GUARDED || guard_of(run, frame, op) != carried->guard ||
+            !still_told(frame, op))
             continue;
         r = restore_record(run, frame, op, &record, pos);
         if (r < 0)

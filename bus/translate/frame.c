@@ -165,6 +165,7 @@ static int do_slot(struct run *run, struct frame *frame, const struct program_op
         slot->bytes = (uint32_t)(after - at);
         given = slot->mapped != 0;
     }
+    given |= (op->flags & OP_OWN_PRESENCE) != 0; /* then it is something that it is there */
     frame->touched |= bit;
     frame->diverted = given ? frame->diverted | bit : frame->diverted & ~bit;
     return 0;
@@ -311,8 +312,7 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
         .end = end,
         .depth = depth,
     };
-    uint32_t used = run->slots_used, elements = run->elements;
-    uint8_t *begin = run->out;
+    uint32_t used = run->slots_used;
     if (!slots) {
         if (table->slot_count > RUN_SLOT_MAX - used)
             return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
@@ -324,7 +324,5 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
     if (r == 0)
         r = finish(run, frame);
     run->slots_used = used;
-    if (r == 0 && table->next)
-        r = run_next(run, &run->plan->tables[table->next - 1], begin, start, elements, depth);
     return r;
 }

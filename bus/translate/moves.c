@@ -138,6 +138,7 @@ static struct program_op slot_op(const struct pairing *pairing, const struct sch
     if (op.kind == KIND_FLOAT || op.kind == KIND_DOUBLE) /* their bits */
         op.kind = op.written = op.kind == KIND_FLOAT ? KIND_FIXED32 : KIND_FIXED64;
     op.action = ACTION_SLOT;
+    op.flags |= OP_STRICT | (source->presence ? OP_OWN_PRESENCE : 0);
     op.slot = move->slot;
     op.convert = move->convert;
     return op;

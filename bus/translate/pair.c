@@ -340,6 +340,7 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
         back.written = op.kind;
         back.tag = target->number << 3 | (uint32_t)program_wire_type((enum kind)op.kind);
         back.flags |= target->presence ? OP_OWN_PRESENCE : 0;
+        back.flags |= source->presence ? OP_TELLS : 0;
     }
     pairing_op(pairing, op);
     pairing_restore(pairing, back);

@@ -160,6 +160,12 @@ static int check_split(const struct pairing *pairing, const struct texts *texts,
     int r = parse_pattern(pairing, element, rule, message->message, texts->rule->pattern, pattern);
     if (r < 0)
         return r;
+    /* "a" and "(a)" would both be the field "a". */
+    if (pattern->count == 1 ? pattern->pieces[0].literal_bytes > 0
+                            : !pattern->pieces[1].field && pattern->count == 2)
+        return rule_error(pairing, element, rule,
+                          "one field with text around it: a string that does not fit could not be "
+                          "told from one that does; use two fields, or the field alone");
     *ret_otherwise = UINT32_MAX;
     for (uint32_t i = 0; i < pattern->count; i++) {
         const struct piece *piece = &pattern->pieces[i];
@@ -183,8 +189,8 @@ static int check_split(const struct pairing *pairing, const struct texts *texts,
 
 /* The string waits for the end, and is taken apart there. */
 static int take_apart(struct pairing *pairing, const struct schema_field *source,
-                    const struct schema_field *target, const struct pattern *pattern,
-                    uint32_t otherwise)
+                      const struct schema_field *target, const struct pattern *pattern,
+                      uint32_t otherwise)
 {
     struct program_op op = compile_check_op(pairing->compiler, source);
     struct program_op back = compile_check_op(pairing->compiler, target);
@@ -212,8 +218,8 @@ static int take_apart(struct pairing *pairing, const struct schema_field *source
 
 /* The message's fields wait for the end, and are put together there. */
 static int put_together(struct pairing *pairing, const struct schema_field *source,
-                      const struct schema_field *target, const struct pattern *pattern,
-                      uint32_t otherwise)
+                        const struct schema_field *target, const struct pattern *pattern,
+                        uint32_t otherwise)
 {
     struct compiler *compiler = pairing->compiler;
     struct program_op op = program_op_default(source->number, KIND_MESSAGE);

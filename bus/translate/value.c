@@ -123,10 +123,11 @@ static int decode_next(struct run *run, const struct program_op *op, const uint8
     int128 mapped = convert(run->plan, op, value, &ret_value->lost);
     if (!fits((enum kind)op->written, mapped))
         return run_fail(run, -ERANGE, at, op->number, "the value has no place in this version");
+    bool strict = op->slot == PROGRAM_SLOT_NONE || (op->flags & OP_STRICT);
+    if (ret_value->lost && strict)
+        return run_fail(run, -ERANGE, at, op->number, "the value has no place in this version");
     if ((op->flags & OP_OWN_PRESENCE) && mapped == 0)
         ret_value->lost = true;
-    if (ret_value->lost && op->slot == PROGRAM_SLOT_NONE)
-        return run_fail(run, -ERANGE, at, op->number, "the value has no place in this version");
     ret_value->value = (int64_t)value;
     ret_value->mapped = (int64_t)mapped;
     return 0;
