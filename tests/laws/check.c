@@ -1,0 +1,442 @@
+/*
+ * The laws, for one message on its way through versions.
+ *
+ *   well-formed   what a plan writes is read by the reference reader, and is within its bound
+ *   forward       it is what the reference model says
+ *   GetPut        there and back, unedited, is what it was; also through a program in the other
+ *                 version that reads it and writes it anew
+ *   edit          edited in the middle: coming back and going there again gives the edited message.
+ *                 That is PutGet, and says that a carrier brings back nothing that was changed, and
+ *                 no message that was deleted
+ *   kept          edited in the middle: what does not depend on the edited field comes back as it
+ *                 was
+ *   spoilt        a message that is damaged is refused, or well-formed when it comes out
+ *
+ * Every check begins with the bytes of one message, so that shrinking only has to repeat it.
+ */
+#include "laws.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const law_names[LAW_COUNT] = {
+    [LAW_COMPILE] = "what compiles one way compiles the other way, and refusals say why",
+    [LAW_GETPUT] = "GetPut: there and back is the same",
+    [LAW_GETPUT_PROGRAM] = "GetPut through a program that reads and writes it",
+    [LAW_FORWARD] = "forward: what the other version sees is what the rules say",
+    [LAW_EDIT] = "an edit wins: back, and there again, is the edited message",
+    [LAW_KEPT] = "what does not depend on an edit comes back as it was",
+    [LAW_WELL_FORMED] = "what comes out is well-formed and bounded",
+    [LAW_SPOILT] = "damaged messages are refused, or come out well-formed",
+};
+
+/* ---- Making a case ---- */
+
+void case_plan(struct law_case *c, uint64_t seed)
+{
+    uint64_t random = seed;
+    memset(c, 0, sizeof(*c));
+    c->seed = seed;
+    c->version_count = 2;
+    if (random_below(&random, 4) == 0)
+        c->version_count = 3 + (int)random_below(&random, LAWS_VERSION_MAX - 2);
+    for (int i = 0; i < c->version_count - 1; i++) {
+        c->edit_counts[i] = 1 + (int)random_below(&random, LAWS_EDIT_MAX);
+        for (int j = 0; j < c->edit_counts[i]; j++)
+            c->edits[i][j] = (struct edit){.kind = random_below(&random, edit_kind_count()),
+                                           .seed = random_next(&random)};
+    }
+}
+
+static void remove_gone(struct law_case *c)
+{
+    for (int i = 0; i < c->versions[0].message_count; i++) {
+        struct message *message = &c->versions[0].messages[i];
+        for (int j = message->field_count - 1; j >= 0; j--) {
+            if (!(c->base_gone[i] >> j & 1))
+                continue;
+            memmove(&message->fields[j], &message->fields[j + 1],
+                    (size_t)(message->field_count - j - 1) * sizeof(struct field));
+            message->field_count--;
+        }
+        for (int oneof = message->oneof_count - 1; oneof >= 0; oneof--) {
+            bool used = false;
+            for (int j = 0; j < message->field_count; j++)
+                used |= message->fields[j].oneof == oneof;
+            if (!used && oneof == message->oneof_count - 1)
+                message->oneof_count--;
+        }
+    }
+}
+
+static struct schema *load(const struct version *version)
+{
+    struct buffer set = {0};
+    struct schema *schema = NULL;
+    struct error_text error = {""};
+    describe_set(version, &set);
+    if (schema_new(set.data, set.bytes, NULL, &schema, &error) < 0) {
+        describe_proto(version, stderr);
+        die("a generated schema cannot be read: %s", error.text);
+    }
+    buffer_free(&set);
+    return schema;
+}
+
+static void unload(struct law_case *c, int step)
+{
+    c->up[step] = plan_unref(c->up[step]);
+    c->down[step] = plan_unref(c->down[step]);
+    c->schemas[step + 1] = schema_unref(c->schemas[step + 1]);
+}
+
+static int compile_step(struct law_case *c, int step, struct error_text *error)
+{
+    c->schemas[step + 1] = load(&c->versions[step + 1]);
+    int r =
+        plan_compile(c->schemas[step], c->schemas[step + 1], PLAN_REQUESTS, &c->up[step], error);
+    if (r == 0)
+        r = plan_compile(c->schemas[step + 1], c->schemas[step], PLAN_REQUESTS, &c->down[step],
+                         error);
+    return r;
+}
+
+static void apply_edits(struct law_case *c, int step, int count)
+{
+    version_next(&c->versions[step + 1], &c->versions[step]);
+    for (int i = 0; i < count; i++) {
+        struct edit *edit = &c->edits[step][i];
+        if (!edit->off && !edit_apply(edit, &c->versions[step], &c->versions[step + 1]))
+            edit->off = true;
+    }
+}
+
+static int broken(struct law_failure *failure, enum law law, int from, int to, const char *format,
+                  ...) __attribute__((format(printf, 5, 6)));
+
+static int broken(struct law_failure *failure, enum law law, int from, int to, const char *format,
+                  ...)
+{
+    va_list args;
+    failure->law = law;
+    failure->from = from;
+    failure->to = to;
+    va_start(args, format);
+    (void)vsnprintf(failure->why.text, sizeof(failure->why.text), format, args);
+    va_end(args);
+    return -1;
+}
+
+/* One edit at a time, and none stays that the compiler refuses. */
+static int settle_step(struct law_case *c, int step, struct law_counts *counts,
+                       struct law_failure *failure)
+{
+    for (int i = 0; i <= c->edit_counts[step]; i++) {
+        struct error_text error = {""};
+        apply_edits(c, step, i);
+        if (i > 0 && c->edits[step][i - 1].off)
+            continue;
+        int r = compile_step(c, step, &error);
+        unload(c, step);
+        if (r == -EINVAL && error.text[0] && i > 0) {
+            struct edit *edit = &c->edits[step][i - 1];
+            edit->off = true;
+            counts->edits_refused[edit->kind]++;
+            counts->compiles_refused++;
+            if (getenv("PARLEY_LAWS_REFUSALS"))
+                (void)fprintf(stderr, "%s: %s\n", edit_kind_name(edit->kind), error.text);
+        } else if (r < 0) {
+            return broken(failure, LAW_COMPILE, step, step + 1, "plan_compile: %d: %s", r,
+                          error.text);
+        } else if (i > 0) {
+            counts->edits[c->edits[step][i - 1].kind]++;
+        }
+    }
+    return 0;
+}
+
+int case_build(struct law_case *c, bool settle, struct law_counts *counts,
+               struct law_failure *ret_failure)
+{
+    version_random(&c->versions[0], c->seed);
+    remove_gone(c);
+    c->schemas[0] = load(&c->versions[0]);
+    for (int step = 0; step < c->version_count - 1; step++) {
+        struct error_text error = {""};
+        if (settle && settle_step(c, step, counts, ret_failure) < 0)
+            return -1;
+        apply_edits(c, step, c->edit_counts[step]);
+        int r = compile_step(c, step, &error);
+        if (r < 0)
+            return broken(ret_failure, LAW_COMPILE, step, step + 1, "plan_compile: %d: %s", r,
+                          error.text);
+    }
+    return 0;
+}
+
+void case_clear(struct law_case *c)
+{
+    for (int step = 0; step < LAWS_VERSION_MAX - 1; step++)
+        unload(c, step);
+    c->schemas[0] = schema_unref(c->schemas[0]);
+}
+
+/* ---- Running ---- */
+
+struct check {
+    const struct law_case *c;
+    int from, to;
+    struct arena arena;
+    struct law_counts *counts;
+    struct law_failure *failure;
+};
+
+static const struct schema_message *root(const struct check *check, int version)
+{
+    return schema_service(check->c->schemas[version])->methods[0].input;
+}
+
+/* One step, in memory of exactly the promised size. The output is the arena's. */
+static int run_step(struct check *check, int from, int to, const struct buffer *in,
+                    struct buffer *ret_out)
+{
+    const struct plan *plan = from < to ? check->c->up[from] : check->c->down[to];
+    size_t max = plan_output_bytes_max(plan, in->bytes), bytes = 0;
+    uint8_t *source = must_alloc(in->bytes), *out = must_alloc(max);
+    if (in->bytes > 0)
+        memcpy(source, in->data, in->bytes);
+    struct plan_failure failure = {0, 0, NULL};
+    int r = plan_run(plan, 0, source, in->bytes, out, max, &bytes, &failure);
+    check->counts->checks++;
+    *ret_out = (struct buffer){arena_alloc(&check->arena, bytes), bytes, 0};
+    if (r == 0 && bytes > 0)
+        memcpy(ret_out->data, out, bytes);
+    free(source);
+    free(out);
+    if (r < 0 && (!failure.what || failure.offset > in->bytes))
+        return broken(check->failure, LAW_WELL_FORMED, from, to,
+                      "error %d does not say what or where", r) -
+               1000;
+    if (bytes > 4 * in->bytes + 4096)
+        return broken(check->failure, LAW_WELL_FORMED, from, to, "%zu bytes became %zu", in->bytes,
+                      bytes) -
+               1000;
+    return r;
+}
+
+/* All steps from one version to another. */
+static int run_path(struct check *check, int from, int to, const struct buffer *in,
+                    struct buffer *ret_out)
+{
+    struct buffer now = *in;
+    for (int at = from; at != to;) {
+        int next = at < to ? at + 1 : at - 1;
+        int r = run_step(check, at, next, &now, ret_out);
+        if (r < 0)
+            return r;
+        now = *ret_out;
+        at = next;
+    }
+    return 0;
+}
+
+static struct tree *read_as(struct check *check, int version, const struct buffer *in,
+                            const char **ret_why)
+{
+    return tree_read(&check->arena, root(check, version), in->data, in->bytes, ret_why);
+}
+
+static struct buffer write_tree(struct check *check, const struct tree *tree, bool unknown_first)
+{
+    struct buffer out = {0};
+    tree_write(tree, unknown_first, &out);
+    uint8_t *kept = arena_alloc(&check->arena, out.bytes);
+    if (out.bytes > 0)
+        memcpy(kept, out.data, out.bytes);
+    struct buffer result = {kept, out.bytes, 0};
+    buffer_free(&out);
+    return result;
+}
+
+/* A refusal that is in the message's form alone: of two occurrences, the first has no place. */
+static bool form_alone(struct check *check, const struct buffer *in, const struct tree *tree,
+                       struct buffer *ret_there)
+{
+    struct buffer plain = write_tree(check, tree, false);
+    (void)in;
+    return run_path(check, check->from, check->to, &plain, ret_there) == 0;
+}
+
+/* ---- The laws ---- */
+
+static int check_forward(struct check *check, const struct tree *source, int r,
+                         const struct buffer *there, const struct tree *result)
+{
+    struct tree *expected = NULL;
+    struct error_text where = {""};
+    int model = 0;
+    const struct tree *now = source;
+    for (int at = check->from; at != check->to && model == 0;) {
+        int next = at < check->to ? at + 1 : at - 1;
+        /* Past the first step there may be carriers, of which the model knows nothing. */
+        if (at != check->from)
+            return 0;
+        model = forward_message(&check->arena, now, check->c->schemas[at], check->c->schemas[next],
+                                &expected);
+        if (next != check->to)
+            return 0;
+        at = next;
+    }
+    (void)there;
+    if (model == -ENOTSUP)
+        return 0;
+    if ((model < 0) != (r < 0))
+        return broken(check->failure, LAW_FORWARD, check->from, check->to,
+                      model < 0 ? "should be refused (%d), and is not"
+                                : "refused with %d, and should not be",
+                      model < 0 ? model : r);
+    if (model == 0 && !tree_equal(expected, result, COMPARE_NO_CARRIERS, &where))
+        return broken(check->failure, LAW_FORWARD, check->from, check->to, "%s", where.text);
+    return 0;
+}
+
+static int check_back(struct check *check, enum law law, const struct tree *source,
+                      const struct buffer *there)
+{
+    struct buffer back;
+    struct error_text where = {""};
+    const char *why;
+    int r = run_path(check, check->to, check->from, there, &back);
+    if (r < 0)
+        return r < -1000 ? -1
+                         : broken(check->failure, law, check->to, check->from,
+                                  "the way back is refused: %d", r);
+    struct tree *returned = read_as(check, check->from, &back, &why);
+    if (!returned)
+        return broken(check->failure, LAW_WELL_FORMED, check->to, check->from,
+                      "what comes back is not well-formed: %s", why);
+    if (!tree_equal(source, returned, 0, &where))
+        return broken(check->failure, law, check->from, check->to, "%s", where.text);
+    return 0;
+}
+
+static int check_edit(struct check *check, const struct tree *source, const struct buffer *there,
+                      uint64_t seed)
+{
+    const char *why;
+    struct error_text where = {""};
+    struct buffer back, again;
+    struct tree *edited = read_as(check, check->to, there, &why);
+    int index = message_edit(&check->arena, edited, seed);
+    if (index < 0)
+        return 0;
+    struct buffer written = write_tree(check, edited, seed & 1);
+    edited = read_as(check, check->to, &written, &why);
+    int r = run_path(check, check->to, check->from, &written, &back);
+    if (r == -ERANGE || r == -EBADMSG) {
+        check->counts->refused++;
+        return 0; /* it has no place there */
+    }
+    if (r < 0 || run_path(check, check->from, check->to, &back, &again) < 0)
+        return r < -1000 ? -1
+                         : broken(check->failure, LAW_EDIT, check->to, check->from,
+                                  "the edited message is refused: %d", r);
+    struct tree *returned = read_as(check, check->from, &back, &why);
+    struct tree *result = read_as(check, check->to, &again, &why);
+    if (!returned || !result)
+        return broken(check->failure, LAW_WELL_FORMED, check->to, check->from, "%s", why);
+    if (!tree_equal(edited, result, COMPARE_NO_CARRIERS, &where))
+        return broken(check->failure, LAW_EDIT, check->from, check->to, "%s (edited: %s)",
+                      where.text, root(check, check->to)->fields[index].name);
+    if (check->to - check->from != 1 && check->from - check->to != 1)
+        return 0;
+    for (size_t i = 0; i < source->type->field_count; i++) {
+        const struct schema_field *field = &source->type->fields[i];
+        if (forward_depends(field, source->type, &edited->type->fields[index], edited->type,
+                            check->from > check->to))
+            continue;
+        if (!values_equal(field, &source->fields[i], &returned->fields[i], 0, &where))
+            return broken(check->failure, LAW_KEPT, check->from, check->to, "%s (edited: %s)",
+                          where.text, edited->type->fields[index].name);
+    }
+    return 0;
+}
+
+/* @version: whose reader gets it, and passes it on to @to. */
+static int check_damage(struct check *check, int version, int to, const struct buffer *message,
+                        uint64_t seed)
+{
+    struct buffer damaged = {0}, out;
+    const char *why = NULL, *what = NULL;
+    buffer_add(&damaged, message->data, message->bytes);
+    if (seed & 1)
+        what = message_spoil(root(check, version), seed, &damaged);
+    else
+        message_mutate(seed, &damaged);
+    int r = run_step(check, version, to, &damaged, &out);
+    buffer_free(&damaged);
+    if (r < -1000)
+        return -1;
+    check->counts->refused += r < 0;
+    if (what && r == 0)
+        return broken(check->failure, LAW_SPOILT, version, to, "%s is not refused", what);
+    if (r == 0 && !read_as(check, to, &out, &why))
+        return broken(check->failure, LAW_SPOILT, version, to, "comes out malformed: %s", why);
+    if (r < 0 && r != -EBADMSG && r != -ERANGE && r != -E2BIG)
+        return broken(check->failure, LAW_SPOILT, version, to, "refused with %d", r);
+    return 0;
+}
+
+static int check_message(struct check *check, const struct buffer *message, uint64_t variant)
+{
+    const char *why;
+    struct buffer there = {0};
+    struct tree *source = read_as(check, check->from, message, &why), *result = NULL;
+    if (!source)
+        return 0; /* shrunk to something that is no message */
+    int r = run_path(check, check->from, check->to, message, &there);
+    if (r < -1000)
+        return -1;
+    if (r < 0 && form_alone(check, message, source, &there))
+        r = 0;
+    if (r == 0) {
+        result = read_as(check, check->to, &there, &why);
+        if (!result)
+            return broken(check->failure, LAW_WELL_FORMED, check->from, check->to,
+                          "what comes out is not well-formed: %s", why);
+    }
+    if (check_forward(check, source, r, &there, result) < 0)
+        return -1;
+    if (r < 0) {
+        check->counts->refused++;
+        return 0;
+    }
+    struct buffer rewritten = write_tree(check, result, variant & 1);
+    int next = check->from < check->to ? check->from + 1 : check->from - 1;
+    int before = check->from < check->to ? check->to - 1 : check->to + 1;
+    if (check_back(check, LAW_GETPUT, source, &there) < 0 ||
+        check_back(check, LAW_GETPUT_PROGRAM, source, &rewritten) < 0 ||
+        check_edit(check, source, &there, variant) < 0 ||
+        check_damage(check, check->from, next, message, variant) < 0 ||
+        check_damage(check, check->to, before, &there, variant + 1) < 0)
+        return -1;
+    return 0;
+}
+
+int case_check(const struct law_case *c, int from, int to, const struct buffer *message,
+               uint64_t variant, struct law_counts *counts, struct law_failure *ret_failure)
+{
+    struct check check = {
+        .c = c,
+        .from = from,
+        .to = to,
+        .counts = counts,
+        .failure = ret_failure,
+    };
+    ret_failure->variant = variant;
+    int r = check_message(&check, message, variant);
+    arena_free(&check.arena);
+    return r;
+}

@@ -1,0 +1,534 @@
+/*
+ * The reference model: what a message of one version is in the other, by docs/TRANSLATION.md,
+ * worked out field by field on values. It knows nothing of plans, slots or bytes, and does
+ * everything the slow way, so that it is right where one can see that it is.
+ *
+ * It answers for messages without carriers of their own: what the other version sees of them, not
+ * what travels along. check.c compares that with what the plan wrote.
+ */
+#include "laws.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "forward.h"
+
+#define PIECE_MAX 8
+
+static const char *text_or(const char *text, const char *otherwise)
+{
+    return text ? text : otherwise;
+}
+
+static bool is_bytes(int type)
+{
+    return type == TYPE(STRING) || type == TYPE(BYTES);
+}
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+static bool shares_oneof(const struct schema_message *type, const struct schema_field *field)
+{
+    size_t members = 0;
+    for (size_t i = 0; i < type->field_count && field->oneof >= 0; i++)
+        members += type->fields[i].oneof == field->oneof;
+    return members > 1;
+}
+
+struct values *values_of(const struct tree *tree, const struct schema_field *field)
+{
+    return &tree->fields[field - tree->type->fields];
+}
+
+/* ---- Integers ---- */
+
+__extension__ typedef __int128 wide;
+
+static bool is_unsigned(int type)
+{
+    return type == TYPE(UINT32) || type == TYPE(UINT64) || type == TYPE(FIXED32) ||
+           type == TYPE(FIXED64);
+}
+
+static bool fits(int type, wide value)
+{
+    bool narrow = type == TYPE(INT32) || type == TYPE(SINT32) || type == TYPE(SFIXED32) ||
+                  type == TYPE(UINT32) || type == TYPE(FIXED32);
+    wide most =
+        is_unsigned(type) ? (narrow ? UINT32_MAX : UINT64_MAX) : (narrow ? INT32_MAX : INT64_MAX);
+    return value <= most && value >= (is_unsigned(type) ? 0 : -most - 1);
+}
+
+/* ---- Enums ---- */
+
+static size_t prefix_of(const struct schema_enum *enumeration)
+{
+    if (enumeration->value_count < 2)
+        return 0;
+    size_t bytes = 0;
+    for (const char *first = enumeration->values[0].name; first[bytes]; bytes++)
+        for (size_t i = 1; i < enumeration->value_count; i++)
+            if (enumeration->values[i].name[bytes] != first[bytes])
+                goto differs;
+differs:
+    while (bytes > 0 && enumeration->values[0].name[bytes - 1] != '_')
+        bytes--;
+    return bytes;
+}
+
+/* The value that a rule or a paired name stands for; NULL: none. */
+static const struct schema_enum_value *named(const struct schema_enum *enumeration,
+                                             const char *name)
+{
+    size_t prefix = prefix_of(enumeration);
+    for (size_t i = 0; i < enumeration->value_count; i++)
+        if (same(enumeration->values[i].name, name) ||
+            same(enumeration->values[i].name + prefix, name))
+            return &enumeration->values[i];
+    return NULL;
+}
+
+static const struct schema_enum_value *older_of(const struct schema_enum *older,
+                                                const struct schema_enum *newer,
+                                                const struct schema_enum_value *value)
+{
+    if (value->rule && value->rule->from)
+        return named(older, value->rule->from);
+    const char *name = value->name + prefix_of(newer);
+    for (size_t i = 0; i < older->value_count; i++)
+        if (same(older->values[i].name + prefix_of(older), name))
+            return &older->values[i];
+    return NULL;
+}
+
+static bool declares(const struct schema_enum *enumeration, int64_t number)
+{
+    for (size_t i = 0; i < enumeration->value_count; i++)
+        if (enumeration->values[i].number == number)
+            return true;
+    return false;
+}
+
+static bool has_pair(const struct schema_enum *newer, const struct schema_enum *older, bool up,
+                     int64_t number, int64_t *ret_number)
+{
+    for (size_t i = 0; i < newer->value_count; i++) {
+        const struct schema_enum_value *a = &newer->values[i], *b = older_of(older, newer, a);
+        if (!b || (up ? b->number : a->number) != number)
+            continue;
+        *ret_number = up ? a->number : b->number;
+        return true;
+    }
+    return false;
+}
+
+/* @strict: nothing can be carried along. */
+static int forward_enum(const struct model *model, const struct schema_enum *from,
+                        const struct schema_enum *to, bool strict, int64_t number,
+                        int64_t *ret_number)
+{
+    const struct schema_enum *newer = model->up ? to : from, *older = model->up ? from : to;
+    int64_t other;
+    *ret_number = number;
+    if (has_pair(newer, older, model->up, number, ret_number))
+        return 0;
+    for (size_t i = 0; i < newer->value_count && !model->up; i++) {
+        const struct schema_enum_value *value = &newer->values[i];
+        if (value->number == number && value->rule && value->rule->to) {
+            *ret_number = named(older, value->rule->to)->number;
+            return 0;
+        }
+    }
+    if (!declares(to, number))
+        return 0;
+    if (!strict) {
+        *ret_number = 0;
+        return 0;
+    }
+    /* A number of the other side's own, which its programs know how to take. */
+    return has_pair(newer, older, !model->up, number, &other) ? -ERANGE : 0;
+}
+
+/* ---- One value ---- */
+
+static int forward_integer(const struct model *model, const struct field_pair *pair,
+                           const struct value *value, struct value *ret_value)
+{
+    wide number = is_unsigned(pair->from->type) ? (wide)value->bits : (wide)(int64_t)value->bits;
+    if (pair->rule && pair->rule->has_multiply)
+        number =
+            model->up ? number * (wide)pair->rule->multiply : number / (wide)pair->rule->multiply;
+    if (!fits(pair->to->type, number))
+        return -ERANGE;
+    ret_value->bits = (uint64_t)number;
+    return 0;
+}
+
+static int forward_value(const struct model *model, const struct field_pair *pair,
+                         const struct value *value, struct value *ret_value)
+{
+    int from = pair->from->type, to = pair->to->type;
+    *ret_value = *value;
+    if (from == TYPE(MESSAGE) && to == TYPE(MESSAGE))
+        return forward_tree(model, value->tree, pair->to->message, &ret_value->tree);
+    if (from == TYPE(ENUM) && to == TYPE(ENUM)) {
+        int64_t number;
+        int r = forward_enum(model, pair->from->enumeration, pair->to->enumeration, pair->strict,
+                             (int64_t)value->bits, &number);
+        ret_value->bits = (uint64_t)number;
+        return r;
+    }
+    if (type_is_integer(from) && type_is_integer(to))
+        return forward_integer(model, pair, value, ret_value);
+    if (to == TYPE(STRING) && from == TYPE(BYTES)) {
+        struct buffer text = {0}; /* as the reference reader would have it */
+        for (size_t i = 0; i < value->bytes; i++)
+            if (value->data[i] == 0 || value->data[i] == 0xff)
+                return -EBADMSG;
+        buffer_free(&text);
+        return 0;
+    }
+    return from == to || (is_bytes(from) && is_bytes(to)) ? 0 : -ENOTSUP;
+}
+
+static bool is_given(const struct schema_field *field, const struct value *value)
+{
+    return is_bytes(field->type) ? value->bytes > 0 : value->tree || value->bits != 0;
+}
+
+/* All values of a pair of fields, as they are in the target. */
+static int forward_values(const struct model *model, const struct field_pair *pair,
+                          const struct values *source, struct values *target)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        struct value value;
+        int r = forward_value(model, pair, &source->list[i], &value);
+        if (r < 0)
+            return r;
+        /* Without presence, a default says nothing. */
+        if (!pair->from->repeated && !pair->from->presence && !is_given(pair->from, &value) &&
+            !pair->to->required)
+            continue;
+        *values_add(model->arena, target) = value;
+    }
+    if (pair->to->required && target->count == 0 && !pair->from->presence)
+        *values_add(model->arena, target) = (struct value){0};
+    return pair->to->required && target->count == 0 ? -EBADMSG : 0;
+}
+
+/* ---- Text ---- */
+
+struct piece {
+    const char *literal;
+    size_t literal_bytes;
+    const struct schema_field *field; /* NULL: the literal at the end */
+    const uint8_t *data;
+    size_t bytes;
+};
+
+static size_t read_pattern(const struct schema_message *type, const char *text,
+                           struct piece *ret_pieces)
+{
+    size_t count = 0;
+    while (*text) {
+        struct piece *piece = &ret_pieces[count++];
+        char name[SCHEMA_NAME_BYTES_MAX + 1] = "";
+        *piece = (struct piece){.literal = text, .literal_bytes = strcspn(text, "{")};
+        text += piece->literal_bytes;
+        if (!*text)
+            break;
+        size_t bytes = strcspn(++text, "}");
+        memcpy(name, text, bytes);
+        piece->field = schema_field_find(type, name);
+        text += bytes + 1;
+    }
+    return count;
+}
+
+static struct value concatenate(const struct model *model, const struct piece *pieces, size_t count)
+{
+    struct buffer text = {0};
+    for (size_t i = 0; i < count; i++) {
+        buffer_add(&text, pieces[i].literal, pieces[i].literal_bytes);
+        buffer_add(&text, pieces[i].data, pieces[i].bytes);
+    }
+    uint8_t *kept = arena_alloc(model->arena, text.bytes);
+    if (text.bytes > 0)
+        memcpy(kept, text.data, text.bytes);
+    struct value value = {.data = kept, .bytes = text.bytes};
+    buffer_free(&text);
+    return value;
+}
+
+/* Fills the pieces with the fields of @tree. Returns how many are not empty. */
+static size_t take_fields(const struct tree *tree, struct piece *pieces, size_t count)
+{
+    size_t filled = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct values *values = pieces[i].field ? values_of(tree, pieces[i].field) : NULL;
+        if (!values || values->count == 0)
+            continue;
+        pieces[i].data = values->list[0].data;
+        pieces[i].bytes = values->list[0].bytes;
+        filled += pieces[i].bytes > 0;
+    }
+    return filled;
+}
+
+/* From the right: every field at least one byte, every literal where it stands last. */
+static bool take_apart(const struct value *text, struct piece *pieces, size_t count)
+{
+    size_t end = text->bytes;
+    if (!pieces[count - 1].field) {
+        const struct piece *last = &pieces[--count];
+        if (end < last->literal_bytes ||
+            memcmp(text->data + end - last->literal_bytes, last->literal, last->literal_bytes) != 0)
+            return false;
+        end -= last->literal_bytes;
+    }
+    for (size_t i = count - 1; i > 0; i--) {
+        size_t length = pieces[i].literal_bytes;
+        size_t at = end > length + 1 ? end - length - 1 : 0; /* leaves one byte behind it */
+        while (at > 0 && memcmp(text->data + at, pieces[i].literal, length) != 0)
+            at--;
+        if (at == 0)
+            return false;
+        pieces[i].data = text->data + at + length;
+        pieces[i].bytes = end - at - length;
+        end = at;
+    }
+    size_t head = pieces[0].literal_bytes;
+    if (end <= head || memcmp(text->data, pieces[0].literal, head) != 0)
+        return false;
+    pieces[0].data = text->data + head;
+    pieces[0].bytes = end - head;
+    return true;
+}
+
+static void split(const struct model *model, const struct field_pair *pair,
+                  const struct values *source, struct values *target, const Parley__Split *rule)
+{
+    struct piece pieces[PIECE_MAX];
+    if (source->count == 0 || (source->list[0].bytes == 0 && !pair->from->presence))
+        return;
+    const struct value *text = &source->list[0];
+    struct tree *message = tree_new(model->arena, pair->to->message);
+    size_t count = read_pattern(message->type, rule->pattern, pieces);
+    *values_add(model->arena, target) = (struct value){.tree = message};
+    bool apart = take_apart(text, pieces, count);
+    for (size_t i = 0; i < count; i++) {
+        if (!pieces[i].field)
+            continue;
+        if (!apart && !same(pieces[i].field->name, rule->otherwise))
+            continue;
+        *values_add(model->arena, values_of(message, pieces[i].field)) =
+            apart ? (struct value){.data = pieces[i].data, .bytes = pieces[i].bytes} : *text;
+    }
+}
+
+static void join(const struct model *model, const struct field_pair *pair,
+                 const struct values *source, struct values *target, const Parley__Split *rule)
+{
+    struct piece pieces[PIECE_MAX];
+    if (source->count == 0)
+        return;
+    const struct tree *message = source->list[0].tree;
+    size_t count = read_pattern(message->type, rule->pattern, pieces), fields = 0;
+    size_t filled = take_fields(message, pieces, count);
+    struct value text = {0};
+    for (size_t i = 0; i < count; i++)
+        fields += pieces[i].field != NULL;
+    if (filled > 0)
+        text = concatenate(model, pieces, count);
+    for (size_t i = 0; i < count && filled == 1 && fields > 1; i++)
+        if (pieces[i].field && pieces[i].bytes > 0 && same(pieces[i].field->name, rule->otherwise))
+            text = (struct value){.data = pieces[i].data, .bytes = pieces[i].bytes};
+    if (text.bytes > 0 || pair->to->presence)
+        *values_add(model->arena, target) = text;
+}
+
+/* ---- Rules of a message ---- */
+
+/* The field at the end of a path, and the message that it is in: made on the way with @make. */
+static struct tree *follow(const struct model *model, struct tree *tree, const char *path,
+                           bool make, const struct schema_field **ret_field)
+{
+    for (;;) {
+        char name[SCHEMA_NAME_BYTES_MAX + 1] = "";
+        size_t bytes = strcspn(path, ".");
+        memcpy(name, path, bytes);
+        const struct schema_field *field = schema_field_find(tree->type, name);
+        if (path[bytes] == '\0') {
+            *ret_field = field;
+            return tree;
+        }
+        struct values *values = values_of(tree, field);
+        if (values->count == 0 && !make)
+            return NULL;
+        if (values->count == 0)
+            values_add(model->arena, values)->tree = tree_new(model->arena, field->message);
+        tree = values->list[0].tree;
+        path += bytes + 1;
+    }
+}
+
+static int forward_move(const struct model *model, struct tree *source, struct tree *target,
+                        const Parley__Move *move)
+{
+    struct field_pair pair = {.strict = true};
+    const char *from = model->up ? move->from : move->to;
+    const char *to = model->up ? move->to : move->from;
+    const struct tree *at = follow(model, source, from, false, &pair.from);
+    if (!at)
+        return 0;
+    const struct values *values = values_of(at, pair.from);
+    if (values->count == 0 || (!pair.from->presence && !is_given(pair.from, &values->list[0])))
+        return 0;
+    struct tree *place = follow(model, target, to, true, &pair.to);
+    return forward_values(model, &pair, values, values_of(place, pair.to));
+}
+
+static void restore(const struct model *model, const struct tree *source, struct tree *target,
+                    const Parley__Drop *drop)
+{
+    struct piece pieces[PIECE_MAX];
+    size_t count = read_pattern(source->type, drop->restore, pieces);
+    if (take_fields(source, pieces, count) == 0)
+        return;
+    const struct schema_field *field = schema_field_find(target->type, drop->from);
+    *values_add(model->arena, values_of(target, field)) = concatenate(model, pieces, count);
+}
+
+static int forward_message_rules(const struct model *model, struct tree *source,
+                                 struct tree *target)
+{
+    const Parley__MessageRule *rule = model->up ? target->type->rule : source->type->rule;
+    int r = 0;
+    for (size_t i = 0; rule && i < rule->n_move && r == 0; i++)
+        r = forward_move(model, source, target, rule->move[i]);
+    for (size_t i = 0; rule && i < rule->n_drop && !model->up; i++)
+        if (rule->drop[i]->restore)
+            restore(model, source, target, rule->drop[i]);
+    return r;
+}
+
+/* ---- Messages ---- */
+
+/* The field of the older message that the newer one's comes from; NULL: none. */
+static const struct schema_field *older_field(const struct schema_message *older,
+                                              const struct schema_field *newer)
+{
+    const char *from = newer->rule ? newer->rule->from : NULL;
+    return schema_field_find(older, text_or(from, newer->name));
+}
+
+static int forward_pair(const struct model *model, const struct field_pair *pair,
+                        const struct tree *source, struct tree *target)
+{
+    const struct values *values = values_of(source, pair->from);
+    struct values *result = values_of(target, pair->to);
+    if (pair->rule && pair->rule->split) {
+        (model->up ? split : join)(model, pair, values, result, pair->rule->split);
+        return 0;
+    }
+    return forward_values(model, pair, values, result);
+}
+
+int forward_tree(const struct model *model, struct tree *source,
+                 const struct schema_message *target_type, struct tree **ret_target)
+{
+    struct tree *target = tree_new(model->arena, target_type);
+    const struct schema_message *newer = model->up ? target_type : source->type;
+    const struct schema_message *older = model->up ? source->type : target_type;
+    for (size_t i = 0; i < newer->field_count; i++) {
+        const struct schema_field *mine = &newer->fields[i], *other = older_field(older, mine);
+        if (!other)
+            continue;
+        struct field_pair pair = {
+            .from = model->up ? other : mine,
+            .to = model->up ? mine : other,
+            .rule = mine->rule,
+        };
+        pair.strict = pair.from->repeated || shares_oneof(source->type, pair.from);
+        int r = forward_pair(model, &pair, source, target);
+        if (r < 0)
+            return r;
+    }
+    int r = forward_message_rules(model, source, target);
+    for (size_t i = 0; i < source->unknown_count; i++)
+        if (!schema_field_number(target_type, source->unknowns[i].number))
+            tree_add_unknown(model->arena, target, &source->unknowns[i]);
+    *ret_target = target;
+    return r;
+}
+
+int forward_message(struct arena *arena, const struct tree *source, const struct schema *from,
+                    const struct schema *to, struct tree **ret_target)
+{
+    const struct schema_service *target = schema_service(to), *origin = schema_service(from);
+    struct model model = {
+        .arena = arena,
+        .up = target->interface->previous && same(target->interface->previous, origin->package),
+    };
+    return forward_tree(&model, (struct tree *)(uintptr_t)source, target->methods[0].input,
+                        ret_target);
+}
+
+/* ---- What depends on what ---- */
+
+static bool path_begins(const char *path, const char *name)
+{
+    size_t bytes = strlen(name);
+    return path && strncmp(path, name, bytes) == 0 && (path[bytes] == '.' || path[bytes] == '\0');
+}
+
+static bool mentions(const char *pattern, const char *name)
+{
+    char braced[SCHEMA_NAME_BYTES_MAX + 3];
+    (void)snprintf(braced, sizeof(braced), "{%s}", name);
+    return pattern && strstr(pattern, braced);
+}
+
+static bool depends(const struct schema_message *newer, const struct schema_field *mine,
+                    const struct schema_message *older, const struct schema_field *other)
+{
+    const Parley__MessageRule *rule = newer->rule;
+    if (older_field(older, mine) == other)
+        return true;
+    for (size_t i = 0; rule && i < rule->n_move; i++)
+        if (path_begins(rule->move[i]->to, mine->name) &&
+            path_begins(rule->move[i]->from, other->name))
+            return true;
+    for (size_t i = 0; rule && i < rule->n_drop; i++)
+        if (same(rule->drop[i]->from, other->name) && mentions(rule->drop[i]->restore, mine->name))
+            return true;
+    return false;
+}
+
+static bool depends_at_all(const struct schema_field *field, const struct schema_message *type,
+                           const struct schema_field *other,
+                           const struct schema_message *other_type, bool type_is_newer)
+{
+    return type_is_newer ? depends(type, field, other_type, other)
+                         : depends(other_type, other, type, field);
+}
+
+bool forward_depends(const struct schema_field *field, const struct schema_message *type,
+                     const struct schema_field *other, const struct schema_message *other_type,
+                     bool type_is_newer)
+{
+    /* To set one member of a oneof is to clear the others. */
+    for (size_t i = 0; i < type->field_count; i++)
+        for (size_t j = 0; j < other_type->field_count; j++) {
+            const struct schema_field *a = &type->fields[i], *b = &other_type->fields[j];
+            bool mine = a == field || (field->oneof >= 0 && a->oneof == field->oneof);
+            bool theirs = b == other || (other->oneof >= 0 && b->oneof == other->oneof);
+            if (mine && theirs && depends_at_all(a, type, b, other_type, type_is_newer))
+                return true;
+        }
+    return false;
+}
