@@ -91,32 +91,28 @@ bool run_carried(const struct frame *frame, const uint8_t *data, size_t bytes,
 
 /* ---- At the end of a message: its records once more ---- */
 
-struct record {
-    uint32_t tag;
-    const uint8_t *at, *value;
-};
-
-/* The record at @pos, and what follows it. The first pass has checked the framing. */
-static int next_record(struct run *run, const uint8_t *pos, const uint8_t *end,
-                       struct record *ret_record, const uint8_t **ret_pos)
+int run_next_record(struct run *run, const uint8_t **pos, const uint8_t *end,
+                    struct run_record *ret_record)
 {
-    *ret_record = (struct record){.at = pos};
-    ret_record->value = run_read_u32(pos, end, &ret_record->tag);
+    *ret_record = (struct run_record){.at = *pos};
+    ret_record->value = run_read_u32(*pos, end, &ret_record->tag);
     if (!ret_record->value)
-        return run_fail(run, -EBADMSG, pos, 0, "truncated or malformed tag");
-    return run_skip_unknown(run, ret_record->tag, pos, ret_record->value, end, ret_pos);
+        return run_fail(run, -EBADMSG, *pos, 0, "truncated or malformed tag");
+    int r = run_skip_unknown(run, ret_record->tag, *pos, ret_record->value, end, pos);
+    ret_record->end = *pos;
+    return r;
 }
 
 /* The record at *pos, as a carrier of ours; ret_carried->records is NULL if it is none. */
 static int next_carrier(struct run *run, const struct frame *frame, struct carried *ret_carried,
                         const uint8_t **pos)
 {
-    struct record record;
+    struct run_record record;
     uint32_t bytes;
-    int r = next_record(run, *pos, frame->end, &record, pos);
+    int r = run_next_record(run, pos, frame->end, &record);
     if (r < 0)
         return r;
-    ret_carried->records = NULL;
+    *ret_carried = (struct carried){.records = NULL};
     const uint8_t *data =
         record.tag == CARRIER_TAG ? run_read_length(record.value, *pos, &bytes) : NULL;
     if (!data || !run_carried(frame, data, bytes, ret_carried))
@@ -151,7 +147,7 @@ static bool still_told(const struct frame *frame, const struct program_op *op)
 }
 
 static int restore_record(struct run *run, struct frame *frame, const struct program_op *op,
-                          const struct record *record, const uint8_t *end)
+                          const struct run_record *record, const uint8_t *end)
 {
     const uint8_t *after;
     int r = run_count_field(run, frame, record->at, op->number);
@@ -174,8 +170,8 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
     const struct program_table *table = &run->plan->tables[frame->table->restore];
     const uint8_t *pos = carried->records;
     while (pos < carried->end) {
-        struct record record;
-        int r = next_record(run, pos, carried->end, &record, &pos);
+        struct run_record record;
+        int r = run_next_record(run, &pos, carried->end, &record);
         if (r < 0)
             return r;
         const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
@@ -209,9 +205,9 @@ static int gather(struct run *run, struct frame *frame, const uint8_t *pos, cons
                   const struct program_table *table, bool *ret_any)
 {
     while (pos < end) {
-        struct record record;
+        struct run_record record;
         uint32_t bytes;
-        int r = next_record(run, pos, end, &record, &pos);
+        int r = run_next_record(run, &pos, end, &record);
         if (r < 0)
             return r;
         if (record.tag != (numbers[0] << 3 | WIRE_BYTES))
@@ -250,14 +246,38 @@ int run_restore_gathered(struct run *run, struct frame *frame, const uint32_t *n
     return 0;
 }
 
+int run_held_next(struct run *run, const struct frame *frame, struct run_held *held,
+                  uint32_t number, struct run_record *ret_record)
+{
+    for (;;) {
+        while (held->in < held->in_end) {
+            int r = run_next_record(run, &held->in, held->in_end, ret_record);
+            if (r < 0 || ret_record->tag >> 3 == number)
+                return r < 0 ? r : 1;
+        }
+        if (held->pos == frame->end)
+            return 0;
+        struct carried carried;
+        int r = next_carrier(run, frame, &carried, &held->pos);
+        if (r < 0)
+            return r;
+        bool wanted =
+            held->guard ? carried.has_guard && carried.guard == *held->guard : !carried.has_guard;
+        if (!carried.records || !wanted)
+            continue;
+        held->in = carried.records;
+        held->in_end = carried.end;
+    }
+}
+
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)
 {
     struct open_length open;
     int r = run_carry_begin(run, frame, &guard, 0, &open);
     const uint8_t *pos = frame->start;
     while (r == 0 && pos < frame->end) {
-        struct record record;
-        r = next_record(run, pos, frame->end, &record, &pos);
+        struct run_record record;
+        r = run_next_record(run, &pos, frame->end, &record);
         if (r == 0 && record.tag >> 3 == number)
             r = run_write_bytes(run, record.at, (size_t)(pos - record.at));
     }

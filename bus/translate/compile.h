@@ -63,6 +63,8 @@ struct program_op *pairing_find(struct pairing *pairing, uint32_t number);
 uint8_t pairing_required(const struct pairing *pairing, const struct schema_field *target);
 struct program_emit pairing_emit_default(enum emit kind, uint16_t slot,
                                          const struct schema_field *target, enum kind written);
+/* In a oneof with others: what it says depends on them. */
+bool field_shares_oneof(const struct schema_message *message, const struct schema_field *field);
 /* The index of a field in its message. */
 size_t field_index(const struct schema_message *message, const struct schema_field *field);
 
@@ -82,5 +84,12 @@ int rules_split(struct pairing *pairing, const struct schema_field *source,
 int rules_drops(struct pairing *pairing);
 int rules_restores(struct pairing *pairing); /* after all other fields have their ops */
 int rules_moves(struct pairing *pairing);
+
+/* ---- shapes.c ---- */
+
+/* wrap, unwrap, pick, entries: a field whose shape differs. */
+bool rules_is_shape(const Parley__FieldRule *rule);
+int rules_shape(struct pairing *pairing, const struct schema_field *source,
+                const struct schema_field *target);
 
 #endif

@@ -213,11 +213,21 @@ static bool comes_back(const struct run *run, const struct slot *slots,
 
 /* ---- The emits ---- */
 
-static int add_field(struct run *run, struct frame *frame, const struct program_emit *emit)
+int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit)
 {
     if (emit->required != PROGRAM_REQUIRED_NONE)
         frame->required |= UINT64_C(1) << emit->required;
     return run_count_field(run, frame, frame->end, emit->number);
+}
+
+int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struct slot *slot)
+{
+    if (program_wire_type(written) == WIRE_BYTES)
+        return write_span(run, tag, slot_text(slot));
+    uint8_t value[10];
+    size_t bytes = (size_t)(run_encode(value, written, slot->mapped) - value);
+    int r = run_write_tag(run, tag);
+    return r < 0 ? r : run_write_bytes(run, value, bytes);
 }
 
 static int emit_move(struct run *run, struct frame *frame, const struct program_emit *emit,
@@ -229,15 +239,8 @@ static int emit_move(struct run *run, struct frame *frame, const struct program_
     given |= emit->required != PROGRAM_REQUIRED_NONE; /* the default, then */
     if (!given || slot->restored)
         return 0;
-    int r = add_field(run, frame, emit);
-    if (r < 0)
-        return r;
-    if (text)
-        return write_span(run, emit->tag, slot_text(slot));
-    uint8_t value[10];
-    size_t bytes = (size_t)(run_encode(value, (enum kind)emit->written, slot->mapped) - value);
-    r = run_write_tag(run, emit->tag);
-    return r < 0 ? r : run_write_bytes(run, value, bytes);
+    int r = run_add_field(run, frame, emit);
+    return r < 0 ? r : run_write_slot(run, emit->tag, (enum kind)emit->written, slot);
 }
 
 /* The path of nodes that lead to where we are. */
@@ -315,7 +318,7 @@ static int emit_split(struct run *run, struct frame *frame, const struct program
                         "messages nested deeper than the limit");
     bool fits = take_apart(run->plan, template, text, fields);
     struct open_length open;
-    int r = add_field(run, frame, emit);
+    int r = run_add_field(run, frame, emit);
     if (r == 0)
         r = run_write_tag(run, emit->tag);
     if (r == 0)
@@ -340,7 +343,7 @@ static int emit_text(struct run *run, struct frame *frame, const struct program_
     make_text(run, frame->slots, emit->template, false, &text);
     if (text.bytes == 0)
         return 0;
-    int r = add_field(run, frame, emit);
+    int r = run_add_field(run, frame, emit);
     return r < 0 ? r : write_text(run, emit->tag, &text);
 }
 
@@ -354,7 +357,7 @@ static int emit_join(struct run *run, struct frame *frame, const struct program_
     bool told = text.bytes > 0 || (emit->flags & EMIT_PRESENCE);
     struct span written = {run->out, 0};
     if (told) {
-        int r = add_field(run, frame, emit);
+        int r = run_add_field(run, frame, emit);
         if (r == 0)
             r = write_text(run, emit->tag, &text);
         if (r < 0)
@@ -408,7 +411,9 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
         return emit_join(run, frame, emit, slot);
     case EMIT_LOST:
         return emit_lost(run, frame, emit, slot);
-    default:
+    case EMIT_DROPPED:
         return emit_dropped(run, frame, emit, slot);
+    default:
+        return run_emit_shape(run, frame, emit);
     }
 }

@@ -188,13 +188,15 @@ static int do_open(struct run *run, struct frame *frame, const struct carried *c
 }
 
 /* A field that does not stay where it is. It begins at @at, its value at @pos. */
-static int do_field(struct run *run, struct frame *frame, const struct program_op *op,
-                    enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
-                    const uint8_t **ret_pos)
+int run_field(struct run *run, struct frame *frame, const struct program_op *op,
+              enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+              const uint8_t **ret_pos)
 {
     const uint8_t *value = pos;
     int r;
     frame->gathers |= (op->flags & OP_GATHERED) != 0;
+    if (op->action == ACTION_DEFER)
+        return run_defer(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
         return do_nested(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_ALIEN)
@@ -220,7 +222,7 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
     case ACTION_MARK:
         frame->marked = true;
         return 0;
-    default: /* ACTION_GUARDED, ACTION_SKIP */
+    default: /* ACTION_GUARDED, ACTION_HELD, ACTION_SKIP */
         return 0;
     }
 }
@@ -269,7 +271,7 @@ static int translate_field(struct run *run, struct frame *frame, const struct pr
     }
     int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
     if (r == 0)
-        r = do_field(run, frame, op, type, at, pos, end, ret_pos);
+        r = run_field(run, frame, op, type, at, pos, end, ret_pos);
     *copied = *ret_pos;
     return r;
 }

@@ -9,6 +9,7 @@
  *   paired, a value changes      SCALAR, with a slot if it may lose something
  *                                                             GUARDED if it lost something there
  *   split, moved, dropped        rules.c, moves.c
+ *   wrapped, picked, regrouped   shapes.c
  *   the source's alone           CARRY
  *   the target's alone           ALIEN: an unknown field of that number must not become it
  *                                                             VERBATIM: here it comes back
@@ -84,7 +85,8 @@ int pairing_emit(struct pairing *pairing, struct program_emit emit)
         return error_set(pairing->compiler->error, -EINVAL,
                          "%s: more than %d fields with rules; divide the message",
                          pairing->newer->name, EMIT_MAX);
-    if (emit.kind == EMIT_LOST || emit.kind == EMIT_DROPPED || emit.kind == EMIT_JOIN)
+    if (emit.kind == EMIT_LOST || emit.kind == EMIT_DROPPED || emit.kind == EMIT_JOIN ||
+        emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP)
         pairing->compiler->carries = true;
     pairing->emits[pairing->emit_count++] = emit;
     return 0;
@@ -99,6 +101,7 @@ struct program_emit pairing_emit_default(enum emit kind, uint16_t slot,
         .required = PROGRAM_REQUIRED_NONE,
         .slot = slot,
         .tag = target->number << 3 | (uint32_t)program_wire_type(written),
+        .table = PROGRAM_NONE,
         .template = PROGRAM_NONE,
         .number = target->number,
     };
@@ -178,8 +181,7 @@ static size_t oneof_size(const struct schema_message *message, int32_t oneof)
     return count;
 }
 
-/* In a oneof with others: what it says depends on them. */
-static bool shares_oneof(const struct schema_message *message, const struct schema_field *field)
+bool field_shares_oneof(const struct schema_message *message, const struct schema_field *field)
 {
     return oneof_size(message, field->oneof) > 1;
 }
@@ -191,7 +193,7 @@ static int check_oneofs(const struct pairing *pairing, const struct schema_messa
 {
     for (size_t i = 0; i < message->field_count; i++) {
         const struct schema_field *field = &message->fields[i], *pair = other_of[i];
-        if (!shares_oneof(message, field))
+        if (!field_shares_oneof(message, field))
             continue;
         const struct schema_field *first = NULL;
         for (size_t j = 0; j < message->field_count && !first; j++)
@@ -243,7 +245,7 @@ static int add_factor(struct pairing *pairing, const struct schema_field *source
     if (factor == 0 || factor > INT64_MAX)
         return field_error(pairing, source, target,
                            "(parley.field).multiply must be 1 to 2^63 - 1");
-    if (source->repeated || shares_oneof(pairing->source, source))
+    if (source->repeated || field_shares_oneof(pairing->source, source))
         return field_error(pairing, source, target,
                            "(parley.field).multiply is not supported yet on repeated fields and in "
                            "oneofs; use a singular field");
@@ -266,7 +268,7 @@ static int plan_value(struct pairing *pairing, const struct schema_field *source
 {
     enum kind from = compile_kind(source), to = compile_kind(target);
     const Parley__FieldRule *rule = rule_of(pairing, source, target);
-    bool strict = source->repeated || shares_oneof(pairing->source, source);
+    bool strict = source->repeated || field_shares_oneof(pairing->source, source);
     if (rule && rule->has_multiply)
         return add_factor(pairing, source, target, rule->multiply, map);
     if (from == KIND_ENUM && to == KIND_ENUM)
@@ -296,7 +298,7 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
     op.tag = target->number << 3 | (uint32_t)program_wire_type(to);
     op.required = pairing_required(pairing, target);
     op.convert = map.convert;
-    bool alone = !source->repeated && !shares_oneof(pairing->source, source);
+    bool alone = !source->repeated && !field_shares_oneof(pairing->source, source);
     if (alone && source->presence && !target->presence) {
         op.flags |= OP_OWN_PRESENCE;
         map.lost = true;
@@ -353,8 +355,8 @@ static int pair_message(struct pairing *pairing, const struct schema_field *sour
     if (compile_kind(source) != KIND_MESSAGE || compile_kind(target) != KIND_MESSAGE)
         return field_error(
             pairing, source, target,
-            "a message and a plain value, which only (parley.field).split joins; add "
-            "it, or give the new field another name");
+            "a message and a plain value; add (parley.field).split, merge, wrap or unwrap, or give "
+            "the new field another name");
     if (!compile_types_pair(pairing->compiler, source->message, target->message))
         return error_set(pairing->compiler->error, -EINVAL,
                          "%s.%s and %s.%s: %s and %s are not versions of one message; if they are, "
@@ -380,10 +382,13 @@ static int pair_field(struct pairing *pairing, const struct schema_field *source
     const Parley__FieldRule *rule = rule_of(pairing, source, target);
     if (rule && (rule->split || rule->merge))
         return rules_split(pairing, source, target);
+    if (rule && rules_is_shape(rule))
+        return rules_shape(pairing, source, target);
     if (source->repeated != target->repeated)
-        return field_error(pairing, source, target,
-                           "repeated in one version and singular in the other, which is not "
-                           "supported yet; give the new field another name");
+        return field_error(
+            pairing, source, target,
+            "repeated in one version and singular in the other; say which element it "
+            "is with (parley.field).pick, or give the new field another name");
     if (source->default_value || target->default_value) {
         const char *a = source->default_value ? source->default_value : "";
         const char *b = target->default_value ? target->default_value : "";

@@ -75,6 +75,8 @@ enum action {
     ACTION_MARK,     /* checked; what a JOIN cannot put in its text: noted in the slot */
     ACTION_GUARDED,  /* in a carrier: restored if the slot's guard holds */
     ACTION_SKIP,     /* in a carrier: not restored */
+    ACTION_DEFER,    /* checked; where its records lie is kept in the slot, for an emit */
+    ACTION_HELD,     /* in a carrier: for the emit of its slot */
     ACTION_COUNT,
 };
 
@@ -122,11 +124,18 @@ enum emit {
     EMIT_JOIN,    /* the same, of a message's fields; carried along if that is not exact */
     EMIT_LOST,    /* the record of the slot, if converting it lost something: to the carrier */
     EMIT_DROPPED, /* the record of the slot, if the template does not give it: to the carrier */
+    EMIT_PICK,    /* one element of a repeated field; the others to the carrier */
+    EMIT_UNPICK,  /* a repeated field of one value, and of what a carrier has of it */
+    EMIT_WRAP,    /* a message with one value, and what a carrier has of it */
+    EMIT_UNWRAP,  /* the one value of a message; the rest to the carrier */
     EMIT_COUNT,
 };
 
 #define EMIT_PRESENCE UINT8_C(1)        /* the target tells absent from default */
 #define EMIT_SOURCE_PRESENCE UINT8_C(2) /* the source does */
+#define EMIT_INNER_PRESENCE UINT8_C(4)  /* WRAP, UNWRAP: the field in the message does */
+#define EMIT_LAST UINT8_C(8)            /* PICK, UNPICK: the last element, not the first */
+#define EMIT_ONLY UINT8_C(16)           /* PICK: another is an error */
 
 struct program_emit {
     uint8_t kind;
@@ -135,10 +144,11 @@ struct program_emit {
     uint8_t required;
     uint16_t slot;
     uint16_t pad;
-    uint32_t node;
-    uint32_t tag; /* to write; EMIT_DROPPED: of the source's field */
+    uint32_t node;  /* GATHER */
+    uint32_t table; /* PICK and what follows it: SHARED, its ops say how values are written */
+    uint32_t tag;   /* to write; EMIT_DROPPED: of the source's field */
     uint32_t template;
-    uint32_t number; /* of the source's field */
+    uint32_t number; /* of the source's field; UNPICK, WRAP: of the target's */
 };
 
 /* A message that is put together from moved fields, messages of such, and what a carrier brings
@@ -239,8 +249,9 @@ struct plan {
 
 /* ---- The carrier: one field number for what the other version lacks ---- */
 
-#define CARRIER_NUMBER UINT32_C(536870896) /* 2^29 - 16; none of the sixteen last may be declared  \
-                                            */
+#define CARRIER_NUMBER                                                                             \
+    UINT32_C(536870896) /* 2^29 - 16; none of the sixteen last may be declared                     \
+                         */
 #define CARRIER_TAG (CARRIER_NUMBER << 3 | WIRE_BYTES)
 #define CARRIER_TAG_BYTES 5
 #define CARRIER_PLAIN_TAG 0x0d   /* 1: fixed32, the owner; records follow */

@@ -80,6 +80,11 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
                   const uint8_t *start, const uint8_t *end, unsigned depth,
                   struct frame *ret_frame);
 
+/* A field that does not stay where it is: it begins at @at, its value at @pos. */
+int run_field(struct run *run, struct frame *frame, const struct program_op *op,
+              enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+              const uint8_t **ret_pos);
+
 /* Room for a length of a value of about @guess bytes, to be set when the value has been written. */
 struct open_length {
     uint8_t *at;
@@ -99,6 +104,13 @@ int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard,
                     struct open_length *ret_open);
 int run_carry_end(struct run *run, struct frame *frame, const struct open_length *open,
                   const uint64_t *guard);
+struct run_record {
+    uint32_t tag;
+    const uint8_t *at, *value, *end;
+};
+/* The record at *pos, whose framing is checked; moves *pos behind it. */
+int run_next_record(struct run *run, const uint8_t **pos, const uint8_t *end,
+                    struct run_record *ret_record);
 /* Takes the content of a carrier apart. Leaves *ret_owner false if it is not the target's own. */
 struct carried {
     const uint8_t *records, *end;
@@ -113,6 +125,16 @@ int run_restore_guarded(struct run *run, struct frame *frame);
  * *ret_any: there was something, and be it empty. */
 int run_restore_gathered(struct run *run, struct frame *frame, const uint32_t *numbers,
                          unsigned count, const struct program_table *table, bool *ret_any);
+/* The records of one number that carriers of the target have, one after the other: of those without
+ * a guard, or of those with this one. Begin with {.pos = frame->start}. */
+struct run_held {
+    const uint8_t *pos;
+    const uint8_t *in, *in_end;
+    const uint64_t *guard;
+};
+/* Return: 1: there is one; 0: no more; or an error. */
+int run_held_next(struct run *run, const struct frame *frame, struct run_held *held,
+                  uint32_t number, struct run_record *ret_record);
 /* Carries all records of a field as they are. */
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard);
 
@@ -132,6 +154,20 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
 uint64_t run_guard_template(const struct run *run, const struct slot *slots, uint32_t template);
 uint64_t run_guard_text(const uint8_t *data, size_t bytes);
 uint64_t run_guard_value(int64_t value);
+
+/* What is in the slot, a text or a number. */
+int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struct slot *slot);
+/* Counts a field that is added. */
+int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit);
+
+/* ---- shape.c ---- */
+
+/* ACTION_DEFER. */
+int run_defer(struct run *run, struct frame *frame, const struct program_op *op,
+              enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+              const uint8_t **ret_pos);
+/* EMIT_PICK and what follows it. */
+int run_emit_shape(struct run *run, struct frame *frame, const struct program_emit *emit);
 
 /* ---- Writing, all inline ---- */
 

@@ -97,6 +97,9 @@ static int verify_op_action(const struct verifier *v, const struct program_table
             (op->template != PROGRAM_NONE && !template_fits(v, op->template, table->slot_count)))
             return bad(v, "op", index, "no guard");
         return 0;
+    case ACTION_DEFER:
+    case ACTION_HELD:
+        return has_slot ? 0 : bad(v, "op", index, "no slot");
     case ACTION_OPEN:
         return op->number == CARRIER_NUMBER ? 0 : bad(v, "op", index, "not the carrier");
     default:
@@ -159,6 +162,24 @@ static int verify_node(const struct verifier *v, const struct program_table *tab
     return r;
 }
 
+/* What says how the values of a field that changes its shape are written: no slots, no carriers. */
+static int verify_shape(const struct verifier *v, const struct program_emit *emit, uint32_t index)
+{
+    const struct program_table *table =
+        emit->table < COUNT(v, SECTION_TABLE) ? &v->plan->tables[emit->table] : NULL;
+    if (!table || !(table->flags & TABLE_SHARED) || table->op_count == 0 ||
+        !in_range(v, SECTION_OP, table->op_first, table->op_count))
+        return bad(v, "emit", index, "no such table of values");
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        const struct program_op *op = &v->plan->ops[table->op_first + i];
+        if (op->slot != PROGRAM_SLOT_NONE ||
+            (op->action != ACTION_VERBATIM && op->action != ACTION_RENUMBER &&
+             op->action != ACTION_SCALAR && op->action != ACTION_MESSAGE))
+            return bad(v, "emit", index, "its values cannot be written");
+    }
+    return 0;
+}
+
 static int verify_emit(const struct verifier *v, const struct program_table *table, uint32_t index)
 {
     const struct program_emit *emit = &v->plan->emits[index];
@@ -184,6 +205,11 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
         break;
     case EMIT_LOST:
         return 0;
+    case EMIT_PICK:
+    case EMIT_UNPICK:
+    case EMIT_WRAP:
+    case EMIT_UNWRAP:
+        return verify_shape(v, emit, index);
     default:
         if (emit->written != KIND_STRING)
             return bad(v, "emit", index, "kind");

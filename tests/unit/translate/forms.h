@@ -53,9 +53,9 @@ static inline void assert_json(bool newer, const char *method, struct bytes in, 
     struct error_text error = {""};
     struct bytes want = from_json(newer, method, json);
     char *want_text = NULL;
-    assert_int_equal(json_from_wire(type_of(newer, method), want.data, want.bytes, 0, false,
-                                    &want_text, &error),
-                     0);
+    assert_int_equal(
+        json_from_wire(type_of(newer, method), want.data, want.bytes, 0, false, &want_text, &error),
+        0);
     if (json_from_wire(type_of(newer, method), in.data, in.bytes, 0, false, &text, &error) < 0)
         fail_msg("%s: %s", json, error.text);
     assert_string_equal(text, want_text);

@@ -1,0 +1,272 @@
+/*
+ * Rules on a field's shape: a bare value and a message around it (wrap, unwrap), repeated and
+ * singular (pick).
+ *
+ * Each has two sides, and which of them is the source is all that the direction changes: wrap is
+ * unwrap mirrored, a pick goes from the repeated side to the singular one. How a single value goes
+ * over (numbers, widths, enums, nested messages) is said by the only op of a small table, which the
+ * emit at the end of the message applies to each value. What the emits do: shape.c.
+ *
+ * The source's field waits for its emit: a singular number or text in its slot, everything else
+ * deferred. In the table for carriers the target's field is held for the emit, where the other
+ * direction carries something of it.
+ */
+#include "translate/compile.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int shape_error(const struct pairing *pairing, const struct schema_field *source,
+                       const struct schema_field *target, const char *rule, const char *what)
+{
+    const struct schema_field *newer = pairing->newer == pairing->target ? target : source;
+    return error_set(pairing->compiler->error, -EINVAL, "%s.%s: (parley.field).%s: %s",
+                     pairing->newer->name, newer->name, rule, what);
+}
+
+static bool is_integer(enum kind kind)
+{
+    return kind <= KIND_SFIXED64 && kind != KIND_FLOAT && kind != KIND_BOOL && kind != KIND_ENUM;
+}
+
+static bool is_text(enum kind kind)
+{
+    return kind == KIND_STRING || kind == KIND_BYTES;
+}
+
+/* How one value goes over. It may stand in messages of both sides; no other rule changes it. */
+static int value_op(struct pairing *pairing, const struct schema_field *from,
+                    const struct schema_field *to, const char *rule, struct program_op *ret_op)
+{
+    enum kind kind = compile_kind(from), written = compile_kind(to);
+    struct program_op op = program_op_default(from->number, kind);
+    op.tag = to->number << 3 | (uint32_t)program_wire_type(written);
+    op.written = (uint8_t)written;
+    op.action = ACTION_RENUMBER;
+    if (kind == KIND_MESSAGE && written == KIND_MESSAGE) {
+        if (!compile_types_pair(pairing->compiler, from->message, to->message))
+            return shape_error(pairing, from, to, rule,
+                               "its messages are not versions of one; if they are, set "
+                               "(parley.message).from on the newer one");
+        op.action = ACTION_MESSAGE;
+        op.table = compile_table(pairing->compiler, from->message, to->message);
+    } else if (kind == KIND_ENUM && written == KIND_ENUM) {
+        struct enum_map map = {.convert = PROGRAM_NONE};
+        int r = rules_enum(pairing, from, to, true, &map);
+        if (r < 0)
+            return r;
+        op.convert = map.convert;
+        op.action = map.convert == PROGRAM_NONE ? ACTION_RENUMBER : ACTION_SCALAR;
+    } else if (is_text(kind) && is_text(written)) {
+        op.kind = kind == written ? op.kind : KIND_STRING;
+    } else if (is_integer(kind) && is_integer(written)) {
+        op.action = kind == written ? ACTION_RENUMBER : ACTION_SCALAR;
+    } else if (kind != written) {
+        return shape_error(pairing, from, to, rule,
+                           "no rule converts between the types of its values; keep the type");
+    }
+    *ret_op = op;
+    return 0;
+}
+
+static uint32_t value_table(struct pairing *pairing, struct program_op *ops, size_t count)
+{
+    struct builder *builder = &pairing->compiler->builder;
+    uint32_t index = builder_add(builder, SECTION_TABLE, 1);
+    builder_set_ops(builder, index, ops, count);
+    struct program_table *table = builder_at(builder, SECTION_TABLE, index);
+    table->flags = TABLE_SHARED;
+    table->restore = PROGRAM_NONE;
+    return index;
+}
+
+/* The op by which the source's field waits. Its value goes over as @value says. */
+static struct program_op waiting_op(const struct pairing *pairing,
+                                    const struct schema_field *source,
+                                    const struct program_op *value, uint16_t slot)
+{
+    struct program_op op = compile_check_op(pairing->compiler, source);
+    op.slot = slot;
+    op.action = ACTION_DEFER;
+    if (source->repeated || op.kind == KIND_MESSAGE)
+        return op;
+    op.action = ACTION_SLOT;
+    op.kind = value->kind;
+    op.written = value->written;
+    op.convert = value->convert;
+    if (op.kind == KIND_FLOAT || op.kind == KIND_DOUBLE) /* their bits */
+        op.kind = op.written = op.kind == KIND_FLOAT ? KIND_FIXED32 : KIND_FIXED64;
+    op.tag = op.number << 3 | (uint32_t)program_wire_type((enum kind)op.written);
+    return op;
+}
+
+/* In a slot there are bits. */
+static struct program_op as_bits(struct program_op op)
+{
+    if (op.kind == KIND_FLOAT || op.kind == KIND_DOUBLE)
+        op.kind = op.written = op.kind == KIND_FLOAT ? KIND_FIXED32 : KIND_FIXED64;
+    return op;
+}
+
+static int add_emit(struct pairing *pairing, enum emit kind, uint8_t flags,
+                    const struct schema_field *source, const struct schema_field *target,
+                    uint16_t slot, uint32_t table)
+{
+    enum kind written = compile_kind(target);
+    struct program_emit emit = pairing_emit_default(kind, slot, target, written);
+    emit.flags = (uint8_t)(flags | (source->presence ? EMIT_SOURCE_PRESENCE : 0) |
+                           (target->presence ? EMIT_PRESENCE : 0));
+    emit.table = table;
+    if (kind == EMIT_PICK || kind == EMIT_UNWRAP)
+        emit.number = source->number;
+    return pairing_emit(pairing, emit);
+}
+
+/* What no rule on shapes can do. */
+static int check_field(const struct pairing *pairing, const struct schema_field *source,
+                       const struct schema_field *target, const char *rule)
+{
+    if (field_shares_oneof(pairing->source, source) || field_shares_oneof(pairing->target, target))
+        return shape_error(pairing, source, target, rule,
+                           "is not for a field in a oneof with others; take it out of there");
+    if (source->required || target->required)
+        return shape_error(pairing, source, target, rule,
+                           "is not for a required field; make it optional");
+    if ((source->message && source->message->map_entry) ||
+        (target->message && target->message->map_entry))
+        return shape_error(pairing, source, target, rule,
+                           "is not for a map; use (parley.field).entries");
+    if (source->default_value || target->default_value)
+        return shape_error(pairing, source, target, rule,
+                           "is not for a field with a default of its own; remove the default");
+    return 0;
+}
+
+/* ---- Pick ---- */
+
+static int rules_pick(struct pairing *pairing, const struct schema_field *source,
+                      const struct schema_field *target, Parley__Pick pick)
+{
+    int r = check_field(pairing, source, target, "pick");
+    if (r < 0)
+        return r;
+    if (source->repeated == target->repeated)
+        return shape_error(pairing, source, target, "pick",
+                           "is for a field that is repeated in one of the versions only; remove "
+                           "it");
+    struct program_op value;
+    uint16_t slot = 0;
+    r = value_op(pairing, source, target, "pick", &value);
+    if (r == 0)
+        r = pairing_slot(pairing, &slot);
+    if (r < 0)
+        return r;
+    uint8_t flags = pick == PARLEY__PICK__PICK_LAST   ? EMIT_LAST
+                    : pick == PARLEY__PICK__PICK_ONLY ? EMIT_ONLY
+                                                      : 0;
+    struct program_op back = compile_check_op(pairing->compiler, target);
+    pairing_op(pairing, waiting_op(pairing, source, &value, slot));
+    if (source->repeated) {
+        back.action = ACTION_SKIP;
+        pairing_restore(pairing, back);
+        return add_emit(pairing, EMIT_PICK, flags, source, target, slot,
+                        value_table(pairing, &value, 1));
+    }
+    back.action = ACTION_HELD;
+    back.flags |= OP_GATHERED | OP_OWN_PRESENCE;
+    back.slot = slot;
+    if (value.kind != KIND_MESSAGE) { /* an only element that was the default */
+        back.action = ACTION_GUARDED;
+        value = as_bits(value);
+    }
+    pairing_restore(pairing, back);
+    return add_emit(pairing, EMIT_UNPICK, flags, source, target, slot,
+                    value_table(pairing, &value, 1));
+}
+
+/* ---- Wrap ---- */
+
+static int find_inside(const struct pairing *pairing, const struct schema_field *source,
+                       const struct schema_field *target, const char *rule,
+                       const struct schema_field *message, const char *name,
+                       const struct schema_field **ret_inside)
+{
+    if (!message->message)
+        return shape_error(pairing, source, target, rule,
+                           rule[0] == 'w' ? "is for a field that is a message now; for the other "
+                                            "way round write unwrap"
+                                          : "is for a field that was a message before; for the "
+                                            "other way round write wrap");
+    const struct schema_field *inside = schema_field_find(message->message, name);
+    if (!inside)
+        return shape_error(pairing, source, target, rule,
+                           "names no field of the message; name the one that holds the value");
+    if (inside->repeated || field_shares_oneof(message->message, inside) || inside->default_value)
+        return shape_error(pairing, source, target, rule,
+                           "the field that holds the value must be singular, outside of oneofs, "
+                           "and without a default of its own");
+    for (size_t i = 0; i < message->message->field_count; i++)
+        if (message->message->fields[i].required)
+            return shape_error(pairing, source, target, rule,
+                               "the message has required fields; make them optional");
+    *ret_inside = inside;
+    return 0;
+}
+
+static int rules_wrap(struct pairing *pairing, const struct schema_field *source,
+                      const struct schema_field *target, const Parley__FieldRule *rule)
+{
+    const char *what = rule->wrap ? "wrap" : "unwrap";
+    bool newer_is_target = pairing->newer == pairing->target;
+    bool to_message = newer_is_target == (rule->wrap != NULL);
+    const struct schema_field *message = to_message ? target : source, *inside = NULL;
+    int r = check_field(pairing, source, target, what);
+    if (r == 0)
+        r = find_inside(pairing, source, target, what, message,
+                        rule->wrap ? rule->wrap : rule->unwrap, &inside);
+    if (r < 0)
+        return r;
+    if (source->repeated || target->repeated)
+        return shape_error(pairing, source, target, what, "is not supported yet on repeated fields; use a singular one");
+    struct program_op value;
+    uint16_t slot = 0;
+    r = value_op(pairing, to_message ? source : inside, to_message ? inside : target, what, &value);
+    if (r == 0)
+        r = pairing_slot(pairing, &slot);
+    if (r < 0)
+        return r;
+    uint8_t flags = inside->presence ? EMIT_INNER_PRESENCE : 0;
+    struct program_op back = compile_check_op(pairing->compiler, target);
+    pairing_op(pairing, waiting_op(pairing, source, &value, slot));
+    back.action = ACTION_SKIP;
+    if (to_message) {
+        back.action = ACTION_HELD;
+        back.flags |= OP_GATHERED;
+        back.slot = slot;
+        value = as_bits(value);
+    }
+    pairing_restore(pairing, back);
+    return add_emit(pairing, to_message ? EMIT_WRAP : EMIT_UNWRAP, flags, source, target, slot,
+                    value_table(pairing, &value, 1));
+}
+
+bool rules_is_shape(const Parley__FieldRule *rule)
+{
+    return rule->wrap || rule->unwrap || (rule->has_pick && rule->pick != PARLEY__PICK__PICK_NONE);
+}
+
+int rules_shape(struct pairing *pairing, const struct schema_field *source,
+                const struct schema_field *target)
+{
+    const Parley__FieldRule *rule = pairing->newer == pairing->target ? target->rule : source->rule;
+    const char *name = rule->wrap ? "wrap" : rule->unwrap ? "unwrap" : "pick";
+    bool pick = rule->has_pick && rule->pick != PARLEY__PICK__PICK_NONE;
+    unsigned rules = (rule->wrap != NULL) + (rule->unwrap != NULL) + pick +
+                     (rule->entries != NULL) + rule->has_multiply + (rule->convert != NULL);
+    if (rules > 1)
+        return shape_error(pairing, source, target, name,
+                           "cannot be combined with another rule on the value; use one, and give "
+                           "the field another name for the other");
+    return pick ? rules_pick(pairing, source, target, rule->pick)
+                : rules_wrap(pairing, source, target, rule);
+}
