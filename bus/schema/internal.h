@@ -54,6 +54,7 @@ struct schema {
     struct schema_enum *enums;
     size_t enum_count;
     struct schema_service *services;
+    const struct schema_service **service_list;
     size_t service_count;
     struct symbol *symbols; /* by name */
     size_t symbol_count;

@@ -70,12 +70,14 @@ static int load_alloc(struct load *load, const struct counts *counts)
     schema->message_list = pool_array(pool, counts->messages, sizeof(struct schema_message *));
     schema->enums = pool_array(pool, counts->enums, sizeof(*schema->enums));
     schema->services = pool_array(pool, counts->services, sizeof(*schema->services));
+    schema->service_list = pool_array(pool, counts->services, sizeof(struct schema_service *));
     schema->symbols = pool_array(pool, symbols, sizeof(*schema->symbols));
     load->messages = pool_array(pool, counts->messages, sizeof(*load->messages));
     load->enums = pool_array(pool, counts->enums, sizeof(*load->enums));
     load->services = pool_array(pool, counts->services, sizeof(*load->services));
     if (!schema->messages || !schema->message_list || !schema->enums || !schema->services ||
-        !schema->symbols || !load->messages || !load->enums || !load->services)
+        !schema->service_list || !schema->symbols || !load->messages || !load->enums ||
+        !load->services)
         return -ENOMEM;
     return 0;
 }
@@ -168,6 +170,7 @@ static int declare_service(struct load *load, const Google__Protobuf__FileDescri
     schema->service_count++;
     load->services[index] = (struct service_source){proto, file};
     schema->services[index] = (struct schema_service){.name = full, .package = package_name(file)};
+    schema->service_list[index] = &schema->services[index];
     return 0;
 }
 

@@ -85,7 +85,8 @@ static int choose_only(struct load *load)
     return 0;
 }
 
-static int schema_load(struct schema *schema, const char *service, struct error_text *error)
+static int schema_load(struct schema *schema, bool interface, const char *service,
+                       struct error_text *error)
 {
     static const struct wire_limits limits = {
         .bytes_max = SCHEMA_SET_BYTES_MAX,
@@ -104,13 +105,13 @@ static int schema_load(struct schema *schema, const char *service, struct error_
     r = load_declare(&load);
     if (r == 0)
         r = load_resolve(&load);
-    if (r < 0)
+    if (r < 0 || !interface)
         return r;
     return service ? choose_named(&load, service) : choose_only(&load);
 }
 
-int schema_new(const uint8_t *set, size_t bytes, const char *service, struct schema **ret_schema,
-               struct error_text *error)
+static int make(const uint8_t *set, size_t bytes, bool interface, const char *service,
+                struct schema **ret_schema, struct error_text *error)
 {
     if (bytes > SCHEMA_SET_BYTES_MAX)
         return error_set(error, -E2BIG, "the descriptor set has %zu bytes; at most %u may be",
@@ -125,13 +126,31 @@ int schema_new(const uint8_t *set, size_t bytes, const char *service, struct sch
     if (bytes > 0)
         memcpy(schema->set, set, bytes);
     schema->set_bytes = bytes;
-    int r = schema_load(schema, service, error);
+    int r = schema_load(schema, interface, service, error);
     if (r == -ENOMEM)
         return error_set(error, r, "no memory for a schema");
     if (r < 0)
         return r;
     *ret_schema = steal_ptr(&schema);
     return 0;
+}
+
+int schema_new(const uint8_t *set, size_t bytes, const char *service, struct schema **ret_schema,
+               struct error_text *error)
+{
+    return make(set, bytes, true, service, ret_schema, error);
+}
+
+int schema_new_set(const uint8_t *set, size_t bytes, struct schema **ret_schema,
+                   struct error_text *error)
+{
+    return make(set, bytes, false, NULL, ret_schema, error);
+}
+
+const struct schema_service *const *schema_services(const struct schema *schema, size_t *ret_count)
+{
+    *ret_count = schema->service_count;
+    return schema->service_list;
 }
 
 const struct schema_service *schema_service(const struct schema *schema)

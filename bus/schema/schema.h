@@ -96,7 +96,7 @@ struct schema_service {
     const char *package; /* "catalog.v2" */
     size_t method_count;
     const struct schema_method *methods; /* as declared */
-    const Parley__Interface *interface;  /* of its file; schema_service()'s is never NULL */
+    const Parley__Interface *interface;  /* of its file; NULL: none; schema_service()'s has one */
     const Google__Protobuf__FileDescriptorProto *file;
     const Google__Protobuf__ServiceDescriptorProto *proto;
 };
@@ -115,10 +115,15 @@ struct schema;
  */
 int schema_new(const uint8_t *set, size_t bytes, const char *service, struct schema **ret_schema,
                struct error_text *error);
+/* The same of any set, which need not be an interface: schema_service() is NULL. */
+int schema_new_set(const uint8_t *set, size_t bytes, struct schema **ret_schema,
+                   struct error_text *error);
 struct schema *schema_ref(struct schema *schema);
 struct schema *schema_unref(struct schema *schema); /* NULL is fine; returns NULL */
 
 const struct schema_service *schema_service(const struct schema *schema);
+/* All of them; those of files without (parley.interface) have no interface. */
+const struct schema_service *const *schema_services(const struct schema *schema, size_t *ret_count);
 const struct schema_message *const *schema_messages(const struct schema *schema, size_t *ret_count);
 /* By full name; NULL: not there. */
 const struct schema_message *schema_message_find(const struct schema *schema, const char *name);

@@ -25,6 +25,7 @@ const size_t program_element_bytes[SECTION_COUNT] = {
     [SECTION_TEMPLATE] = sizeof(struct program_template),
     [SECTION_PART] = sizeof(struct program_part),
     [SECTION_NODE] = sizeof(struct program_node),
+    [SECTION_OWNER] = sizeof(struct program_owner),
     [SECTION_TEXT] = 1,
 };
 
@@ -150,6 +151,15 @@ void builder_set_ops(struct builder *builder, uint32_t table, struct program_op 
     t->dense_count = dense_count;
 }
 
+/* Whether running it may need room for what a stage has written. */
+static uint8_t program_flags(struct builder *builder)
+{
+    bool staged = false;
+    for (uint32_t i = 0; i < builder->sections[SECTION_TABLE].count; i++)
+        staged |= ((const struct program_table *)builder_at(builder, SECTION_TABLE, i))->level > 0;
+    return staged ? PROGRAM_STAGED : 0;
+}
+
 int builder_finish(struct builder *builder, enum plan_class class, struct plan **ret_plan,
                    struct error_text *error)
 {
@@ -157,6 +167,7 @@ int builder_finish(struct builder *builder, enum plan_class class, struct plan *
         .magic = PROGRAM_MAGIC,
         .version = PROGRAM_VERSION,
         .class = (uint8_t) class,
+        .flags = program_flags(builder),
     };
     size_t bytes = sizeof(header);
     for (size_t i = 0; i < SECTION_COUNT; i++) {

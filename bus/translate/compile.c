@@ -227,11 +227,11 @@ static int add_entries(struct compiler *compiler, const struct schema *client,
 }
 
 /* A copy of the ops of a table, as they are now. */
-static struct program_op *ops_of(struct compiler *compiler, uint32_t table, uint32_t *ret_count)
+static struct program_op *ops_of(struct builder *builder, uint32_t table, uint32_t *ret_count)
 {
-    const struct program_table *t = builder_at(&compiler->builder, SECTION_TABLE, table);
+    const struct program_table *t = builder_at(builder, SECTION_TABLE, table);
     *ret_count = t->op_count;
-    return t->op_count ? builder_at(&compiler->builder, SECTION_OP, t->op_first) : NULL;
+    return t->op_count ? builder_at(builder, SECTION_OP, t->op_first) : NULL;
 }
 
 static bool stays(const struct program_op *op)
@@ -239,12 +239,12 @@ static bool stays(const struct program_op *op)
     return op->tag == (op->number << 3 | op->wire);
 }
 
-static bool could_be_verbatim(struct compiler *compiler, uint32_t table)
+static bool could_be_verbatim(struct builder *builder, uint32_t table)
 {
     uint32_t count;
-    const struct program_op *ops = ops_of(compiler, table, &count);
-    const struct program_table *t = builder_at(&compiler->builder, SECTION_TABLE, table);
-    if ((t->flags & TABLE_SHARED) || t->emit_count > 0)
+    const struct program_op *ops = ops_of(builder, table, &count);
+    const struct program_table *t = builder_at(builder, SECTION_TABLE, table);
+    if ((t->flags & TABLE_SHARED) || t->emit_count > 0 || t->next)
         return false;
     for (uint32_t i = 0; i < count; i++) {
         bool verbatim = ops[i].action == ACTION_VERBATIM && ops[i].slot == PROGRAM_SLOT_NONE;
@@ -254,37 +254,36 @@ static bool could_be_verbatim(struct compiler *compiler, uint32_t table)
     return true;
 }
 
-static bool is_verbatim(struct compiler *compiler, uint32_t table)
+static bool is_verbatim(struct builder *builder, uint32_t table)
 {
-    const struct program_table *t = builder_at(&compiler->builder, SECTION_TABLE, table);
+    const struct program_table *t = builder_at(builder, SECTION_TABLE, table);
     return t->flags & TABLE_VERBATIM;
 }
 
-static bool still_verbatim(struct compiler *compiler, uint32_t table)
+static bool still_verbatim(struct builder *builder, uint32_t table)
 {
     uint32_t count;
-    const struct program_op *ops = ops_of(compiler, table, &count);
+    const struct program_op *ops = ops_of(builder, table, &count);
     for (uint32_t i = 0; i < count; i++)
-        if (ops[i].action == ACTION_MESSAGE && !is_verbatim(compiler, ops[i].table))
+        if (ops[i].action == ACTION_MESSAGE && !is_verbatim(builder, ops[i].table))
             return false;
     return true;
 }
 
-/* Flags the tables that only copy. Returns whether all that entries use do. */
-static bool mark_verbatim(struct compiler *compiler)
+bool compile_mark_verbatim(struct builder *builder)
 {
-    uint32_t count = (uint32_t)compiler->builder.sections[SECTION_TABLE].count;
+    uint32_t count = (uint32_t)builder->sections[SECTION_TABLE].count;
     for (uint32_t i = 0; i < count; i++) {
-        bool could = could_be_verbatim(compiler, i);
-        struct program_table *t = builder_at(&compiler->builder, SECTION_TABLE, i);
+        bool could = could_be_verbatim(builder, i);
+        struct program_table *t = builder_at(builder, SECTION_TABLE, i);
         t->flags |= could ? TABLE_VERBATIM : 0;
     }
     for (bool changed = true; changed;) {
         changed = false;
         for (uint32_t i = 0; i < count; i++) {
-            if (!is_verbatim(compiler, i) || still_verbatim(compiler, i))
+            if (!is_verbatim(builder, i) || still_verbatim(builder, i))
                 continue;
-            struct program_table *t = builder_at(&compiler->builder, SECTION_TABLE, i);
+            struct program_table *t = builder_at(builder, SECTION_TABLE, i);
             t->flags &= ~TABLE_VERBATIM;
             changed = true;
         }
@@ -292,16 +291,17 @@ static bool mark_verbatim(struct compiler *compiler)
     bool all = true;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t op_count;
-        struct program_op *ops = ops_of(compiler, i, &op_count);
+        struct program_op *ops = ops_of(builder, i, &op_count);
         for (uint32_t j = 0; j < op_count; j++)
-            if (ops[j].action == ACTION_MESSAGE && is_verbatim(compiler, ops[j].table))
+            if (ops[j].action == ACTION_MESSAGE && !ops[j].pipe &&
+                is_verbatim(builder, ops[j].table))
                 ops[j].action = stays(&ops[j]) ? ACTION_VERBATIM : ACTION_RENUMBER;
     }
-    for (size_t i = 0; i < compiler->builder.sections[SECTION_ENTRY].count; i++) {
+    for (size_t i = 0; i < builder->sections[SECTION_ENTRY].count; i++) {
         const struct program_entry *entry =
-            builder_at(&compiler->builder, SECTION_ENTRY, (uint32_t)i);
+            builder_at(builder, SECTION_ENTRY, (uint32_t)i);
         if (entry->table != PROGRAM_NONE)
-            all = all && is_verbatim(compiler, entry->table);
+            all = all && is_verbatim(builder, entry->table);
     }
     return all;
 }
@@ -319,12 +319,13 @@ static int fill_tables(struct compiler *compiler)
     return 0;
 }
 
-int plan_compile(const struct schema *client, const struct schema *service,
-                 enum plan_payload payload, struct plan **ret_plan, struct error_text *error)
+int compile_step(struct builder *builder, const struct schema *client, const struct schema *service,
+                 enum plan_payload payload, enum plan_class *ret_class, struct error_text *error)
 {
     struct compiler compiler = {
         .source = payload == PLAN_REQUESTS ? client : service,
         .target = payload == PLAN_REQUESTS ? service : client,
+        .builder = *builder,
         .error = error,
     };
     int r = find_relation(&compiler);
@@ -333,13 +334,19 @@ int plan_compile(const struct schema *client, const struct schema *service,
     if (r == 0)
         r = fill_tables(&compiler);
     if (r == 0) {
-        bool identity = !compiler.builder.error && mark_verbatim(&compiler);
-        enum plan_class class = identity           ? PLAN_IDENTITY
-                                : compiler.carries ? PLAN_CARRIED
-                                                   : PLAN_ISO;
-        r = builder_finish(&compiler.builder, class, ret_plan, error);
+        bool identity = !compiler.builder.error && compile_mark_verbatim(&compiler.builder);
+        *ret_class = identity ? PLAN_IDENTITY : compiler.carries ? PLAN_CARRIED : PLAN_ISO;
     }
-    builder_deinit(&compiler.builder);
+    *builder = compiler.builder;
     free(compiler.jobs);
     return r;
+}
+
+int plan_compile(const struct schema *client, const struct schema *service,
+                 enum plan_payload payload, struct plan **ret_plan, struct error_text *error)
+{
+    _cleanup_(builder_deinit) struct builder builder = {0};
+    enum plan_class class = PLAN_IDENTITY;
+    int r = compile_step(&builder, client, service, payload, &class, error);
+    return r < 0 ? r : builder_finish(&builder, class, ret_plan, error);
 }

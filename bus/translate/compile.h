@@ -35,6 +35,34 @@ uint32_t compile_table(struct compiler *compiler, const struct schema_message *s
 enum kind compile_kind(const struct schema_field *field);
 /* A field that is only checked. */
 struct program_op compile_check_op(struct compiler *compiler, const struct schema_field *field);
+/* Adds the program between two versions to what is in the builder; it has no entries yet. */
+int compile_step(struct builder *builder, const struct schema *client, const struct schema *service,
+                 enum plan_payload payload, enum plan_class *ret_class, struct error_text *error);
+/* Flags the tables that only copy. Returns whether all that entries use do. */
+bool compile_mark_verbatim(struct builder *builder);
+
+/* ---- chain.c ---- */
+
+/* plan_compile_path() of at least three versions. @stages_only: as the same steps, unfused. */
+int chain_compile(const struct schema *const *versions, size_t count, enum plan_payload payload,
+                  bool stages_only, struct plan **ret_plan, struct error_text *error);
+
+/* ---- fuse.c ---- */
+
+/* Pairs of tables to become one, of which each is made once. */
+struct fuser {
+    struct builder *builder;
+    bool stages_only; /* nothing is fused: what fused tables are compared with */
+    struct fusion *list; /* grows while it is worked off */
+    size_t count, capacity, done;
+};
+
+void fuser_deinit(struct fuser *fuser);
+/* After a step: makes what its tables leave to be understood explicit, from table @first on. */
+void fuse_prepare(struct builder *builder, uint32_t first);
+/* The table that does what @a, of a single step, and then @b do. Filled by fuse_all(). */
+uint32_t fuse_tables(struct fuser *fuser, uint32_t a, uint32_t b);
+int fuse_all(struct fuser *fuser);
 
 /* ---- pair.c ---- */
 

@@ -314,7 +314,8 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
         .end = end,
         .depth = depth,
     };
-    uint32_t used = run->slots_used;
+    uint32_t used = run->slots_used, elements = run->elements;
+    uint8_t *begin = run->out;
     if (!slots) {
         if (table->slot_count > RUN_SLOT_MAX - used)
             return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
@@ -326,5 +327,7 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
     if (r == 0)
         r = finish(run, frame);
     run->slots_used = used;
+    if (r == 0 && table->next)
+        r = run_next(run, &run->plan->tables[table->next - 1], begin, start, elements, depth);
     return r;
 }

@@ -54,6 +54,20 @@ struct plan;
 int plan_compile(const struct schema *client, const struct schema *service,
                  enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
 
+#define PLAN_PATH_MAX 8
+
+/**
+ * plan_compile_path() - the same over versions in between, as one program
+ * @versions: 1..PLAN_PATH_MAX of them: the client's first, the service's last, each related to its
+ *            neighbours (one is the `previous` of the other, or they are of one package); borrowed
+ *
+ * What it does to a message is what the plans of the single steps do one after another. A method is
+ * followed all the way; if a version on it has none, there is none.
+ * Return: as plan_compile(), of the first step that cannot be bridged.
+ */
+int plan_compile_path(const struct schema *const *versions, size_t count,
+                      enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
+
 /* Identity for the requests (replies) of a service's methods, from generated descriptors. */
 int plan_identity(const ProtobufCServiceDescriptor *service, enum plan_payload payload,
                   struct plan **ret_plan, struct error_text *error);
@@ -82,7 +96,8 @@ uint32_t plan_method(const struct plan *plan, uint32_t entry);
 
 /* The room that plan_run() needs for a source of that length: the same length for the identity.
  * Otherwise the most that it writes, 4 x + 4,096 (at most WIRE_MESSAGE_BYTES_MAX), and the length
- * of the source, whose copy lies behind what is written. */
+ * of the source, whose copy lies behind what is written; a plan over a path that could not be fused
+ * all through needs the former twice. */
 size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes);
 
 struct plan_failure {

@@ -15,7 +15,12 @@
  *   maps[]       of converts, and pairs[], their values by ascending source number
  *   templates[]  text made of, or taken apart into, fields, and parts[], their pieces
  *   nodes[]      messages that are made anew, for the fields that move into them
+ *   owners[]     tables for carriers of versions that a chain has in between
  *   text[]       literals of templates
+ *
+ * A program for a chain of versions (fuse.c) has the same records. What could not be fused is done
+ * in stages: a table has a `next`, which translates the message that it has written once more; an op
+ * or an emit has a `pipe`, which does that to the records of one field. Each lowers the level.
  */
 #ifndef PARLEY_TRANSLATE_PROGRAM_H
 #define PARLEY_TRANSLATE_PROGRAM_H
@@ -26,7 +31,7 @@
 #include "translate/plan.h"
 
 #define PROGRAM_MAGIC UINT32_C(0x314e4c50) /* "PLN1" */
-#define PROGRAM_VERSION 1
+#define PROGRAM_VERSION 2
 #define PROGRAM_NONE UINT32_MAX
 #define PROGRAM_SLOT_NONE UINT16_MAX
 #define PROGRAM_REQUIRED_NONE UINT8_MAX
@@ -38,6 +43,7 @@
 #define PROGRAM_LITERAL_BYTES_MAX 64
 #define PROGRAM_PATH_MAX 8  /* messages that a moved field goes down into */
 #define PROGRAM_NODE_MAX 64 /* below one message */
+#define PROGRAM_LEVEL_MAX (PLAN_PATH_MAX - 2) /* stages after the first */
 
 /* How a value is encoded: protobuf's scalar types, by what they mean. */
 enum kind {
@@ -99,6 +105,8 @@ struct program_op {
     uint32_t table;    /* KIND_MESSAGE: the nested pair */
     uint32_t convert;  /* ACTION_SCALAR; PROGRAM_NONE: width and sign only */
     uint32_t template; /* ACTION_GUARDED: its guard is this text; PROGRAM_NONE: the slot */
+    uint32_t owner;    /* of what it carries; 0: the table's source_id */
+    uint32_t pipe;     /* table + 1 for what it has written; 0: none */
 };
 
 #define TABLE_VERBATIM UINT32_C(1) /* every op is: checking is enough */
@@ -114,6 +122,17 @@ struct program_table {
     uint32_t required_count;
     uint32_t source_id, target_id; /* program_type_id() of the two types */
     uint32_t restore;              /* table for the content of a carrier of target_id */
+    uint32_t owner_first, owner_count; /* the same for carriers of versions in between */
+    uint32_t next;                     /* table + 1 for the message that it has written; 0: none */
+    /* 0: no table that is reached from here has a `next` or a pipe. A table reaches none of a higher
+     * level; `next` and pipes are of a lower one, and with them nested messages are of level 0: so
+     * no message is gone through more often than level + 1 times. */
+    uint32_t level;
+};
+
+struct program_owner {
+    uint32_t id;    /* program_type_id() */
+    uint32_t table; /* as program_table.restore */
 };
 
 enum emit {
@@ -149,6 +168,9 @@ struct program_emit {
     uint32_t tag;   /* to write; EMIT_DROPPED: of the source's field */
     uint32_t template;
     uint32_t number; /* of the source's field; UNPICK, WRAP: of the target's */
+    uint32_t owner;  /* of what it carries, or gathers from carriers; 0: the table's */
+    uint32_t carry;  /* the number under which a source's record is carried; 0: its own */
+    uint32_t pipe;   /* table + 1 for what it has written; 0: none */
 };
 
 /* A message that is put together from moved fields, messages of such, and what a carrier brings
@@ -215,19 +237,22 @@ enum section {
     SECTION_TEMPLATE,
     SECTION_PART,
     SECTION_NODE,
+    SECTION_OWNER,
     SECTION_TEXT,
     SECTION_COUNT,
 };
+
+#define PROGRAM_STAGED UINT8_C(1) /* has tables with stages, which need more room */
 
 struct program_header {
     uint32_t magic;
     uint16_t version;
     uint8_t class;
-    uint8_t pad;
+    uint8_t flags;
     uint32_t bytes; /* of all */
-    uint32_t count[SECTION_COUNT];
-    uint32_t reserved;
+    uint32_t count[SECTION_COUNT + (SECTION_COUNT + 1) % 2]; /* so that it is a multiple of 8 */
 };
+static_assert(sizeof(struct program_header) % 8 == 0, "the sections lie behind it, aligned");
 
 struct plan {
     atomic_uint references;
@@ -244,6 +269,7 @@ struct plan {
     const struct program_template *templates;
     const struct program_part *parts;
     const struct program_node *nodes;
+    const struct program_owner *owners;
     const uint8_t *text;
 };
 

@@ -24,6 +24,8 @@ static_assert(sizeof(struct run) < 8192, "on the stack of whoever calls");
 
 int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, const char *what)
 {
+    if (at && (at < run->source || at > run->source_end))
+        at = run->origin; /* it was in what a stage has written */
     run->failure.offset = at ? (size_t)(at - run->source) : 0;
     run->failure.number = number;
     run->failure.what = what;
@@ -187,6 +189,12 @@ static int check_message(struct run *run, const struct program_table *table, con
     return 0;
 }
 
+static size_t output_most(size_t source_bytes)
+{
+    size_t most = 4 * source_bytes + 4096;
+    return most < WIRE_MESSAGE_BYTES_MAX ? most : WIRE_MESSAGE_BYTES_MAX;
+}
+
 /* Where the source's copy goes and how far the output may grow. */
 static int translate(struct run *run, const struct program_table *table, const uint8_t *source,
                      size_t source_bytes, uint8_t *out, size_t out_bytes, size_t *ret_bytes)
@@ -197,11 +205,14 @@ static int translate(struct run *run, const struct program_table *table, const u
     size_t room = out_bytes - source_bytes;
     size_t most = plan_output_bytes_max(run->plan, source_bytes) - source_bytes;
     run->source = copy;
+    run->source_end = copy + source_bytes;
     run->out = out;
     run->limit = out + (room < most ? room : most);
     run->over = room < most ? -ENOBUFS : -E2BIG;
     struct frame frame;
     int r = run_translate(run, table, NULL, copy, copy + source_bytes, 1, &frame);
+    if (r == 0 && (size_t)(run->out - out) > output_most(source_bytes))
+        return run_fail(run, -E2BIG, NULL, 0, "the translation is larger than the limit");
     if (r == 0)
         *ret_bytes = (size_t)(run->out - out);
     return r;
@@ -217,7 +228,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     run.plan = plan;
     run.elements = 0;
     run.slots_used = 0;
-    run.source = NULL;
+    run.source = run.source_end = run.origin = NULL;
     run.failure = (struct plan_failure){0, 0, "no such method"};
     int r = -EINVAL;
     size_t bytes = 0;
@@ -231,6 +242,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
             if (source_bytes > 0)
                 memcpy(out, source, source_bytes);
             run.source = out;
+            run.source_end = out + source_bytes;
             bytes = source_bytes;
             r = check_message(&run, table, out, out + source_bytes, 1);
         } else {
@@ -248,6 +260,6 @@ size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes)
 {
     if (plan_class(plan) == PLAN_IDENTITY || source_bytes > WIRE_MESSAGE_BYTES_MAX)
         return source_bytes;
-    size_t most = 4 * source_bytes + 4096;
-    return source_bytes + (most < WIRE_MESSAGE_BYTES_MAX ? most : WIRE_MESSAGE_BYTES_MAX);
+    unsigned stages = plan->header->flags & PROGRAM_STAGED ? 2 : 1;
+    return source_bytes + stages * output_most(source_bytes);
 }

@@ -31,6 +31,8 @@ struct slot {
 struct run {
     const struct plan *plan;
     const uint8_t *source; /* private */
+    const uint8_t *source_end;
+    const uint8_t *origin; /* where in it a stage's input comes from; NULL: it is the source's */
     uint8_t *out;          /* the next byte to write */
     uint8_t *limit;        /* the first that must not be */
     int over;              /* the error for coming to the limit */
@@ -52,6 +54,7 @@ struct frame {
     uint64_t required;    /* seen */
     uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
     uint8_t *carrier_end; /* it can if nothing was written behind it */
+    uint32_t carrier_owner;
     bool guarded;         /* has guarded carriers, to be looked at at the end */
     bool gathers;         /* has carriers with OP_GATHERED fields */
     bool marked;          /* ACTION_MARK, or an unknown field under TABLE_MARK */
@@ -137,6 +140,13 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
                   uint32_t number, struct run_record *ret_record);
 /* Carries all records of a field as they are. */
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard);
+
+/* ---- stage.c ---- */
+
+/* Translates once more, by @table, the message that lies from @begin to run->out. It came from
+ * @start. @elements: those counted before it. */
+int run_next(struct run *run, const struct program_table *table, uint8_t *begin,
+             const uint8_t *start, uint32_t elements, unsigned depth);
 
 /* ---- value.c ---- */
 

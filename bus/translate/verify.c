@@ -8,6 +8,8 @@
  *    many, and has no emits of its own;
  *  - a carrier's content cannot hold a carrier that is opened: a nested message is always shorter
  *    than the one around it and counted by depth, an opened carrier is not counted;
+ *  - stages end: what a `next` or a pipe leads to is of a lower level than where it is (program.h), and
+ *    opens no carrier if it is a pipe;
  *  - kinds fit what is done with them: only integers are converted, only text is split or joined;
  *  - literals are text, since they end up in strings.
  * Whether the program means anything is not asked: a wrong one yields wrong or malformed messages,
@@ -65,6 +67,33 @@ static bool template_fits(const struct verifier *v, uint32_t index, uint32_t slo
         if (slot != PROGRAM_SLOT_NONE && slot >= slot_count)
             return false;
     }
+    return true;
+}
+
+/* What the messages in the table's fields may be translated by. @staged: what they become is
+ * translated once more. */
+static bool level_fits(const struct verifier *v, const struct program_table *table, uint32_t nested,
+                       bool staged)
+{
+    uint32_t level = v->plan->tables[nested].level;
+    return level <= (staged || table->next ? 0 : table->level);
+}
+
+/* @pipe: of an op or an emit of that table. */
+static bool pipe_fits(const struct verifier *v, const struct program_table *table, uint32_t pipe)
+{
+    if (pipe == 0)
+        return true;
+    if (pipe > COUNT(v, SECTION_TABLE))
+        return false;
+    const struct program_table *to = &v->plan->tables[pipe - 1];
+    if (!(to->flags & TABLE_SHARED) || (to->flags & TABLE_MARK) || to->level >= table->level ||
+        to->slot_count > table->slot_count || to->required_count > table->required_count ||
+        !in_range(v, SECTION_OP, to->op_first, to->op_count))
+        return false;
+    for (uint32_t i = 0; i < to->op_count; i++)
+        if (v->plan->ops[to->op_first + i].action == ACTION_OPEN)
+            return false;
     return true;
 }
 
@@ -127,6 +156,10 @@ static int verify_op(const struct verifier *v, const struct program_table *table
         return bad(v, "op", index, "no such table");
     if (op->convert != PROGRAM_NONE && op->convert >= COUNT(v, SECTION_CONVERT))
         return bad(v, "op", index, "no such conversion");
+    if (op->kind == KIND_MESSAGE && !level_fits(v, table, op->table, op->pipe != 0))
+        return bad(v, "op", index, "too many stages");
+    if (!pipe_fits(v, table, op->pipe))
+        return bad(v, "op", index, "impossible pipe");
     return verify_op_action(v, table, op, index);
 }
 
@@ -148,7 +181,7 @@ static int verify_node(const struct verifier *v, const struct program_table *tab
         node->table >= COUNT(v, SECTION_TABLE))
         return bad(v, "node", index, "impossible tag, fields or table");
     const struct program_table *rest = &v->plan->tables[node->table];
-    if (!(rest->flags & TABLE_SHARED) || rest->slot_count > table->slot_count)
+    if (!(rest->flags & TABLE_SHARED) || rest->slot_count > table->slot_count || rest->level > 0)
         return bad(v, "node", index, "its table cannot share the slots");
     int r = 0;
     for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
@@ -190,6 +223,8 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
         return bad(v, "emit", index, "no such slot");
     if (emit->required != PROGRAM_REQUIRED_NONE && emit->required >= table->required_count)
         return bad(v, "emit", index, "impossible required field");
+    if (!pipe_fits(v, table, emit->pipe))
+        return bad(v, "emit", index, "impossible pipe");
     unsigned budget = PROGRAM_NODE_MAX;
     bool has_template = template_fits(v, emit->template, table->slot_count);
     switch (emit->kind) {
@@ -217,21 +252,40 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
     return has_template ? 0 : bad(v, "emit", index, "no such text");
 }
 
+/* The table for the content of a carrier. */
 static int verify_restore(const struct verifier *v, const struct program_table *table,
-                          uint32_t index)
+                          uint32_t index, uint32_t restore_index)
 {
-    if (table->restore == PROGRAM_NONE)
-        return 0;
-    if (table->restore >= COUNT(v, SECTION_TABLE))
+    if (restore_index >= COUNT(v, SECTION_TABLE))
         return bad(v, "table", index, "no such table of a carrier");
-    const struct program_table *restore = &v->plan->tables[table->restore];
+    const struct program_table *restore = &v->plan->tables[restore_index];
     if (!(restore->flags & TABLE_SHARED) || restore->slot_count > table->slot_count ||
         restore->required_count > table->required_count ||
+        restore->level > (table->next ? 0 : table->level) ||
         !in_range(v, SECTION_OP, restore->op_first, restore->op_count))
         return bad(v, "table", index, "impossible table of a carrier");
     for (uint32_t i = 0; i < restore->op_count; i++)
         if (v->plan->ops[restore->op_first + i].action == ACTION_OPEN)
             return bad(v, "table", index, "a carrier in a carrier");
+    return 0;
+}
+
+static int verify_stages(const struct verifier *v, uint32_t index)
+{
+    const struct program_table *table = &v->plan->tables[index];
+    if (table->level > PROGRAM_LEVEL_MAX)
+        return bad(v, "table", index, "more stages than a path has");
+    if (!in_range(v, SECTION_OWNER, table->owner_first, table->owner_count) ||
+        table->owner_count > PLAN_PATH_MAX)
+        return bad(v, "table", index, "impossible carriers");
+    if (table->next == 0)
+        return 0;
+    if (table->next > COUNT(v, SECTION_TABLE))
+        return bad(v, "table", index, "no such next stage");
+    const struct program_table *next = &v->plan->tables[table->next - 1];
+    if ((table->flags & (TABLE_SHARED | TABLE_VERBATIM)) || (next->flags & TABLE_SHARED) ||
+        next->level >= table->level)
+        return bad(v, "table", index, "impossible next stage");
     return 0;
 }
 
@@ -252,7 +306,11 @@ static int verify_table(const struct verifier *v, uint32_t index)
         if (op > table->op_count || (op > 0 && v->plan->ops[table->op_first + op - 1].number != i))
             return bad(v, "table", index, "impossible dense index");
     }
-    int r = verify_restore(v, table, index);
+    int r = verify_stages(v, index);
+    if (r == 0 && table->restore != PROGRAM_NONE)
+        r = verify_restore(v, table, index, table->restore);
+    for (uint32_t i = 0; i < table->owner_count && r == 0; i++)
+        r = verify_restore(v, table, index, v->plan->owners[table->owner_first + i].table);
     for (uint32_t i = 0; i < table->op_count && r == 0; i++)
         r = verify_op(v, table, table->op_first + i);
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++)

@@ -1,0 +1,736 @@
+/*
+ * Plans over whole paths of versions: what they do is what their single steps do one after another,
+ * fused or in stages, both ways; so that the laws hold, and versions in between see what they should.
+ *
+ * steps_v1..6 have all kinds of rules, some of which cannot be fused; chain_v1..6 have one kind a
+ * step, and must be fused to the last op.
+ */
+#include "plans.h"
+
+#include "chain_v1.pb-c.h"
+#include "chain_v2.pb-c.h"
+#include "chain_v3.pb-c.h"
+#include "chain_v4.pb-c.h"
+#include "chain_v5.pb-c.h"
+#include "chain_v6.pb-c.h"
+#include "steps_v1.pb-c.h"
+#include "steps_v2.pb-c.h"
+#include "steps_v3.pb-c.h"
+#include "steps_v4.pb-c.h"
+#include "steps_v5.pb-c.h"
+#include "steps_v6.pb-c.h"
+#include "translate/compile.h"
+
+#define VERSION_COUNT 6
+
+struct family {
+    const char *name;
+    const char *sets[VERSION_COUNT];
+    const ProtobufCMessageDescriptor *types[VERSION_COUNT];
+    const char *method; /* whose request it is */
+    struct schema *schemas[VERSION_COUNT];
+    /* From version to version; of neighbours single steps. */
+    struct plan *fused[VERSION_COUNT][VERSION_COUNT], *staged[VERSION_COUNT][VERSION_COUNT];
+    uint32_t entry[VERSION_COUNT];
+};
+
+static struct family families[] = {
+    {"steps",
+     {STEPS_V1_SET, STEPS_V2_SET, STEPS_V3_SET, STEPS_V4_SET, STEPS_V5_SET, STEPS_V6_SET},
+     {&steps__v1__record__descriptor, &steps__v2__record__descriptor,
+      &steps__v3__record__descriptor, &steps__v4__record__descriptor,
+      &steps__v5__record__descriptor, &steps__v6__record__descriptor},
+     "Put"},
+    {"chain",
+     {CHAIN_V1_SET, CHAIN_V2_SET, CHAIN_V3_SET, CHAIN_V4_SET, CHAIN_V5_SET, CHAIN_V6_SET},
+     {&chain__v1__package__descriptor, &chain__v2__package__descriptor,
+      &chain__v3__package__descriptor, &chain__v4__package__descriptor,
+      &chain__v5__package__descriptor, &chain__v6__package__descriptor},
+     "Put"},
+};
+#define FAMILY_COUNT (sizeof(families) / sizeof(families[0]))
+static struct family *const steps = &families[0], *const chain = &families[1];
+
+/* The versions from @from to @to, either of which may be the newer. */
+static size_t path(struct schema *const *schemas, size_t from, size_t to,
+                   const struct schema **ret_path)
+{
+    size_t count = 0;
+    ret_path[count++] = schemas[from];
+    while (from != to) {
+        from = from < to ? from + 1 : from - 1;
+        ret_path[count++] = schemas[from];
+    }
+    return count;
+}
+
+static struct plan *compile_path(struct schema *const *schemas, size_t from, size_t to, bool staged)
+{
+    const struct schema *versions[VERSION_COUNT];
+    size_t count = path(schemas, from, to, versions);
+    struct plan *plan = NULL;
+    struct error_text error = {""};
+    int r = staged && count > 2
+                ? chain_compile(versions, count, PLAN_REQUESTS, true, &plan, &error)
+                : plan_compile_path(versions, count, PLAN_REQUESTS, &plan, &error);
+    if (r < 0)
+        fail_msg("from %zu to %zu: %d: %s", from + 1, to + 1, r, error.text);
+    return plan;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < FAMILY_COUNT; f++) {
+        struct family *family = &families[f];
+        for (size_t i = 0; i < VERSION_COUNT; i++) {
+            size_t index;
+            family->schemas[i] = schema_read(family->sets[i]);
+            assert_non_null(schema_method_find(family->schemas[i], family->method, &index));
+            family->entry[i] = (uint32_t)index;
+        }
+        for (size_t i = 0; i < VERSION_COUNT; i++) {
+            for (size_t j = 0; j < VERSION_COUNT; j++) {
+                family->fused[i][j] = compile_path(family->schemas, i, j, false);
+                family->staged[i][j] = compile_path(family->schemas, i, j, true);
+            }
+        }
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < FAMILY_COUNT; f++) {
+        for (size_t i = 0; i < VERSION_COUNT; i++) {
+            schema_unref(families[f].schemas[i]);
+            for (size_t j = 0; j < VERSION_COUNT; j++) {
+                plan_unref(families[f].fused[i][j]);
+                plan_unref(families[f].staged[i][j]);
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- Messages that are the same but for the order of what travels along ---- */
+
+struct record {
+    uint32_t number;
+    uint64_t owner, guard; /* of a carrier, in which it lies */
+    const uint8_t *at;
+    size_t bytes, order;
+};
+
+static int compare_records(const void *a, const void *b)
+{
+    const struct record *x = a, *y = b;
+    if (x->owner != y->owner)
+        return x->owner < y->owner ? -1 : 1;
+    if (x->guard != y->guard)
+        return x->guard < y->guard ? -1 : 1;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+struct records {
+    struct record list[4096];
+    size_t count;
+};
+
+static void add_records(struct records *records, uint64_t owner, uint64_t guard,
+                        const uint8_t *data, size_t bytes)
+{
+    struct wire_reader reader = {data, data + bytes};
+    while (reader.pos < reader.end) {
+        struct record record = {.owner = owner, .guard = guard, .at = reader.pos};
+        enum wire_type type = WIRE_VARINT;
+        assert_int_equal(wire_read_tag(&reader, &record.number, &type), 0);
+        struct wire_reader value = reader;
+        assert_int_equal(wire_skip(&reader, record.number, type), 0);
+        record.bytes = (size_t)(reader.pos - record.at);
+        record.order = records->count;
+        const uint8_t *content;
+        size_t length;
+        if (owner == 0 && record.number == CARRIER_NUMBER && type == WIRE_BYTES &&
+            wire_read_bytes(&value, &content, &length) == 0 && length >= CARRIER_OWNER_BYTES &&
+            (content[0] == CARRIER_PLAIN_TAG || content[0] == CARRIER_GUARDED_TAG)) {
+            uint32_t whose;
+            uint64_t hash = 0;
+            size_t head = CARRIER_OWNER_BYTES;
+            memcpy(&whose, content + 1, 4);
+            if (content[0] == CARRIER_GUARDED_TAG) {
+                memcpy(&hash, content + head + 1, 8);
+                head += CARRIER_GUARD_BYTES;
+            }
+            add_records(records, UINT64_C(1) << 32 | whose, hash, content + head, length - head);
+            continue;
+        }
+        assert_true(records->count < sizeof(records->list) / sizeof(records->list[0]));
+        records->list[records->count++] = record;
+    }
+}
+
+/* Of a canonical message: fields as they are, then what is unknown, by number, then what carriers
+ * have, by owner, guard and number. */
+static struct bytes sorted(const ProtobufCMessageDescriptor *type, struct bytes in)
+{
+    struct records *records = calloc(1, sizeof(*records));
+    struct bytes out = {malloc(8 * in.bytes + 64), 0};
+    assert_non_null(records);
+    assert_non_null(out.data);
+    add_records(records, 0, 0, in.data, in.bytes);
+    qsort(records->list, records->count, sizeof(records->list[0]), compare_records);
+    for (size_t i = 0; i < records->count; i++) {
+        const struct record *record = &records->list[i];
+        const ProtobufCFieldDescriptor *field =
+            record->owner ? NULL : protobuf_c_message_descriptor_get_field(type, record->number);
+        if (record->owner) {
+            memcpy(out.data + out.bytes, &record->owner, 8);
+            memcpy(out.data + out.bytes + 8, &record->guard, 8);
+            out.bytes += 16;
+        }
+        if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE) {
+            memcpy(out.data + out.bytes, record->at, record->bytes);
+            out.bytes += record->bytes;
+            continue;
+        }
+        struct wire_reader reader = {record->at, record->at + record->bytes};
+        uint32_t number;
+        enum wire_type wire;
+        const uint8_t *data;
+        size_t bytes;
+        assert_int_equal(wire_read_tag(&reader, &number, &wire), 0);
+        assert_int_equal(wire_read_bytes(&reader, &data, &bytes), 0);
+        struct bytes content = {(uint8_t *)(uintptr_t)data, bytes};
+        struct bytes nested = sorted(field->descriptor, content);
+        memcpy(out.data + out.bytes, &number, 4);
+        memcpy(out.data + out.bytes + 4, nested.data, nested.bytes);
+        out.bytes += 4 + nested.bytes;
+        free(nested.data);
+    }
+    free(records);
+    return out;
+}
+
+static bool same_but_for_order(const ProtobufCMessageDescriptor *type, struct bytes a,
+                               struct bytes b)
+{
+    struct bytes x = canonical(type, a), y = canonical(type, b);
+    struct bytes p = sorted(type, x), q = sorted(type, y);
+    bool same = p.bytes == q.bytes && memcmp(p.data, q.data, p.bytes) == 0;
+    free(x.data);
+    free(y.data);
+    free(p.data);
+    free(q.data);
+    return same;
+}
+
+/* ---- Running ---- */
+
+static int run_steps(const struct family *family, size_t from, size_t to, struct bytes in,
+                     struct bytes *ret_out)
+{
+    struct bytes message = bytes_of(in.data, in.bytes);
+    while (from != to) {
+        size_t next = from < to ? from + 1 : from - 1;
+        struct bytes out = {NULL, 0};
+        int r = run(family->fused[from][next], family->entry[from], message, &out, NULL);
+        free(message.data);
+        if (r < 0)
+            return r;
+        message = out;
+        from = next;
+    }
+    *ret_out = message;
+    return 0;
+}
+
+/* False: not the same, and said so. */
+static bool try_path(const struct family *family, const struct plan *plan, size_t from, size_t to,
+                     struct bytes in, bool say)
+{
+    struct bytes want = {NULL, 0}, got = {NULL, 0};
+    struct plan_failure failure = {0, 0, ""};
+    int r = run_steps(family, from, to, in, &want);
+    int q = run(plan, family->entry[from], in, &got, &failure);
+    bool same = r == q && (r < 0 || same_but_for_order(family->types[to], want, got));
+    if (r < 0 && failure.offset > in.bytes)
+        same = false;
+    if (!same && say) {
+        print_bytes("message", in);
+        print_message("steps: %d, path: %d (%s, field %u, byte %zu)\n", r, q, failure.what,
+                      failure.number, failure.offset);
+        print_bytes("steps", want);
+        print_bytes("path", got);
+    }
+    free(want.data);
+    free(got.data);
+    return same;
+}
+
+/* Leaves fields out as long as it still fails. */
+static struct bytes shrink(const struct family *family, const struct plan *plan, size_t from,
+                           size_t to, struct bytes in)
+{
+    for (bool smaller = true; smaller;) {
+        smaller = false;
+        struct wire_reader reader = {in.data, in.data + in.bytes};
+        while (reader.pos < reader.end && !smaller) {
+            size_t before = (size_t)(reader.pos - in.data);
+            uint32_t number = 0;
+            enum wire_type type = WIRE_VARINT;
+            assert_int_equal(wire_read_tag(&reader, &number, &type), 0);
+            assert_int_equal(wire_skip(&reader, number, type), 0);
+            size_t after = (size_t)(reader.end - reader.pos);
+            struct bytes less = bytes_of(in.data, before + after);
+            memcpy(less.data + before, reader.pos, after);
+            if (!try_path(family, plan, from, to, less, false)) {
+                struct bytes whole = in;
+                in = less;
+                less = whole;
+                smaller = true;
+            }
+            free(less.data);
+        }
+    }
+    return in;
+}
+
+static void must_be_its_steps(const struct family *family, const struct plan *plan,
+                              const char *which, size_t from, size_t to, struct bytes in,
+                              uint64_t seed)
+{
+    if (try_path(family, plan, from, to, in, false))
+        return;
+    struct bytes small = shrink(family, plan, from, to, bytes_of(in.data, in.bytes));
+    (void)try_path(family, plan, from, to, small, true);
+    free(small.data);
+    fail_msg("%s, %s, from v%zu to v%zu, seed %llu: not what its steps do", family->name, which,
+             from + 1, to + 1, (unsigned long long)seed);
+}
+
+static void check_paths(unsigned wild, uint64_t count, bool back)
+{
+    for (size_t f = 0; f < FAMILY_COUNT; f++) {
+        const struct family *family = &families[f];
+        for (uint64_t seed = 1; seed <= count * VERSION_COUNT * VERSION_COUNT; seed++) {
+            size_t from = seed % VERSION_COUNT, to = seed / VERSION_COUNT % VERSION_COUNT;
+            if (from == to)
+                continue;
+            struct bytes in = generate(family->types[from], seed, wild), out = {NULL, 0};
+            /* Or what has come from there: with carriers, of versions in between among them. */
+            if (back && run_steps(family, from, to, in, &out) == 0) {
+                free(in.data);
+                in = out;
+                size_t swap = from;
+                from = to;
+                to = swap;
+            }
+            must_be_its_steps(family, family->staged[from][to], "staged", from, to, in, seed);
+            must_be_its_steps(family, family->fused[from][to], "fused", from, to, in, seed);
+            free(in.data);
+        }
+    }
+}
+
+static void test_path_does_what_its_steps_do(void **state)
+{
+    (void)state;
+    check_paths(0, 60, false);
+}
+
+static void test_path_back_does_what_its_steps_do(void **state)
+{
+    (void)state;
+    check_paths(0, 60, true);
+}
+
+static void test_path_refuses_and_carries_extreme_values_as_its_steps_do(void **state)
+{
+    (void)state;
+    check_paths(5, 30, false);
+    check_paths(5, 30, true);
+}
+
+static void test_there_and_back_over_a_path_is_the_same(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < FAMILY_COUNT; f++) {
+        const struct family *family = &families[f];
+        unsigned held = 0;
+        for (uint64_t seed = 1; seed <= 60 * VERSION_COUNT * VERSION_COUNT; seed++) {
+            size_t from = seed % VERSION_COUNT, to = seed / VERSION_COUNT % VERSION_COUNT;
+            struct bytes in = generate(family->types[from], seed, 0);
+            struct bytes there = {NULL, 0}, back = {NULL, 0};
+            int r = run(family->fused[from][to], family->entry[from], in, &there, NULL);
+            if (r == 0) {
+                back = must_run(family->fused[to][from], family->entry[to], there);
+                if (!same_message(family->types[from], in, back)) {
+                    print_bytes("message", in);
+                    print_bytes("there", there);
+                    print_bytes("back", back);
+                    fail_msg("%s, from v%zu to v%zu, seed %llu: not the same", family->name,
+                             from + 1, to + 1, (unsigned long long)seed);
+                }
+                held++;
+                free(there.data);
+                free(back.data);
+            } else {
+                assert_true(r == -ERANGE || r == -EBADMSG);
+            }
+            free(in.data);
+        }
+        assert_true(held > 1000);
+    }
+}
+
+/* What has been at the far end is read in the middle as if it had come from there straight. */
+static void test_carriers_are_opened_by_the_versions_in_between(void **state)
+{
+    (void)state;
+    for (size_t f = 0; f < FAMILY_COUNT; f++) {
+        const struct family *family = &families[f];
+        unsigned held = 0;
+        for (uint64_t seed = 1; seed <= 600; seed++) {
+            size_t from = seed & 1 ? 0 : VERSION_COUNT - 1, to = VERSION_COUNT - 1 - from;
+            size_t middle = 1 + seed / 2 % (VERSION_COUNT - 2);
+            struct bytes in = generate(family->types[from], seed, 0);
+            struct bytes there = {NULL, 0}, back = {NULL, 0}, straight = {NULL, 0};
+            if (run(family->fused[from][to], family->entry[from], in, &there, NULL) == 0) {
+                back = must_run(family->fused[to][middle], family->entry[to], there);
+                straight = must_run(family->fused[from][middle], family->entry[from], in);
+                if (!same_but_for_order(family->types[middle], straight, back)) {
+                    print_bytes("message", in);
+                    print_bytes("straight", straight);
+                    print_bytes("back", back);
+                    fail_msg("%s, v%zu in the middle, seed %llu: not the same", family->name,
+                             middle + 1, (unsigned long long)seed);
+                }
+                held++;
+                free(there.data);
+                free(back.data);
+                free(straight.data);
+            }
+            free(in.data);
+        }
+        assert_true(held > 300);
+    }
+}
+
+/* ---- Single cases ---- */
+
+static void test_edit_at_the_far_end_wins_in_all_versions(void **state)
+{
+    (void)state;
+    Steps__V6__Record record = STEPS__V6__RECORD__INIT;
+    Steps__V6__Contact contact = STEPS__V6__CONTACT__INIT;
+    record.name = (char *)"libc6";
+    record.bits = 8 * 1024 * 7 + 3;
+    record.contact = &contact;
+    contact.name = (char *)"Ann";
+    contact.phone = (char *)"1";
+    struct bytes in = pack(&record), there = must_run(steps->fused[5][0], steps->entry[5], in);
+    Steps__V1__Record *old = must_unpack(&steps__v1__record__descriptor, there);
+    assert_int_equal(old->size_kib, 7);
+    assert_string_equal(old->contact, "Ann");
+    assert_string_equal(old->id, "libc6:");
+    old->size_kib = 9;
+    struct bytes edited = pack(old);
+    for (size_t i = 1; i < VERSION_COUNT; i++) {
+        struct bytes out = must_run(steps->fused[0][i], steps->entry[0], edited);
+        if (i == 2) {
+            Steps__V3__Record *middle = must_unpack(&steps__v3__record__descriptor, out);
+            assert_int_equal(middle->size, 9 * 1024);
+            assert_string_equal(middle->contact->phone, "1");
+            wire_free(middle);
+        } else if (i == 5) {
+            Steps__V6__Record *newest = must_unpack(&steps__v6__record__descriptor, out);
+            assert_int_equal(newest->bits, UINT64_C(9) * 8 * 1024);
+            assert_string_equal(newest->contact->phone, "1");
+            wire_free(newest);
+        }
+        free(out.data);
+    }
+    wire_free(old);
+    free(edited.data);
+    free(there.data);
+    free(in.data);
+}
+
+static int compile_versions(const struct schema *const *versions, size_t count,
+                            struct error_text *error)
+{
+    struct plan *plan = NULL;
+    int r = plan_compile_path(versions, count, PLAN_REQUESTS, &plan, error);
+    assert_true((r == 0) == (plan != NULL));
+    plan_unref(plan);
+    return r;
+}
+
+static void test_unrelated_neighbours_are_refused_by_name(void **state)
+{
+    (void)state;
+    const struct schema *versions[] = {steps->schemas[0], steps->schemas[1], steps->schemas[3],
+                                       steps->schemas[4]};
+    struct error_text error = {""};
+    assert_int_equal(compile_versions(versions, 4, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "steps.v2"));
+    assert_non_null(strstr(error.text, "steps.v4"));
+    assert_non_null(strstr(error.text, "no relation"));
+}
+
+static void test_longest_path_is_made_and_one_more_is_refused(void **state)
+{
+    (void)state;
+    const struct schema *versions[PLAN_PATH_MAX + 1];
+    for (size_t i = 0; i <= PLAN_PATH_MAX; i++)
+        versions[i] = chain->schemas[i < VERSION_COUNT ? i : 2 * VERSION_COUNT - 2 - i];
+    struct error_text error = {""};
+    assert_int_equal(compile_versions(versions, PLAN_PATH_MAX, &error), 0);
+    assert_int_equal(compile_versions(versions, PLAN_PATH_MAX + 1, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "path"));
+    assert_int_equal(compile_versions(versions, 0, &error), -EINVAL);
+    assert_int_equal(compile_versions(versions, 1, &error), 0);
+}
+
+static void test_path_of_two_is_the_single_step(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i + 1 < VERSION_COUNT; i++) {
+        struct plan *plan = compile(steps->schemas[i], steps->schemas[i + 1], PLAN_REQUESTS);
+        size_t a, b;
+        const uint8_t *x = plan_program(plan, &a);
+        const uint8_t *y = plan_program(steps->fused[i][i + 1], &b);
+        assert_int_equal(a, b);
+        assert_memory_equal(x, y, a);
+        plan_unref(plan);
+    }
+}
+
+static void test_methods_are_followed_all_the_way(void **state)
+{
+    (void)state;
+    const struct plan *up = steps->fused[0][5], *half = steps->fused[0][1];
+    assert_int_equal(plan_entry_count(up), 4);
+    assert_int_equal(plan_method(up, 0), 2); /* Get */
+    assert_int_equal(plan_method(up, 1), 1); /* Put */
+    assert_int_equal(plan_method(half, 2), 2);
+    /* v3 and v4 do not have it. */
+    assert_int_equal(plan_method(up, 2), PLAN_METHOD_NONE);
+    assert_int_equal(plan_method(up, 3), 0); /* Same */
+}
+
+static void test_replies_take_the_path_backwards(void **state)
+{
+    (void)state;
+    const struct schema *versions[VERSION_COUNT];
+    size_t count = path(steps->schemas, 0, 5, versions);
+    struct plan *plan = NULL;
+    struct error_text error = {""};
+    assert_int_equal(plan_compile_path(versions, count, PLAN_REPLIES, &plan, &error), 0);
+    assert_int_equal(plan_class(plan), PLAN_CARRIED);
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct bytes in = generate(&steps__v6__record__descriptor, seed, 0);
+        struct bytes want = {NULL, 0}, got = {NULL, 0};
+        int r = run_steps(steps, 5, 0, in, &want), q = run(plan, 0, in, &got, NULL); /* Get */
+        assert_int_equal(r, q);
+        assert_true(r < 0 || same_but_for_order(&steps__v1__record__descriptor, want, got));
+        free(in.data);
+        free(want.data);
+        free(got.data);
+    }
+    plan_unref(plan);
+}
+
+static void test_versions_of_one_package_are_steps_as_well(void **state)
+{
+    (void)state;
+    const struct schema *versions[] = {steps->schemas[0], steps->schemas[0], steps->schemas[1],
+                                       steps->schemas[1]};
+    struct plan *plan = NULL, *same = NULL;
+    struct error_text error = {""};
+    assert_int_equal(plan_compile_path(versions, 4, PLAN_REQUESTS, &plan, &error), 0);
+    assert_int_equal(plan_compile_path(versions, 2, PLAN_REQUESTS, &same, &error), 0);
+    assert_int_equal(plan_class(same), PLAN_IDENTITY);
+    assert_int_equal(plan_output_bytes_max(same, 10), 10);
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct bytes in = generate(&steps__v1__record__descriptor, seed, 0);
+        must_be_its_steps(steps, plan, "with steps within a package", 0, 1, in, seed);
+        free(in.data);
+    }
+    plan_unref(plan);
+    plan_unref(same);
+}
+
+/* ---- Limits ---- */
+
+/* A Plain, @depth messages deep. */
+static struct bytes nested(unsigned depth)
+{
+    struct bytes out = bytes_of("", 0);
+    for (unsigned i = 1; i < depth; i++) {
+        uint8_t *more = malloc(out.bytes + 16);
+        assert_non_null(more);
+        uint8_t *end = wire_write_varint(wire_write_tag(more, 3, WIRE_BYTES), out.bytes);
+        memcpy(end, out.data, out.bytes);
+        free(out.data);
+        out = (struct bytes){more, (size_t)(end - more) + out.bytes};
+    }
+    return out;
+}
+
+static void test_depth_of_a_path_is_limited_as_that_of_a_step(void **state)
+{
+    (void)state;
+    size_t index = 0;
+    assert_non_null(schema_method_find(steps->schemas[0], "Same", &index));
+    const struct plan *plans[] = {steps->fused[0][5], steps->staged[0][5]};
+    for (size_t i = 0; i < 2; i++) {
+        struct bytes most = nested(WIRE_DEPTH_MAX), more = nested(WIRE_DEPTH_MAX + 1);
+        struct bytes out = must_run(plans[i], (uint32_t)index, most);
+        assert_int_equal(out.bytes, most.bytes);
+        free(out.data);
+        assert_int_equal(run(plans[i], (uint32_t)index, more, &out, NULL), -E2BIG);
+        free(most.data);
+        free(more.data);
+    }
+}
+
+static struct bytes elements(size_t count)
+{
+    struct bytes out = {malloc(count + 16), 0};
+    assert_non_null(out.data);
+    uint8_t *end = wire_write_varint(wire_write_tag(out.data, 16, WIRE_BYTES), count);
+    memset(end, 1, count);
+    out.bytes = (size_t)(end - out.data) + count;
+    return out;
+}
+
+static void test_elements_of_a_path_are_limited_as_those_of_a_step(void **state)
+{
+    (void)state;
+    const struct plan *plans[] = {steps->fused[0][5], steps->staged[0][5]};
+    for (size_t i = 0; i < 2; i++) {
+        struct bytes most = elements(WIRE_ELEMENTS_MAX), more = elements(WIRE_ELEMENTS_MAX + 1);
+        struct bytes out = must_run(plans[i], steps->entry[0], most);
+        assert_true(out.bytes > WIRE_ELEMENTS_MAX);
+        free(out.data);
+        assert_int_equal(run(plans[i], steps->entry[0], more, &out, NULL), -E2BIG);
+        free(most.data);
+        free(more.data);
+    }
+}
+
+static void test_output_of_a_path_is_limited_as_that_of_a_step(void **state)
+{
+    (void)state;
+    /* A tag of two bytes instead of one, and an empty message for each two bytes: not past 4 x, but
+     * with the fields of a deeper message it grows; whatever it does, it stays within. */
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        struct bytes in = generate(&steps__v6__record__descriptor, seed, 20), out = {NULL, 0};
+        if (run(steps->staged[5][0], steps->entry[5], in, &out, NULL) == 0)
+            assert_true(out.bytes <= 4 * in.bytes + 4096);
+        free(out.data);
+        free(in.data);
+    }
+}
+
+/* ---- Programs that are corrupted ---- */
+
+/* The tables of a copy of a program. */
+static struct program_table *tables_of(struct bytes program, size_t *ret_count)
+{
+    const struct program_header *header = (const void *)program.data;
+    size_t at = sizeof(*header) + header->count[SECTION_ENTRY] * sizeof(struct program_entry);
+    *ret_count = header->count[SECTION_TABLE];
+    return (struct program_table *)(void *)(program.data + ((at + 7) & ~(size_t)7));
+}
+
+static void test_stages_that_lead_back_are_refused(void **state)
+{
+    (void)state;
+    size_t bytes, count, tried = 0;
+    const uint8_t *data = plan_program(steps->staged[0][5], &bytes);
+    struct bytes program = bytes_of(data, bytes);
+    struct program_table *tables = tables_of(program, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!tables[i].next)
+            continue;
+        struct program_table was = tables[i];
+        struct plan *plan = NULL;
+        struct error_text error = {""};
+        tables[i].next = i + 1; /* to itself */
+        assert_int_equal(plan_load(program.data, bytes, &plan, &error), -EBADMSG);
+        assert_non_null(strstr(error.text, "stage"));
+        tables[i].next = (uint32_t)count + 1; /* nowhere */
+        assert_int_equal(plan_load(program.data, bytes, &plan, &error), -EBADMSG);
+        tables[i].next = was.next;
+        tables[i].level = 0; /* a stage that says it is none */
+        assert_int_equal(plan_load(program.data, bytes, &plan, &error), -EBADMSG);
+        tables[i].level = PROGRAM_LEVEL_MAX + 1;
+        assert_int_equal(plan_load(program.data, bytes, &plan, &error), -EBADMSG);
+        tables[i] = was;
+        tried++;
+    }
+    assert_true(tried > 0);
+    struct plan *plan = NULL;
+    assert_int_equal(plan_load(program.data, bytes, &plan, NULL), 0);
+    plan_unref(plan);
+    free(program.data);
+}
+
+static void test_corrupted_path_that_passes_stays_within_its_buffers(void **state)
+{
+    (void)state;
+    uint64_t random = 3;
+    unsigned loaded = 0;
+    for (unsigned i = 0; i < 6000; i++) {
+        const struct plan *from = i & 1 ? steps->fused[0][5] : steps->staged[0][3];
+        size_t bytes;
+        const uint8_t *data = plan_program(from, &bytes);
+        struct bytes program = bytes_of(data, bytes);
+        for (uint32_t n = 1 + random_below(&random, 3); n > 0; n--)
+            program.data[random_below(&random, (uint32_t)bytes)] ^=
+                (uint8_t)(1u << random_below(&random, 8));
+        struct plan *plan = NULL;
+        if (plan_load(program.data, bytes, &plan, NULL) == 0) {
+            loaded++;
+            struct bytes in = generate(&steps__v1__record__descriptor,
+                                       1 + random_below(&random, 1000), 5);
+            struct bytes out = {NULL, 0};
+            (void)run(plan, steps->entry[0], in, &out, NULL);
+            free(out.data);
+            free(in.data);
+            plan_unref(plan);
+        }
+        free(program.data);
+    }
+    assert_true(loaded > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_path_does_what_its_steps_do),
+        cmocka_unit_test(test_path_back_does_what_its_steps_do),
+        cmocka_unit_test(test_path_refuses_and_carries_extreme_values_as_its_steps_do),
+        cmocka_unit_test(test_there_and_back_over_a_path_is_the_same),
+        cmocka_unit_test(test_carriers_are_opened_by_the_versions_in_between),
+        cmocka_unit_test(test_edit_at_the_far_end_wins_in_all_versions),
+        cmocka_unit_test(test_unrelated_neighbours_are_refused_by_name),
+        cmocka_unit_test(test_longest_path_is_made_and_one_more_is_refused),
+        cmocka_unit_test(test_path_of_two_is_the_single_step),
+        cmocka_unit_test(test_methods_are_followed_all_the_way),
+        cmocka_unit_test(test_replies_take_the_path_backwards),
+        cmocka_unit_test(test_versions_of_one_package_are_steps_as_well),
+        cmocka_unit_test(test_depth_of_a_path_is_limited_as_that_of_a_step),
+        cmocka_unit_test(test_elements_of_a_path_are_limited_as_those_of_a_step),
+        cmocka_unit_test(test_output_of_a_path_is_limited_as_that_of_a_step),
+        cmocka_unit_test(test_stages_that_lead_back_are_refused),
+        cmocka_unit_test(test_corrupted_path_that_passes_stays_within_its_buffers),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
