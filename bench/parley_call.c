@@ -93,53 +93,33 @@ static enum parley_status join_bus(const struct bench_run *run, const char *name
     return parley_endpoint_new(&options, ret_endpoint);
 }
 
-/* ---- The service ---- */
+/* ---- Both sides ---- */
 
-static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
-                        Bench__V1__EchoMessage_Closure closure, void *closure_data)
-{
-    (void)service;
-    closure(request, closure_data);
-}
-
-static Bench__V1__Echo_Service echo_service = BENCH__V1__ECHO__INIT(answer_);
+struct side {
+    const struct parley_call_kind *kind;
+    uint64_t spin_ns_max;
+};
 
 static int serve(const struct bench_run *run, void *userdata)
 {
-    const uint64_t *spin_ns_max = userdata;
+    const struct side *side = userdata;
     struct parley_endpoint *endpoint = NULL;
     struct parley_service *service = NULL;
-    enum parley_status status = join_bus(run, "bench-service", *spin_ns_max, &endpoint);
+    enum parley_status status = join_bus(run, "bench-service", side->spin_ns_max, &endpoint);
     if (status == PARLEY_OK)
-        status = bench__v1__echo__serve(endpoint, &echo_service, NULL, &service);
+        status = side->kind->serve(endpoint, &service);
     if (status == PARLEY_OK)
         status = parley_run(endpoint);
     fprintf(stderr, "service: %s\n", parley_error_text());
     return -1;
 }
 
-/* ---- The client ---- */
-
-static int call_once(struct parley_client *client, Bench__V1__EchoMessage *request)
+static int time_calls(struct bench_run *run, const struct parley_call_kind *kind,
+                      struct parley_client *client)
 {
-    Bench__V1__EchoMessage *reply = NULL;
-    if (bench__v1__echo__echo_call(client, request, &reply, NULL) != PARLEY_OK)
-        return -1;
-    bool same = reply->payload.len == request->payload.len &&
-                memcmp(reply->payload.data, request->payload.data, request->payload.len) == 0;
-    parley_reply_free(reply);
-    return same ? 0 : 1;
-}
-
-static int time_calls(struct bench_run *run, struct parley_client *client)
-{
-    uint8_t content[FLOOR_MESSAGE_BYTES - 2] = {1, 2, 3};
-    Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
-    request.payload = (ProtobufCBinaryData){.len = sizeof(content), .data = content};
     uint64_t last = clock_now_ns();
     for (uint32_t i = 0; i < run->sample_count; i++) {
-        memcpy(content, &i, sizeof(i));
-        int r = call_once(client, &request);
+        int r = kind->call(client, i);
         if (r != 0)
             return error_set(run->error, -1, "call %u: %s", i,
                              r < 0 ? parley_error_text() : "another message came back");
@@ -150,37 +130,76 @@ static int time_calls(struct bench_run *run, struct parley_client *client)
     return 0;
 }
 
-static int call_service(struct bench_run *run, uint64_t spin_ns_max)
+static int call_service(struct bench_run *run, const struct side *side)
 {
     struct parley_endpoint *endpoint = NULL;
     struct parley_client *client = NULL;
     const struct parley_client_options options = {.wait_ns = CONNECT_TIMEOUT_NS};
-    enum parley_status status = join_bus(run, "bench-client", spin_ns_max, &endpoint);
+    enum parley_status status = join_bus(run, "bench-client", side->spin_ns_max, &endpoint);
     if (status == PARLEY_OK)
-        status = bench__v1__echo__connect(endpoint, &options, &client);
-    int r = status == PARLEY_OK ? time_calls(run, client)
+        status = parley_client_new(endpoint, side->kind->interface, &options, &client);
+    int r = status == PARLEY_OK ? time_calls(run, side->kind, client)
                                 : error_set(run->error, -1, "%s", parley_error_text());
     parley_client_free(client);
     parley_endpoint_free(endpoint);
     return r;
 }
 
-static int call_across(struct bench_run *run, uint64_t spin_ns_max)
+int parley_call_run(struct bench_run *run, const struct parley_call_kind *kind,
+                    uint64_t spin_ns_max)
 {
-    pid_t pid = bench_peer_start(run, serve, &spin_ns_max);
+    struct side side = {kind, spin_ns_max};
+    pid_t pid = bench_peer_start(run, serve, &side);
     if (pid < 0)
         return error_set(run->error, -1, "fork failed");
-    int r = call_service(run, spin_ns_max);
+    int r = call_service(run, &side);
     bench_peer_stop(pid);
     return r;
 }
 
+/* ---- The echo ---- */
+
+static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
+                        Bench__V1__EchoMessage_Closure closure, void *closure_data)
+{
+    (void)service;
+    closure(request, closure_data);
+}
+
+static enum parley_status serve_echo(struct parley_endpoint *endpoint,
+                                     struct parley_service **ret_service)
+{
+    static Bench__V1__Echo_Service service = BENCH__V1__ECHO__INIT(answer_);
+    return bench__v1__echo__serve(endpoint, &service, NULL, ret_service);
+}
+
+static int call_echo(struct parley_client *client, uint32_t i)
+{
+    static uint8_t content[FLOOR_MESSAGE_BYTES - 2] = {1, 2, 3};
+    Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
+    request.payload = (ProtobufCBinaryData){.len = sizeof(content), .data = content};
+    memcpy(content, &i, sizeof(i));
+    Bench__V1__EchoMessage *reply = NULL;
+    if (bench__v1__echo__echo_call(client, &request, &reply, NULL) != PARLEY_OK)
+        return -1;
+    bool same = reply->payload.len == sizeof(content) &&
+                memcmp(reply->payload.data, content, sizeof(content)) == 0;
+    parley_reply_free(reply);
+    return same ? 0 : 1;
+}
+
+static const struct parley_call_kind echo = {
+    .interface = &bench__v1__echo__interface,
+    .serve = serve_echo,
+    .call = call_echo,
+};
+
 int parley_call_spinning(struct bench_run *run)
 {
-    return call_across(run, PARLEY_FOREVER);
+    return parley_call_run(run, &echo, PARLEY_FOREVER);
 }
 
 int parley_call_default(struct bench_run *run)
 {
-    return call_across(run, 0);
+    return parley_call_run(run, &echo, 0);
 }

@@ -3,15 +3,31 @@
 #ifndef PARLEY_BENCH_PARLEY_CALL_H
 #define PARLEY_BENCH_PARLEY_CALL_H
 
+#include <parley/parley.h>
+
 #include "bench.h"
 
 /* For struct bench: start and end parleyd. $PARLEYD names another one than was built. */
 int parley_call_begin(const char *folder, struct error_text *error);
 void parley_call_end(void);
 
-/* Both sides never sleep. */
+/* What is called. */
+struct parley_call_kind {
+    const struct parley_interface *interface; /* the client's */
+    enum parley_status (*serve)(struct parley_endpoint *endpoint,
+                                struct parley_service **ret_service);
+    /* One call; @i makes it differ from the one before. Return: 0, -1 if it failed, 1 if the reply
+     * is not what it should be. */
+    int (*call)(struct parley_client *client, uint32_t i);
+};
+
+/* Client and service, each in a process of its own. @spin_ns_max: as in the endpoint's options. */
+int parley_call_run(struct bench_run *run, const struct parley_call_kind *kind,
+                    uint64_t spin_ns_max);
+
+/* The echo of 64 bytes: both sides never sleep. */
 int parley_call_spinning(struct bench_run *run);
-/* Both sides with the default options: they sleep when there is nothing to do for long. */
+/* The same with the default options: they sleep when there is nothing to do for long. */
 int parley_call_default(struct bench_run *run);
 
 #endif
