@@ -188,7 +188,9 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
 int run_restore_guarded(struct run *run, struct frame *frame)
 {
     const uint8_t *pos = frame->start;
-    while (frame->table->restore != PROGRAM_NONE && pos < frame->end) {
+    if (frame->table->restore == PROGRAM_NONE || frame->table->slot_count == 0)
+        return 0; /* without a slot there is no guard; see `rereads` in bind.h as well */
+    while (pos < frame->end) {
         struct carried carried;
         int r = next_carrier(run, frame, &carried, &pos);
         if (r == 0 && carried.records && carried.has_guard)

@@ -48,10 +48,9 @@ int run_close_length(struct run *run, const struct open_length *open)
     return 0;
 }
 
-/* Notes in the op's slot what it has copied: the text that a template needs, or that a text was
- * there and empty. */
-static void note(struct frame *frame, const struct program_op *op, const uint8_t *at,
-                 const uint8_t *pos, const uint8_t *after)
+/* The text that a template needs, or that a text was there and empty. */
+void run_note(struct frame *frame, const struct program_op *op, const uint8_t *at,
+              const uint8_t *pos, const uint8_t *after)
 {
     struct slot *slot = &frame->slots[op->slot];
     uint32_t bytes = 0;
@@ -147,27 +146,41 @@ static int do_nested(struct run *run, struct frame *frame, const struct program_
     return 0;
 }
 
-static int do_slot(struct run *run, struct frame *frame, const struct program_op *op,
-                   const uint8_t *at, const uint8_t *pos, const uint8_t *after)
+static void note_given(struct frame *frame, const struct program_op *op, bool given)
 {
-    struct slot *slot = &frame->slots[op->slot];
-    uint64_t bit = UINT64_C(1) << op->slot; /* PROGRAM_SLOT_MAX of them */
-    bool given;
-    slot->seen = true;
-    if (op->wire == WIRE_BYTES) {
-        slot->data = run_read_length(pos, after, &slot->bytes);
-        given = slot->bytes > 0;
-    } else {
-        int r = run_decode(run, op, at, pos, slot);
-        if (r < 0)
-            return r;
-        slot->data = at;
-        slot->bytes = (uint32_t)(after - at);
-        given = slot->mapped != 0;
-    }
+    uint64_t bit = UINT64_C(1) << op->slot;      /* PROGRAM_SLOT_MAX of them */
     given |= (op->flags & OP_OWN_PRESENCE) != 0; /* then it is something that it is there */
     frame->touched |= bit;
     frame->diverted = given ? frame->diverted | bit : frame->diverted & ~bit;
+}
+
+void run_note_text(struct frame *frame, const struct program_op *op, const uint8_t *data,
+                   uint32_t bytes)
+{
+    struct slot *slot = &frame->slots[op->slot];
+    slot->seen = true;
+    slot->data = data;
+    slot->bytes = bytes;
+    note_given(frame, op, bytes > 0);
+}
+
+static int do_slot(struct run *run, struct frame *frame, const struct program_op *op,
+                   const uint8_t *at, const uint8_t *pos, const uint8_t *after)
+{
+    if (op->wire == WIRE_BYTES) {
+        uint32_t bytes = 0;
+        const uint8_t *data = run_read_length(pos, after, &bytes);
+        run_note_text(frame, op, data, bytes);
+        return 0;
+    }
+    struct slot *slot = &frame->slots[op->slot];
+    slot->seen = true;
+    int r = run_decode(run, op, at, pos, slot);
+    if (r < 0)
+        return r;
+    slot->data = at;
+    slot->bytes = (uint32_t)(after - at);
+    note_given(frame, op, slot->mapped != 0);
     return 0;
 }
 
@@ -209,7 +222,7 @@ int run_field(struct run *run, struct frame *frame, const struct program_op *op,
     switch (op->action) {
     case ACTION_RENUMBER:
         if (op->slot != PROGRAM_SLOT_NONE)
-            note(frame, op, at, value, pos);
+            run_note(frame, op, at, value, pos);
         r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | (uint32_t)type);
         return r < 0 ? r : run_write_bytes(run, value, (size_t)(pos - value));
     case ACTION_SCALAR:
@@ -227,11 +240,9 @@ int run_field(struct run *run, struct frame *frame, const struct program_op *op,
     }
 }
 
-/* One field from @at on. *copied: up to where the source has been dealt with; what lies between it
- * and the field that follows is still to be copied. */
-static int translate_field(struct run *run, struct frame *frame, const struct program_table *table,
-                           const uint8_t *at, const uint8_t *end, const uint8_t **copied,
-                           const uint8_t **ret_pos)
+int run_translate_field(struct run *run, struct frame *frame, const struct program_table *table,
+                        const uint8_t *at, const uint8_t *end, const uint8_t **copied,
+                        const uint8_t **ret_pos)
 {
     uint32_t tag;
     const uint8_t *pos = run_read_u32(at, end, &tag);
@@ -254,7 +265,7 @@ static int translate_field(struct run *run, struct frame *frame, const struct pr
     if (op->action == ACTION_VERBATIM) {
         int r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
         if (r == 0 && op->slot != PROGRAM_SLOT_NONE)
-            note(frame, op, at, pos, *ret_pos);
+            run_note(frame, op, at, pos, *ret_pos);
         return r;
     }
     if (op->action == ACTION_OPEN) {
@@ -281,7 +292,7 @@ static int translate_fields(struct run *run, struct frame *frame, const struct p
 {
     const uint8_t *copied = pos;
     while (pos < end) {
-        int r = translate_field(run, frame, table, pos, end, &copied, &pos);
+        int r = run_translate_field(run, frame, table, pos, end, &copied, &pos);
         if (r < 0)
             return r;
         if (table->flags & TABLE_MARK)
@@ -290,7 +301,7 @@ static int translate_fields(struct run *run, struct frame *frame, const struct p
     return run_write_bytes(run, copied, (size_t)(end - copied));
 }
 
-static int finish(struct run *run, struct frame *frame)
+int run_close_frame(struct run *run, struct frame *frame)
 {
     const struct program_table *table = frame->table;
     int r = frame->guarded ? run_restore_guarded(run, frame) : 0;
@@ -303,8 +314,9 @@ static int finish(struct run *run, struct frame *frame)
     return 0;
 }
 
-int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
-                  const uint8_t *start, const uint8_t *end, unsigned depth, struct frame *ret_frame)
+int run_open_frame(struct run *run, const struct program_table *table, struct slot *slots,
+                   const uint8_t *start, const uint8_t *end, unsigned depth,
+                   struct frame *ret_frame)
 {
     struct frame *frame = ret_frame;
     *frame = (struct frame){
@@ -314,18 +326,27 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
         .end = end,
         .depth = depth,
     };
+    if (slots)
+        return 0;
+    uint32_t used = run->slots_used;
+    if (table->slot_count > RUN_SLOT_MAX - used)
+        return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
+    frame->slots = run->slots + used;
+    memset(frame->slots, 0, table->slot_count * sizeof(frame->slots[0]));
+    run->slots_used = used + table->slot_count;
+    return 0;
+}
+
+int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
+                  const uint8_t *start, const uint8_t *end, unsigned depth, struct frame *ret_frame)
+{
     uint32_t used = run->slots_used, elements = run->elements;
     uint8_t *begin = run->out;
-    if (!slots) {
-        if (table->slot_count > RUN_SLOT_MAX - used)
-            return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
-        frame->slots = run->slots + used;
-        memset(frame->slots, 0, table->slot_count * sizeof(frame->slots[0]));
-        run->slots_used += table->slot_count;
-    }
-    int r = translate_fields(run, frame, table, start, end);
+    int r = run_open_frame(run, table, slots, start, end, depth, ret_frame);
     if (r == 0)
-        r = finish(run, frame);
+        r = translate_fields(run, ret_frame, table, start, end);
+    if (r == 0)
+        r = run_close_frame(run, ret_frame);
     run->slots_used = used;
     if (r == 0 && table->next)
         r = run_next(run, &run->plan->tables[table->next - 1], begin, start, elements, depth);

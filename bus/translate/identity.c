@@ -19,7 +19,7 @@ struct types {
     size_t count, capacity;
 };
 
-static enum kind kind_of(ProtobufCType type)
+enum kind program_kind(ProtobufCType type)
 {
     switch (type) {
     case PROTOBUF_C_TYPE_INT32:
@@ -94,7 +94,7 @@ static int fill_table(struct builder *builder, struct types *types, uint32_t ind
     uint32_t required = 0;
     for (unsigned i = 0; i < type->n_fields; i++) {
         const ProtobufCFieldDescriptor *field = &type->fields[i];
-        ops[i] = program_op_default(field->id, kind_of(field->type));
+        ops[i] = program_op_default(field->id, program_kind(field->type));
         if (field->label == PROTOBUF_C_LABEL_REPEATED)
             ops[i].flags |= OP_REPEATED;
         if (field->label == PROTOBUF_C_LABEL_REQUIRED) {

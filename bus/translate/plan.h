@@ -9,8 +9,8 @@
  *
  * plan_run() reads each source byte once, into private memory, before it looks at any; so the
  * source may be memory that a hostile peer goes on changing. What it writes is private,
- * well-formed, in the reader's version, and within the limits. What the rules mean:
- * docs/TRANSLATION.md.
+ * well-formed, in the reader's version, and within the limits. plan_unpack() is the same, ending in
+ * protobuf-c's structs instead of bytes. What the rules mean: docs/TRANSLATION.md.
  */
 #ifndef PARLEY_TRANSLATE_PLAN_H
 #define PARLEY_TRANSLATE_PLAN_H
@@ -122,5 +122,43 @@ struct plan_failure {
  */
 int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, size_t source_bytes,
              uint8_t *out, size_t out_bytes, size_t *ret_bytes, struct plan_failure *ret_failure);
+
+/* ---- Straight into the struct ---- */
+
+/* A plan, and the structs of the reader that it ends in. Immutable; threads may share it. */
+struct plan_binding;
+
+/**
+ * plan_bind() - bind a plan to the reader's generated structs
+ * @plan:    a reference is taken
+ * @service: the reader's own. For PLAN_REQUESTS that is the service, whose inputs they become, for
+ *           PLAN_REPLIES the client, whose outputs; kept
+ *
+ * Once for each plan, not for each call.
+ * Return: 0; -EBADMSG with the field if the plan writes what is something else in @service; -E2BIG;
+ * -ENOMEM.
+ */
+int plan_bind(struct plan *plan, const ProtobufCServiceDescriptor *service,
+              enum plan_payload payload, struct plan_binding **ret_binding,
+              struct error_text *error);
+struct plan_binding *
+plan_binding_free(struct plan_binding *binding); /* NULL is fine; returns NULL */
+
+/**
+ * plan_unpack() - copy = check = translate = unpack
+ * @entry:       0..plan_entry_count() - 1
+ * @source:      may be live shared memory
+ * @ret_message: the caller's; wire_free(). What protobuf_c_message_unpack() would make of what
+ *               plan_run() writes, in one block mostly
+ * @ret_failure: NULL: not wanted
+ *
+ * A sub-message that comes in pieces is merged as protobuf says; protobuf-c loses scalars and
+ * unknown fields of all pieces but the last. The limit on a translation's length (-E2BIG) is that
+ * of each part that rules make, not of the whole. Return: 0; -EBADMSG, -E2BIG, -ERANGE, -EINVAL as
+ * plan_run(); -ENOMEM; -E2BIG if it would take more than wire_unpacked_bytes_max().
+ */
+int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+                size_t source_bytes, ProtobufCMessage **ret_message,
+                struct plan_failure *ret_failure);
 
 #endif

@@ -295,6 +295,9 @@ extern const size_t program_element_bytes[SECTION_COUNT];
 /* Wire type of a kind that is not packed. */
 enum wire_type program_wire_type(enum kind kind);
 
+/* The kind of a generated field (identity.c). */
+enum kind program_kind(ProtobufCType type);
+
 /* ---- Building (build.c) ---- */
 
 struct builder {

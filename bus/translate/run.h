@@ -55,9 +55,9 @@ struct frame {
     uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     uint32_t carrier_owner;
-    bool guarded;         /* has guarded carriers, to be looked at at the end */
-    bool gathers;         /* has carriers with OP_GATHERED fields */
-    bool marked;          /* ACTION_MARK, or an unknown field under TABLE_MARK */
+    bool guarded; /* has guarded carriers, to be looked at at the end */
+    bool gathers; /* has carriers with OP_GATHERED fields */
+    bool marked;  /* ACTION_MARK, or an unknown field under TABLE_MARK */
 };
 
 /* Records what went wrong. Returns @code. */
@@ -87,6 +87,24 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
 int run_field(struct run *run, struct frame *frame, const struct program_op *op,
               enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
               const uint8_t **ret_pos);
+/* The parts of it, for a message whose fields go elsewhere (unpack.c). What opening changes in the
+ * run is `slots_used`; the caller puts it back. */
+int run_open_frame(struct run *run, const struct program_table *table, struct slot *slots,
+                   const uint8_t *start, const uint8_t *end, unsigned depth,
+                   struct frame *ret_frame);
+/* One field from @at on. *copied: up to where the source has been dealt with; what lies between it
+ * and the field that follows goes over as it is. */
+int run_translate_field(struct run *run, struct frame *frame, const struct program_table *table,
+                        const uint8_t *at, const uint8_t *end, const uint8_t **copied,
+                        const uint8_t **ret_pos);
+/* What waited for the message's end. */
+int run_close_frame(struct run *run, struct frame *frame);
+/* Notes in the op's slot what goes over as it is, from @at, with its length at @pos, to @after; and
+ * the text of a field that does not. */
+void run_note(struct frame *frame, const struct program_op *op, const uint8_t *at,
+              const uint8_t *pos, const uint8_t *after);
+void run_note_text(struct frame *frame, const struct program_op *op, const uint8_t *data,
+                   uint32_t bytes);
 
 /* Room for a length of a value of about @guess bytes, to be set when the value has been written. */
 struct open_length {

@@ -2,7 +2,8 @@
  * Unpacking into protobuf-c's structs, in one block.
  *
  * protobuf-c allocates each string, array and struct by itself. Its allocator is ours here: it
- * bumps through chunks and frees nothing, so that a message costs one malloc mostly, and one free.
+ * bumps through chunks (bump.h) and frees nothing, so that a message costs one malloc mostly, and
+ * one free.
  *
  *     first chunk:  | struct chunk | message | strings, arrays, structs ... | spare |
  *                                  ^ what the caller holds
@@ -17,39 +18,28 @@
  * sub-messages that come in pieces copies the arrays for each piece, and with no free in between
  * that is quadratic in what a peer sends.
  */
-#include "wire/wire.h"
-
 #include <assert.h>
 #include <errno.h>
-#include <stdalign.h>
 #include <stdlib.h>
+
+#include "wire/bump.h"
+#include "wire/wire.h"
 
 #define CHUNK_BYTES_MAX ((size_t)4 << 20) /* of one made ahead of need */
 #define SLACK_BYTES 256
 
-struct chunk {
-    alignas(16) struct chunk *next;
-};
-
-struct bump {
-    struct chunk *first;
-    struct chunk *last;
-    uint8_t *pos, *end;
-    size_t chunk_bytes; /* of the last chunk */
-    size_t left;        /* of the budget */
-    int error;          /* why an allocation failed; 0: none did */
-};
-
-static void free_chunks(struct chunk *chunk)
+void wire_bump_free(struct wire_bump *bump)
 {
+    struct wire_chunk *chunk = bump->first;
     while (chunk) {
-        struct chunk *next = chunk->next;
+        struct wire_chunk *next = chunk->next;
         free(chunk);
         chunk = next;
     }
+    bump->first = bump->last = NULL;
 }
 
-static int bump_grow(struct bump *bump, size_t bytes)
+int wire_bump_grow(struct wire_bump *bump, size_t bytes)
 {
     size_t size = bump->chunk_bytes < CHUNK_BYTES_MAX / 2 ? 2 * bump->chunk_bytes : CHUNK_BYTES_MAX;
     if (size < bytes)
@@ -59,7 +49,7 @@ static int bump_grow(struct bump *bump, size_t bytes)
         if (bytes > bump->left)
             return bump->error = -E2BIG;
     }
-    struct chunk *chunk = malloc(sizeof(*chunk) + size);
+    struct wire_chunk *chunk = malloc(sizeof(*chunk) + size);
     if (!chunk)
         return bump->error = -ENOMEM;
     chunk->next = NULL;
@@ -77,13 +67,7 @@ static int bump_grow(struct bump *bump, size_t bytes)
 
 static void *bump_alloc(void *data, size_t bytes)
 {
-    struct bump *bump = data;
-    bytes = (bytes + 7) & ~(size_t)7;
-    if (bytes > (size_t)(bump->end - bump->pos) && bump_grow(bump, bytes) < 0)
-        return NULL;
-    void *memory = bump->pos;
-    bump->pos += bytes;
-    return memory;
+    return wire_bump_alloc(data, bytes);
 }
 
 static void bump_free(void *data, void *pointer)
@@ -95,17 +79,17 @@ static void bump_free(void *data, void *pointer)
 int wire_unpack_checked(const ProtobufCMessageDescriptor *descriptor, const uint8_t *data,
                         size_t bytes, ProtobufCMessage **ret_message)
 {
-    struct bump bump = {.left = wire_unpacked_bytes_max(bytes)};
+    struct wire_bump bump = {.left = wire_unpacked_bytes_max(bytes)};
     ProtobufCAllocator allocator = {bump_alloc, bump_free, &bump};
     size_t first = ((descriptor->sizeof_message + 7) & ~(size_t)7) + 2 * bytes + SLACK_BYTES;
-    if (bump_grow(&bump, first) < 0)
+    if (wire_bump_grow(&bump, first) < 0)
         return bump.error;
     ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, bytes, data);
     if (!message) {
-        free_chunks(bump.first);
+        wire_bump_free(&bump);
         return bump.error ? bump.error : -EBADMSG;
     }
-    assert((struct chunk *)message == bump.first + 1); /* wire_free() counts on it */
+    assert((struct wire_chunk *)message == bump.first + 1); /* wire_free() counts on it */
     *ret_message = message;
     return 0;
 }
@@ -128,7 +112,9 @@ int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *dat
 
 void *wire_free(void *message)
 {
-    if (message)
-        free_chunks((struct chunk *)message - 1);
+    if (message) {
+        struct wire_bump bump = {.first = (struct wire_chunk *)message - 1};
+        wire_bump_free(&bump);
+    }
     return NULL;
 }

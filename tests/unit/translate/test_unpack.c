@@ -1,0 +1,393 @@
+/*
+ * Plans that end in structs: what plan_unpack() gives is, field by field, what protobuf-c reads of
+ * what plan_run() writes, for random messages, their carriers, and what is wrong with them.
+ *
+ * PARLEY_LAWS_COUNT says how many messages.
+ */
+#include "structs.h"
+
+static struct versions catalog, shapes;
+
+struct way {
+    const char *name;
+    struct plan *plan;
+    struct plan_binding *binding;
+    uint32_t entry;
+    const ProtobufCMessageDescriptor *from, *to;
+    struct plan *before; /* gives messages of `from` with carriers; NULL: none does */
+    uint32_t before_entry;
+    const ProtobufCMessageDescriptor *before_from;
+};
+
+#define WAYS_MAX 24
+static struct way ways[WAYS_MAX];
+static size_t way_count;
+
+static void add(const char *name, struct plan *plan, const ProtobufCServiceDescriptor *service,
+                enum plan_payload payload, uint32_t entry, const ProtobufCMessageDescriptor *from,
+                const ProtobufCMessageDescriptor *to, struct plan *before, uint32_t before_entry)
+{
+    assert_true(way_count < WAYS_MAX);
+    ways[way_count++] = (struct way){
+        .name = name,
+        .plan = plan,
+        .binding = must_bind(plan, service, payload),
+        .entry = entry,
+        .from = from,
+        .to = to,
+        .before = before,
+        .before_entry = before_entry,
+        .before_from = to,
+    };
+}
+
+/* descriptor.proto's types as a service's: proto2, required fields, defaults, recursion. */
+static const ProtobufCMethodDescriptor proto2_methods[] = {
+    {"File", &google__protobuf__file_descriptor_proto__descriptor,
+     &google__protobuf__file_descriptor_proto__descriptor},
+    {"Options", &google__protobuf__field_options__descriptor,
+     &google__protobuf__field_options__descriptor},
+    {"Option", &google__protobuf__uninterpreted_option__descriptor,
+     &google__protobuf__uninterpreted_option__descriptor},
+};
+static const ProtobufCServiceDescriptor proto2_service = {
+    .name = "proto2", .n_methods = 3, .methods = proto2_methods};
+
+static void add_identity(const char *name, const ProtobufCServiceDescriptor *service,
+                         uint32_t entry)
+{
+    struct plan *plan = NULL;
+    assert_int_equal(plan_identity(service, PLAN_REQUESTS, &plan, NULL), 0);
+    const ProtobufCMessageDescriptor *type = service->methods[entry].input;
+    add(name, plan, service, PLAN_REQUESTS, entry, type, type, NULL, 0);
+    plan_unref(plan);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    versions_init(&catalog, CATALOG_V1_SET, CATALOG_V2_SET);
+    versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
+    const ProtobufCServiceDescriptor *c1 = &catalog__v1__catalog__descriptor,
+                                     *c2 = &catalog__v2__catalog__descriptor,
+                                     *s1 = &shapes__v1__shapes__descriptor,
+                                     *s2 = &shapes__v2__shapes__descriptor;
+    add("catalog v1 Package", catalog.up_replies, c2, PLAN_REPLIES, 0,
+        &catalog__v1__package__descriptor, &catalog__v2__package__descriptor, catalog.down_replies,
+        0);
+    add("catalog v2 Package", catalog.down_replies, c1, PLAN_REPLIES, 0,
+        &catalog__v2__package__descriptor, &catalog__v1__package__descriptor, catalog.up_replies,
+        0);
+    add("catalog v1 ListReply", catalog.up_replies, c2, PLAN_REPLIES, 1,
+        &catalog__v1__list_reply__descriptor, &catalog__v2__list_reply__descriptor,
+        catalog.down_replies, 1);
+    add("catalog v2 ListReply", catalog.down_replies, c1, PLAN_REPLIES, 1,
+        &catalog__v2__list_reply__descriptor, &catalog__v1__list_reply__descriptor,
+        catalog.up_replies, 1);
+    add("catalog v1 ListRequest", catalog.up_requests, c2, PLAN_REQUESTS, 1,
+        &catalog__v1__list_request__descriptor, &catalog__v2__list_request__descriptor,
+        catalog.down_requests, 1);
+    add("catalog v2 ListRequest", catalog.down_requests, c1, PLAN_REQUESTS, 1,
+        &catalog__v2__list_request__descriptor, &catalog__v1__list_request__descriptor,
+        catalog.up_requests, 1);
+    add("shapes v1 Shape", shapes.up_requests, s2, PLAN_REQUESTS, 0, &shapes__v1__shape__descriptor,
+        &shapes__v2__shape__descriptor, shapes.down_requests, 1);
+    add("shapes v2 Shape", shapes.down_requests, s1, PLAN_REQUESTS, 1,
+        &shapes__v2__shape__descriptor, &shapes__v1__shape__descriptor, shapes.up_requests, 0);
+    add("shapes v1 Plain", shapes.up_requests, s2, PLAN_REQUESTS, 1, &shapes__v1__plain__descriptor,
+        &shapes__v2__plain__descriptor, NULL, 0);
+    add("shapes v2 Tree", shapes.down_requests, s1, PLAN_REQUESTS, 4, &shapes__v2__tree__descriptor,
+        &shapes__v1__tree__descriptor, NULL, 0);
+    add_identity("shapes v1 Shape, identity", s1, 0);
+    add_identity("shapes v2 Shape, identity", s2, 1);
+    add_identity("proto2 file, identity", &proto2_service, 0);
+    add_identity("proto2 field options, identity", &proto2_service, 1);
+    add_identity("proto2 option, identity", &proto2_service, 2);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < way_count; i++)
+        plan_binding_free(ways[i].binding);
+    versions_deinit(&catalog);
+    versions_deinit(&shapes);
+    return 0;
+}
+
+/* What protobuf-c reads of the bytes, with pieces of messages put together before. */
+static bool same_as_bytes(const ProtobufCMessageDescriptor *type, const ProtobufCMessage *message,
+                          struct bytes wire)
+{
+    struct bytes whole = merged(type, wire);
+    ProtobufCMessage *want = protobuf_c_message_unpack(type, NULL, whole.bytes, whole.data);
+    assert_non_null(want);
+    bool same = same_structs(message, want);
+    protobuf_c_message_free_unpacked(want, NULL);
+    free(whole.data);
+    return same;
+}
+
+/* Return: whether it was translated at all. */
+static bool check_way(const struct way *way, struct bytes in)
+{
+    struct bytes out = {NULL, 0};
+    ProtobufCMessage *message = NULL;
+    struct plan_failure failure = {0, 0, "?"}, wanted = {0, 0, "?"};
+    int want = run(way->plan, way->entry, in, &out, &wanted);
+    int r = unpack(way->binding, way->entry, in, &message, &failure);
+    if (r != want) {
+        print_bytes("message", in);
+        fail_msg("%s: plan_run %d (%s, byte %zu), plan_unpack %d (%s, byte %zu)", way->name, want,
+                 wanted.what, wanted.offset, r, failure.what, failure.offset);
+    }
+    if (r < 0) {
+        assert_true(failure.offset <= in.bytes);
+        return false;
+    }
+    if (!same_as_bytes(way->to, message, out)) {
+        print_bytes("message", in);
+        print_bytes("translated", out);
+        struct bytes packed = pack(message);
+        print_bytes("the struct, packed", packed);
+        free(packed.data);
+        fail_msg("%s: not the same struct", way->name);
+    }
+    wire_free(message);
+    free(out.data);
+    return true;
+}
+
+static uint64_t count_from_env(void)
+{
+    const char *text = getenv("PARLEY_LAWS_COUNT");
+    return text ? strtoull(text, NULL, 0) : 2000;
+}
+
+/* A message of the type that the way begins with; every other time one that has been elsewhere. */
+static struct bytes message_for(const struct way *way, uint64_t seed, unsigned wild)
+{
+    struct bytes in, out = {NULL, 0};
+    if (!way->before || seed % 2 == 0)
+        return generate(way->from, seed, wild);
+    in = generate(way->before_from, seed, wild);
+    if (run(way->before, way->before_entry, in, &out, NULL) < 0)
+        return in;
+    free(in.data);
+    return out;
+}
+
+static void test_struct_is_what_protobuf_c_reads_of_the_translation(void **state)
+{
+    (void)state;
+    uint64_t count = count_from_env();
+    for (size_t i = 0; i < way_count; i++) {
+        uint64_t read = 0;
+        for (uint64_t seed = 1; seed <= count; seed++) {
+            struct bytes in = message_for(&ways[i], seed, seed % 5 == 0 ? 5 : 0);
+            read += check_way(&ways[i], in);
+            free(in.data);
+        }
+        if (read < count / 8)
+            fail_msg("%s: only %llu of %llu messages could be read", ways[i].name,
+                     (unsigned long long)read, (unsigned long long)count);
+    }
+}
+
+static void test_broken_messages_are_refused_alike(void **state)
+{
+    (void)state;
+    uint64_t random = 42;
+    unsigned refused = 0, passed = 0;
+    for (uint64_t i = 0; i < 20 * count_from_env(); i++) {
+        const struct way *way = &ways[i % way_count];
+        struct bytes in = message_for(way, i / 8 + 1, 10);
+        if (in.bytes > 0 && i % 3 == 0)
+            in.bytes = random_below(&random, (uint32_t)in.bytes);
+        else
+            for (uint32_t n = 1 + random_below(&random, 3); n > 0 && in.bytes > 0; n--)
+                in.data[random_below(&random, (uint32_t)in.bytes)] ^=
+                    (uint8_t)(1u << random_below(&random, 8));
+        *(check_way(way, in) ? &passed : &refused) += 1;
+        free(in.data);
+    }
+    assert_true(refused > 1000);
+    assert_true(passed > 1000);
+}
+
+static const struct way *find(const char *name)
+{
+    for (size_t i = 0; i < way_count; i++)
+        if (strcmp(ways[i].name, name) == 0)
+            return &ways[i];
+    fail_msg("no way %s", name);
+    return NULL;
+}
+
+/* A message of fields that are all like @field, @count of them. */
+static struct bytes many(const void *field, size_t bytes, size_t count)
+{
+    struct bytes all = {malloc(bytes * count + 1), bytes * count};
+    assert_non_null(all.data);
+    for (size_t i = 0; i < count; i++)
+        memcpy(all.data + i * bytes, field, bytes);
+    return all;
+}
+
+static void test_more_strings_than_can_wait_for_the_end_are_read(void **state)
+{
+    (void)state;
+    /* words = "word", in a message that waits; leaves, each with a text at its end. */
+    static const uint8_t word[] = {0x5a, 4, 'w', 'o', 'r', 'd'};
+    static const uint8_t leaf[] = {0x92, 0x01, 4, 0x0a, 2, 'h', 'i'};
+    for (size_t count = 126; count <= 130; count++) {
+        struct bytes words = many(word, sizeof(word), count);
+        struct bytes leaves = many(leaf, sizeof(leaf), count);
+        assert_true(check_way(find("shapes v1 Shape"), words));
+        assert_true(check_way(find("shapes v1 Shape"), leaves));
+        assert_true(check_way(find("shapes v1 Shape, identity"), words));
+        free(words.data);
+        free(leaves.data);
+    }
+}
+
+static void test_arrays_grow_packed_and_not(void **state)
+{
+    (void)state;
+    static const uint8_t one[] = {0x50, 7}, three[] = {0x52, 3, 1, 2, 3}, none[] = {0x52, 0};
+    for (size_t count = 0; count < 70; count++) {
+        struct bytes a = many(one, sizeof(one), count), b = many(three, sizeof(three), count % 7);
+        struct bytes c = many(none, sizeof(none), 2);
+        struct bytes all = {malloc(2 * a.bytes + b.bytes + c.bytes + 1), 0};
+        assert_non_null(all.data);
+        const struct bytes *parts[] = {&a, &c, &b, &a};
+        for (size_t i = 0; i < 4; i++) {
+            memcpy(all.data + all.bytes, parts[i]->data, parts[i]->bytes);
+            all.bytes += parts[i]->bytes;
+        }
+        assert_true(check_way(find("shapes v1 Shape"), all));
+        assert_true(check_way(find("shapes v1 Shape, identity"), all));
+        free(a.data);
+        free(b.data);
+        free(c.data);
+        free(all.data);
+    }
+}
+
+static void test_last_member_of_a_oneof_wins(void **state)
+{
+    (void)state;
+    /* pick_text = "a", pick_number = 5, pick_text = "b", and back again. */
+    static const uint8_t in[] = {0xa2, 1, 1, 'a', 0xa8, 1, 5, 0xa2, 1, 1, 'b', 0xa8, 1, 6};
+    for (size_t bytes = 4; bytes <= sizeof(in); bytes += bytes % 7 == 4 ? 3 : 4) {
+        assert_true(check_way(find("shapes v1 Shape"), (struct bytes){(uint8_t *)in, bytes}));
+        assert_true(
+            check_way(find("shapes v1 Shape, identity"), (struct bytes){(uint8_t *)in, bytes}));
+    }
+}
+
+static void test_a_message_in_pieces_is_merged(void **state)
+{
+    (void)state;
+    /* leaf = {text: "a", number: 1}, then leaf = {number: 2, unknown 30: 3} */
+    static const uint8_t in[] = {0x8a, 1, 5, 0x0a, 1, 'a',  0x10, 1,
+                                 0x8a, 1, 5, 0x10, 2, 0xf0, 1,    3};
+    const struct way *way = find("shapes v1 Shape");
+    ProtobufCMessage *message = NULL;
+    assert_int_equal(
+        unpack(way->binding, way->entry, (struct bytes){(uint8_t *)in, sizeof(in)}, &message, NULL),
+        0);
+    const Shapes__V2__Shape *shape = (const Shapes__V2__Shape *)(const void *)message;
+    assert_non_null(shape->leaf);
+    assert_string_equal(shape->leaf->text, "a");
+    assert_int_equal(shape->leaf->number, 2);
+    assert_int_equal(shape->leaf->base.n_unknown_fields, 1);
+    wire_free(message);
+}
+
+static void test_limits_are_those_of_the_runner(void **state)
+{
+    (void)state;
+    static const uint8_t name[] = {0x0a, 1, 'n'};
+    static const char *const names[] = {"shapes v1 Shape", "shapes v1 Shape, identity"};
+    for (size_t i = 0; i < 2; i++) {
+        struct bytes most = many(name, sizeof(name), WIRE_FIELDS_MAX - 1);
+        struct bytes over = many(name, sizeof(name), WIRE_FIELDS_MAX + 1);
+        assert_true(check_way(find(names[i]), most));
+        assert_false(check_way(find(names[i]), over));
+        free(most.data);
+        free(over.data);
+    }
+    /* Trees: field 2 in v2, messages to the 32nd level and past it. */
+    uint8_t nested[200];
+    for (unsigned levels = WIRE_DEPTH_MAX - 1; levels <= WIRE_DEPTH_MAX; levels++) {
+        uint8_t *at = nested + sizeof(nested);
+        for (unsigned i = 0; i < levels; i++) {
+            uint8_t bytes = (uint8_t)(nested + sizeof(nested) - at);
+            *--at = bytes;
+            *--at = 0x12;
+        }
+        struct bytes in = {at, (size_t)(nested + sizeof(nested) - at)};
+        assert_int_equal(check_way(find("shapes v2 Tree"), in), levels < WIRE_DEPTH_MAX);
+    }
+}
+
+static void test_a_large_source_has_room_for_what_rules_make(void **state)
+{
+    (void)state;
+    /* Past what the scratch on the stack is for: a homepage, which moves. */
+    for (size_t bytes = 900; bytes < 5000; bytes += 700) {
+        struct bytes in = {malloc(bytes + 3), bytes + 3};
+        assert_non_null(in.data);
+        in.data[0] = 0x4a;
+        in.data[1] = (uint8_t)(bytes | 0x80);
+        in.data[2] = (uint8_t)(bytes >> 7);
+        memset(in.data + 3, 'h', bytes);
+        assert_true(check_way(find("catalog v1 Package"), in));
+        free(in.data);
+    }
+}
+
+static void test_a_plan_for_other_structs_is_refused(void **state)
+{
+    (void)state;
+    struct plan_binding *binding = NULL;
+    struct error_text error = {""};
+    assert_int_equal(plan_bind(catalog.up_replies, &catalog__v1__catalog__descriptor, PLAN_REPLIES,
+                               &binding, &error),
+                     -EBADMSG);
+    assert_non_null(strstr(error.text, "catalog.v1.Package."));
+    assert_null(binding);
+}
+
+static void test_no_such_method_is_an_error(void **state)
+{
+    (void)state;
+    const struct way *way = find("shapes v1 Shape");
+    ProtobufCMessage *message = NULL;
+    struct plan_failure failure = {0};
+    struct bytes nothing = {NULL, 0};
+    /* Old is not in v2; there is no sixth. */
+    assert_int_equal(unpack(way->binding, 2, nothing, &message, &failure), -EINVAL);
+    assert_int_equal(unpack(way->binding, 5, nothing, &message, &failure), -EINVAL);
+    assert_string_equal(failure.what, "no such method");
+    assert_true(check_way(way, nothing));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_struct_is_what_protobuf_c_reads_of_the_translation),
+        cmocka_unit_test(test_broken_messages_are_refused_alike),
+        cmocka_unit_test(test_more_strings_than_can_wait_for_the_end_are_read),
+        cmocka_unit_test(test_arrays_grow_packed_and_not),
+        cmocka_unit_test(test_last_member_of_a_oneof_wins),
+        cmocka_unit_test(test_a_message_in_pieces_is_merged),
+        cmocka_unit_test(test_limits_are_those_of_the_runner),
+        cmocka_unit_test(test_a_large_source_has_room_for_what_rules_make),
+        cmocka_unit_test(test_a_plan_for_other_structs_is_refused),
+        cmocka_unit_test(test_no_such_method_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
