@@ -107,6 +107,8 @@ static int add_ops(struct binder *binder, uint32_t count, uint32_t *ret_first)
         binder->op_capacity = capacity;
     }
     *ret_first = binder->op_count;
+    if (count == 0)
+        return 0;
     memset(binder->ops + binder->op_count, 0, count * sizeof(binder->ops[0]));
     for (uint32_t i = 0; i < count; i++)
         binder->links[binder->op_count++] = PROGRAM_NONE;
@@ -302,19 +304,28 @@ static int bind_op(struct binder *binder, const struct want *want, struct bound_
 
 /* ---- Tables ---- */
 
+/* What is written in stages is not bound field by field: the first stage's types are not the
+ * reader's. */
+static uint32_t bound_count(const struct program_table *table)
+{
+    bool staged = table->next && !(table->flags & TABLE_VERBATIM);
+    return staged ? 0 : table->op_count;
+}
+
 static int bind_program_table(struct binder *binder, uint32_t index)
 {
     const struct program_table *table = &binder->plan->tables[binder->wants[index].table];
     const ProtobufCMessageDescriptor *type = binder->wants[index].type;
     uint32_t first = 0, plain = 0;
     int r = want_table(binder, PROGRAM_NONE, SORT_PLAIN, type, &plain);
+    uint32_t count = bound_count(table);
     if (r == 0)
-        r = add_ops(binder, table->op_count, &first);
+        r = add_ops(binder, count, &first);
     if (r < 0)
         return r;
     binder->wants[index].op_first = first;
     binder->wants[index].plain = plain;
-    for (uint32_t i = 0; i < table->op_count && r == 0; i++) {
+    for (uint32_t i = 0; i < count && r == 0; i++) {
         struct want want = binder->wants[index]; /* the array may move */
         binder->ops[first + i].op = &binder->plan->ops[table->op_first + i];
         r = bind_op(binder, &want, &binder->ops[first + i], &binder->links[first + i]);
@@ -384,7 +395,7 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
     table->op_count = want->type->n_fields;
     if (want->sort != SORT_PLAIN) {
         table->table = &binder->plan->tables[want->table];
-        table->op_count = table->table->op_count;
+        table->op_count = bound_count(table->table);
     }
     table->translated = want->sort == SORT_TRANSLATED;
     table->staged = table->translated && table->table->next != 0;

@@ -6,7 +6,13 @@
  */
 #include "structs.h"
 
-static struct versions catalog, shapes;
+#include "forms_v1.pb-c.h"
+#include "forms_v2.pb-c.h"
+#include "steps_v1.pb-c.h"
+#include "steps_v6.pb-c.h"
+#include "translate/compile.h"
+
+static struct versions catalog, shapes, forms;
 
 struct way {
     const char *name;
@@ -19,7 +25,7 @@ struct way {
     const ProtobufCMessageDescriptor *before_from;
 };
 
-#define WAYS_MAX 24
+#define WAYS_MAX 32
 static struct way ways[WAYS_MAX];
 static size_t way_count;
 
@@ -63,11 +69,53 @@ static void add_identity(const char *name, const ProtobufCServiceDescriptor *ser
     plan_unref(plan);
 }
 
+/* Over a path of six versions, fused as far as possible, and in stages: both ways. */
+static void add_paths(void)
+{
+    static const char *const sets[] = {STEPS_V1_SET, STEPS_V2_SET, STEPS_V3_SET,
+                                       STEPS_V4_SET, STEPS_V5_SET, STEPS_V6_SET};
+    const struct schema *up[6], *down[6];
+    for (size_t i = 0; i < 6; i++)
+        up[i] = down[5 - i] = schema_read(sets[i]);
+    for (int staged = 0; staged < 2; staged++) {
+        struct plan *there = NULL, *back = NULL;
+        assert_int_equal(chain_compile(up, 6, PLAN_REQUESTS, staged, &there, NULL), 0);
+        assert_int_equal(chain_compile(down, 6, PLAN_REQUESTS, staged, &back, NULL), 0);
+        add(staged ? "steps up, staged" : "steps up, fused", there, &steps__v6__steps__descriptor,
+            PLAN_REQUESTS, 1, &steps__v1__record__descriptor, &steps__v6__record__descriptor, back,
+            1);
+        add(staged ? "steps down, staged" : "steps down, fused", back,
+            &steps__v1__steps__descriptor, PLAN_REQUESTS, 1, &steps__v6__record__descriptor,
+            &steps__v1__record__descriptor, there, 1);
+        plan_unref(there); /* the bindings keep them */
+        plan_unref(back);
+    }
+    for (size_t i = 0; i < 6; i++)
+        schema_unref((struct schema *)(uintptr_t)up[i]);
+}
+
+/* forms: messages of one rule each; entries 0..3 of v1, 0..2 and 5 of v2 are the same methods. */
+static void add_forms(void)
+{
+    static const uint32_t in_v2[] = {0, 1, 2, 5};
+    const ProtobufCServiceDescriptor *f1 = &forms__v1__forms__descriptor,
+                                     *f2 = &forms__v2__forms__descriptor;
+    for (uint32_t i = 0; i < 4; i++) {
+        const ProtobufCMessageDescriptor *older = f1->methods[i].input;
+        const ProtobufCMessageDescriptor *newer = f2->methods[in_v2[i]].input;
+        add(older->name, forms.up_requests, f2, PLAN_REQUESTS, i, older, newer, forms.down_requests,
+            in_v2[i]);
+        add(newer->name, forms.down_requests, f1, PLAN_REQUESTS, in_v2[i], newer, older,
+            forms.up_requests, i);
+    }
+}
+
 static int setup(void **state)
 {
     (void)state;
     versions_init(&catalog, CATALOG_V1_SET, CATALOG_V2_SET);
     versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
+    versions_init(&forms, FORMS_V1_SET, FORMS_V2_SET);
     const ProtobufCServiceDescriptor *c1 = &catalog__v1__catalog__descriptor,
                                      *c2 = &catalog__v2__catalog__descriptor,
                                      *s1 = &shapes__v1__shapes__descriptor,
@@ -98,6 +146,8 @@ static int setup(void **state)
         &shapes__v2__plain__descriptor, NULL, 0);
     add("shapes v2 Tree", shapes.down_requests, s1, PLAN_REQUESTS, 4, &shapes__v2__tree__descriptor,
         &shapes__v1__tree__descriptor, NULL, 0);
+    add_paths();
+    add_forms();
     add_identity("shapes v1 Shape, identity", s1, 0);
     add_identity("shapes v2 Shape, identity", s2, 1);
     add_identity("proto2 file, identity", &proto2_service, 0);
@@ -113,6 +163,7 @@ static int teardown(void **state)
         plan_binding_free(ways[i].binding);
     versions_deinit(&catalog);
     versions_deinit(&shapes);
+    versions_deinit(&forms);
     return 0;
 }
 
