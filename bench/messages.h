@@ -47,5 +47,9 @@ void order_v1(struct packed *ret_packed);
 void order_v2(struct packed *ret_packed);
 void record_v1(struct packed *ret_packed);
 void record_v2(struct packed *ret_packed);
+/* The record again, as the first and as the last of six versions say it (chain_v1.proto to
+ * chain_v6.proto); the last has nothing that the first does not. */
+void chain_first(struct packed *ret_packed);
+void chain_last(struct packed *ret_packed);
 
 #endif

@@ -17,8 +17,16 @@
 
 #include "catalog_v1.parley.h"
 #include "catalog_v2.parley.h"
+#include "chain_v1.parley.h"
+#include "chain_v2.parley.h"
+#include "chain_v3.parley.h"
+#include "chain_v4.parley.h"
+#include "chain_v5.parley.h"
+#include "chain_v6.parley.h"
 #include "compare.h"
 #include "messages.h"
+#include "once_v1.parley.h"
+#include "once_v6.parley.h"
 #include "order_v1.parley.h"
 #include "order_v2.parley.h"
 #include "translate/plan.h"
@@ -29,6 +37,8 @@
 #define GOAL_FASTER_THAN_PROTOBUF_C 8
 #define GOAL_TIMES_IDENTITY 2
 #define GOAL_IDENTITY_TIMES_COPY 3
+#define GOAL_CHAIN_TIMES_STEP 1.1
+#define CHAIN_COUNT 6
 
 static alignas(64) uint8_t out[OUT_BYTES];
 
@@ -240,18 +250,26 @@ static struct schema *load_schema(const struct parley_interface *interface)
     return schema;
 }
 
-/* Of replies, from the version of @from to that of @to. */
+/* Of replies, from the last of @versions to the first, over all in between. */
+static const struct plan *compile_path(const struct parley_interface *const *versions, size_t count)
+{
+    struct schema *schemas[CHAIN_COUNT];
+    struct plan *plan = NULL;
+    struct error_text error = {""};
+    for (size_t i = 0; i < count; i++)
+        schemas[i] = load_schema(versions[i]);
+    if (plan_compile_path((const struct schema *const *)schemas, count, PLAN_REPLIES, &plan,
+                          &error) < 0)
+        die(versions[0]->name, error.text);
+    for (size_t i = 0; i < count; i++)
+        schema_unref(schemas[i]);
+    return plan;
+}
+
 static const struct plan *compile(const struct parley_interface *from,
                                   const struct parley_interface *to)
 {
-    struct schema *source = load_schema(from), *target = load_schema(to);
-    struct plan *plan = NULL;
-    struct error_text error = {""};
-    if (plan_compile(target, source, PLAN_REPLIES, &plan, &error) < 0)
-        die(from->name, error.text);
-    schema_unref(source);
-    schema_unref(target);
-    return plan;
+    return compile_path((const struct parley_interface *const[]){to, from}, 2);
 }
 
 static const struct plan *identity(const struct parley_interface *interface)
@@ -377,6 +395,46 @@ static void add_texts(void)
     }
 }
 
+/* ---- Six versions ---- */
+
+/* By all steps and by one that has all rules, from the last of @versions to the first. */
+static void add_chain(const char *way, const struct parley_interface *const *versions,
+                      const struct parley_interface *const *once, struct work work)
+{
+    work.plan = compile_path(once, 2);
+    add(text("chain/once-%s", way), text("record, %s: one step of the same rules", way), work);
+    work.plan = compile_path(versions, CHAIN_COUNT);
+    against(add(text("chain/%s", way), text("record, %s: five steps, one program", way), work),
+            "chain", text("once-%s", way), GOAL_CHAIN_TIMES_STEP, 0);
+}
+
+static void add_chains(void)
+{
+    static struct packed first, last;
+    static const struct parley_interface *const up[CHAIN_COUNT] = {
+        &chain__v6__chain__interface, &chain__v5__chain__interface, &chain__v4__chain__interface,
+        &chain__v3__chain__interface, &chain__v2__chain__interface, &chain__v1__chain__interface};
+    static const struct parley_interface *const down[CHAIN_COUNT] = {
+        &chain__v1__chain__interface, &chain__v2__chain__interface, &chain__v3__chain__interface,
+        &chain__v4__chain__interface, &chain__v5__chain__interface, &chain__v6__chain__interface};
+    static const struct parley_interface *const once_up[] = {&once__v6__chain__interface,
+                                                             &once__v1__chain__interface};
+    static const struct parley_interface *const once_down[] = {&once__v1__chain__interface,
+                                                               &once__v6__chain__interface};
+    chain_first(&first);
+    chain_last(&last);
+    add_chain("v1-v6", up, once_up,
+              (struct work){.in = first.data,
+                            .bytes = first.bytes,
+                            .type = &chain__v6__package__descriptor,
+                            .expected = &last});
+    add_chain("v6-v1", down, once_down,
+              (struct work){.in = last.data,
+                            .bytes = last.bytes,
+                            .type = &chain__v1__package__descriptor,
+                            .expected = &first});
+}
+
 int main(int argc, char **argv)
 {
     static struct pair order = {
@@ -413,6 +471,7 @@ int main(int argc, char **argv)
     };
     add_pair(&order);
     add_pair(&record);
+    add_chains();
     add_texts();
     const struct compare compare = {
         .name = "translate",
