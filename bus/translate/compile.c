@@ -57,6 +57,16 @@ static bool equal(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
+int compile_go_on(struct compiler *compiler, int r, struct plan_complaint where)
+{
+    if (r != -EINVAL || !compiler->complain)
+        return r;
+    where.sentence = compiler->error->text;
+    compiler->complain(compiler->complain_context, &where);
+    compiler->complaint_count++;
+    return 0;
+}
+
 bool compile_types_pair(const struct compiler *compiler, const struct schema_message *source,
                         const struct schema_message *target)
 {
@@ -211,6 +221,7 @@ static int add_entries(struct compiler *compiler, const struct schema *client,
     if (!equal(compiler->newer_package, compiler->older_package))
         r = check_methods(compiler, schema_service(newer_is_client ? client : service),
                           newer_is_client ? service : client);
+    r = compile_go_on(compiler, r, (struct plan_complaint){0});
     builder_add(&compiler->builder, SECTION_ENTRY, from->method_count);
     for (uint32_t i = 0; i < from->method_count && r == 0; i++) {
         size_t index;
@@ -218,6 +229,7 @@ static int add_entries(struct compiler *compiler, const struct schema *client,
         const struct schema_method *other = counterpart(compiler, method, client, service, &index);
         if (other) {
             r = add_entry(compiler, method, other, (uint32_t)index, i, payload);
+            r = compile_go_on(compiler, r, (struct plan_complaint){.method = method});
         } else {
             struct program_entry *entry = builder_at(&compiler->builder, SECTION_ENTRY, i);
             *entry = (struct program_entry){PLAN_METHOD_NONE, PROGRAM_NONE};
@@ -313,26 +325,33 @@ static int fill_tables(struct compiler *compiler)
         const struct job job = compiler->jobs[i];
         int r = equal(job.source->package, job.target->package) ? pair_fill_same(compiler, &job)
                                                                 : pair_fill(compiler, &job);
+        r = compile_go_on(compiler, r,
+                          (struct plan_complaint){
+                              .newer = compiler->newer_is_target ? job.target : job.source,
+                              .older = compiler->newer_is_target ? job.source : job.target,
+                          });
         if (r < 0)
             return r;
     }
     return 0;
 }
 
+static int compile(struct compiler *compiler, const struct schema *client,
+                   const struct schema *service, enum plan_payload payload)
+{
+    compiler->source = payload == PLAN_REQUESTS ? client : service;
+    compiler->target = payload == PLAN_REQUESTS ? service : client;
+    int r = find_relation(compiler);
+    if (r == 0)
+        r = add_entries(compiler, client, service, payload);
+    return r == 0 ? fill_tables(compiler) : r;
+}
+
 int compile_step(struct builder *builder, const struct schema *client, const struct schema *service,
                  enum plan_payload payload, enum plan_class *ret_class, struct error_text *error)
 {
-    struct compiler compiler = {
-        .source = payload == PLAN_REQUESTS ? client : service,
-        .target = payload == PLAN_REQUESTS ? service : client,
-        .builder = *builder,
-        .error = error,
-    };
-    int r = find_relation(&compiler);
-    if (r == 0)
-        r = add_entries(&compiler, client, service, payload);
-    if (r == 0)
-        r = fill_tables(&compiler);
+    struct compiler compiler = {.builder = *builder, .error = error};
+    int r = compile(&compiler, client, service, payload);
     if (r == 0) {
         bool identity = !compiler.builder.error && compile_mark_verbatim(&compiler.builder);
         *ret_class = identity ? PLAN_IDENTITY : compiler.carries ? PLAN_CARRIED : PLAN_ISO;
@@ -349,4 +368,17 @@ int plan_compile(const struct schema *client, const struct schema *service,
     enum plan_class class = PLAN_IDENTITY;
     int r = compile_step(&builder, client, service, payload, &class, error);
     return r < 0 ? r : builder_finish(&builder, class, ret_plan, error);
+}
+
+int plan_check(const struct schema *client, const struct schema *service, enum plan_payload payload,
+               plan_complain *complain, void *context, struct error_text *error)
+{
+    struct compiler compiler = {.error = error, .complain = complain, .complain_context = context};
+    int r = compile(&compiler, client, service, payload);
+    r = compile_go_on(&compiler, r, (struct plan_complaint){0});
+    if (r == 0 && compiler.builder.error)
+        r = error_set(error, compiler.builder.error, "out of memory while compiling a plan");
+    builder_deinit(&compiler.builder);
+    free(compiler.jobs);
+    return r == 0 && compiler.complaint_count > 0 ? -EINVAL : r;
 }

@@ -5,6 +5,7 @@
 #ifndef PARLEY_TRANSLATE_COMPILE_H
 #define PARLEY_TRANSLATE_COMPILE_H
 
+#include "translate/plan.h"
 #include "translate/program.h"
 
 /* Two types that meet, or one that is only checked (source == target). */
@@ -22,9 +23,16 @@ struct compiler {
     size_t job_count, job_capacity;
     bool carries; /* something may travel in a carrier */
     struct error_text *error;
+    plan_complain *complain; /* NULL: stop at the first error */
+    void *complain_context;
+    size_t complaint_count;
 };
 
 /* ---- compile.c ---- */
+
+/* What to do about @r: if it is an error of the schemas, and all of them are asked for, it is told
+ * with @where, and the compiler goes on to look for more. Return: 0 then, else @r. */
+int compile_go_on(struct compiler *compiler, int r, struct plan_complaint where);
 
 /* Whether the rules, or the names, say that the two are one message in two versions. */
 bool compile_types_pair(const struct compiler *compiler, const struct schema_message *source,

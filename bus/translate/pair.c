@@ -488,6 +488,20 @@ static void write_table(struct pairing *pairing, uint32_t index)
     table->restore = restore;
 }
 
+/* Errors of one field do not keep those of the others from being found. */
+static int try_field(struct pairing *pairing, const struct schema_field *source,
+                     const struct schema_field *target)
+{
+    bool up = pairing->newer == pairing->target;
+    return compile_go_on(pairing->compiler, pair_field(pairing, source, target),
+                         (struct plan_complaint){
+                             .newer = pairing->newer,
+                             .older = pairing->older,
+                             .newer_field = up ? target : source,
+                             .older_field = up ? source : target,
+                         });
+}
+
 static int fill(struct pairing *pairing)
 {
     for (size_t i = 0; i < pairing->target->field_count; i++)
@@ -508,9 +522,12 @@ static int fill(struct pairing *pairing)
         r = check_oneofs(pairing, pairing->source, pairing->target, pairing->target_of);
     if (r == 0)
         r = check_oneofs(pairing, pairing->target, pairing->source, pairing->source_of);
+    size_t complaints = pairing->compiler->complaint_count;
     for (size_t i = 0; i < pairing->source->field_count && r == 0; i++)
         if (pairing->target_of[i])
-            r = pair_field(pairing, &pairing->source->fields[i], pairing->target_of[i]);
+            r = try_field(pairing, &pairing->source->fields[i], pairing->target_of[i]);
+    if (pairing->compiler->complaint_count > complaints)
+        return 0; /* the table will not be run */
     if (r == 0)
         r = rules_restores(pairing);
     return r == 0 ? fill_rest(pairing) : r;

@@ -68,6 +68,23 @@ int plan_compile(const struct schema *client, const struct schema *service,
 int plan_compile_path(const struct schema *const *versions, size_t count,
                       enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
 
+/* One thing that keeps two versions from being bridged. */
+struct plan_complaint {
+    const struct schema_method *method; /* the client's; NULL: it is not about a method as such */
+    const struct schema_message *newer, *older;           /* NULL: not about messages */
+    const struct schema_field *newer_field, *older_field; /* NULL: not about a pair of fields */
+    const char *sentence;                                 /* as plan_compile() would say it */
+};
+typedef void plan_complain(void *context, const struct plan_complaint *complaint);
+
+/**
+ * plan_check() - all that keeps plan_compile() from a plan, where that stops at the first
+ * @complain: called for each; what was found in one field or message may hide more in it
+ * Return: 0: it would compile; -EINVAL after at least one call; -E2BIG, -ENOMEM.
+ */
+int plan_check(const struct schema *client, const struct schema *service, enum plan_payload payload,
+               plan_complain *complain, void *context, struct error_text *error);
+
 /* Identity for the requests (replies) of a service's methods, from generated descriptors. */
 int plan_identity(const ProtobufCServiceDescriptor *service, enum plan_payload payload,
                   struct plan **ret_plan, struct error_text *error);
