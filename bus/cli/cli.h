@@ -20,8 +20,8 @@
 /* parley(1) documents these. */
 enum cli_exit {
     CLI_EXIT_OK = 0,
-    CLI_EXIT_REFUSED = 1,   /* the bus said no: a status other than OK */
-    CLI_EXIT_USAGE = 2,     /* the arguments make no sense */
+    CLI_EXIT_REFUSED = 1,   /* the bus said no: a status other than OK; diff: something breaks */
+    CLI_EXIT_USAGE = 2,     /* the arguments make no sense; diff: or cannot be read */
     CLI_EXIT_NO_BROKER = 3, /* no broker, or nothing came in time */
     CLI_EXIT_BAD_REPLY = 4, /* what answered is no broker of our kind */
     CLI_EXIT_TROUBLE = 5,   /* here: a file that cannot be read, output that cannot be written */
@@ -57,7 +57,8 @@ struct cli_command {
     int (*run)(struct cli *cli, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_call, cmd_describe, cmd_events, cmd_ls, cmd_route, cmd_stats;
+extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_events, cmd_ls, cmd_route,
+    cmd_stats;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */
 int cli_main(int argc, char **argv, FILE *in, FILE *out, FILE *err);

@@ -218,7 +218,8 @@ static void test_help_and_version_are_answers(void **state)
 static void test_every_command_explains_itself_with_an_example(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ls", "stats", "describe", "call", "route", "events"};
+    static const char *const names[] = {"ls",   "stats", "describe", "call",
+                                        "diff", "route", "events"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char usage[64], example[64];
         snprintf(usage, sizeof(usage), "Usage: parley %s ", names[i]);
