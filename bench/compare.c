@@ -240,6 +240,8 @@ static bool print_ratio(const struct session *session, size_t index,
     else if (against->goal_faster > 0)
         printf("%6.2f x as fast as    %-48s goal: at least %g: %s\n", 1 / times, other->about,
                against->goal_faster, missed ? "MISSED" : "met");
+    else if (times >= 1)
+        printf("%6.2f x the time of   %s\n", times, other->about);
     else
         printf("%6.2f x as fast as    %s\n", 1 / times, other->about);
     return missed;

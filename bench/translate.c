@@ -36,6 +36,7 @@
 #define OUT_BYTES (4 * TEXT_BYTES_MAX + (16 << 10))
 #define GOAL_FASTER_THAN_PROTOBUF_C 8
 #define GOAL_TIMES_IDENTITY 2
+#define GOAL_STRUCT_FASTER_THAN_UNPACK 3
 #define GOAL_IDENTITY_TIMES_COPY 3
 #define GOAL_CHAIN_TIMES_STEP 1.1
 #define CHAIN_COUNT 6
@@ -47,6 +48,7 @@ struct work {
     const uint8_t *in;
     size_t bytes;
     const struct plan *plan; /* entry 0 */
+    const struct plan_binding *binding;
     convert_by_hand *convert;
     ProtobufCAllocator *allocator;
     size_t (*convert_cpp)(const uint8_t *in, size_t bytes, uint8_t *out);
@@ -111,6 +113,18 @@ static void run_unpack(void *data, uint32_t count)
     }
 }
 
+static void run_struct(void *data, uint32_t count)
+{
+    const struct work *work = data;
+    for (uint32_t i = 0; i < count; i++) {
+        ProtobufCMessage *message;
+        if (plan_unpack(work->binding, 0, work->in, work->bytes, &message, NULL) != 0)
+            abort();
+        compare_use(message);
+        wire_free(message);
+    }
+}
+
 static void run_cpp(void *data, uint32_t count)
 {
     const struct work *work = data;
@@ -123,30 +137,41 @@ static void run_cpp(void *data, uint32_t count)
 
 /* ---- Whether it is right ---- */
 
-static void drop_unknown(ProtobufCMessage *message)
-{
-    for (unsigned i = 0; i < message->n_unknown_fields; i++)
-        free(message->unknown_fields[i].data);
-    free(message->unknown_fields);
-    message->unknown_fields = NULL;
-    message->n_unknown_fields = 0;
-}
-
 /* As protobuf-c writes it: fields by number. What the version does not know, the carrier among it,
  * is left out: by hand nobody carries anything. */
-static const char *check_message(const struct work *work, size_t bytes)
+static const char *check_struct(const struct work *work, ProtobufCMessage *message)
 {
     static struct packed canonical;
-    ProtobufCMessage *message = protobuf_c_message_unpack(work->type, NULL, bytes, out);
-    if (!message)
-        return "protobuf-c cannot read it";
-    drop_unknown(message);
+    unsigned unknown = message->n_unknown_fields;
+    message->n_unknown_fields = 0;
     messages_pack(message, &canonical);
-    protobuf_c_message_free_unpacked(message, NULL);
+    message->n_unknown_fields = unknown;
     if (canonical.bytes != work->expected->bytes ||
         memcmp(canonical.data, work->expected->data, canonical.bytes) != 0)
         return "it is another message than the conversion by hand gives";
     return NULL;
+}
+
+static const char *check_message(const struct work *work, size_t bytes)
+{
+    ProtobufCMessage *message = protobuf_c_message_unpack(work->type, NULL, bytes, out);
+    if (!message)
+        return "protobuf-c cannot read it";
+    const char *wrong = check_struct(work, message);
+    protobuf_c_message_free_unpacked(message, NULL);
+    return wrong;
+}
+
+static const char *check_binding(void *data)
+{
+    const struct work *work = data;
+    struct plan_failure failure;
+    ProtobufCMessage *message = NULL;
+    if (plan_unpack(work->binding, 0, work->in, work->bytes, &message, &failure) != 0)
+        return failure.what;
+    const char *wrong = check_struct(work, message);
+    wire_free(message);
+    return wrong;
 }
 
 static const char *check_plan(void *data)
@@ -201,10 +226,12 @@ static struct compare_case *add(const char *name, const char *about, struct work
         .data = &works[case_count],
         .check = work.convert       ? check_hand
                  : work.convert_cpp ? check_cpp
+                 : work.binding     ? check_binding
                  : work.plan        ? check_plan
                                     : NULL,
         .run = work.convert       ? run_hand
                : work.convert_cpp ? run_cpp
+               : work.binding     ? run_struct
                : work.plan        ? run_plan
                : work.type        ? run_unpack
                                   : run_copy,
@@ -251,7 +278,7 @@ static struct schema *load_schema(const struct parley_interface *interface)
 }
 
 /* Of replies, from the last of @versions to the first, over all in between. */
-static const struct plan *compile_path(const struct parley_interface *const *versions, size_t count)
+static struct plan *compile_path(const struct parley_interface *const *versions, size_t count)
 {
     struct schema *schemas[CHAIN_COUNT];
     struct plan *plan = NULL;
@@ -266,12 +293,6 @@ static const struct plan *compile_path(const struct parley_interface *const *ver
     return plan;
 }
 
-static const struct plan *compile(const struct parley_interface *from,
-                                  const struct parley_interface *to)
-{
-    return compile_path((const struct parley_interface *const[]){to, from}, 2);
-}
-
 static const struct plan *identity(const struct parley_interface *interface)
 {
     struct plan *plan = NULL;
@@ -281,20 +302,26 @@ static const struct plan *identity(const struct parley_interface *interface)
     return plan;
 }
 
-/* One direction: by plan and by hand. */
-static void add_direction(const struct pair *pair, const char *way, struct work work,
-                          convert_by_hand *convert,
-                          size_t (*convert_cpp)(const uint8_t *, size_t, uint8_t *))
+/* One direction, "v1" to "v2" or back: by plan, by hand, and into the struct. */
+struct direction {
+    const char *from, *to;
+    const struct parley_interface *source, *target;
+    struct work work; /* without a plan */
+    convert_by_hand *convert;
+    size_t (*convert_cpp)(const uint8_t *in, size_t bytes, uint8_t *out);
+};
+
+static void add_wire(const char *name, const struct direction *direction, struct work work)
 {
-    const char *name = pair->name;
+    const char *way = text("%s-%s", direction->from, direction->to);
     struct compare_case *translated =
         add(text("%s/%s", name, way), text("%s, %s: translated", name, way), work);
     against(translated, name, text("protobuf-c-%s", way), 0, GOAL_FASTER_THAN_PROTOBUF_C);
-    against(translated, name, text("identity-%s", way), GOAL_TIMES_IDENTITY, 0);
-    if (convert_cpp)
+    against(translated, name, text("identity-%s", direction->from), GOAL_TIMES_IDENTITY, 0);
+    if (direction->convert_cpp)
         against(translated, name, text("cpp-%s", way), 0, 0);
     work.plan = NULL;
-    work.convert = convert;
+    work.convert = direction->convert;
     work.allocator = &messages_malloc;
     add(text("%s/protobuf-c-%s", name, way), text("%s, %s: protobuf-c by hand, malloc", name, way),
         work);
@@ -302,41 +329,85 @@ static void add_direction(const struct pair *pair, const char *way, struct work 
     add(text("%s/protobuf-c-bump-%s", name, way),
         text("%s, %s: protobuf-c by hand, bump allocator", name, way), work);
     work.convert = NULL;
-    work.convert_cpp = convert_cpp;
-    if (convert_cpp)
+    work.convert_cpp = direction->convert_cpp;
+    if (work.convert_cpp)
         add(text("%s/cpp-%s", name, way), text("%s, %s: C++ protobuf by hand, arena", name, way),
             work);
 }
 
+static void add_struct(const char *name, const struct direction *direction, struct work work,
+                       struct plan *plan)
+{
+    struct plan_binding *binding = NULL;
+    struct error_text error = {""};
+    if (plan_bind(plan, direction->target->service, PLAN_REPLIES, &binding, &error) < 0)
+        die(name, error.text);
+    work.plan = NULL;
+    work.binding = binding;
+    against(
+        add(text("%s/%s-struct-%s", name, direction->from, direction->to),
+            text("%s, %s: translated into the struct of %s", name, direction->from, direction->to),
+            work),
+        name, text("unpack-%s", direction->to), 0, GOAL_STRUCT_FASTER_THAN_UNPACK);
+    add(text("%s/unpack-%s", name, direction->to),
+        text("%s, %s: protobuf_c_message_unpack(), malloc", name, direction->to),
+        (struct work){.in = work.expected->data, .bytes = work.expected->bytes, .type = work.type});
+}
+
+static void add_direction(const char *name, const struct direction *direction)
+{
+    struct work work = direction->work;
+    work.expected = NULL;
+    work.plan = identity(direction->source);
+    against(add(text("%s/identity-%s", name, direction->from),
+                text("%s, %s: identity plan, the checked copy", name, direction->from), work),
+            name, text("memcpy-%s", direction->from), 0, 0);
+    work.plan = NULL;
+    work.type = NULL;
+    add(text("%s/memcpy-%s", name, direction->from), text("%s, %s: memcpy", name, direction->from),
+        work);
+    struct plan *plan = compile_path(
+        (const struct parley_interface *const[]){direction->target, direction->source}, 2);
+    work = direction->work;
+    work.plan = plan;
+    add_wire(name, direction, work);
+    add_struct(name, direction, work, plan);
+}
+
 static void add_pair(struct pair *pair)
 {
-    const char *name = pair->name;
     pair->make_v1(&pair->v1_bytes);
     pair->make_v2(&pair->v2_bytes);
     pair->up_expected.bytes = pair->up(&messages_malloc, pair->v1_bytes.data, pair->v1_bytes.bytes,
                                        pair->up_expected.data);
     pair->down_expected.bytes = pair->down(&messages_malloc, pair->v2_bytes.data,
                                            pair->v2_bytes.bytes, pair->down_expected.data);
-    struct work v1 = {.in = pair->v1_bytes.data, .bytes = pair->v1_bytes.bytes};
-    struct work v2 = {.in = pair->v2_bytes.data, .bytes = pair->v2_bytes.bytes};
-    add(text("%s/memcpy", name), text("%s: memcpy", name), v1);
-    v1.plan = identity(pair->v1);
-    v2.plan = identity(pair->v2);
-    against(add(text("%s/identity-v1-v2", name),
-                text("%s, v1: identity plan, the checked copy", name), v1),
-            name, "memcpy", 0, 0);
-    add(text("%s/identity-v2-v1", name), text("%s, v2: identity plan, the checked copy", name), v2);
-    v1.plan = compile(pair->v1, pair->v2);
-    v1.type = pair->v2_type;
-    v1.expected = &pair->up_expected;
-    add_direction(pair, "v1-v2", v1, pair->up, pair->up_cpp);
-    v2.plan = compile(pair->v2, pair->v1);
-    v2.type = pair->v1_type;
-    v2.expected = &pair->down_expected;
-    add_direction(pair, "v2-v1", v2, pair->down, pair->down_cpp);
-    add(text("%s/unpack-v2", name), text("%s, v2: protobuf_c_message_unpack(), malloc", name),
-        (struct work){
-            .in = pair->up_expected.data, .bytes = pair->up_expected.bytes, .type = pair->v2_type});
+    const struct direction up = {
+        .from = "v1",
+        .to = "v2",
+        .source = pair->v1,
+        .target = pair->v2,
+        .work = {.in = pair->v1_bytes.data,
+                 .bytes = pair->v1_bytes.bytes,
+                 .type = pair->v2_type,
+                 .expected = &pair->up_expected},
+        .convert = pair->up,
+        .convert_cpp = pair->up_cpp,
+    };
+    const struct direction down = {
+        .from = "v2",
+        .to = "v1",
+        .source = pair->v2,
+        .target = pair->v1,
+        .work = {.in = pair->v2_bytes.data,
+                 .bytes = pair->v2_bytes.bytes,
+                 .type = pair->v1_type,
+                 .expected = &pair->down_expected},
+        .convert = pair->down,
+        .convert_cpp = pair->down_cpp,
+    };
+    add_direction(pair->name, &up);
+    add_direction(pair->name, &down);
 }
 
 /* ---- Texts ---- */
