@@ -38,7 +38,10 @@
 #define BROKER_BATCH_MAX 64     /* messages, or connections, that one turn takes from one source */
 #define BROKER_EVENT_MAX 64     /* that one turn takes from the waiter */
 #define BROKER_HELLO_TIMEOUT_NS (UINT64_C(10) * 1000000000)
-#define BROKER_SCHEMA_IDLE_MAX 32 /* schemas that nobody uses, kept for who comes back */
+#define BROKER_SCHEMA_IDLE_MAX 256 /* schemas that nobody uses, kept for who comes back */
+#define BROKER_SCHEMA_IDLE_BYTES_MAX ((size_t)64 << 20)
+#define BROKER_FILE_BYTES 128 /* of a name in --schemas: 127 and a NUL */
+#define BROKER_PATH_MAX 16    /* versions from a client's to a service's, both counted */
 #define BROKER_GENERATION_MAX (UINT64_C(1) << 62)
 
 struct broker;
@@ -100,7 +103,7 @@ int admit_contract(struct admit *admit, struct account *account, struct error_te
 int admit_registration(struct admit *admit, struct account *account, uint64_t now_ns,
                        struct error_text *error);
 
-/* ---- negotiate.c: schemas, and what bridges two of them ---- */
+/* ---- registry.c: every schema that was seen ---- */
 
 /* One content, however many publish it or were built against it. */
 struct schema_entry {
@@ -109,62 +112,118 @@ struct schema_entry {
     struct semver version;
     struct digest hash; /* of the descriptor set */
     uint32_t users;
+    uint64_t published;            /* when last, as a generation; 0: only clients brought it */
+    char file[BROKER_FILE_BYTES];  /* of --schemas, without the folder; "": none */
+    struct schema_entry *in_force; /* at generation `checked_at` */
+    uint64_t checked_at;
 };
 
-/* The plans between a client's and a service's schema. Lives as long as both. */
-struct bridge {
-    LIST_ENTRY(bridge) entry;
-    const struct schema_entry *client;
-    const struct schema_entry *service;
-    int result; /* 0, or why there are none */
-    struct error_text error;
-    enum plan_class class;
-    struct plan *requests, *replies;
-    uint64_t requests_id, replies_id; /* plan_id on the link */
+/* Whether it may decide how the messages of others are read. */
+static inline bool schema_entry_trusted(const struct schema_entry *entry)
+{
+    return entry->published != 0 || entry->file[0] != '\0';
+}
+
+/* From a client's schema to a service's; neighbours are adjacent versions. */
+struct schema_path {
+    size_t count;
+    struct schema_entry *entries[BROKER_PATH_MAX];
 };
 
 struct negotiator {
     TAILQ_HEAD(schema_list, schema_entry) schemas;
     LIST_HEAD(, bridge) bridges;
+    uint32_t schema_count;
     uint32_t idle_count;
+    size_t idle_bytes; /* of their descriptor sets */
     uint64_t plan_last;
+    uint64_t generation; /* counts changes that may lead to other paths */
 };
-
-void negotiator_init(struct negotiator *negotiator);
-void negotiator_deinit(struct negotiator *negotiator);
 
 /**
  * schema_entry_take() - the schema of a set, parsed or found
- * @interface, @version, @service: what the peer says that it is; must agree with the set's options
+ * @interface, @version: what the peer says that it is, must agree with the set's options; or NULL
+ * @service:             its protobuf service; NULL: the only one
  * Return: 0; -EINVAL, -EBADMSG, -E2BIG with a sentence; -ENOMEM. One more user:
  * schema_entry_drop().
  */
 int schema_entry_take(struct negotiator *negotiator, const char *interface, const char *version,
                       const char *service, const uint8_t *set, size_t bytes,
                       struct schema_entry **ret_entry, struct error_text *error);
+void schema_entry_keep(struct negotiator *negotiator, struct schema_entry *entry);
 struct schema_entry *schema_entry_drop(struct negotiator *negotiator, struct schema_entry *entry);
+void entry_free(struct negotiator *negotiator, struct schema_entry *entry);
+
+/* An instance has brought it. */
+void registry_published(struct negotiator *negotiator, struct schema_entry *entry);
+/* It lies in --schemas: one more user. Return: 0; -EEXIST with a sentence. */
+int registry_file(struct negotiator *negotiator, struct schema_entry *entry, const char *name,
+                  struct error_text *error);
+void registry_unfile(struct negotiator *negotiator, struct schema_entry *entry);
+
+/* The content whose rules count for what @entry is a content of. */
+struct schema_entry *registry_in_force(struct negotiator *negotiator, struct schema_entry *entry);
+/* Return: 0; -EINVAL with the version that is missing and the way out; -E2BIG. */
+int registry_path(struct negotiator *negotiator, struct schema_entry *client,
+                  struct schema_entry *service, struct schema_path *ret_path,
+                  struct error_text *error);
+/* Over a higher minor version of the older end. False: there is none. */
+bool registry_detour(struct negotiator *negotiator, struct schema_path *path);
+
+/* ---- same.c ---- */
 
 /* Whether both are the same interface, as far as calls can tell: services, methods, messages. */
 bool schema_same(const struct schema *a, const struct schema *b, struct error_text *error);
 
+/* ---- bridges.c: what is between two schemas ---- */
+
+/* The plans between a client's and a service's schema. */
+struct bridge {
+    LIST_ENTRY(bridge) entry;
+    struct schema_entry *client, *service; /* as the two have them */
+    struct schema_path wanted;             /* what the registry said */
+    struct schema_path path;               /* what was compiled */
+    uint64_t checked_at;                   /* generation of the registry */
+    uint32_t users;                        /* offers */
+    bool retired;                          /* another one has its place */
+    int result;                            /* 0, or why there are none */
+    struct error_text error;
+    struct error_text complaint; /* why it was not replaced; "": nobody tried */
+    enum plan_class class;
+    struct plan *requests, *replies;
+    uint64_t requests_id, replies_id; /* plan_id on the link */
+    uint64_t compile_ns;              /* what it took */
+};
+
+void negotiator_init(struct negotiator *negotiator);
+void negotiator_deinit(struct negotiator *negotiator);
+void negotiator_forget_bridges(struct negotiator *negotiator, const struct schema_entry *entry);
+
+/* NULL is fine: the identity. */
+struct bridge *bridge_keep(struct negotiator *negotiator, struct bridge *bridge);
+struct bridge *bridge_drop(struct negotiator *negotiator, struct bridge *bridge);
+
 /* @ret_bridge: borrowed; result 0 in it. Return: 0, -ENOMEM, or why the two cannot be bridged. */
-int negotiator_bridge(struct negotiator *negotiator, const struct schema_entry *client,
-                      const struct schema_entry *service, struct bridge **ret_bridge,
+int negotiator_bridge(struct negotiator *negotiator, struct schema_entry *client,
+                      struct schema_entry *service, struct bridge **ret_bridge,
                       struct error_text *error);
+
+/* ---- negotiate.c ---- */
 
 struct offer {
     struct version *version;
-    struct bridge *bridge; /* NULL: identity */
+    struct bridge *bridge; /* NULL: identity. A contract's: kept (bridge_keep()) */
     int rank;              /* index of the alternative that accepts it */
 };
 
-/* One version for one contract. Return: 0; -ENOENT: no alternative accepts it; -EINVAL with a
+/* One version for one contract. The offer's bridge is kept: bridge_drop(). Return: 0; -ENOENT: no alternative accepts it; -EINVAL with a
  * sentence: it cannot be bridged; -ENOMEM. */
 int negotiate_version(struct negotiator *negotiator, const struct contract *contract,
                       struct version *version, struct offer *ret_offer, struct error_text *error);
 
 /**
  * negotiate() - what a contract is offered now, best first
+ * @ret_offers: their bridges are kept: bridge_drop()
  * @ret_text: if not OK: the client's version, its ranges, what is on offer, and what is wrong there
  *
  * Return: PARLEY_OK with 1..ROUTE_VERSION_MAX offers; UNAVAILABLE: nothing is published;
@@ -308,7 +367,7 @@ void contracts_instance_gone(struct broker *broker, const struct instance *insta
 void contract_free(struct broker *broker, struct contract *contract);
 const struct offer *contract_offer(const struct contract *contract, const struct version *version);
 /* Takes the version out of every contract's offers. */
-void contracts_forget_version(const struct version *version);
+void contracts_forget_version(struct broker *broker, const struct version *version);
 
 /* ---- session.c: an endpoint's link ---- */
 

@@ -29,20 +29,25 @@ const struct offer *contract_offer(const struct contract *contract, const struct
     return NULL;
 }
 
-static void forget_offer(struct contract *contract, const struct version *version)
+/* @version NULL: all. */
+static void forget_offers(struct negotiator *negotiator, struct contract *contract,
+                          const struct version *version)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < contract->offer_count; i++)
-        if (contract->offers[i].version != version)
+    for (size_t i = 0; i < contract->offer_count; i++) {
+        if (version && contract->offers[i].version != version)
             contract->offers[kept++] = contract->offers[i];
+        else
+            bridge_drop(negotiator, contract->offers[i].bridge);
+    }
     contract->offer_count = kept;
 }
 
-void contracts_forget_version(const struct version *version)
+void contracts_forget_version(struct broker *broker, const struct version *version)
 {
     struct contract *contract;
     LIST_FOREACH(contract, &version->interface->contracts, interface_entry)
-        forget_offer(contract, version);
+        forget_offers(&broker->negotiator, contract, version);
 }
 
 /* ---- Messages ---- */
@@ -167,17 +172,20 @@ static void list_instances(struct contract *contract)
     send_instances(contract, &up, NULL, 0);
 }
 
-static void open_now(struct contract *contract)
+/* Takes what is offered over. */
+static void open_now(struct broker *broker, struct contract *contract, const struct offer *offered,
+                     size_t count)
 {
     struct offer_message offers = {.count = 0};
-    size_t kept = 0;
-    for (size_t i = 0; i < contract->offer_count; i++) {
-        if (!send_plan(contract, &contract->offers[i]))
+    forget_offers(&broker->negotiator, contract, NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (!send_plan(contract, &offered[i])) {
+            bridge_drop(&broker->negotiator, offered[i].bridge);
             continue;
-        contract->offers[kept] = contract->offers[i];
-        put_offer(&offers, &contract->offers[kept++]);
+        }
+        contract->offers[contract->offer_count++] = offered[i];
+        put_offer(&offers, &offered[i]);
     }
-    contract->offer_count = kept;
     contract->state = CONTRACT_OPEN;
     send_opened(contract, PARLEY_OK, NULL, &offers);
     list_instances(contract);
@@ -198,13 +206,14 @@ static void refused(struct broker *broker, const struct contract *contract, cons
 void contract_open(struct broker *broker, struct contract *contract)
 {
     struct error_text text = {""};
-    enum parley_status status =
-        negotiate(&broker->negotiator, contract, contract->offers, &contract->offer_count, &text);
+    struct offer offers[ROUTE_VERSION_MAX];
+    size_t count;
+    enum parley_status status = negotiate(&broker->negotiator, contract, offers, &count, &text);
     if (status == PARLEY_OK) {
-        open_now(contract);
+        open_now(broker, contract, offers, count);
         return;
     }
-    contract->offer_count = 0;
+    forget_offers(&broker->negotiator, contract, NULL);
     contract->state = status == PARLEY_UNAVAILABLE ? CONTRACT_WAITING : CONTRACT_REFUSED;
     if (contract->state == CONTRACT_REFUSED)
         refused(broker, contract, text.text);
@@ -230,8 +239,10 @@ static const struct offer *offer_for(struct broker *broker, struct contract *con
                   contract->interface->name, version->name, error.text);
         return NULL;
     }
-    if (!send_plan(contract, offer))
+    if (!send_plan(contract, offer)) {
+        bridge_drop(&broker->negotiator, offer->bridge);
         return NULL;
+    }
     contract->offer_count++;
     put_offer(offers, offer);
     return offer;
@@ -242,13 +253,14 @@ static const struct offer *offer_for(struct broker *broker, struct contract *con
 static void answer_late(struct broker *broker, struct contract *contract)
 {
     struct error_text text = {""};
-    enum parley_status status =
-        negotiate(&broker->negotiator, contract, contract->offers, &contract->offer_count, &text);
+    struct offer offers[ROUTE_VERSION_MAX];
+    size_t count;
+    enum parley_status status = negotiate(&broker->negotiator, contract, offers, &count, &text);
     if (status == PARLEY_OK) {
-        open_now(contract);
+        open_now(broker, contract, offers, count);
         return;
     }
-    contract->offer_count = 0;
+    forget_offers(&broker->negotiator, contract, NULL);
     if (status == PARLEY_UNAVAILABLE || contract->state == CONTRACT_REFUSED)
         return;
     contract->state = CONTRACT_REFUSED;
@@ -296,6 +308,7 @@ void contract_free(struct broker *broker, struct contract *contract)
     LIST_REMOVE(contract, interface_entry);
     interface->contract_count--;
     directory_settle(&broker->directory, interface);
+    forget_offers(&broker->negotiator, contract, NULL);
     schema_entry_drop(&broker->negotiator, contract->schema);
     semver_ranges_free(contract->ranges);
     free(contract->accept);

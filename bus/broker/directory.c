@@ -157,7 +157,7 @@ int interface_version_take(struct broker *broker, struct interface *interface, c
 
 void interface_version_free(struct broker *broker, struct version *version)
 {
-    contracts_forget_version(version);
+    contracts_forget_version(broker, version);
     version->interface->versions[version->index] = NULL;
     schema_entry_drop(&broker->negotiator, version->schema);
     free(version);

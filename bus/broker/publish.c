@@ -78,6 +78,7 @@ static enum parley_status adopt_schema(struct broker *broker, struct version *ve
                                        struct schema_entry *schema, struct error_text *error)
 {
     if (version->schema == schema) {
+        registry_published(&broker->negotiator, schema);
         schema_entry_drop(&broker->negotiator, schema); /* one user a version is enough */
         return PARLEY_OK;
     }
@@ -91,9 +92,10 @@ static enum parley_status adopt_schema(struct broker *broker, struct version *ve
         schema_entry_drop(&broker->negotiator, schema);
         return PARLEY_ALREADY_EXISTS;
     }
-    contracts_forget_version(version);
+    contracts_forget_version(broker, version);
     schema_entry_drop(&broker->negotiator, version->schema);
     version->schema = schema;
+    registry_published(&broker->negotiator, schema);
     return PARLEY_OK;
 }
 

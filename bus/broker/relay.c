@@ -240,7 +240,7 @@ static enum parley_status contract_take(struct relay *relay, struct schema_entry
         return PARLEY_RESOURCE_EXHAUSTED;
     }
     contract->schema = schema;
-    schema->users++; /* it has one already: the version's */
+    schema_entry_keep(&relay->broker->negotiator, schema);
     enum parley_status status = contract_make(relay, contract, error);
     if (status != PARLEY_OK) {
         contract_release(relay, contract);
