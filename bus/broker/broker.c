@@ -231,6 +231,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
         r = routes_init(&broker->routes, broker->id, error);
     if (r == 0)
         r = open_sockets(broker, options, error);
+    if (r == 0 && options->schemas)
+        r = shelf_new(broker, options->schemas, &broker->shelf, error);
     if (r < 0) {
         broker_free(broker);
         return r;
@@ -262,6 +264,7 @@ struct broker *broker_free(struct broker *broker)
     relay_free(broker->relay);
     broker_bury(broker);
     directory_deinit(broker);
+    shelf_free(broker->shelf);
     negotiator_deinit(&broker->negotiator);
     admit_deinit(&broker->admit);
     routes_deinit(&broker->routes);

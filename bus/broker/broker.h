@@ -22,6 +22,7 @@
 #include <uthash.h>
 
 #include "base/error.h"
+#include "base/paths.h"
 #include "control/link.h"
 #include "control/nng.h"
 #include "control/transcript.h"
@@ -112,7 +113,7 @@ struct schema_entry {
     struct semver version;
     struct digest hash; /* of the descriptor set */
     uint32_t users;
-    uint64_t published;            /* when last, as a generation; 0: only clients brought it */
+    uint64_t published;            /* the order of publications; 0: only clients brought it */
     char file[BROKER_FILE_BYTES];  /* of --schemas, without the folder; "": none */
     struct schema_entry *in_force; /* at generation `checked_at` */
     uint64_t checked_at;
@@ -136,7 +137,7 @@ struct negotiator {
     uint32_t schema_count;
     uint32_t idle_count;
     size_t idle_bytes; /* of their descriptor sets */
-    uint64_t plan_last;
+    uint64_t plan_last, published_last;
     uint64_t generation; /* counts changes that may lead to other paths */
 };
 
@@ -207,6 +208,18 @@ struct bridge *bridge_drop(struct negotiator *negotiator, struct bridge *bridge)
 int negotiator_bridge(struct negotiator *negotiator, struct schema_entry *client,
                       struct schema_entry *service, struct bridge **ret_bridge,
                       struct error_text *error);
+
+/* ---- shelf.c: the folder of --schemas ---- */
+
+#define SHELF_FILE_MAX 1024
+#define SHELF_FILE_MAX_TEXT "1024"
+#define SHELF_SERVICE_MAX 64 /* of one file */
+
+struct shelf;
+/* Reads the folder, and again whenever it changes. Return: 0; -errno with a sentence. */
+int shelf_new(struct broker *broker, const char *path, struct shelf **ret_shelf,
+              struct error_text *error);
+struct shelf *shelf_free(struct shelf *shelf);
 
 /* ---- negotiate.c ---- */
 
@@ -364,6 +377,8 @@ void contract_open(struct broker *broker, struct contract *contract);
 /* For every contract of the interface. */
 void contracts_instance_up(struct broker *broker, struct instance *instance);
 void contracts_instance_gone(struct broker *broker, const struct instance *instance);
+/* The registry has changed: offers what can be bridged now to those that could not have it. */
+void contracts_refresh(struct broker *broker);
 void contract_free(struct broker *broker, struct contract *contract);
 const struct offer *contract_offer(const struct contract *contract, const struct version *version);
 /* Takes the version out of every contract's offers. */
@@ -471,6 +486,10 @@ int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
 /* Packs and takes the sentence. */
 int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
+/* control_schemas.c */
+int control_schemas(struct broker *broker, const Parley__SchemasRequest *request,
+                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
+
 struct relay;
 /* Begins a call by a client of @version, which has a schema. Return: PARLEY_OK: @asker is the
  * relay's and will be answered; else why not. */
@@ -492,6 +511,7 @@ struct broker_options {
     size_t control_url_count; /* 0: none */
     const char *const *event_urls;
     size_t event_url_count; /* 0: none */
+    const char *schemas; /* a folder of descriptor sets; NULL: none */
     struct admit_limits limits;
 };
 
@@ -510,6 +530,7 @@ struct broker {
     struct routes routes;
     struct stats_sums left; /* of endpoints that are gone */
     struct relay *relay;    /* NULL: not needed yet */
+    struct shelf *shelf;    /* NULL: none */
     struct endpoint *endpoints_by_id;
     TAILQ_HEAD(endpoint_list, endpoint) strangers, endpoints, doomed; /* strangers: oldest first */
     TAILQ_HEAD(, source) again; /* sources that had more than a batch */

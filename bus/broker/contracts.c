@@ -287,6 +287,42 @@ void contracts_instance_up(struct broker *broker, struct instance *instance)
     }
 }
 
+/* Versions that could not be bridged before. */
+static void offer_more(struct broker *broker, struct contract *contract)
+{
+    struct offer_message offers = {.count = 0};
+    struct instance_message up = {.count = 0};
+    for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
+        struct version *version = contract->interface->versions[i];
+        if (!version || !version_up(version) || contract_offer(contract, version) ||
+            !offer_for(broker, contract, version, &offers))
+            continue;
+        const struct instance *instance;
+        LIST_FOREACH(instance, &version->instances, version_entry)
+            if (!instance->draining && up.count < ROUTE_INSTANCE_MAX)
+                put_instance(&up, instance);
+    }
+    if (offers.count > 0)
+        send_instances(contract, &up, &offers, 0);
+}
+
+void contracts_refresh(struct broker *broker)
+{
+    struct interface *interface;
+    struct interface *next;
+    HASH_ITER(hh, broker->directory.interfaces, interface, next) {
+        struct contract *contract;
+        LIST_FOREACH(contract, &interface->contracts, interface_entry) {
+            if (contract->endpoint->doomed)
+                continue;
+            if (contract->state == CONTRACT_OPEN)
+                offer_more(broker, contract);
+            else
+                answer_late(broker, contract);
+        }
+    }
+}
+
 void contracts_instance_gone(struct broker *broker, const struct instance *instance)
 {
     struct contract *contract;

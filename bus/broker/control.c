@@ -456,6 +456,8 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
         return on_route(broker, request->route, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_DESCRIBE:
         return on_describe(broker, request->describe, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_SCHEMAS:
+        return control_schemas(broker, request->schemas, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_CALL:
         return on_call(broker, request->call, asker, &reply, ret_data, ret_bytes);
     default:

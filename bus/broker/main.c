@@ -37,6 +37,7 @@ struct settings {
     size_t event_count;
     unsigned mode;
     const char *dir_given, *socket_given;
+    const char *schemas; /* NULL: none */
 };
 
 static const char usage[] =
@@ -49,6 +50,8 @@ static const char usage[] =
     "  -c, --control URL      answer the control API there, too (default: ipc://DIR/control.ipc);\n"
     "                         any NNG URL, as tcp://127.0.0.1:7400; may be repeated\n"
     "  -e, --events URL       publish events there, too (default: ipc://DIR/events.ipc)\n"
+    "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); it\n"
+    "                         is watched\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
     "  -l, --log-level LEVEL  error, warn, info or debug (default: info)\n"
     "  -h, --help             this text\n"
@@ -102,6 +105,7 @@ static int parse_options(struct settings *settings, int argc, char **argv)
         {"socket", required_argument, NULL, 's'},
         {"control", required_argument, NULL, 'c'},
         {"events", required_argument, NULL, 'e'},
+        {"schemas", required_argument, NULL, 'S'},
         {"mode", required_argument, NULL, 'm'},
         {"log-level", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},
@@ -110,7 +114,7 @@ static int parse_options(struct settings *settings, int argc, char **argv)
     };
     int code = 0;
     for (;;) {
-        int option = getopt_long(argc, argv, "d:s:c:e:m:l:hV", options, NULL);
+        int option = getopt_long(argc, argv, "d:s:c:e:S:m:l:hV", options, NULL);
         if (option < 0)
             break;
         switch (option) {
@@ -125,6 +129,9 @@ static int parse_options(struct settings *settings, int argc, char **argv)
             break;
         case 'e':
             code = add_url(settings->event_urls, &settings->event_count, optarg);
+            break;
+        case 'S':
+            settings->schemas = optarg;
             break;
         case 'm':
             code = parse_mode(optarg, &settings->mode);
@@ -297,6 +304,7 @@ static int run(const struct settings *settings, struct signals *signals)
         .control_url_count = settings->control_count,
         .event_urls = settings->event_urls,
         .event_url_count = settings->event_count,
+        .schemas = settings->schemas,
     };
     struct broker *broker;
     struct error_text error = {""};

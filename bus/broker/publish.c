@@ -181,6 +181,7 @@ void session_on_publish(struct endpoint *endpoint, const Parley__Publish *messag
     struct broker *broker = endpoint->broker;
     struct error_text error = {""};
     struct instance *instance;
+    uint64_t before = broker->negotiator.generation;
     enum parley_status status = publish(endpoint, message, &instance, &error);
     if (status != PARLEY_OK) {
         const struct event event = {
@@ -200,6 +201,8 @@ void session_on_publish(struct endpoint *endpoint, const Parley__Publish *messag
                    instance->draining ? "is draining" : "is up");
     if (!instance->draining)
         contracts_instance_up(broker, instance);
+    if (broker->negotiator.generation != before)
+        contracts_refresh(broker);
 }
 
 void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message)

@@ -173,22 +173,30 @@ struct schema_entry *schema_entry_drop(struct negotiator *negotiator, struct sch
     return NULL;
 }
 
+static bool same_version(const struct schema_entry *a, const struct schema_entry *b)
+{
+    return strcmp(interface_of(a), interface_of(b)) == 0 &&
+           semver_compare(&a->version, &b->version) == 0;
+}
+
 void registry_published(struct negotiator *negotiator, struct schema_entry *entry)
 {
-    entry->published = ++negotiator->generation;
+    bool news = entry->published == 0;
+    const struct schema_entry *other;
+    TAILQ_FOREACH(other, &negotiator->schemas, entry)
+        news = news || (other->published > entry->published && same_version(other, entry));
+    entry->published = ++negotiator->published_last;
+    negotiator->generation += news;
 }
 
 int registry_file(struct negotiator *negotiator, struct schema_entry *entry, const char *name,
                   struct error_text *error)
 {
-    struct schema_entry *other;
+    const struct schema_entry *other;
     TAILQ_FOREACH(other, &negotiator->schemas, entry)
-        if (other->file[0] && other != entry &&
-            strcmp(interface_of(other), interface_of(entry)) == 0 &&
-            semver_compare(&other->version, &entry->version) == 0)
-            return error_set(error, -EEXIST, "%s %s is in %s already, with another content: "
-                             "remove one of the two files", interface_of(entry),
-                             schema_service(entry->schema)->interface->version, other->file);
+        if (other->file[0] && same_version(other, entry))
+            return error_set(error, -EEXIST, "is in %s already: remove one of the two",
+                             other->file);
     schema_entry_keep(negotiator, entry);
     (void)snprintf(entry->file, sizeof(entry->file), "%s", name);
     negotiator->generation++;
@@ -221,8 +229,7 @@ struct schema_entry *registry_in_force(struct negotiator *negotiator, struct sch
     TAILQ_FOREACH(other, &negotiator->schemas, entry) {
         struct error_text error;
         if (other != entry && schema_entry_trusted(other) && prevails(other, best) &&
-            strcmp(interface_of(other), interface_of(entry)) == 0 &&
-            semver_compare(&other->version, &entry->version) == 0 &&
+            same_version(other, entry) &&
             schema_same(entry->schema, other->schema, &error))
             best = other;
     }

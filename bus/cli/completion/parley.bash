@@ -31,7 +31,7 @@ _parley_command()
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats describe call route events help"
+    local commands="ls stats describe call route schemas events help"
     local options="--url --events --timeout --json --help"
     local at command
     COMPREPLY=()
@@ -63,7 +63,7 @@ _parley()
     fi
     case $command in
     help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
-    stats) mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur") ;;
+    stats | schemas) mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur") ;;
     describe)
         mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names) $(_parley_ask --methods)" -- "$cur")
         ;;
