@@ -260,6 +260,8 @@ static void on_replied(const struct parley_call *call, const uint8_t *payload, s
     Parley__CallReply body = PARLEY__CALL_REPLY__INIT;
     body.has_executed = true;
     body.executed = call->executed;
+    body.has_translation = call->version[0] != '\0';
+    body.translation = (uint32_t)call->translation;
     body.served_by = (char *)(uintptr_t)(call->version[0] ? call->version : NULL);
     if (call->status == PARLEY_OK) {
         body.has_payload = true;
@@ -341,6 +343,7 @@ static enum parley_status start(struct relay *relay, struct relay_contract *cont
         .timeout_ns = timeout_ns < RELAY_TIMEOUT_NS_MAX ? timeout_ns : RELAY_TIMEOUT_NS_MAX,
         .metadata = pairs,
         .metadata_count = request->n_metadata,
+        .accept = request->accept,
     };
     static const uint8_t nothing[1];
     relay->call_count++;

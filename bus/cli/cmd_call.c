@@ -153,6 +153,8 @@ static void print_status(struct cli *cli, const Parley__ControlReply *reply, uin
     if (body && body->served_by && *body->served_by) {
         fputs(", served by ", cli->err);
         text_print(cli->err, body->served_by);
+        if (body->has_translation)
+            fprintf(cli->err, " (%s)", parley_translation_name(body->translation));
     }
     if (body && body->has_executed)
         fprintf(cli->err, ", executed: %s", parley_executed_name(body->executed));
@@ -173,6 +175,8 @@ static void print_envelope(struct cli *cli, const Parley__ControlReply *reply,
         json_set_text(object, "executed", parley_executed_name(body->executed));
     if (body && body->served_by)
         json_set_text(object, "served_by", body->served_by);
+    if (body && body->has_translation)
+        json_set_text(object, "translation", parley_translation_name(body->translation));
     if (reply_json) {
         json_t *parsed = json_loads(reply_json, JSON_DECODE_ANY, NULL);
         json_object_set_new(object, "reply", parsed ? parsed : json_null());
@@ -226,6 +230,7 @@ static int make(struct cli *cli, struct call *call)
     body.timeout_ns = timeout_ns;
     body.n_metadata = call->metadata.count;
     body.metadata = call->pair_pointers;
+    body.accept = (char *)call->accept;
     uint64_t start_ns = clock_now_ns();
     int code = control_exchange(cli, &request, timeout_ns + CALL_GRACE_NS, &reply);
     if (code != CLI_EXIT_OK)
@@ -281,11 +286,13 @@ static int run(struct cli *cli, int argc, char **argv)
     const struct option_spec specs[] = {
         {"metadata", 'm', OPTION_LIST, "KEY=VALUE", "travels with the call; again for more",
          &call.metadata},
+        {"accept", 'a', OPTION_TEXT, "RANGES", "only by these versions: \"~2.1, ~1.4\"",
+         &call.accept},
         {"list", 'l', OPTION_FLAG, NULL, "call nothing, describe the interface", &call.list},
         {"verbose", 'v', OPTION_FLAG, NULL, "status and serving version on stderr", &call.verbose},
     };
     int code;
-    if (!options_take(cli, specs, 3, &argc, argv, &code))
+    if (!options_take(cli, specs, 4, &argc, argv, &code))
         return code;
     code = prepare(cli, &call, argc, argv);
     if (code == CLI_EXIT_OK)
@@ -299,16 +306,19 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_call = {
     .name = "call",
-    .usage = "[-v] [-m KEY=VALUE...] [-t DURATION] INTERFACE[@VERSION]/METHOD [JSON | - | @FILE]",
+    .usage = "[-v] [-a RANGES] [-m KEY=VALUE...] [-t DURATION]\n"
+             "                   INTERFACE[@VERSION]/METHOD [JSON | - | @FILE]",
     .summary = "call a method, JSON in and JSON out",
     .details =
         "Encodes the request by the descriptors that the broker holds and prints the reply.\n"
         "The request is JSON as protobuf maps it; - reads it from the standard input,\n"
         "@FILE from a file, none is {}. A version says in which version's messages you\n"
-        "write and read; whichever serves the call, Parley translates. --timeout is the\n"
+        "write and read; whichever serves the call, Parley translates. --accept says which\n"
+        "versions may serve it, in order of preference. --timeout is the\n"
         "call's deadline, 10s if not given. With --json the reply comes in an object with\n"
         "the status, on one line.\n",
-    .example = "  parley call catalog@1.0.0/Get '{\"name\": \"libc6\"}'\n"
+    .example = "  parley call --accept 2.x catalog@1.0.0/Get '{\"name\": \"libc6\"}'\n"
+               "  parley call catalog@1.0.0/Get '{\"name\": \"libc6\"}'\n"
                "  echo '{\"limit\": 3}' | parley call -v -m tenant=blue catalog@1.0.0/List -\n",
     .run = run,
 };

@@ -141,6 +141,7 @@ static int connect_instance(struct parley_client *client, struct listed *listed,
     channel->instance_id = listed->instance_id;
     channel->plan = plan_ref(offer->plan);
     channel->translated = offer->translated;
+    channel->translation = offer->translation;
     channel->cells = steal_ptr(&cells);
     memcpy(channel->version, listed->version, sizeof(channel->version));
     LIST_INSERT_HEAD(&client->channels, channel, owner_entry);

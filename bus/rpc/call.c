@@ -56,10 +56,17 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     struct parley_endpoint *endpoint = client->endpoint;
     if (client->routed && route_refresh(&client->view, &endpoint->route, client->route_slot))
         client_live_update(client);
-    if (client->live_count == 0)
+    struct channel **live = client->live;
+    struct channel *in_range[ROUTE_INSTANCE_MAX];
+    uint32_t live_count = client->live_count;
+    if (__builtin_expect(call->ranges != NULL, 0)) {
+        live = in_range;
+        live_count = client_live_in(client, call->ranges, in_range);
+    }
+    if (live_count == 0)
         return NULL;
-    if (client->live_count == 1 && client->live[0]->weighted)
-        return client->live[0];
+    if (live_count == 1 && (live[0]->weighted || call->ranges))
+        return live[0];
 
     uint32_t bucket;
     size_t key_bytes;
@@ -73,11 +80,11 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     uint32_t version = route_version(&client->view, bucket);
     struct channel *of_version[ROUTE_INSTANCE_MAX], *weighted[ROUTE_INSTANCE_MAX];
     uint32_t count = 0, weighted_count = 0;
-    for (uint32_t i = 0; i < client->live_count; i++) {
-        if (client->live[i]->route_version == version)
-            of_version[count++] = client->live[i];
-        if (client->live[i]->weighted)
-            weighted[weighted_count++] = client->live[i];
+    for (uint32_t i = 0; i < live_count; i++) {
+        if (live[i]->route_version == version)
+            of_version[count++] = live[i];
+        if (live[i]->weighted)
+            weighted[weighted_count++] = live[i];
     }
     /* A version that has weight but nobody there must not fail calls that another can serve. One
      * without weight serves only if nobody with weight is there or about to be. */
@@ -85,9 +92,9 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
         return less_busy_of_two(endpoint, of_version, count);
     if (weighted_count)
         return less_busy_of_two(endpoint, weighted, weighted_count);
-    if (client_attaching(client))
+    if (!call->ranges && client_attaching(client))
         return NULL;
-    return less_busy_of_two(endpoint, client->live, client->live_count);
+    return less_busy_of_two(endpoint, live, live_count);
 }
 
 /* ---- Sending ---- */
@@ -139,6 +146,7 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     call->attempts++;
     call->ring_end = 0;
     call->translated = channel->translated;
+    call->translation = channel->translation;
     memcpy(call->version, channel->version, sizeof(call->version));
     TAILQ_INSERT_TAIL(&channel->calls, call, entry);
     channel->in_flight++;
@@ -163,6 +171,22 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     /* The channel's end has ended the call, or sent it elsewhere. */
 }
 
+/* Whether a call that asks for versions can have none of those on offer: then it has ended. */
+static bool out_of_range(struct call *call)
+{
+    struct parley_client *client = call->client;
+    if (!call->ranges || !client->answered || client->opened_status != PARLEY_OK ||
+        client_offers_in(client, call->ranges))
+        return false;
+    char offered[128];
+    char text[RPC_TEXT_BYTES];
+    client_offers_describe(client, offered, sizeof(offered));
+    (void)snprintf(text, sizeof(text),
+                   "no version in the range that the call asks for; on offer: %.120s", offered);
+    call_finish(call, PARLEY_FAILED_PRECONDITION, PARLEY_EXECUTED_NO, text);
+    return true;
+}
+
 void call_submit(struct call *call)
 {
     struct parley_client *client = call->client;
@@ -174,10 +198,14 @@ void call_submit(struct call *call)
     if (client->answered && client->opened_status != PARLEY_OK &&
         client->opened_status != PARLEY_UNAVAILABLE)
         call_finish(call, client->opened_status, PARLEY_EXECUTED_NO, client->opened_text);
+    else if (out_of_range(call))
+        return;
     else if (!client->instances_known || client_attaching(client))
         wait_for_channel(call);
     else
-        call_finish(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO, "no instance is up");
+        call_finish(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO,
+                    call->ranges ? "no instance of a version in the range is up"
+                                 : "no instance is up");
 }
 
 void calls_resume(struct parley_client *client)
@@ -200,6 +228,7 @@ static void fill(struct parley_call *outcome, const struct call *call)
     outcome->executed = call->executed;
     outcome->attempts = call->attempts;
     outcome->translated = call->translated;
+    outcome->translation = call->translation;
     memcpy(outcome->version, call->version, sizeof(outcome->version));
     memcpy(outcome->error, call->error, strlen(call->error) + 1);
 }
@@ -393,6 +422,15 @@ static struct call *call_new(struct parley_client *client, unsigned method,
                                   client->spec.interface, client->spec.method_count, method);
         return NULL;
     }
+    struct semver_ranges *ranges = NULL;
+    if (options && options->accept && *options->accept) {
+        struct error_text error = {0};
+        if (semver_ranges_new(options->accept, &ranges, &error) < 0) {
+            *ret_status = status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s",
+                                      options->accept, error.text);
+            return NULL;
+        }
+    }
     uint8_t *metadata = NULL;
     size_t metadata_bytes = 0;
     if (options && options->metadata_count) {
@@ -404,12 +442,14 @@ static struct call *call_new(struct parley_client *client, unsigned method,
             *ret_status = status_fail(metadata ? PARLEY_INVALID_ARGUMENT : PARLEY_RESOURCE_EXHAUSTED,
                                       "%s", metadata ? error.text : "out of memory");
             free(metadata);
+            semver_ranges_free(ranges);
             return NULL;
         }
     }
     struct call *call = endpoint_call_new(client->endpoint);
     if (!call) {
         free(metadata);
+        semver_ranges_free(ranges);
         *ret_status = status_fail(PARLEY_RESOURCE_EXHAUSTED, "%d calls are in flight already",
                                   RPC_CALLS_MAX);
         return NULL;
@@ -418,6 +458,7 @@ static struct call *call_new(struct parley_client *client, unsigned method,
     call->method = method;
     call->metadata = metadata;
     call->metadata_bytes = metadata_bytes;
+    call->ranges = ranges;
     call->started_ns = clock_now_ns();
     uint64_t timeout = options && options->timeout_ns ? options->timeout_ns : client->timeout_ns;
     if (timeout > RPC_CALL_TIMEOUT_NS_MAX)
@@ -435,6 +476,7 @@ static enum parley_status refused(struct parley_call *outcome, enum parley_statu
         outcome->executed = PARLEY_EXECUTED_NO;
         outcome->attempts = 0;
         outcome->translated = false;
+        outcome->translation = PARLEY_IDENTITY;
         outcome->version[0] = '\0';
         (void)snprintf(outcome->error, sizeof(outcome->error), "%.255s", parley_error_text());
     }

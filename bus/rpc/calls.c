@@ -49,6 +49,7 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     call->closure = NULL;
     call->replied = NULL;
     call->translated = false;
+    call->translation = PARLEY_IDENTITY;
     call->version[0] = '\0';
     call->error[0] = '\0';
     return call;
@@ -60,6 +61,8 @@ void endpoint_call_free(struct parley_endpoint *endpoint, struct call *call)
         free(call->metadata);
     call->metadata = NULL;
     call->metadata_bytes = 0;
+    if (call->ranges)
+        call->ranges = semver_ranges_free(call->ranges);
     call->client = NULL;
     if (call->packed_bytes_max > CALL_PACKED_KEPT_BYTES_MAX) {
         free(call->packed);

@@ -45,33 +45,6 @@ void client_link_down(struct parley_client *client)
     client->instances_known = false;
 }
 
-static void offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const Parley__Offer *from = offers[i];
-        if (!from->version || strlen(from->version) >= RPC_VERSION_BYTES)
-            continue;
-        struct plan *plan = from->plan_id ? endpoint_plan(client->endpoint, from->plan_id)
-                                          : client->spec.replies;
-        if (!plan || plan_entry_count(plan) < client->spec.method_count) {
-            log_warn("the broker offers %s %s without a plan for it", client->spec.interface,
-                     from->version);
-            continue;
-        }
-        struct offer *offer = client_offer(client, from->version);
-        if (!offer) {
-            if (client->offer_count == ROUTE_VERSION_MAX)
-                continue;
-            offer = &client->offers[client->offer_count++];
-            (void)snprintf(offer->version, sizeof(offer->version), "%s", from->version);
-        }
-        struct plan *old = offer->plan;
-        offer->plan = plan_ref(plan);
-        offer->translated = from->plan_id != 0;
-        plan_unref(old);
-    }
-}
-
 /* Both sides must have heard the same question and the same answer. */
 static bool transcript_holds(struct parley_client *client, const char *what,
                              protobuf_c_boolean has_hash, const ProtobufCBinaryData *hash)
@@ -108,7 +81,7 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
         client->route_slot = message->route_slot;
         client->routed = true;
         client->view.sequence = 1; /* odd: never seen, so the next look copies */
-        offers_add(client, message->offers, message->n_offers);
+        client_offers_add(client, message->offers, message->n_offers);
     } else if (client->opened_status == PARLEY_UNAVAILABLE) {
         client->instances_known = true; /* that there are none */
     }
@@ -152,7 +125,7 @@ void client_instances(struct parley_client *client, const Parley__Instances *mes
     if (message->n_offers > 0) {
         transcript_answer(&client->transcript, message->offers, message->n_offers);
         if (transcript_holds(client, "later offer", message->has_transcript, &message->transcript))
-            offers_add(client, message->offers, message->n_offers);
+            client_offers_add(client, message->offers, message->n_offers);
     }
     client->instances_known = true;
     for (size_t i = 0; i < message->n_gone; i++)
@@ -194,17 +167,16 @@ static enum parley_status client_make(struct parley_endpoint *endpoint,
     if (spec->method_count == 0 || spec->method_count > PLAN_ENTRY_MAX)
         return status_fail(PARLEY_INVALID_ARGUMENT, "interface %s has %zu methods, 1 to %d can be",
                            spec->interface, spec->method_count, PLAN_ENTRY_MAX);
-    if (spec->accept) {
-        struct semver_ranges *ranges = NULL;
-        struct error_text error = {0};
-        if (semver_ranges_new(spec->accept, &ranges, &error) < 0)
-            return status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s", spec->accept,
-                               error.text);
-        semver_ranges_free(ranges);
-    }
+    struct semver_ranges *ranges = NULL;
+    struct error_text error = {0};
+    if (spec->accept && *spec->accept && semver_ranges_new(spec->accept, &ranges, &error) < 0)
+        return status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s", spec->accept, error.text);
     struct parley_client *client = calloc(1, sizeof(*client));
-    if (!client)
+    if (!client) {
+        semver_ranges_free(ranges);
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a client");
+    }
+    client->ranges = ranges;
     client->endpoint = endpoint;
     client->spec = *spec;
     client->spec.replies = plan_ref(spec->replies);
@@ -374,6 +346,7 @@ void client_destroy(struct parley_client *client)
     for (size_t i = 0; i < client->offer_count; i++)
         plan_unref(client->offers[i].plan);
     plan_unref(client->spec.replies);
+    semver_ranges_free(client->ranges);
     free(client);
 }
 

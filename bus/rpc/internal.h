@@ -187,6 +187,7 @@ struct channel {
     uint32_t route_version; /* index in the client's route view; UINT32_MAX: not in it */
     bool weighted; /* the route gives its version a share; or does not know it */
     bool translated;
+    enum parley_translation translation;
     uint64_t connecting_since_ns;
     bool goaway; /* no new calls */
     bool draining; /* the route page says so */
@@ -260,6 +261,7 @@ struct call {
     size_t packed_bytes, packed_bytes_max;
     uint8_t *metadata; /* malloc'ed; NULL: none */
     size_t metadata_bytes;
+    struct semver_ranges *ranges; /* of versions that it asks for; NULL: any */
 
     /* delivery */
     ProtobufCMessage *reply; /* sync, closure */
@@ -273,13 +275,18 @@ struct call {
     enum parley_status status;
     enum parley_executed executed;
     bool translated;
+    enum parley_translation translation;
     char version[RPC_VERSION_BYTES];
     char error[RPC_TEXT_BYTES];
 };
 
+/* A version that may serve a client. */
 struct offer {
     char version[RPC_VERSION_BYTES];
+    struct semver semver;
+    int rank;          /* index of the client's alternative that accepts it */
     struct plan *plan; /* a reference; the identity's if none is needed */
+    enum parley_translation translation;
     bool translated;
 };
 
@@ -299,6 +306,7 @@ struct parley_client {
     struct rpc_contract_spec spec; /* strings borrowed; spec.replies is our reference */
     const ProtobufCServiceDescriptor *descriptor; /* NULL: raw only */
     char accept[SEMVER_RANGE_BYTES_MAX + 1];
+    struct semver_ranges *ranges; /* of `accept`; NULL: anything */
     uint64_t timeout_ns;
     bool freed;
 
@@ -313,7 +321,7 @@ struct parley_client {
     bool routed;    /* route_slot is of the page that is mapped now */
     bool instances_known; /* the broker has listed them since the link came up */
     uint32_t route_slot;
-    struct offer offers[ROUTE_VERSION_MAX];
+    struct offer offers[ROUTE_VERSION_MAX]; /* best first */
     size_t offer_count;
 
     struct listed listed[ROUTE_INSTANCE_MAX];
@@ -336,6 +344,19 @@ void client_connect_failed(struct parley_client *client, const Parley__ConnectFa
 void client_link_down(struct parley_client *client);
 void client_destroy(struct parley_client *client); /* endpoint's, at the end of a turn */
 void client_live_update(struct parley_client *client);
+
+/* ---- offers.c ---- */
+
+void client_offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count);
+/* "2.0.0, 1.0.0"; "nothing". */
+void client_offers_describe(const struct parley_client *client, char *text, size_t bytes);
+/* Whether any offer is in range. */
+bool client_offers_in(const struct parley_client *client, const struct semver_ranges *ranges);
+/* The live channels whose versions the best alternative that has any accepts. @ret_channels: room
+ * for ROUTE_INSTANCE_MAX. */
+uint32_t client_live_in(struct parley_client *client, const struct semver_ranges *ranges,
+                        struct channel **ret_channels);
+
 /* ---- attach.c ---- */
 
 /* Each: NULL if there is none. */

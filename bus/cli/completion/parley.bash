@@ -40,7 +40,7 @@ _parley()
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
-    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata)
+    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata | -a | --accept)
         return
         ;;
     esac
@@ -55,7 +55,7 @@ _parley()
         ls) options+=" --names --methods" ;;
         stats) options+=" --watch --interval --count" ;;
         describe) options+=" --output" ;;
-        call) options+=" --metadata --list --verbose" ;;
+        call) options+=" --accept --metadata --list --verbose" ;;
         events) options+=" --count" ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

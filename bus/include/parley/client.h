@@ -71,18 +71,54 @@ PARLEY_API struct parley_client *parley_client_free(struct parley_client *client
  */
 PARLEY_API ProtobufCService *parley_client_service(struct parley_client *client);
 
+/* What becomes of messages between two versions. */
+enum parley_translation {
+    PARLEY_IDENTITY = 0, /* the same version */
+    PARLEY_ISO = 1,      /* nothing is lost either way */
+    PARLEY_CARRIED = 2,  /* what the other version lacks travels along, and comes back */
+    PARLEY_LOSSY = 3,    /* something is lost, as the schema accepts */
+};
+/* "identity", "iso", "carried", "lossy". */
+PARLEY_API const char *parley_translation_name(enum parley_translation translation);
+
+#define PARLEY_OFFER_MAX 8
+
+/* A version that may serve a client. */
+struct parley_offer {
+    char version[32]; /* "2.0.0" */
+    enum parley_translation translation;
+    uint32_t channels; /* to its instances; 0: none is up */
+};
+
+/**
+ * parley_client_offers() - what was negotiated
+ * @offers: room for @offer_count; PARLEY_OFFER_MAX are always enough
+ *
+ * The versions on offer now, best first: by the order of the ranges that the client accepts, then
+ * the higher version. Versions join while they are published; none leaves.
+ *
+ * Return: how many there are, and be it more than @offer_count.
+ */
+PARLEY_API size_t parley_client_offers(const struct parley_client *client,
+                                       struct parley_offer *offers, size_t offer_count);
+
 /* One call: what the caller asks for, and how it ended. Zero it, fill in what is needed. */
 struct parley_call {
     /* in */
     uint64_t timeout_ns; /* 0: the client's default. PARLEY_FOREVER is cut to one hour */
     const struct parley_metadata *metadata;
     size_t metadata_count;
+    /* Only these of the versions on offer, "~2.1, ~1.4"; the first range that anybody serves.
+     * Weights of the route that are 0 do not count. None on offer is in range: the call ends as
+     * FAILED_PRECONDITION, and says what is. NULL: any. */
+    const char *accept;
 
     /* out */
     enum parley_status status;
     enum parley_executed executed;
     uint32_t attempts;      /* 1 unless it was retried */
     bool translated;        /* the service spoke another version */
+    enum parley_translation translation; /* how: the class for this pair of versions */
     char version[32];       /* the version that answered, "2.0.0"; "" if none did */
     char error[256];        /* a sentence if status is not OK; "" otherwise */
 };

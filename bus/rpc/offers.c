@@ -1,0 +1,135 @@
+/*
+ * What was negotiated for a client: the versions that the broker offers, best first, each with the
+ * plan for its replies and the class of its translation.
+ *
+ * The order is the client's own: by the index of the alternative in its ranges, then the higher
+ * version. The broker sends it so; versions that join later are put where they belong.
+ *
+ * A call may ask for a narrower range than its client. It is then served by the offers in that
+ * range alone, by the best of its alternatives that somebody serves; within them the route's weights
+ * decide as ever, and a version without weight serves, because it was asked for by name.
+ */
+#include "rpc/internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static int compare_offers(const void *a, const void *b)
+{
+    const struct offer *x = a;
+    const struct offer *y = b;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return semver_compare(&y->semver, &x->semver);
+}
+
+/* A new one, or the one of that version. NULL: no room, or no version. */
+static struct offer *offer_take(struct parley_client *client, const char *version)
+{
+    struct offer *offer = client_offer(client, version);
+    if (offer)
+        return offer;
+    struct offer fresh = {.rank = 0};
+    if (client->offer_count == ROUTE_VERSION_MAX || semver_parse(version, &fresh.semver) < 0)
+        return NULL;
+    if (client->ranges)
+        fresh.rank = semver_ranges_match(client->ranges, &fresh.semver);
+    if (fresh.rank < 0)
+        return NULL; /* not what we asked for */
+    (void)snprintf(fresh.version, sizeof(fresh.version), "%s", version);
+    offer = &client->offers[client->offer_count++];
+    *offer = fresh;
+    return offer;
+}
+
+void client_offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const Parley__Offer *from = offers[i];
+        if (!from->version || strlen(from->version) >= RPC_VERSION_BYTES)
+            continue;
+        struct plan *plan = from->plan_id ? endpoint_plan(client->endpoint, from->plan_id)
+                                          : client->spec.replies;
+        if (!plan || plan_entry_count(plan) < client->spec.method_count) {
+            log_warn("the broker offers %s %s without a plan for it", client->spec.interface,
+                     from->version);
+            continue;
+        }
+        struct offer *offer = offer_take(client, from->version);
+        if (!offer)
+            continue;
+        struct plan *old = offer->plan;
+        offer->plan = plan_ref(plan);
+        offer->translation = (enum parley_translation)from->translation;
+        offer->translated = from->plan_id != 0;
+        plan_unref(old);
+    }
+    qsort(client->offers, client->offer_count, sizeof(client->offers[0]), compare_offers);
+}
+
+void client_offers_describe(const struct parley_client *client, char *text, size_t bytes)
+{
+    size_t used = 0;
+    (void)snprintf(text, bytes, "nothing");
+    for (size_t i = 0; i < client->offer_count && used < bytes; i++) {
+        int n = snprintf(text + used, bytes - used, "%s%s", used ? ", " : "",
+                         client->offers[i].version);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+bool client_offers_in(const struct parley_client *client, const struct semver_ranges *ranges)
+{
+    for (size_t i = 0; i < client->offer_count; i++)
+        if (semver_ranges_match(ranges, &client->offers[i].semver) >= 0)
+            return true;
+    return false;
+}
+
+uint32_t client_live_in(struct parley_client *client, const struct semver_ranges *ranges,
+                        struct channel **ret_channels)
+{
+    uint32_t count = 0;
+    int best = INT32_MAX;
+    for (uint32_t i = 0; i < client->live_count; i++) {
+        const struct offer *offer = client_offer(client, client->live[i]->version);
+        int rank = offer ? semver_ranges_match(ranges, &offer->semver) : -1;
+        if (rank < 0 || rank > best)
+            continue;
+        if (rank < best)
+            count = 0;
+        best = rank;
+        ret_channels[count++] = client->live[i];
+    }
+    return count;
+}
+
+size_t parley_client_offers(const struct parley_client *client, struct parley_offer *offers,
+                            size_t offer_count)
+{
+    for (size_t i = 0; i < client->offer_count && i < offer_count; i++) {
+        const struct offer *from = &client->offers[i];
+        offers[i] = (struct parley_offer){.translation = from->translation};
+        memcpy(offers[i].version, from->version, sizeof(offers[i].version));
+        for (uint32_t c = 0; c < client->live_count; c++)
+            offers[i].channels += strcmp(client->live[c]->version, from->version) == 0;
+    }
+    return client->offer_count;
+}
+
+const char *parley_translation_name(enum parley_translation translation)
+{
+    switch (translation) {
+    case PARLEY_IDENTITY:
+        return "identity";
+    case PARLEY_ISO:
+        return "iso";
+    case PARLEY_CARRIED:
+        return "carried";
+    case PARLEY_LOSSY:
+        return "lossy";
+    }
+    return "unknown";
+}
