@@ -106,9 +106,10 @@ struct bridge *bridge_drop(struct negotiator *negotiator, struct bridge *bridge)
 static int compile_path(const struct schema_path *path, enum plan_payload payload,
                         struct plan **ret_plan, struct error_text *error)
 {
-    const struct schema *client = path->entries[0]->schema;
-    const struct schema *service = path->entries[path->count - 1]->schema;
-    return plan_compile(client, service, payload, ret_plan, error);
+    const struct schema *versions[BROKER_PATH_MAX];
+    for (size_t i = 0; i < path->count; i++)
+        versions[i] = path->entries[i]->schema;
+    return plan_compile_path(versions, path->count, payload, ret_plan, error);
 }
 
 static int compile_both(struct bridge *bridge)

@@ -42,7 +42,7 @@
 #define BROKER_SCHEMA_IDLE_MAX 256 /* schemas that nobody uses, kept for who comes back */
 #define BROKER_SCHEMA_IDLE_BYTES_MAX ((size_t)64 << 20)
 #define BROKER_FILE_BYTES 128 /* of a name in --schemas: 127 and a NUL */
-#define BROKER_PATH_MAX 16    /* versions from a client's to a service's, both counted */
+#define BROKER_PATH_MAX PLAN_PATH_MAX /* versions from a client's to a service's, both counted */
 #define BROKER_GENERATION_MAX (UINT64_C(1) << 62)
 
 struct broker;

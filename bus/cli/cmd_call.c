@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "cli/json.h"
+#include "parley/client.h"
 #include "parley/status.h"
 #include "schema/schema.h"
 #include "wire/wire.h"
@@ -33,6 +34,7 @@ struct call {
     struct target target;
     const struct schema_method *method;
     const char *version; /* that the payload is in */
+    const char *accept;  /* NULL: any version may serve it */
     bool list, verbose;
     struct option_list metadata;
     Parley__MetadataPair pairs[OPTION_LIST_MAX];

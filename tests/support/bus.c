@@ -1,5 +1,6 @@
 #include "support/bus.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -43,7 +44,8 @@ void bus_broker_start(struct bus *bus)
         int log = open(bus->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         dup2(log, STDOUT_FILENO);
         dup2(log, STDERR_FILENO);
-        execl(program, "parleyd", "--dir", bus->dir, (char *)NULL);
+        execl(program, "parleyd", "--dir", bus->dir, bus->schemas[0] ? "--schemas" : NULL,
+              bus->schemas, (char *)NULL);
         _exit(127);
     }
     bus->broker = pid;
@@ -57,7 +59,7 @@ void bus_broker_start(struct bus *bus)
     parley_endpoint_free(endpoint);
 }
 
-void bus_start(struct bus *bus)
+static void start(struct bus *bus, bool with_schemas)
 {
     memset(bus, 0, sizeof(*bus));
     strcpy(bus->dir, "/tmp/parley-test-XXXXXX");
@@ -65,7 +67,38 @@ void bus_start(struct bus *bus)
         die("mkdtemp");
     snprintf(bus->socket, sizeof(bus->socket), "%s/parleyd.sock", bus->dir);
     snprintf(bus->log, sizeof(bus->log), "%s/log", bus->dir);
+    if (with_schemas) {
+        snprintf(bus->schemas, sizeof(bus->schemas), "%s/schemas", bus->dir);
+        if (mkdir(bus->schemas, 0700) < 0)
+            die("mkdir");
+    }
     bus_broker_start(bus);
+}
+
+void bus_start(struct bus *bus)
+{
+    start(bus, false);
+}
+
+void bus_start_with_schemas(struct bus *bus)
+{
+    start(bus, true);
+}
+
+void bus_schema_put(struct bus *bus, const char *from, const char *name)
+{
+    char path[256], beside[256], data[65536];
+    snprintf(path, sizeof(path), "%s/%s", bus->schemas, name);
+    snprintf(beside, sizeof(beside), "%s/.new", bus->schemas);
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    ssize_t n = in < 0 ? -1 : read(in, data, sizeof(data));
+    int out = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (n <= 0 || n == (ssize_t)sizeof(data) || out < 0 || write(out, data, (size_t)n) != n)
+        die(from);
+    close(in);
+    close(out);
+    if (rename(beside, path) < 0)
+        die(path);
 }
 
 static int reap(pid_t pid)
@@ -108,6 +141,18 @@ int bus_reap(struct bus *bus, pid_t pid)
     return reap(pid);
 }
 
+/* Removes a folder with the files in it. */
+static void empty(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    while (dir && (entry = readdir(dir)))
+        unlinkat(dirfd(dir), entry->d_name, 0); /* "." and ".." stay */
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
+}
+
 void bus_stop(struct bus *bus)
 {
     while (bus->child_count) {
@@ -126,6 +171,8 @@ void bus_stop(struct bus *bus)
         snprintf(path, sizeof(path), "%s/%s", bus->dir, names[i]);
         unlink(path);
     }
+    if (bus->schemas[0])
+        empty(bus->schemas);
     if (rmdir(bus->dir) < 0)
         fprintf(stderr, "test bus: %s is left behind: %s\n", bus->dir, strerror(errno));
 }

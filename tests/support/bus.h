@@ -18,6 +18,7 @@ struct bus {
     char dir[64];
     char socket[96];
     char log[96]; /* what parleyd says */
+    char schemas[96]; /* a folder for --schemas; "": none */
     pid_t broker; /* 0: not running */
     pid_t children[BUS_CHILD_MAX];
     size_t child_count;
@@ -25,6 +26,10 @@ struct bus {
 
 /* Starts parleyd and waits until it answers. Fails the test if it does not. */
 void bus_start(struct bus *bus);
+/* With a folder for --schemas, which is empty. */
+void bus_start_with_schemas(struct bus *bus);
+/* Puts a copy of a file into the folder, at once. */
+void bus_schema_put(struct bus *bus, const char *from, const char *name);
 void bus_broker_start(struct bus *bus); /* again, after bus_broker_kill() */
 void bus_broker_kill(struct bus *bus);  /* SIGKILL, and reaped */
 void bus_stop(struct bus *bus);         /* ends and removes everything */

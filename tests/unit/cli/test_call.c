@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "parley/link.pb-c.h"
 #include "schema/schema.h"
 #include "unit/cli/bus.h"
 #include "unit/cli/run.h"
@@ -30,7 +31,7 @@ static struct {
     /* what was asked */
     unsigned calls;
     char described_version[32];
-    char version[32], method[32], json[256], metadata[64];
+    char version[32], method[32], json[256], metadata[64], accept[64];
     uint64_t timeout_ns;
 } bus;
 
@@ -58,6 +59,7 @@ static void record(const Parley__CallRequest *request)
     snprintf(bus.version, sizeof(bus.version), "%s", request->version);
     snprintf(bus.method, sizeof(bus.method), "%s", request->method);
     bus.timeout_ns = request->timeout_ns;
+    snprintf(bus.accept, sizeof(bus.accept), "%s", request->accept ? request->accept : "(any)");
     if (method && json_from_wire(method->input, request->payload.data, request->payload.len, 0,
                                  false, &json, NULL) == 0)
         snprintf(bus.json, sizeof(bus.json), "%s", json);
@@ -78,6 +80,8 @@ static void call(const Parley__CallRequest *request)
     bus.call.has_executed = true;
     bus.call.executed = bus.status == 0 ? 1 : 2;
     bus.call.served_by = (char *)"1.0.0";
+    bus.call.has_translation = true;
+    bus.call.translation = PARLEY__TRANSLATION_CLASS__CARRIED;
     bus.call.has_payload = bus.status == 0;
     bus.call.payload.data = bus.payload;
     bus.call.payload.len = bus.payload_bytes;
@@ -232,12 +236,26 @@ static void test_without_a_timeout_the_call_has_ten_seconds(void **state)
     run_free(&run);
 }
 
+static void test_the_versions_that_may_serve_it_travel(void **state)
+{
+    struct run run = RUN("call", "--accept", "~2.1, ~1.4", "catalog/Get", "--url",
+                         fake_broker_url(broker));
+    (void)state;
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(bus.accept, "~2.1, ~1.4");
+    run_free(&run);
+    run = RUN("call", "catalog/Get", "--json", "--url", fake_broker_url(broker));
+    assert_string_equal(bus.accept, "(any)");
+    assert_contains(run.out, "\"translation\":");
+    run_free(&run);
+}
+
 static void test_verbose_tells_status_and_version_on_stderr(void **state)
 {
     (void)state;
     struct run run = RUN("call", "-v", "catalog/Get");
     assert_int_equal(run.code, CLI_EXIT_OK);
-    assert_contains(run.err, "parley: OK, served by 1.0.0, executed: yes, ");
+    assert_contains(run.err, "parley: OK, served by 1.0.0 (carried), executed: yes, ");
     run_free(&run);
 }
 
@@ -249,7 +267,7 @@ static void test_a_failed_call_is_exit_1_with_status_and_sentence(void **state)
     struct run run = RUN("call", "-v", "catalog/Get");
     assert_int_equal(run.code, CLI_EXIT_REFUSED);
     assert_string_equal(run.out, "");
-    assert_contains(run.err, "UNAVAILABLE, served by 1.0.0, executed: unknown");
+    assert_contains(run.err, "UNAVAILABLE, served by 1.0.0 (carried), executed: unknown");
     assert_contains(run.err, "parley: UNAVAILABLE: the service died\n");
     run_free(&run);
 }
@@ -457,6 +475,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_large_input_is_read_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_metadata_and_timeout_travel, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_a_timeout_the_call_has_ten_seconds, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_the_versions_that_may_serve_it_travel, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_verbose_tells_status_and_version_on_stderr, set_up,
                                         tear_down),
