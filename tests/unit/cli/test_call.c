@@ -296,7 +296,8 @@ static void test_json_of_a_failed_call_has_status_and_text(void **state)
     struct run run = RUN("call", "--json", "catalog/Get");
     assert_int_equal(run.code, CLI_EXIT_REFUSED);
     assert_string_equal(run.out, "{\"status\": \"NOT_FOUND\", \"text\": \"no such package\", "
-                                 "\"executed\": \"unknown\", \"served_by\": \"1.0.0\"}\n");
+                                 "\"executed\": \"unknown\", \"served_by\": \"1.0.0\", "
+                                 "\"translation\": \"carried\"}\n");
     run_free(&run);
 }
 
