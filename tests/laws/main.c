@@ -1,5 +1,6 @@
 /*
  * laws [--count N] [--seed S] [--verbose]
+ * laws --write FOLDER --seed S       writes the case's versions, as .proto and as descriptor sets
  *
  * N cases (versions with rules, each with a handful of messages in both directions), beginning with
  * seed S. Counts go to stdout at the end, also after Ctrl-C; progress to stderr. The exit status is
@@ -61,6 +62,39 @@ static int try_case(uint64_t seed, struct law_counts *counts)
     return r;
 }
 
+static void write_file(const char *folder, int version, const char *ending,
+                       const struct version *proto)
+{
+    char path[4096];
+    (void)snprintf(path, sizeof(path), "%s/v%d.%s", folder, version + 1, ending);
+    FILE *file = fopen(path, "wb");
+    if (!file)
+        die("%s: %s", path, strerror(errno));
+    struct buffer set = {0};
+    if (strcmp(ending, "proto") == 0)
+        describe_proto(proto, file);
+    else
+        describe_set(proto, &set);
+    if (fwrite(set.data, 1, set.bytes, file) != set.bytes || fclose(file) != 0)
+        die("%s: %s", path, strerror(errno));
+    buffer_free(&set);
+}
+
+static int write_case(const char *folder, uint64_t seed)
+{
+    static struct law_case c;
+    struct law_counts counts = {0};
+    struct law_failure failure = {0};
+    case_plan(&c, seed);
+    int r = case_build(&c, true, &counts, &failure);
+    for (int i = 0; i < c.version_count; i++) {
+        write_file(folder, i, "proto", &c.versions[i]);
+        write_file(folder, i, "set", &c.versions[i]);
+    }
+    case_clear(&c);
+    return r;
+}
+
 static void print_counts(const struct law_counts *counts, bool verbose)
 {
     (void)printf("laws: %llu cases, %llu messages, %llu translations, %llu values refused\n",
@@ -106,16 +140,21 @@ int main(int argc, char **argv)
 {
     uint64_t count = 1000, seed = 1;
     bool verbose = false;
+    const char *folder = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--count") == 0 && i + 1 < argc)
             count = number(argv[++i]);
         else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
             seed = number(argv[++i]);
+        else if (strcmp(argv[i], "--write") == 0 && i + 1 < argc)
+            folder = argv[++i];
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = true;
         else
             (void)number(NULL);
     }
+    if (folder)
+        return write_case(folder, seed) < 0;
     struct sigaction action = {.sa_handler = stop};
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
