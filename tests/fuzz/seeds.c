@@ -1,5 +1,6 @@
 /* Writes the fuzz targets' first inputs: fuzz_seeds FOLDER */
 #include "../unit/translate/plans.h"
+#include "laws/laws.h"
 
 #include <sys/stat.h>
 
@@ -9,8 +10,9 @@ static void write_seed(const char *folder, const char *target, unsigned index, c
     char path[4096];
     (void)snprintf(path, sizeof(path), "%s/%s/%u", folder, target, index);
     FILE *file = fopen(path, "wb");
-    if (!file || fwrite(head, 1, head_bytes, file) != head_bytes ||
-        fwrite(message.data, 1, message.bytes, file) != message.bytes || fclose(file) != 0) {
+    if (!file || (head_bytes > 0 && fwrite(head, 1, head_bytes, file) != head_bytes) ||
+        (message.bytes > 0 && fwrite(message.data, 1, message.bytes, file) != message.bytes) ||
+        fclose(file) != 0) {
         perror(path);
         exit(1);
     }
@@ -26,6 +28,59 @@ static void make_folder(const char *folder, const char *name)
     }
 }
 
+static struct bytes of_buffer(const struct buffer *buffer)
+{
+    return (struct bytes){buffer->data, buffer->bytes};
+}
+
+static void write_generated(const char *folder)
+{
+    static struct law_case c;
+    for (unsigned i = 0; i < 64; i++) {
+        struct law_counts counts = {0};
+        struct law_failure failure = {0};
+        struct buffer message = {0}, sets = {0}, set = {0};
+        case_plan(&c, i + 1);
+        if (case_build(&c, true, &counts, &failure) < 0)
+            exit(1);
+        message_random(schema_service(c.schemas[i & 1])->methods[0].input, i, 5, &message);
+        uint8_t head[2] = {(uint8_t)i, (uint8_t)(i & 1)};
+        write_seed(folder, "laws", i, head, sizeof(head), of_buffer(&message));
+        head[0] = (uint8_t)(i | (i & 1 ? 0 : 64));
+        head[1] = 0;
+        write_seed(folder, "corrupt", i, head, sizeof(head), of_buffer(&message));
+        uint8_t seed[8] = {0, 0, (uint8_t)i, 4, (uint8_t)i, 0, 1, (uint8_t)(i + 1)};
+        write_seed(folder, "compile", i, seed, sizeof(seed), of_buffer(&message));
+        describe_set(&c.versions[0], &set);
+        if (i < 16)
+            write_seed(folder, "schema", i, NULL, 0, of_buffer(&set));
+        uint8_t pair[3] = {1, (uint8_t)(set.bytes >> 8), (uint8_t)set.bytes};
+        buffer_add(&sets, set.data, set.bytes);
+        set.bytes = 0;
+        describe_set(&c.versions[1], &set);
+        uint8_t bytes[2] = {(uint8_t)(set.bytes >> 8), (uint8_t)set.bytes};
+        buffer_add(&sets, bytes, sizeof(bytes));
+        buffer_add(&sets, set.data, set.bytes);
+        buffer_add(&sets, message.data, message.bytes);
+        if (i < 16)
+            write_seed(folder, "compile", 100 + i, pair, sizeof(pair), of_buffer(&sets));
+        buffer_free(&set);
+        buffer_free(&sets);
+        buffer_free(&message);
+        case_clear(&c);
+    }
+}
+
+static void write_ranges(const char *folder)
+{
+    static const char *const texts[] = {
+        "1.2.3\n~1.2, ^1", "2.0.0-rc.1\n>=2.0.0-rc.0 <3 || 1.x", "1.0.0\n1.0.0 - 2",
+        "0.0.1\n*",        "3.1.4+build\n=3.1.4, ~3, ^0.0.1",    "1.2.3-alpha.beta\nX.x.*",
+    };
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        write_seed(folder, "range", i, texts[i], strlen(texts[i]), (struct bytes){NULL, 0});
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -34,9 +89,12 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    make_folder(folder, "run");
-    make_folder(folder, "load");
-    make_folder(folder, "check");
+    static const char *const targets[] = {"check", "compile", "corrupt", "laws",
+                                          "load",  "range",   "run",     "schema"};
+    for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
+        make_folder(folder, targets[i]);
+    write_generated(folder);
+    write_ranges(folder);
     struct versions shapes;
     versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
     const struct plan *plans[] = {shapes.up_requests, shapes.down_requests};

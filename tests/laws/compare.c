@@ -163,18 +163,24 @@ bool tree_equal(const struct tree *a, const struct tree *b, unsigned flags,
     return unknowns_within(a, b, flags, where) && unknowns_within(b, a, flags, where);
 }
 
-bool tree_has_carrier(const struct tree *tree)
+bool tree_is_plain(const struct tree *tree)
 {
-    for (size_t i = 0; i < tree->unknown_count; i++)
-        if (tree->unknowns[i].number == LAWS_CARRIER_NUMBER)
-            return true;
+    if (tree->pieces)
+        return false;
+    for (size_t i = 0; i < tree->unknown_count; i++) {
+        const struct unknown *unknown = &tree->unknowns[i];
+        if (unknown->number == LAWS_CARRIER_NUMBER &&
+            (unknown->bytes != LAWS_FOREIGN_CARRIER_BYTES ||
+             memcmp(unknown->data, LAWS_FOREIGN_CARRIER, unknown->bytes) != 0))
+            return false;
+    }
     for (size_t i = 0; i < tree->type->field_count; i++)
         for (size_t j = 0; j < tree->fields[i].count; j++) {
             const struct tree *nested = tree->fields[i].list[j].tree;
-            if (nested && tree_has_carrier(nested))
-                return true;
+            if (nested && !tree_is_plain(nested))
+                return false;
         }
-    return false;
+    return true;
 }
 
 /* ---- As text ---- */

@@ -195,6 +195,7 @@ struct tree {
     struct values *fields; /* by index of the field; a singular one has one value or none */
     struct unknown *unknowns;
     size_t unknown_count, unknown_capacity;
+    bool pieces; /* one of its singular messages came in several */
 };
 
 /* Reads as protobuf says: last one wins, pieces merge, packed or not. Strict: what it returns is
@@ -215,10 +216,15 @@ bool tree_equal(const struct tree *a, const struct tree *b, unsigned flags,
                 struct error_text *ret_where);
 bool values_equal(const struct schema_field *field, const struct values *a, const struct values *b,
                   unsigned flags, struct error_text *ret_where);
-bool tree_has_carrier(const struct tree *tree);
+/* Whether the laws speak of it: a message without carriers of its own versions, which only a
+ * translation may write, and in one piece. */
+bool tree_is_plain(const struct tree *tree);
 void tree_print(const struct tree *tree, int indent, FILE *out);
 
 #define LAWS_CARRIER_NUMBER UINT32_C(536870896)
+/* A carrier of another version, of which these know nothing. */
+#define LAWS_FOREIGN_CARRIER "\x0d\x01\x02\x03\x04\x08\x05"
+#define LAWS_FOREIGN_CARRIER_BYTES 7
 
 /* ---- message.c ---- */
 

@@ -167,8 +167,8 @@ static void write_unknown(struct generator *generator, const struct schema_messa
     enum wire_type wire = wires[below(generator, 4)];
     uint32_t number = 1 + below(generator, 40);
     if (below(generator, 12) == 0) { /* what another version, of which we know nothing, carried */
-        static const uint8_t foreign[] = {0x0d, 1, 2, 3, 4, 0x08, 0x05};
-        buffer_field_bytes(out, LAWS_CARRIER_NUMBER, foreign, sizeof(foreign));
+        buffer_field_bytes(out, LAWS_CARRIER_NUMBER, LAWS_FOREIGN_CARRIER,
+                           LAWS_FOREIGN_CARRIER_BYTES);
         return;
     }
     if (schema_field_number(type, number))

@@ -255,6 +255,7 @@ static bool read_value(struct arena *arena, struct tree *tree, const struct sche
     }
     if (depth == WIRE_DEPTH_MAX)
         return wrong(cursor, "nested too deep");
+    tree->pieces |= value->tree != NULL;
     if (!value->tree)
         value->tree = tree_new(arena, field->message);
     struct cursor nested = {data, data + bytes, NULL};
@@ -331,6 +332,8 @@ struct tree *tree_read(struct arena *arena, const struct schema_message *type, c
                        size_t bytes, const char **ret_why)
 {
     struct tree *tree = tree_new(arena, type);
+    static const uint8_t nothing[1];
+    data = bytes > 0 ? data : nothing;
     struct cursor cursor = {data, data + bytes, NULL};
     if (!read_fields(arena, tree, &cursor, 1)) {
         *ret_why = cursor.why;
