@@ -147,6 +147,11 @@ static int connect_instance(struct parley_client *client, struct listed *listed,
     LIST_INSERT_HEAD(&client->channels, channel, owner_entry);
     client->channel_count++;
     listed->retry_at_ns = 0;
+    if (client->descriptor && channel_bind(channel, client->descriptor, error) < 0) {
+        log_warn("%s %s: %s", client->spec.interface, listed->version, error->text);
+        channel_kill(channel, PARLEY_FAILED_PRECONDITION, "%s", error->text);
+        return 0;
+    }
     r = connect_send(channel, theirs);
     if (r < 0)
         channel_kill(channel, PARLEY_UNAVAILABLE, "cannot ask the broker to connect: %s",

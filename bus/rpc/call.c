@@ -374,31 +374,43 @@ static void reply_refused(struct call *call, const struct frame *frame)
     call_fail_attempt(call, status, executed, text);
 }
 
-void call_reply(struct call *call, const struct frame *frame)
+/* One crossing: from the service's memory, through the plan, into our structs; or as bytes, for who
+ * has no structs. */
+static int reply_enter(struct call *call, const struct frame *frame, struct plan_failure *failure,
+                       struct error_text *error)
 {
     struct channel *channel = call->channel;
     struct parley_client *client = call->client;
+    if (call->delivery != CALL_RAW) {
+        int r = channel_bind(channel, client->descriptor, error);
+        if (r < 0)
+            failure->what = error->text;
+        else
+            r = plan_unpack(channel->binding, call->method, frame->payload,
+                            frame->header.payload_bytes, &call->reply, failure);
+        return r;
+    }
+    size_t out_max = plan_output_bytes_max(channel->plan, frame->header.payload_bytes);
+    uint8_t *out = endpoint_scratch(client->endpoint, out_max);
+    if (!out)
+        return -ENOMEM;
+    int r = plan_run(channel->plan, call->method, frame->payload, frame->header.payload_bytes, out,
+                     out_max, &call->raw_bytes, failure);
+    call->raw = r == 0 ? out : NULL;
+    return r;
+}
+
+void call_reply(struct call *call, const struct frame *frame)
+{
+    struct channel *channel = call->channel;
     if (frame->header.status != PARLEY_OK) {
         reply_refused(call, frame);
         return;
     }
-    size_t out_max = plan_output_bytes_max(channel->plan, frame->header.payload_bytes);
-    uint8_t *out = endpoint_scratch(client->endpoint, out_max);
-    size_t out_bytes = 0;
     struct plan_failure failure = {.what = "out of memory"};
-    int r = -ENOMEM;
-    if (out)
-        r = plan_run(channel->plan, call->method, frame->payload, frame->header.payload_bytes, out,
-                     out_max, &out_bytes, &failure);
+    struct error_text error = {0};
+    int r = reply_enter(call, frame, &failure, &error);
     channel_consume(channel, frame);
-    if (r == 0 && call->delivery == CALL_RAW) {
-        call->raw = out;
-        call->raw_bytes = out_bytes;
-    } else if (r == 0) {
-        failure.what = "unpacking failed";
-        r = wire_unpack_checked(client->descriptor->methods[call->method].output, out, out_bytes,
-                                &call->reply);
-    }
     if (r == 0) {
         call_finish(call, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
         return;

@@ -192,6 +192,7 @@ struct channel {
     bool goaway; /* no new calls */
     bool draining; /* the route page says so */
     struct plan *plan; /* of what arrives */
+    struct plan_binding *binding; /* of that plan to our structs; channel_bind() */
     TAILQ_HEAD(calls, call) calls;
     uint32_t in_flight;
     struct stats_cell **cells; /* one a method, made at first use */
@@ -232,6 +233,10 @@ void channel_wake(struct channel *channel);  /* put it on the hot list */
 bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
 int channel_bell_send(struct channel *channel, const struct bell_packet *packet, size_t bytes, int fd);
 int channel_attach_peer(struct channel *channel, int fd, struct error_text *error);
+/* Binds channel->plan to the structs of @descriptor, ours, unless that has been done; with the binding
+ * that another channel of the same owner has, if there is one. Return: 0, or as plan_bind(). */
+int channel_bind(struct channel *channel, const ProtobufCServiceDescriptor *descriptor,
+                 struct error_text *error);
 void channel_destroy(struct channel *channel); /* endpoint's, at the end of a turn */
 
 /* ---- client.c, call.c ---- */

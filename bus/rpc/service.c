@@ -130,19 +130,16 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
                          ProtobufCMessage **ret_input)
 {
     uint64_t call_id = frame->header.call_id;
-    size_t out_max = plan_output_bytes_max(channel->plan, frame->header.payload_bytes);
-    uint8_t *out = endpoint_scratch(channel->endpoint, out_max);
-    size_t out_bytes = 0;
+    const ProtobufCServiceDescriptor *descriptor = channel->service->implementation->descriptor;
     struct plan_failure failure = {0};
-    int r = -ENOMEM;
-    if (out)
-        r = plan_run(channel->plan, frame->header.method, frame->payload,
-                     frame->header.payload_bytes, out, out_max, &out_bytes, &failure);
+    struct error_text error = {0};
+    int r = channel_bind(channel, descriptor, &error);
+    if (r < 0)
+        failure.what = error.text;
+    else
+        r = plan_unpack(channel->binding, frame->header.method, frame->payload,
+                        frame->header.payload_bytes, ret_input, &failure);
     channel_consume(channel, frame);
-    const ProtobufCMethodDescriptor *descriptor =
-        &channel->service->implementation->descriptor->methods[method];
-    if (r == 0)
-        r = wire_unpack_checked(descriptor->input, out, out_bytes, ret_input);
     if (r == 0)
         return 0;
     if (r == -ENOMEM)
@@ -150,7 +147,8 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     else
         refuse(channel, call_id,
                r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
-               "the request is not a %s: %s (field %u, byte %zu)", descriptor->input->name,
+               "the request is not a %s: %s (field %u, byte %zu)",
+               descriptor->methods[method].input->name,
                failure.what ? failure.what : "it cannot be unpacked", failure.number,
                failure.offset);
     return r;
@@ -319,8 +317,10 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     LIST_INSERT_HEAD(&service->channels, channel, owner_entry);
     service->channel_count++;
     channel->cells = calloc(service->interface->service->n_methods, sizeof(*channel->cells));
-    r = channel->cells ? channel_attach_peer(channel, segment_fd, error)
+    r = channel->cells ? channel_bind(channel, service->implementation->descriptor, error)
                        : error_set(error, -ENOMEM, "out of memory");
+    if (r == 0)
+        r = channel_attach_peer(channel, segment_fd, error);
     struct bell_packet packet = {.kind = BELL_ACCEPT, .instance_id = service->instance_id};
     if (r == 0)
         r = channel_bell_send(channel, &packet, sizeof(packet), channel->ours.region.fd);

@@ -484,16 +484,17 @@ static int bind_all(struct binder *binder, const ProtobufCServiceDescriptor *ser
     return r;
 }
 
-DEFINE_CLEANUP(struct plan_binding *, plan_binding_free);
+DEFINE_CLEANUP(struct plan_binding *, plan_binding_unref);
 
 int plan_bind(struct plan *plan, const ProtobufCServiceDescriptor *service,
               enum plan_payload payload, struct plan_binding **ret_binding,
               struct error_text *error)
 {
     _cleanup_(binder_deinit) struct binder binder = {.plan = plan, .error = error};
-    _cleanup_(plan_binding_freep) struct plan_binding *binding = calloc(1, sizeof(*binding));
+    _cleanup_(plan_binding_unrefp) struct plan_binding *binding = calloc(1, sizeof(*binding));
     if (!binding)
         return out_of_memory(&binder);
+    atomic_init(&binding->references, 1);
     binding->plan = plan_ref(plan);
     binding->entry_count = plan_entry_count(plan);
     binding->entries = calloc(binding->entry_count + 1, sizeof(binding->entries[0]));
@@ -505,15 +506,28 @@ int plan_bind(struct plan *plan, const ProtobufCServiceDescriptor *service,
     return r;
 }
 
-struct plan_binding *plan_binding_free(struct plan_binding *binding)
+struct plan_binding *plan_binding_ref(struct plan_binding *binding)
 {
-    if (binding) {
-        plan_unref(binding->plan);
-        free(binding->entries);
-        free(binding->tables);
-        free(binding->ops);
-        free(binding->images);
-        free(binding);
-    }
+    /* relaxed: who refers to it already keeps it alive. */
+    atomic_fetch_add_explicit(&binding->references, 1, memory_order_relaxed);
+    return binding;
+}
+
+struct plan_binding *plan_binding_unref(struct plan_binding *binding)
+{
+    /* acq_rel: pairs with itself in other threads, as in plan_unref(). */
+    if (!binding || atomic_fetch_sub_explicit(&binding->references, 1, memory_order_acq_rel) != 1)
+        return NULL;
+    plan_unref(binding->plan);
+    free(binding->entries);
+    free(binding->tables);
+    free(binding->ops);
+    free(binding->images);
+    free(binding);
     return NULL;
+}
+
+const struct plan *plan_binding_plan(const struct plan_binding *binding)
+{
+    return binding->plan;
 }

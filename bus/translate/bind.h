@@ -71,6 +71,7 @@ struct bound_table {
 };
 
 struct plan_binding {
+    atomic_uint references;
     struct plan *plan;
     uint32_t entry_count;
     const struct bound_table **entries; /* NULL: no such method here */

@@ -60,7 +60,7 @@ int chain_compile(const struct schema *const *versions, size_t count, enum plan_
 /* Pairs of tables to become one, of which each is made once. */
 struct fuser {
     struct builder *builder;
-    bool stages_only; /* nothing is fused: what fused tables are compared with */
+    bool stages_only;    /* nothing is fused: what fused tables are compared with */
     struct fusion *list; /* grows while it is worked off */
     size_t count, capacity, done;
 };

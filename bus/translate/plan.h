@@ -65,8 +65,8 @@ int plan_compile(const struct schema *client, const struct schema *service,
  * followed all the way; if a version on it has none, there is none.
  * Return: as plan_compile(), of the first step that cannot be bridged.
  */
-int plan_compile_path(const struct schema *const *versions, size_t count,
-                      enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
+int plan_compile_path(const struct schema *const *versions, size_t count, enum plan_payload payload,
+                      struct plan **ret_plan, struct error_text *error);
 
 /* One thing that keeps two versions from being bridged. */
 struct plan_complaint {
@@ -158,8 +158,10 @@ struct plan_binding;
 int plan_bind(struct plan *plan, const ProtobufCServiceDescriptor *service,
               enum plan_payload payload, struct plan_binding **ret_binding,
               struct error_text *error);
-struct plan_binding *
-plan_binding_free(struct plan_binding *binding); /* NULL is fine; returns NULL */
+struct plan_binding *plan_binding_ref(struct plan_binding *binding);
+struct plan_binding *plan_binding_unref(struct plan_binding *binding); /* NULL is fine; NULL */
+/* Borrowed. */
+const struct plan *plan_binding_plan(const struct plan_binding *binding);
 
 /**
  * plan_unpack() - copy = check = translate = unpack

@@ -19,8 +19,8 @@
  *   text[]       literals of templates
  *
  * A program for a chain of versions (fuse.c) has the same records. What could not be fused is done
- * in stages: a table has a `next`, which translates the message that it has written once more; an op
- * or an emit has a `pipe`, which does that to the records of one field. Each lowers the level.
+ * in stages: a table has a `next`, which translates the message that it has written once more; an
+ * op or an emit has a `pipe`, which does that to the records of one field. Each lowers the level.
  */
 #ifndef PARLEY_TRANSLATE_PROGRAM_H
 #define PARLEY_TRANSLATE_PROGRAM_H
@@ -41,8 +41,8 @@
 #define PROGRAM_REQUIRED_MAX 64 /* required fields of one message */
 #define PROGRAM_PART_MAX 8      /* of one template */
 #define PROGRAM_LITERAL_BYTES_MAX 64
-#define PROGRAM_PATH_MAX 8  /* messages that a moved field goes down into */
-#define PROGRAM_NODE_MAX 64 /* below one message */
+#define PROGRAM_PATH_MAX 8                    /* messages that a moved field goes down into */
+#define PROGRAM_NODE_MAX 64                   /* below one message */
 #define PROGRAM_LEVEL_MAX (PLAN_PATH_MAX - 2) /* stages after the first */
 
 /* How a value is encoded: protobuf's scalar types, by what they mean. */
@@ -120,13 +120,13 @@ struct program_table {
     uint32_t emit_first, emit_count;
     uint32_t slot_count;
     uint32_t required_count;
-    uint32_t source_id, target_id; /* program_type_id() of the two types */
-    uint32_t restore;              /* table for the content of a carrier of target_id */
+    uint32_t source_id, target_id;     /* program_type_id() of the two types */
+    uint32_t restore;                  /* table for the content of a carrier of target_id */
     uint32_t owner_first, owner_count; /* the same for carriers of versions in between */
     uint32_t next;                     /* table + 1 for the message that it has written; 0: none */
-    /* 0: no table that is reached from here has a `next` or a pipe. A table reaches none of a higher
-     * level; `next` and pipes are of a lower one, and with them nested messages are of level 0: so
-     * no message is gone through more often than level + 1 times. */
+    /* 0: no table that is reached from here has a `next` or a pipe. A table reaches none of a
+     * higher level; `next` and pipes are of a lower one, and with them nested messages are of level
+     * 0: so no message is gone through more often than level + 1 times. */
     uint32_t level;
 };
 
@@ -249,7 +249,7 @@ struct program_header {
     uint16_t version;
     uint8_t class;
     uint8_t flags;
-    uint32_t bytes; /* of all */
+    uint32_t bytes;                                          /* of all */
     uint32_t count[SECTION_COUNT + (SECTION_COUNT + 1) % 2]; /* so that it is a multiple of 8 */
 };
 static_assert(sizeof(struct program_header) % 8 == 0, "the sections lie behind it, aligned");

@@ -160,7 +160,7 @@ static int teardown(void **state)
 {
     (void)state;
     for (size_t i = 0; i < way_count; i++)
-        plan_binding_free(ways[i].binding);
+        plan_binding_unref(ways[i].binding);
     versions_deinit(&catalog);
     versions_deinit(&shapes);
     versions_deinit(&forms);
