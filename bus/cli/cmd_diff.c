@@ -134,7 +134,7 @@ static void print_annotation(FILE *out, const struct diff_finding *finding, cons
     fputs(": ", out);
     print_escaped(out, finding->sentence, false);
     if (finding->reason) {
-        fputs(" Accepted: ", out);
+        fputs("; accepted: ", out);
         print_escaped(out, finding->reason, false);
     }
     fputc('\n', out);
