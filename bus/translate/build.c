@@ -26,6 +26,7 @@ const size_t program_element_bytes[SECTION_COUNT] = {
     [SECTION_PART] = sizeof(struct program_part),
     [SECTION_NODE] = sizeof(struct program_node),
     [SECTION_OWNER] = sizeof(struct program_owner),
+    [SECTION_MEMBER] = sizeof(struct program_member),
     [SECTION_TEXT] = 1,
 };
 

@@ -254,7 +254,7 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
     for (;;) {
         while (held->in < held->in_end) {
             int r = run_next_record(run, &held->in, held->in_end, ret_record);
-            if (r < 0 || ret_record->tag >> 3 == number)
+            if (r < 0 || number == 0 || ret_record->tag >> 3 == number)
                 return r < 0 ? r : 1;
         }
         if (held->pos == frame->end)

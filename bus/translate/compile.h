@@ -127,5 +127,15 @@ int rules_moves(struct pairing *pairing);
 bool rules_is_shape(const Parley__FieldRule *rule);
 int rules_shape(struct pairing *pairing, const struct schema_field *source,
                 const struct schema_field *target);
+/* How one value goes over, without a slot. @rule: for an error. */
+int shape_value(struct pairing *pairing, const struct schema_field *from,
+                const struct schema_field *to, const char *rule, struct program_op *ret_op);
+/* A table of such ops, by number. */
+uint32_t shape_table(struct pairing *pairing, struct program_op *ops, size_t count);
+
+/* ---- regroup.c ---- */
+
+/* Oneofs that do not have the same members on both sides. Handles them and marks them as done. */
+int rules_oneofs(struct pairing *pairing);
 
 #endif

@@ -86,7 +86,7 @@ int pairing_emit(struct pairing *pairing, struct program_emit emit)
                          "%s: more than %d fields with rules; divide the message",
                          pairing->newer->name, EMIT_MAX);
     if (emit.kind == EMIT_LOST || emit.kind == EMIT_DROPPED || emit.kind == EMIT_JOIN ||
-        emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP)
+        emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP || emit.kind == EMIT_ONEOF)
         pairing->compiler->carries = true;
     pairing->emits[pairing->emit_count++] = emit;
     return 0;
@@ -184,31 +184,6 @@ static size_t oneof_size(const struct schema_message *message, int32_t oneof)
 bool field_shares_oneof(const struct schema_message *message, const struct schema_field *field)
 {
     return oneof_size(message, field->oneof) > 1;
-}
-
-/* All members of a oneof pair with all members of one, or the other version cannot tell which is
- * set. */
-static int check_oneofs(const struct pairing *pairing, const struct schema_message *message,
-                        const struct schema_message *other, const struct schema_field **other_of)
-{
-    for (size_t i = 0; i < message->field_count; i++) {
-        const struct schema_field *field = &message->fields[i], *pair = other_of[i];
-        if (!field_shares_oneof(message, field))
-            continue;
-        const struct schema_field *first = NULL;
-        for (size_t j = 0; j < message->field_count && !first; j++)
-            if (message->fields[j].oneof == field->oneof)
-                first = other_of[j];
-        if (!pair || !first || pair->oneof < 0 || pair->oneof != first->oneof ||
-            oneof_size(other, pair->oneof) != oneof_size(message, field->oneof))
-            return error_set(pairing->compiler->error, -EINVAL,
-                             "%s.%s: the oneof \"%s\" must have the same members in %s: regrouping "
-                             "oneofs is not supported yet; keep the members, or use fields outside "
-                             "of it",
-                             message->name, field->name, message->oneofs[field->oneof],
-                             other->name);
-    }
-    return 0;
 }
 
 /* ---- Fields that pair ---- */
@@ -519,12 +494,10 @@ static int fill(struct pairing *pairing)
     if (r == 0)
         r = rules_drops(pairing);
     if (r == 0)
-        r = check_oneofs(pairing, pairing->source, pairing->target, pairing->target_of);
-    if (r == 0)
-        r = check_oneofs(pairing, pairing->target, pairing->source, pairing->source_of);
+        r = rules_oneofs(pairing);
     size_t complaints = pairing->compiler->complaint_count;
     for (size_t i = 0; i < pairing->source->field_count && r == 0; i++)
-        if (pairing->target_of[i])
+        if (pairing->target_of[i] && !pairing->source_done[i])
             r = try_field(pairing, &pairing->source->fields[i], pairing->target_of[i]);
     if (pairing->compiler->complaint_count > complaints)
         return 0; /* the table will not be run */

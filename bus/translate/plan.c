@@ -49,6 +49,7 @@ static int lay_out(struct plan *plan, size_t bytes, struct error_text *error)
     plan->parts = arrays[SECTION_PART];
     plan->nodes = arrays[SECTION_NODE];
     plan->owners = arrays[SECTION_OWNER];
+    plan->members = arrays[SECTION_MEMBER];
     plan->text = arrays[SECTION_TEXT];
     return 0;
 }

@@ -147,6 +147,7 @@ enum emit {
     EMIT_UNPICK,  /* a repeated field of one value, and of what a carrier has of it */
     EMIT_WRAP,    /* a message with one value, and what a carrier has of it */
     EMIT_UNWRAP,  /* the one value of a message; the rest to the carrier */
+    EMIT_ONEOF,   /* members of oneofs that differ; what another one excludes, to the carrier */
     EMIT_COUNT,
 };
 
@@ -163,7 +164,7 @@ struct program_emit {
     uint8_t required;
     uint16_t slot;
     uint16_t pad;
-    uint32_t node;  /* GATHER */
+    uint32_t node;  /* GATHER; ONEOF: the first member */
     uint32_t table; /* PICK and what follows it: SHARED, its ops say how values are written */
     uint32_t tag;   /* to write; EMIT_DROPPED: of the source's field */
     uint32_t template;
@@ -238,6 +239,7 @@ enum section {
     SECTION_PART,
     SECTION_NODE,
     SECTION_OWNER,
+    SECTION_MEMBER,
     SECTION_TEXT,
     SECTION_COUNT,
 };
@@ -270,7 +272,19 @@ struct plan {
     const struct program_part *parts;
     const struct program_node *nodes;
     const struct program_owner *owners;
+    const struct program_member *members;
     const uint8_t *text;
+};
+
+#define PROGRAM_ONEOF_NONE UINT8_MAX
+#define PROGRAM_MEMBER_MAX 64 /* of an EMIT_ONEOF */
+
+/* What EMIT_ONEOF knows of the field that the op of its place in the emit's table is for. Oneofs
+ * are counted from 0, among those of the emit. */
+struct program_member {
+    uint8_t source_oneof, target_oneof; /* PROGRAM_ONEOF_NONE: alone */
+    uint8_t flags;                      /* EMIT_PRESENCE, EMIT_SOURCE_PRESENCE */
+    uint8_t pad;
 };
 
 /* ---- The carrier: one field number for what the other version lacks ---- */

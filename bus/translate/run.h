@@ -153,7 +153,7 @@ struct run_held {
     const uint8_t *in, *in_end;
     const uint64_t *guard;
 };
-/* Return: 1: there is one; 0: no more; or an error. */
+/* @number 0: of all numbers. Return: 1: there is one; 0: no more; or an error. */
 int run_held_next(struct run *run, const struct frame *frame, struct run_held *held,
                   uint32_t number, struct run_record *ret_record);
 /* Carries all records of a field as they are. */

@@ -108,6 +108,12 @@ static bool is_zero(enum wire_type wire, const uint8_t *pos, const uint8_t *end)
     return pos == end;
 }
 
+bool shape_is_zero(const struct program_op *op, const struct element *element)
+{
+    return op->kind != KIND_MESSAGE &&
+           is_zero((enum wire_type)op->wire, element->value, element->end);
+}
+
 bool shape_is_default(struct run *run, const struct program_op *op, const struct element *element)
 {
     struct slot value = {0};
@@ -116,7 +122,7 @@ bool shape_is_default(struct run *run, const struct program_op *op, const struct
     /* One that cannot be converted is refused when it is written. */
     if (op->action == ACTION_SCALAR)
         return run_decode(run, op, element->at, element->value, &value) == 0 && value.mapped == 0;
-    return is_zero((enum wire_type)op->wire, element->value, element->end);
+    return shape_is_zero(op, element);
 }
 
 int shape_write(struct run *run, struct frame *frame, const struct program_op *op,
@@ -514,6 +520,8 @@ int run_emit_shape(struct run *run, struct frame *frame, const struct program_em
         return emit_unpick(run, frame, emit, slot);
     case EMIT_WRAP:
         return emit_wrap(run, frame, emit, slot);
+    case EMIT_ONEOF:
+        return emit_oneof(run, frame, emit, slot);
     default:
         return emit_unwrap(run, frame, emit, slot);
     }

@@ -30,8 +30,14 @@ int elements_next(struct run *run, struct elements *elements, struct element *re
 const struct program_op *shape_op(const struct run *run, const struct program_emit *emit);
 /* Whether the target gets its default. */
 bool shape_is_default(struct run *run, const struct program_op *op, const struct element *element);
+/* Whether it is the source's. */
+bool shape_is_zero(const struct program_op *op, const struct element *element);
 /* Writes it as the op says. */
 int shape_write(struct run *run, struct frame *frame, const struct program_op *op,
                 const struct element *element);
+
+/* EMIT_ONEOF (oneof.c). */
+int emit_oneof(struct run *run, struct frame *frame, const struct program_emit *emit,
+               const struct slot *slot);
 
 #endif

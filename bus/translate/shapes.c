@@ -20,8 +20,8 @@ static int shape_error(const struct pairing *pairing, const struct schema_field 
                        const struct schema_field *target, const char *rule, const char *what)
 {
     const struct schema_field *newer = pairing->newer == pairing->target ? target : source;
-    return error_set(pairing->compiler->error, -EINVAL, "%s.%s: (parley.field).%s: %s",
-                     pairing->newer->name, newer->name, rule, what);
+    return error_set(pairing->compiler->error, -EINVAL, "%s.%s: %s: %s", pairing->newer->name,
+                     newer->name, rule, what);
 }
 
 static bool is_integer(enum kind kind)
@@ -35,8 +35,8 @@ static bool is_text(enum kind kind)
 }
 
 /* How one value goes over. It may stand in messages of both sides; no other rule changes it. */
-static int value_op(struct pairing *pairing, const struct schema_field *from,
-                    const struct schema_field *to, const char *rule, struct program_op *ret_op)
+int shape_value(struct pairing *pairing, const struct schema_field *from,
+                const struct schema_field *to, const char *rule, struct program_op *ret_op)
 {
     enum kind kind = compile_kind(from), written = compile_kind(to);
     struct program_op op = program_op_default(from->number, kind);
@@ -69,7 +69,7 @@ static int value_op(struct pairing *pairing, const struct schema_field *from,
     return 0;
 }
 
-static uint32_t value_table(struct pairing *pairing, struct program_op *ops, size_t count)
+uint32_t shape_table(struct pairing *pairing, struct program_op *ops, size_t count)
 {
     struct builder *builder = &pairing->compiler->builder;
     uint32_t index = builder_add(builder, SECTION_TABLE, 1);
@@ -147,16 +147,16 @@ static int check_field(const struct pairing *pairing, const struct schema_field 
 static int rules_pick(struct pairing *pairing, const struct schema_field *source,
                       const struct schema_field *target, Parley__Pick pick)
 {
-    int r = check_field(pairing, source, target, "pick");
+    int r = check_field(pairing, source, target, "(parley.field).pick");
     if (r < 0)
         return r;
     if (source->repeated == target->repeated)
-        return shape_error(pairing, source, target, "pick",
+        return shape_error(pairing, source, target, "(parley.field).pick",
                            "is for a field that is repeated in one of the versions only; remove "
                            "it");
     struct program_op value;
     uint16_t slot = 0;
-    r = value_op(pairing, source, target, "pick", &value);
+    r = shape_value(pairing, source, target, "(parley.field).pick", &value);
     if (r == 0)
         r = pairing_slot(pairing, &slot);
     if (r < 0)
@@ -170,7 +170,7 @@ static int rules_pick(struct pairing *pairing, const struct schema_field *source
         back.action = ACTION_SKIP;
         pairing_restore(pairing, back);
         return add_emit(pairing, EMIT_PICK, flags, source, target, slot,
-                        value_table(pairing, &value, 1));
+                        shape_table(pairing, &value, 1));
     }
     back.action = ACTION_HELD;
     back.flags |= OP_GATHERED | OP_OWN_PRESENCE;
@@ -181,7 +181,7 @@ static int rules_pick(struct pairing *pairing, const struct schema_field *source
     }
     pairing_restore(pairing, back);
     return add_emit(pairing, EMIT_UNPICK, flags, source, target, slot,
-                    value_table(pairing, &value, 1));
+                    shape_table(pairing, &value, 1));
 }
 
 /* ---- Wrap ---- */
@@ -193,10 +193,11 @@ static int find_inside(const struct pairing *pairing, const struct schema_field 
 {
     if (!message->message)
         return shape_error(pairing, source, target, rule,
-                           rule[0] == 'w' ? "is for a field that is a message now; for the other "
-                                            "way round write unwrap"
-                                          : "is for a field that was a message before; for the "
-                                            "other way round write wrap");
+                           strcmp(rule, "(parley.field).wrap") == 0
+                               ? "is for a field that is a message now; for the other "
+                                 "way round write unwrap"
+                               : "is for a field that was a message before; for the "
+                                 "other way round write wrap");
     const struct schema_field *inside = schema_field_find(message->message, name);
     if (!inside)
         return shape_error(pairing, source, target, rule,
@@ -216,7 +217,7 @@ static int find_inside(const struct pairing *pairing, const struct schema_field 
 static int rules_wrap(struct pairing *pairing, const struct schema_field *source,
                       const struct schema_field *target, const Parley__FieldRule *rule)
 {
-    const char *what = rule->wrap ? "wrap" : "unwrap";
+    const char *what = rule->wrap ? "(parley.field).wrap" : "(parley.field).unwrap";
     bool newer_is_target = pairing->newer == pairing->target;
     bool to_message = newer_is_target == (rule->wrap != NULL);
     const struct schema_field *message = to_message ? target : source, *inside = NULL;
@@ -227,10 +228,12 @@ static int rules_wrap(struct pairing *pairing, const struct schema_field *source
     if (r < 0)
         return r;
     if (source->repeated || target->repeated)
-        return shape_error(pairing, source, target, what, "is not supported yet on repeated fields; use a singular one");
+        return shape_error(pairing, source, target, what,
+                           "is not supported yet on repeated fields; use a singular one");
     struct program_op value;
     uint16_t slot = 0;
-    r = value_op(pairing, to_message ? source : inside, to_message ? inside : target, what, &value);
+    r = shape_value(pairing, to_message ? source : inside, to_message ? inside : target, what,
+                    &value);
     if (r == 0)
         r = pairing_slot(pairing, &slot);
     if (r < 0)
@@ -247,7 +250,7 @@ static int rules_wrap(struct pairing *pairing, const struct schema_field *source
     }
     pairing_restore(pairing, back);
     return add_emit(pairing, to_message ? EMIT_WRAP : EMIT_UNWRAP, flags, source, target, slot,
-                    value_table(pairing, &value, 1));
+                    shape_table(pairing, &value, 1));
 }
 
 bool rules_is_shape(const Parley__FieldRule *rule)
@@ -259,7 +262,9 @@ int rules_shape(struct pairing *pairing, const struct schema_field *source,
                 const struct schema_field *target)
 {
     const Parley__FieldRule *rule = pairing->newer == pairing->target ? target->rule : source->rule;
-    const char *name = rule->wrap ? "wrap" : rule->unwrap ? "unwrap" : "pick";
+    const char *name = rule->wrap     ? "(parley.field).wrap"
+                       : rule->unwrap ? "(parley.field).unwrap"
+                                      : "(parley.field).pick";
     bool pick = rule->has_pick && rule->pick != PARLEY__PICK__PICK_NONE;
     unsigned rules = (rule->wrap != NULL) + (rule->unwrap != NULL) + pick +
                      (rule->entries != NULL) + rule->has_multiply + (rule->convert != NULL);

@@ -8,8 +8,8 @@
  *    many, and has no emits of its own;
  *  - a carrier's content cannot hold a carrier that is opened: a nested message is always shorter
  *    than the one around it and counted by depth, an opened carrier is not counted;
- *  - stages end: what a `next` or a pipe leads to is of a lower level than where it is (program.h), and
- *    opens no carrier if it is a pipe;
+ *  - stages end: what a `next` or a pipe leads to is of a lower level than where it is (program.h),
+ * and opens no carrier if it is a pipe;
  *  - kinds fit what is done with them: only integers are converted, only text is split or joined;
  *  - literals are text, since they end up in strings.
  * Whether the program means anything is not asked: a wrong one yields wrong or malformed messages,
@@ -196,20 +196,26 @@ static int verify_node(const struct verifier *v, const struct program_table *tab
 }
 
 /* What says how the values of a field that changes its shape are written: no slots, no carriers. */
-static int verify_shape(const struct verifier *v, const struct program_emit *emit, uint32_t index)
+static int verify_shape(const struct verifier *v, const struct program_table *around,
+                        const struct program_emit *emit, uint32_t index)
 {
     const struct program_table *table =
         emit->table < COUNT(v, SECTION_TABLE) ? &v->plan->tables[emit->table] : NULL;
     if (!table || !(table->flags & TABLE_SHARED) || table->op_count == 0 ||
-        !in_range(v, SECTION_OP, table->op_first, table->op_count))
+        !in_range(v, SECTION_OP, table->op_first, table->op_count) || emit->pipe != 0 ||
+        !level_fits(v, around, emit->table, false))
         return bad(v, "emit", index, "no such table of values");
     for (uint32_t i = 0; i < table->op_count; i++) {
         const struct program_op *op = &v->plan->ops[table->op_first + i];
+        bool unpaired = emit->kind == EMIT_ONEOF && op->action == ACTION_CARRY;
         if (op->slot != PROGRAM_SLOT_NONE ||
-            (op->action != ACTION_VERBATIM && op->action != ACTION_RENUMBER &&
+            (!unpaired && op->action != ACTION_VERBATIM && op->action != ACTION_RENUMBER &&
              op->action != ACTION_SCALAR && op->action != ACTION_MESSAGE))
             return bad(v, "emit", index, "its values cannot be written");
     }
+    if (emit->kind == EMIT_ONEOF && (table->op_count > PROGRAM_MEMBER_MAX ||
+                                     !in_range(v, SECTION_MEMBER, emit->node, table->op_count)))
+        return bad(v, "emit", index, "impossible members");
     return 0;
 }
 
@@ -244,7 +250,8 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
     case EMIT_UNPICK:
     case EMIT_WRAP:
     case EMIT_UNWRAP:
-        return verify_shape(v, emit, index);
+    case EMIT_ONEOF:
+        return verify_shape(v, table, emit, index);
     default:
         if (emit->written != KIND_STRING)
             return bad(v, "emit", index, "kind");

@@ -126,8 +126,30 @@ static inline void *must_unpack(const ProtobufCMessageDescriptor *type, struct b
 
 static inline struct bytes merged(const ProtobufCMessageDescriptor *type, struct bytes in);
 
+/* Whether the two are different members of one oneof, so that one clears the other. */
+static inline bool excludes(const ProtobufCFieldDescriptor *a, const ProtobufCFieldDescriptor *b)
+{
+    return a && b && a != b && (a->flags & b->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) &&
+           a->quantifier_offset == b->quantifier_offset;
+}
+
+/* Whether there is a record of the field in it. */
+static inline bool has_record(const ProtobufCFieldDescriptor *field, struct wire_reader reader)
+{
+    while (reader.pos < reader.end) {
+        uint32_t number = 0;
+        enum wire_type type = WIRE_VARINT;
+        assert_int_equal(wire_read_tag(&reader, &number, &type), 0);
+        assert_int_equal(wire_skip(&reader, number, type), 0);
+        if (number == field->id)
+            return true;
+    }
+    return false;
+}
+
 /* All records of a singular message field, as one. */
-static inline struct bytes merge_pieces(const ProtobufCFieldDescriptor *field, struct bytes in)
+static inline struct bytes merge_pieces(const ProtobufCMessageDescriptor *type_of,
+                                        const ProtobufCFieldDescriptor *field, struct bytes in)
 {
     struct bytes all = bytes_of(in.data, in.bytes); /* room enough */
     all.bytes = 0;
@@ -140,6 +162,8 @@ static inline struct bytes merge_pieces(const ProtobufCFieldDescriptor *field, s
         assert_int_equal(wire_read_tag(&reader, &number, &type), 0);
         struct wire_reader value = reader;
         assert_int_equal(wire_skip(&reader, number, type), 0);
+        if (excludes(field, protobuf_c_message_descriptor_get_field(type_of, number)))
+            all.bytes = 0;
         if (number != field->id)
             continue;
         assert_int_equal(wire_read_bytes(&value, &data, &bytes), 0);
@@ -158,7 +182,6 @@ static inline struct bytes merged(const ProtobufCMessageDescriptor *type, struct
     struct bytes out = {malloc(in.bytes * 2 + 64), 0};
     assert_non_null(out.data);
     uint8_t *end = out.data;
-    uint64_t had = 0;
     struct wire_reader reader = {in.data, in.data + in.bytes};
     while (reader.pos < reader.end) {
         const uint8_t *at = reader.pos;
@@ -174,16 +197,15 @@ static inline struct bytes merged(const ProtobufCMessageDescriptor *type, struct
             end += reader.pos - at;
             continue;
         }
-        uint64_t bit = UINT64_C(1) << (field - type->fields);
         bool repeated = field->label == PROTOBUF_C_LABEL_REPEATED;
-        if (!repeated && (had & bit))
-            continue;
-        had |= bit;
+        if (!repeated && has_record(field, reader))
+            continue; /* where the last one is: another member of a oneof may come before */
         const uint8_t *data;
         size_t bytes;
         assert_int_equal(wire_read_bytes(&value, &data, &bytes), 0);
         struct bytes piece = {(uint8_t *)(uintptr_t)data, bytes};
-        struct bytes one = repeated ? merged(field->descriptor, piece) : merge_pieces(field, in);
+        struct bytes one =
+            repeated ? merged(field->descriptor, piece) : merge_pieces(type, field, in);
         end = wire_write_tag(end, number, WIRE_BYTES);
         end = wire_write_varint(end, one.bytes);
         memcpy(end, one.data, one.bytes);

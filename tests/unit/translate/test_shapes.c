@@ -321,6 +321,146 @@ static void test_picked_from_every_message_comes_back(void **state)
     assert_form_comes_back("Picked", pick);
 }
 
+/* ---- Oneofs ---- */
+
+static void test_plain_fields_become_a_oneof_and_come_back(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        {UP, "{\"text\":\"t\",\"flag\":true}", "{\"text\":\"t\",\"flag\":true}", {0}, NULL, NULL},
+        {UP, "{\"text\":\"t\",\"number\":3}", "{\"number\":\"3\"}", {0}, NULL, NULL},
+        {UP,
+         "{\"text\":\"t\",\"number\":3,\"part\":{\"name\":\"p\"}}",
+         "{\"part\":{\"name\":\"p\"}}",
+         {0},
+         NULL,
+         NULL},
+        {UP,
+         "{\"text\":\"t\",\"size\":\"SIZE_NONE\"}",
+         "{\"size\":\"SIZE_NONE\"}",
+         {0},
+         NULL,
+         NULL},
+        {UP, "{}", "{}", {0}, NULL, NULL},
+        {DOWN, "{\"number\":\"0\"}", "{}", {0}, NULL, NULL},
+        {DOWN, "{\"text\":\"\"}", "{}", {0}, NULL, NULL},
+        {DOWN, "{\"part\":{}}", "{\"part\":{}}", {0}, NULL, NULL},
+        {DOWN, "{\"size\":\"SIZE_LARGE\"}", "{\"size\":\"SIZE_LARGE\"}", {0}, NULL, NULL},
+    };
+    assert_trips("Joined", trips);
+}
+
+static void test_edit_of_a_oneof_keeps_away_what_it_excludes(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        /* Another value of what won: its neighbours come back. */
+        {UP,
+         "{\"text\":\"t\",\"number\":3}",
+         NULL,
+         {0},
+         "{\"number\":\"4\"}",
+         "{\"text\":\"t\",\"number\":4}"},
+        /* Another member, or none: they do not. */
+        {UP, "{\"text\":\"t\",\"number\":3}", NULL, {1}, "{\"text\":\"u\"}", "{\"text\":\"u\"}"},
+        {UP, "{\"text\":\"t\",\"number\":3}", NULL, {0}, "{\"part\":{}}", "{\"part\":{}}"},
+        {UP, "{\"text\":\"t\",\"number\":3}", NULL, {1}, NULL, "{}"},
+        /* A member that was its default, unlike nothing. */
+        {DOWN, "{\"number\":\"0\"}", NULL, {0}, "{\"text\":\"t\"}", "{\"text\":\"t\"}"},
+        {DOWN,
+         "{\"number\":\"0\"}",
+         NULL,
+         {0},
+         "{\"flag\":true}",
+         "{\"number\":\"0\",\"flag\":true}"},
+    };
+    assert_trips("Joined", trips);
+}
+
+static void test_oneof_becomes_plain_fields_and_comes_back(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        {UP,
+         "{\"text\":\"t\",\"other\":\"o\"}",
+         "{\"text\":\"t\",\"other\":\"o\"}",
+         {0},
+         NULL,
+         NULL},
+        {UP, "{\"number\":0}", "{}", {0}, NULL, NULL},
+        {UP, "{\"gone\":\"g\"}", "{}", {0}, NULL, NULL},
+        {UP, "{\"gone\":\"g\"}", NULL, {0}, "{\"text\":\"t\"}", "{\"text\":\"t\"}"},
+        {UP, "{\"part\":{\"name\":\"p\"}}", NULL, {1}, NULL, "{}"},
+        {DOWN,
+         "{\"text\":\"t\",\"number\":5,\"part\":{\"name\":\"p\"}}",
+         "{\"text\":\"t\"}",
+         {0},
+         NULL,
+         NULL},
+        {DOWN, "{\"text\":\"t\",\"number\":5}", "{\"text\":\"t\"}", {0}, "{\"gone\":\"g\"}", "{}"},
+    };
+    assert_trips("Parted", trips);
+}
+
+static void test_member_that_one_version_has_alone_travels(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        {UP, "{\"gone\":{\"name\":\"p\"}}", "{}", {0}, NULL, NULL},
+        {UP, "{\"gone\":{\"name\":\"p\"}}", "{}", {0}, "{\"number\":0}", "{\"number\":0}"},
+        {UP, "{\"gone\":{\"name\":\"p\"}}", "{}", {0}, "{\"added\":1}", "{}"},
+        {UP, "{\"text\":\"t\"}", "{\"text\":\"t\"}", {0}, NULL, NULL},
+        {DOWN, "{\"added\":0}", "{}", {0}, NULL, NULL},
+        {DOWN, "{\"added\":7}", "{}", {0}, "{\"text\":\"\"}", "{\"text\":\"\"}"},
+    };
+    assert_trips("Grown", trips);
+}
+
+static void test_members_are_spread_over_other_oneofs(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        {UP, "{\"a\":\"a\",\"c\":{\"name\":\"p\"}}", "{\"c\":{\"name\":\"p\"}}", {0}, NULL, NULL},
+        {UP,
+         "{\"b\":1,\"c\":{\"name\":\"p\"}}",
+         "{\"b\":1,\"c\":{\"name\":\"p\"}}",
+         {0},
+         NULL,
+         NULL},
+        {UP, "{\"b\":0,\"d\":\"\",\"e\":\"e\"}", "{\"d\":\"\",\"e\":\"e\"}", {0}, NULL, NULL},
+        {UP, "{\"a\":\"a\",\"c\":{\"name\":\"p\"}}", NULL, {3}, "{\"e\":\"e\"}", "{\"e\":\"e\"}"},
+        {UP,
+         "{\"a\":\"a\",\"c\":{}}",
+         NULL,
+         {0},
+         "{\"c\":{\"name\":\"q\"}}",
+         "{\"a\":\"a\",\"c\":{\"name\":\"q\"}}"},
+        {DOWN, "{\"a\":\"a\",\"b\":1}", "{\"a\":\"a\"}", {0}, NULL, NULL},
+        {DOWN, "{\"e\":\"\",\"d\":\"d\"}", "{\"d\":\"d\"}", {0}, NULL, NULL},
+    };
+    assert_trips("Spreads", trips);
+}
+
+static void test_last_member_on_the_wire_wins_and_begins_anew(void **state)
+{
+    (void)state;
+    /* v1's Spread.y: c {name "p"}, d "x", c {weight 5}: c is {weight 5}. */
+    static const uint8_t wire[] = {0x1a, 3, 0x0a, 1, 'p', 0x22, 1, 'x', 0x1a, 2, 0x10, 5};
+    struct bytes in = bytes_of(wire, sizeof(wire)), up = must_go(UP, "Spreads", in);
+    assert_json(UP, "Spreads", up, "{\"c\":{\"weight\":\"5\"}}");
+    free(in.data);
+    free(up.data);
+}
+
+static void test_regrouped_oneofs_of_every_message_come_back(void **state)
+{
+    (void)state;
+    assert_form_comes_back("Joined", join);
+    assert_form_comes_back("Parted", part4);
+    assert_form_comes_back("Grown", grow);
+    assert_form_comes_back("Spreads", spread);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +478,13 @@ int main(void)
         cmocka_unit_test(test_only_element_refuses_a_second_one),
         cmocka_unit_test(test_packed_and_unpacked_elements_are_picked_from),
         cmocka_unit_test(test_picked_from_every_message_comes_back),
+        cmocka_unit_test(test_plain_fields_become_a_oneof_and_come_back),
+        cmocka_unit_test(test_edit_of_a_oneof_keeps_away_what_it_excludes),
+        cmocka_unit_test(test_oneof_becomes_plain_fields_and_comes_back),
+        cmocka_unit_test(test_member_that_one_version_has_alone_travels),
+        cmocka_unit_test(test_members_are_spread_over_other_oneofs),
+        cmocka_unit_test(test_last_member_on_the_wire_wins_and_begins_anew),
+        cmocka_unit_test(test_regrouped_oneofs_of_every_message_come_back),
     };
     return cmocka_run_group_tests(tests, forms_setup, forms_teardown);
 }

@@ -25,7 +25,7 @@ struct way {
     const ProtobufCMessageDescriptor *before_from;
 };
 
-#define WAYS_MAX 32
+#define WAYS_MAX 64
 static struct way ways[WAYS_MAX];
 static size_t way_count;
 
@@ -94,18 +94,20 @@ static void add_paths(void)
         schema_unref((struct schema *)(uintptr_t)up[i]);
 }
 
-/* forms: messages of one rule each; entries 0..3 of v1, 0..2 and 5 of v2 are the same methods. */
+/* forms: messages of one rule each. */
 static void add_forms(void)
 {
-    static const uint32_t in_v2[] = {0, 1, 2, 5};
     const ProtobufCServiceDescriptor *f1 = &forms__v1__forms__descriptor,
                                      *f2 = &forms__v2__forms__descriptor;
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < f1->n_methods; i++) {
+        uint32_t in_v2 = plan_method(forms.up_requests, i);
+        if (in_v2 == PLAN_METHOD_NONE)
+            continue;
         const ProtobufCMessageDescriptor *older = f1->methods[i].input;
-        const ProtobufCMessageDescriptor *newer = f2->methods[in_v2[i]].input;
+        const ProtobufCMessageDescriptor *newer = f2->methods[in_v2].input;
         add(older->name, forms.up_requests, f2, PLAN_REQUESTS, i, older, newer, forms.down_requests,
-            in_v2[i]);
-        add(newer->name, forms.down_requests, f1, PLAN_REQUESTS, in_v2[i], newer, older,
+            in_v2);
+        add(newer->name, forms.down_requests, f1, PLAN_REQUESTS, in_v2, newer, older,
             forms.up_requests, i);
     }
 }
