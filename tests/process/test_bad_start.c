@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "echo.parley.h"
 #include "support/bus.h"
+#include "support/folder.h"
 #include "support/program.h"
 #include "support/rogue.h"
 #include "support/steady.h"
@@ -111,7 +112,8 @@ static void test_a_broker_whose_socket_is_in_use_ends_and_says_so(void **state)
 static void assert_url_refused(const char *option, const char *url, const char *text)
 {
     char dir[] = "/tmp/parley-second-XXXXXX", path[64], output[4096];
-    assert_non_null(mkdtemp(dir));
+    pid_t guard = folder_guard(dir);
+    assert_true(guard > 0);
     int code = run_broker(dir, option, url, output, sizeof(output));
     static const char *const left[] = {"parleyd.sock", "control.ipc", "events.ipc",
                                        "parleyd.sock.lock"};
@@ -120,6 +122,7 @@ static void assert_url_refused(const char *option, const char *url, const char *
         unlink(path);
     }
     rmdir(dir);
+    folder_unguard(guard);
     assert_int_equal(code, 1);
     assert_has(output, url);
     assert_has(output, text);

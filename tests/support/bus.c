@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "support/folder.h"
+
 #define WATCHDOG_MS 10000
 
 static void die(const char *what)
@@ -63,8 +65,9 @@ static void start(struct bus *bus, bool with_schemas)
 {
     memset(bus, 0, sizeof(*bus));
     strcpy(bus->dir, "/tmp/parley-test-XXXXXX");
-    if (!mkdtemp(bus->dir))
-        die("mkdtemp");
+    bus->guard = folder_guard(bus->dir);
+    if (bus->guard < 0)
+        die("folder_guard");
     snprintf(bus->socket, sizeof(bus->socket), "%s/parleyd.sock", bus->dir);
     snprintf(bus->log, sizeof(bus->log), "%s/log", bus->dir);
     if (with_schemas) {
@@ -175,6 +178,7 @@ void bus_stop(struct bus *bus)
         empty(bus->schemas);
     if (rmdir(bus->dir) < 0)
         fprintf(stderr, "test bus: %s is left behind: %s\n", bus->dir, strerror(errno));
+    folder_unguard(bus->guard);
 }
 
 pid_t bus_fork(struct bus *bus, int (*serve)(struct bus *bus, void *argument), void *argument)

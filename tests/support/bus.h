@@ -17,9 +17,10 @@
 struct bus {
     char dir[64];
     char socket[96];
-    char log[96]; /* what parleyd says */
+    char log[96];     /* what parleyd says */
     char schemas[96]; /* a folder for --schemas; "": none */
-    pid_t broker; /* 0: not running */
+    pid_t guard;      /* of the folder */
+    pid_t broker;     /* 0: not running */
     pid_t children[BUS_CHILD_MAX];
     size_t child_count;
 };

@@ -1,0 +1,80 @@
+#include "support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support/folder.h"
+
+#define WATCHDOG_MS 10000
+
+/* Makes a guarded folder with something in it, tells its name, and waits to be killed. */
+static void live(int out)
+{
+    char path[] = "/tmp/parley-test-XXXXXX", inner[64];
+    if (folder_guard(path) < 0)
+        _exit(1);
+    snprintf(inner, sizeof(inner), "%s/inner", path);
+    (void)mkdir(inner, 0700);
+    snprintf(inner, sizeof(inner), "%s/inner/file", path);
+    FILE *file = fopen(inner, "w");
+    if (file)
+        (void)fclose(file);
+    if (write(out, path, sizeof(path)) != sizeof(path))
+        _exit(1);
+    for (;;)
+        (void)pause();
+}
+
+static void test_folder_of_a_killed_test_is_removed(void **state)
+{
+    (void)state;
+    char path[sizeof("/tmp/parley-test-XXXXXX")] = "";
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        live(ends[1]);
+    assert_int_equal(read(ends[0], path, sizeof(path)), sizeof(path));
+    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    for (int waited = 0; waited < WATCHDOG_MS && access(path, F_OK) == 0; waited++)
+        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_not_equal(access(path, F_OK), 0);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+static void test_guard_ends_when_it_is_told_to(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/parley-test-XXXXXX";
+    pid_t guard = folder_guard(path);
+    assert_true(guard > 0);
+    folder_unguard(guard);
+    assert_int_not_equal(kill(guard, 0), 0);
+    assert_int_equal(rmdir(path), 0);
+}
+
+static void test_folder_that_cannot_be_made_has_no_guard(void **state)
+{
+    (void)state;
+    char path[] = "/nonexistent/parley-test-XXXXXX";
+    assert_int_equal(folder_guard(path), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_folder_of_a_killed_test_is_removed),
+        cmocka_unit_test(test_guard_ends_when_it_is_told_to),
+        cmocka_unit_test(test_folder_that_cannot_be_made_has_no_guard),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
