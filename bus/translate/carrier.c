@@ -21,7 +21,8 @@
 int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard, size_t guess,
                     struct open_length *ret_open)
 {
-    if (!guard && frame->carrier && frame->carrier_end == run->out) {
+    if (!guard && frame->carrier && frame->carrier_end == run->out &&
+        frame->carrier_owner == frame->owner) {
         unsigned bytes = 1;
         while (frame->carrier[bytes - 1] & 0x80)
             bytes++;
@@ -31,7 +32,7 @@ int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard,
     uint8_t head[CARRIER_OWNER_BYTES + CARRIER_GUARD_BYTES];
     size_t head_bytes = guard ? sizeof(head) : CARRIER_OWNER_BYTES;
     head[0] = guard ? CARRIER_GUARDED_TAG : CARRIER_PLAIN_TAG;
-    memcpy(head + 1, &frame->table->source_id, 4);
+    memcpy(head + 1, &frame->owner, 4);
     if (guard) {
         head[CARRIER_OWNER_BYTES] = CARRIER_GUARD_TAG;
         memcpy(head + CARRIER_OWNER_BYTES + 1, guard, 8);
@@ -53,6 +54,7 @@ int run_carry_end(struct run *run, struct frame *frame, const struct open_length
     if (!guard) {
         frame->carrier = open->at;
         frame->carrier_end = run->out;
+        frame->carrier_owner = frame->owner;
     }
     return r;
 }
@@ -69,10 +71,48 @@ int run_carry(struct run *run, struct frame *frame, const uint8_t *data, size_t 
     return r;
 }
 
-bool run_carried(const struct frame *frame, const uint8_t *data, size_t bytes,
-                 struct carried *ret_carried)
+int run_write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t number)
 {
-    if (bytes < CARRIER_OWNER_BYTES || memcmp(data + 1, &frame->table->target_id, 4) != 0)
+    uint32_t tag = 0;
+    const uint8_t *value = run_read_u32(data, data + bytes, &tag);
+    if (!value || tag >> 3 == number)
+        return run_write_bytes(run, data, bytes);
+    int r = run_write_tag(run, number << 3 | (tag & 7));
+    return r < 0 ? r : run_write_bytes(run, value, (size_t)(data + bytes - value));
+}
+
+int run_carry_as(struct run *run, struct frame *frame, const uint8_t *data, size_t bytes,
+                 uint32_t number, const uint64_t *guard)
+{
+    struct open_length open;
+    int r = run_carry_begin(run, frame, guard, bytes, &open);
+    if (r == 0)
+        r = run_write_as(run, data, bytes, number);
+    if (r == 0)
+        r = run_carry_end(run, frame, &open, guard);
+    return r;
+}
+
+/* The table for what a carrier of @owner has; PROGRAM_NONE: it goes on untouched. */
+static uint32_t restore_of(const struct run *run, const struct frame *frame, uint32_t owner)
+{
+    const struct program_table *table = frame->table;
+    if (owner == table->target_id)
+        return table->restore;
+    for (uint32_t i = 0; i < table->owner_count; i++)
+        if (run->plan->owners[table->owner_first + i].id == owner)
+            return run->plan->owners[table->owner_first + i].table;
+    return PROGRAM_NONE;
+}
+
+bool run_carried(const struct run *run, const struct frame *frame, const uint8_t *data,
+                 size_t bytes, struct carried *ret_carried)
+{
+    if (bytes < CARRIER_OWNER_BYTES)
+        return false;
+    memcpy(&ret_carried->owner, data + 1, 4);
+    ret_carried->table = restore_of(run, frame, ret_carried->owner);
+    if (ret_carried->table == PROGRAM_NONE)
         return false;
     size_t head = CARRIER_OWNER_BYTES;
     ret_carried->has_guard = data[0] == CARRIER_GUARDED_TAG;
@@ -115,7 +155,7 @@ static int next_carrier(struct run *run, const struct frame *frame, struct carri
     *ret_carried = (struct carried){.records = NULL};
     const uint8_t *data =
         record.tag == CARRIER_TAG ? run_read_length(record.value, *pos, &bytes) : NULL;
-    if (!data || !run_carried(frame, data, bytes, ret_carried))
+    if (!data || !run_carried(run, frame, data, bytes, ret_carried))
         ret_carried->records = NULL;
     return 0;
 }
@@ -162,12 +202,15 @@ static int restore_record(struct run *run, struct frame *frame, const struct pro
         return 0;
     if (op->required != PROGRAM_REQUIRED_NONE)
         frame->required |= UINT64_C(1) << op->required;
-    return run_write_bytes(run, record->at, (size_t)(after - record->at));
+    const struct counted before = {frame->fields - 1, run->elements};
+    uint8_t *begin = run->out;
+    r = run_write_as(run, record->at, (size_t)(after - record->at), op->tag >> 3);
+    return r < 0 || !op->pipe ? r : run_pipe(run, frame, op->pipe, begin, record->at, before);
 }
 
 static int restore_carried(struct run *run, struct frame *frame, const struct carried *carried)
 {
-    const struct program_table *table = &run->plan->tables[frame->table->restore];
+    const struct program_table *table = &run->plan->tables[carried->table];
     const uint8_t *pos = carried->records;
     while (pos < carried->end) {
         struct run_record record;
@@ -188,7 +231,7 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
 int run_restore_guarded(struct run *run, struct frame *frame)
 {
     const uint8_t *pos = frame->start;
-    if (frame->table->restore == PROGRAM_NONE || frame->table->slot_count == 0)
+    if (frame->table->slot_count == 0)
         return 0; /* without a slot there is no guard; see `rereads` in bind.h as well */
     while (pos < frame->end) {
         struct carried carried;
@@ -232,14 +275,15 @@ static int gather(struct run *run, struct frame *frame, const uint8_t *pos, cons
     return 0;
 }
 
-int run_restore_gathered(struct run *run, struct frame *frame, const uint32_t *numbers,
-                         unsigned count, const struct program_table *table, bool *ret_any)
+int run_restore_gathered(struct run *run, struct frame *frame, uint32_t owner,
+                         const uint32_t *numbers, unsigned count, const struct program_table *table,
+                         bool *ret_any)
 {
     const uint8_t *pos = frame->start;
     while (pos < frame->end) {
         struct carried carried;
         int r = next_carrier(run, frame, &carried, &pos);
-        if (r == 0 && carried.records && !carried.has_guard)
+        if (r == 0 && carried.records && !carried.has_guard && carried.owner == owner)
             r = gather(run, frame, carried.records, carried.end, numbers, count, frame->depth + 1,
                        table, ret_any);
         if (r < 0)
@@ -265,7 +309,7 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
             return r;
         bool wanted =
             held->guard ? carried.has_guard && carried.guard == *held->guard : !carried.has_guard;
-        if (!carried.records || !wanted)
+        if (!carried.records || !wanted || carried.owner != frame->table->target_id)
             continue;
         held->in = carried.records;
         held->in_end = carried.end;
@@ -274,6 +318,12 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
 
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)
 {
+    return run_carry_records_as(run, frame, number, number, guard);
+}
+
+int run_carry_records_as(struct run *run, struct frame *frame, uint32_t number, uint32_t carry,
+                         uint64_t guard)
+{
     struct open_length open;
     int r = run_carry_begin(run, frame, &guard, 0, &open);
     const uint8_t *pos = frame->start;
@@ -281,7 +331,7 @@ int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uin
         struct run_record record;
         r = run_next_record(run, &pos, frame->end, &record);
         if (r == 0 && record.tag >> 3 == number)
-            r = run_write_bytes(run, record.at, (size_t)(pos - record.at));
+            r = run_write_as(run, record.at, (size_t)(pos - record.at), carry);
     }
     return r < 0 ? r : run_carry_end(run, frame, &open, &guard);
 }

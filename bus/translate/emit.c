@@ -245,6 +245,7 @@ static int emit_move(struct run *run, struct frame *frame, const struct program_
 
 /* The path of nodes that lead to where we are. */
 struct path {
+    uint32_t owner; /* of the carriers that have something of them */
     uint32_t numbers[PROGRAM_PATH_MAX];
     unsigned count;
 };
@@ -264,8 +265,8 @@ static int write_inside(struct run *run, struct frame *frame, const struct progr
     for (uint32_t i = 0; i < node->child_count && r == 0; i++)
         r = write_node(run, frame, &plan->nodes[node->child_first + i], path);
     if (r == 0 && frame->gathers)
-        r = run_restore_gathered(run, frame, path->numbers, path->count, &plan->tables[node->table],
-                                 ret_any);
+        r = run_restore_gathered(run, frame, path->owner, path->numbers, path->count,
+                                 &plan->tables[node->table], ret_any);
     return r;
 }
 
@@ -301,7 +302,7 @@ static int write_node(struct run *run, struct frame *frame, const struct program
 
 static int emit_gather(struct run *run, struct frame *frame, const struct program_emit *emit)
 {
-    struct path path = {.count = 0};
+    struct path path = {.owner = emit->owner ? emit->owner : frame->table->target_id};
     return write_node(run, frame, &run->plan->nodes[emit->node], &path);
 }
 
@@ -367,7 +368,8 @@ static int emit_join(struct run *run, struct frame *frame, const struct program_
     const struct program_template *template = &run->plan->templates[emit->template];
     if (told && !slot->marked && comes_back(run, frame->slots, template, written))
         return 0;
-    return run_carry_records(run, frame, emit->number, guard_of_text(&text));
+    return run_carry_records_as(run, frame, emit->number, emit->carry ? emit->carry : emit->number,
+                                guard_of_text(&text));
 }
 
 static int emit_lost(struct run *run, struct frame *frame, const struct program_emit *emit,
@@ -377,6 +379,8 @@ static int emit_lost(struct run *run, struct frame *frame, const struct program_
         return 0;
     bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
     uint64_t guard = text ? run_guard_text(NULL, 0) : run_guard_value(slot->mapped);
+    if (emit->carry)
+        return run_carry_as(run, frame, slot->data, slot->bytes, emit->carry, &guard);
     return run_carry(run, frame, slot->data, slot->bytes, &guard);
 }
 

@@ -184,9 +184,6 @@ static int do_slot(struct run *run, struct frame *frame, const struct program_op
     return 0;
 }
 
-static int translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
-                            const uint8_t *pos, const uint8_t *end);
-
 /* The content of a carrier with the target's fields. */
 static int do_open(struct run *run, struct frame *frame, const struct carried *carried)
 {
@@ -194,20 +191,20 @@ static int do_open(struct run *run, struct frame *frame, const struct carried *c
         frame->guarded = true;
         return 0;
     }
-    if (frame->table->restore == PROGRAM_NONE)
-        return 0;
-    return translate_fields(run, frame, &run->plan->tables[frame->table->restore], carried->records,
-                            carried->end);
+    return run_translate_fields(run, frame, &run->plan->tables[carried->table], carried->records,
+                                carried->end);
 }
 
 /* A field that does not stay where it is. It begins at @at, its value at @pos. */
-int run_field(struct run *run, struct frame *frame, const struct program_op *op,
-              enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
-              const uint8_t **ret_pos)
+static int do_field(struct run *run, struct frame *frame, const struct program_op *op,
+                    enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+                    const uint8_t **ret_pos)
 {
     const uint8_t *value = pos;
     int r;
     frame->gathers |= (op->flags & OP_GATHERED) != 0;
+    if (op->owner)
+        frame->owner = op->owner;
     if (op->action == ACTION_DEFER)
         return run_defer(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
@@ -229,7 +226,7 @@ int run_field(struct run *run, struct frame *frame, const struct program_op *op,
         return run_scalar(run, frame, op, type, at, value, pos);
     case ACTION_CARRY:
     case ACTION_ALIEN:
-        return run_carry(run, frame, at, (size_t)(pos - at), NULL);
+        return run_carry_as(run, frame, at, (size_t)(pos - at), op->tag >> 3, NULL);
     case ACTION_SLOT:
         return do_slot(run, frame, op, at, value, pos);
     case ACTION_MARK:
@@ -238,6 +235,20 @@ int run_field(struct run *run, struct frame *frame, const struct program_op *op,
     default: /* ACTION_GUARDED, ACTION_HELD, ACTION_SKIP */
         return 0;
     }
+}
+
+int run_field(struct run *run, struct frame *frame, const struct program_op *op,
+              enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
+              const uint8_t **ret_pos)
+{
+    if (__builtin_expect(op->pipe == 0, 1))
+        return do_field(run, frame, op, type, at, pos, end, ret_pos);
+    /* Counted once more by what is behind the pipe. */
+    uint32_t self = op->flags & OP_REPEATED ? 0 : 1;
+    const struct counted before = {frame->fields - self, run->elements};
+    uint8_t *begin = run->out;
+    int r = do_field(run, frame, op, type, at, pos, end, ret_pos);
+    return r < 0 ? r : run_pipe(run, frame, op->pipe, begin, at, before);
 }
 
 int run_translate_field(struct run *run, struct frame *frame, const struct program_table *table,
@@ -272,7 +283,7 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
         uint32_t bytes;
         struct carried carried;
         const uint8_t *data = type == WIRE_BYTES ? run_read_length(pos, end, &bytes) : NULL;
-        if (!data || !run_carried(frame, data, bytes, &carried))
+        if (!data || !run_carried(run, frame, data, bytes, &carried))
             return run_skip_unknown(run, tag, at, pos, end, ret_pos); /* not ours: it goes on */
         int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
         if (r == 0)
@@ -287,8 +298,8 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
     return r;
 }
 
-static int translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
-                            const uint8_t *pos, const uint8_t *end)
+int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                         const uint8_t *pos, const uint8_t *end)
 {
     const uint8_t *copied = pos;
     while (pos < end) {
@@ -301,12 +312,22 @@ static int translate_fields(struct run *run, struct frame *frame, const struct p
     return run_write_bytes(run, copied, (size_t)(end - copied));
 }
 
+static int emit_one(struct run *run, struct frame *frame, const struct program_emit *emit)
+{
+    const struct counted before = {frame->fields, run->elements};
+    uint8_t *begin = run->out;
+    frame->owner = emit->owner ? emit->owner : frame->table->source_id;
+    int r = run_emit(run, frame, emit);
+    return r < 0 || !emit->pipe ? r
+                                : run_pipe(run, frame, emit->pipe, begin, frame->start, before);
+}
+
 int run_close_frame(struct run *run, struct frame *frame)
 {
     const struct program_table *table = frame->table;
     int r = frame->guarded ? run_restore_guarded(run, frame) : 0;
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
-        r = run_emit(run, frame, &run->plan->emits[table->emit_first + i]);
+        r = emit_one(run, frame, &run->plan->emits[table->emit_first + i]);
     if (r < 0)
         return r;
     if (table->required_count && (frame->required + 1) << (64 - table->required_count) != 0)
@@ -325,6 +346,7 @@ int run_open_frame(struct run *run, const struct program_table *table, struct sl
         .start = start,
         .end = end,
         .depth = depth,
+        .owner = table->source_id,
     };
     if (slots)
         return 0;
@@ -341,13 +363,15 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
                   const uint8_t *start, const uint8_t *end, unsigned depth, struct frame *ret_frame)
 {
     uint32_t used = run->slots_used, elements = run->elements;
-    uint8_t *begin = run->out;
+    uint8_t *begin = run->out, *limit = run->limit;
     int r = run_open_frame(run, table, slots, start, end, depth, ret_frame);
     if (r == 0)
-        r = translate_fields(run, ret_frame, table, start, end);
+        r = run_translate_fields(run, ret_frame, table, start, end);
     if (r == 0)
         r = run_close_frame(run, ret_frame);
     run->slots_used = used;
+    if (!slots)
+        run->limit = limit; /* what pipes have left there is not needed any more */
     if (r == 0 && table->next)
         r = run_next(run, &run->plan->tables[table->next - 1], begin, start, elements, depth);
     return r;

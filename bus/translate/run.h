@@ -55,6 +55,7 @@ struct frame {
     uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     uint32_t carrier_owner;
+    uint32_t owner; /* of what is carried now */
     bool guarded; /* has guarded carriers, to be looked at at the end */
     bool gathers; /* has carriers with OP_GATHERED fields */
     bool marked;  /* ACTION_MARK, or an unknown field under TABLE_MARK */
@@ -106,6 +107,10 @@ void run_note(struct frame *frame, const struct program_op *op, const uint8_t *a
 void run_note_text(struct frame *frame, const struct program_op *op, const uint8_t *data,
                    uint32_t bytes);
 
+/* All fields from @pos to @end, by another table than the frame's. */
+int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                         const uint8_t *pos, const uint8_t *end);
+
 /* Room for a length of a value of about @guess bytes, to be set when the value has been written. */
 struct open_length {
     uint8_t *at;
@@ -132,20 +137,22 @@ struct run_record {
 /* The record at *pos, whose framing is checked; moves *pos behind it. */
 int run_next_record(struct run *run, const uint8_t **pos, const uint8_t *end,
                     struct run_record *ret_record);
-/* Takes the content of a carrier apart. Leaves *ret_owner false if it is not the target's own. */
+/* Takes the content of a carrier apart. False: it is not the target's, nor of a version between. */
 struct carried {
     const uint8_t *records, *end;
+    uint32_t owner, table; /* the type whose fields they are, and what is to be done with them */
     bool has_guard;
     uint64_t guard;
 };
-bool run_carried(const struct frame *frame, const uint8_t *data, size_t bytes,
-                 struct carried *ret_carried);
+bool run_carried(const struct run *run, const struct frame *frame, const uint8_t *data,
+                 size_t bytes, struct carried *ret_carried);
 /* Restores from guarded carriers what nobody has edited. At the end of a message. */
 int run_restore_guarded(struct run *run, struct frame *frame);
-/* What carriers have of the message at the end of @numbers, through @table, wherever it is in them.
- * *ret_any: there was something, and be it empty. */
-int run_restore_gathered(struct run *run, struct frame *frame, const uint32_t *numbers,
-                         unsigned count, const struct program_table *table, bool *ret_any);
+/* What carriers of @owner have of the message at the end of @numbers, through @table, wherever it is
+ * in them. *ret_any: there was something, and be it empty. */
+int run_restore_gathered(struct run *run, struct frame *frame, uint32_t owner,
+                         const uint32_t *numbers, unsigned count, const struct program_table *table,
+                         bool *ret_any);
 /* The records of one number that carriers of the target have, one after the other: of those without
  * a guard, or of those with this one. Begin with {.pos = frame->start}. */
 struct run_held {
@@ -156,8 +163,15 @@ struct run_held {
 /* @number 0: of all numbers. Return: 1: there is one; 0: no more; or an error. */
 int run_held_next(struct run *run, const struct frame *frame, struct run_held *held,
                   uint32_t number, struct run_record *ret_record);
-/* Carries all records of a field as they are. */
+/* Carries all records of a field as they are; or under the number @carry. */
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard);
+int run_carry_records_as(struct run *run, struct frame *frame, uint32_t number, uint32_t carry,
+                         uint64_t guard);
+/* Carries one record under another number. */
+int run_carry_as(struct run *run, struct frame *frame, const uint8_t *data, size_t bytes,
+                 uint32_t number, const uint64_t *guard);
+/* Writes a record under another number. */
+int run_write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t number);
 
 /* ---- stage.c ---- */
 
@@ -165,6 +179,14 @@ int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uin
  * @start. @elements: those counted before it. */
 int run_next(struct run *run, const struct program_table *table, uint8_t *begin,
              const uint8_t *start, uint32_t elements, unsigned depth);
+
+/* Translates once more, by table @pipe - 1, the records that lie from @begin to run->out, into the
+ * same frame. They came from @at; @before: the frame's fields and the elements without them. */
+struct counted {
+    uint32_t fields, elements;
+};
+int run_pipe(struct run *run, struct frame *frame, uint32_t pipe, uint8_t *begin, const uint8_t *at,
+             struct counted before);
 
 /* ---- value.c ---- */
 

@@ -700,6 +700,7 @@ static int unpack_translated(struct unpack *u, const struct bound_table *table, 
     unsigned first = u->terminator_count;
     uint64_t required = 0;
     uint32_t slots_used = u->run.slots_used;
+    uint8_t *limit = u->run.limit;
     int r = run_open_frame(&u->run, table->table, NULL, pos, end, depth, &frame);
     if (r == 0)
         r = unpack_fields(u, table, &frame, message, pos, end, depth, &required);
@@ -708,6 +709,8 @@ static int unpack_translated(struct unpack *u, const struct bound_table *table, 
         r = finish(u, table, &frame, message);
     u->open_end = open_end;
     u->run.slots_used = slots_used;
+    if (limit)
+        u->run.limit = limit; /* what pipes have left there is not needed any more */
     if (r == 0)
         end_strings(u, first, end);
     return r;
@@ -770,7 +773,11 @@ static int unpack_source(struct unpack *u, const struct bound_table *table, cons
         memcpy(copy, source, u->source_bytes);
     u->run.source = copy;
     u->run.source_end = copy + u->source_bytes;
-    r = unpack_message(u, table, message, copy, copy + u->source_bytes, 1);
+    /* Pipes lower the limit for as long as a message is open, so it must be known before. */
+    if (u->plan->header->flags & PROGRAM_STAGED)
+        r = need_scratch(u);
+    if (r == 0)
+        r = unpack_message(u, table, message, copy, copy + u->source_bytes, 1);
     if (r == 0) {
         *u->open_end = 0;
         *ret_message = (ProtobufCMessage *)(void *)message;
