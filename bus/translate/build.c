@@ -128,28 +128,38 @@ static int compare_ops(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-void builder_set_ops(struct builder *builder, uint32_t table, struct program_op *ops, size_t count)
+void builder_index_ops(struct builder *builder, uint32_t table, uint32_t first, size_t count)
 {
-    if (count > 1)
-        qsort(ops, count, sizeof(*ops), compare_ops);
     uint32_t dense_count = 0;
-    for (size_t i = 0; i < count; i++)
-        if (ops[i].number < PROGRAM_DENSE_MAX)
-            dense_count = ops[i].number + 1;
-    uint32_t first = builder_add(builder, SECTION_OP, count);
+    for (uint32_t i = 0; i < count && !builder->error; i++) {
+        const struct program_op *op = builder_at(builder, SECTION_OP, first + i);
+        if (op->number < PROGRAM_DENSE_MAX)
+            dense_count = op->number + 1;
+    }
     uint32_t dense_first = builder_add(builder, SECTION_DENSE, dense_count);
     if (builder->error)
         return;
-    if (count > 0)
-        memcpy(builder_at(builder, SECTION_OP, first), ops, count * sizeof(*ops));
-    for (size_t i = 0; i < count && ops[i].number < dense_count; i++)
-        *(uint16_t *)builder_at(builder, SECTION_DENSE, dense_first + ops[i].number) =
-            (uint16_t)(i + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct program_op *op = builder_at(builder, SECTION_OP, first + i);
+        if (op->number < dense_count)
+            *(uint16_t *)builder_at(builder, SECTION_DENSE, dense_first + op->number) =
+                (uint16_t)(i + 1);
+    }
     struct program_table *t = builder_at(builder, SECTION_TABLE, table);
     t->op_first = first;
     t->op_count = (uint32_t)count;
     t->dense_first = dense_first;
     t->dense_count = dense_count;
+}
+
+void builder_set_ops(struct builder *builder, uint32_t table, struct program_op *ops, size_t count)
+{
+    if (count > 1)
+        qsort(ops, count, sizeof(*ops), compare_ops);
+    uint32_t first = builder_add(builder, SECTION_OP, count);
+    if (!builder->error && count > 0)
+        memcpy(builder_at(builder, SECTION_OP, first), ops, count * sizeof(*ops));
+    builder_index_ops(builder, table, first, count);
 }
 
 /* Whether running it may need room for what a stage has written. */

@@ -115,8 +115,11 @@ static int fuse_steps(struct chain *chain, enum plan_payload payload, bool stage
         *(struct program_entry *)builder_at(&chain->builder, SECTION_ENTRY, i) =
             (struct program_entry){PLAN_METHOD_NONE, PROGRAM_NONE};
     int r = 0;
-    for (size_t i = 0; i < count && r == 0 && !chain->builder.error; i++)
+    for (size_t i = 0; i < count && r == 0 && !chain->builder.error; i++) {
         r = fuse_step(chain, &fuser, payload == PLAN_REQUESTS ? count - 1 - i : i, i == 0);
+        if (!chain->builder.error)
+            compile_mark_verbatim(&chain->builder);
+    }
     fuser_deinit(&fuser);
     return r;
 }
@@ -126,7 +129,8 @@ int chain_compile(const struct schema *const *versions, size_t count, enum plan_
 {
     _cleanup_(chain_deinit) struct chain chain = {.step_count = count - 1};
     int r = compile_steps(&chain, versions, payload, error);
-    if (r == 0 && fuse_steps(&chain, payload, stages_only) == -ENOMEM)
+    if (r == 0 && (fuse_steps(&chain, payload, stages_only) == -ENOMEM ||
+                   collect(&chain.builder) == -ENOMEM))
         r = error_set(error, -ENOMEM, "out of memory while compiling a plan");
     if (r < 0)
         return r;

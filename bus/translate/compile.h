@@ -72,6 +72,11 @@ void fuse_prepare(struct builder *builder, uint32_t first);
 uint32_t fuse_tables(struct fuser *fuser, uint32_t a, uint32_t b);
 int fuse_all(struct fuser *fuser);
 
+/* ---- collect.c ---- */
+
+/* Leaves out what no entry leads to, and sets the levels of the tables. */
+int collect(struct builder *builder);
+
 /* ---- pair.c ---- */
 
 /* What a pair's table is made of. */

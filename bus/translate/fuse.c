@@ -1,7 +1,20 @@
 /*
- * Fusing tables: one that does what two do, one after another.
+ * Fusing tables: one that does what two do, one after another, without the message in between.
+ *
+ * a is a table of a single step, b one of all steps behind it. Every field that a writes is a field
+ * that b reads, so the fused table has a's ops with b's effect (fuse_field.c); b's ops for numbers
+ * that a lets through as unknown; a's emits, then b's. Nested messages fuse as pairs of their own,
+ * each pair once, from a list, so that types may refer to themselves.
+ *
+ * Who reads a message in between finds in its carrier what belongs to it. So there are now several
+ * owners: what a carries is the source's; what b carries is of the version between, under that
+ * version's numbers, in ops that say so (fuse_prepare()). A carrier of the version between is
+ * opened, too: by a's table for it, whose ops are fused with b's as well.
+ *
+ * What cannot be fused is left in stages: the message (not the one around it, nor those in it if
+ * they are met elsewhere) is written as the version between has it, and then translated by b.
  */
-#include "translate/compile.h"
+#include "translate/fuse.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,11 +29,81 @@ void fuser_deinit(struct fuser *fuser)
     free(fuser->list);
 }
 
+static struct program_table table_at(struct builder *builder, uint32_t index)
+{
+    return *(struct program_table *)builder_at(builder, SECTION_TABLE, index);
+}
+
+struct program_op fuse_op_at(struct builder *builder, uint32_t index)
+{
+    return *(struct program_op *)builder_at(builder, SECTION_OP, index);
+}
+
+struct program_emit fuse_emit_at(struct builder *builder, uint32_t index)
+{
+    return *(struct program_emit *)builder_at(builder, SECTION_EMIT, index);
+}
+
+bool fuse_find(struct builder *builder, const struct program_table *table, uint32_t number,
+               struct program_op *ret_op)
+{
+    uint32_t low = 0, high = table->op_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (fuse_op_at(builder, table->op_first + middle).number < number)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == table->op_count)
+        return false;
+    *ret_op = fuse_op_at(builder, table->op_first + low);
+    return ret_op->number == number;
+}
+
+/* ---- After a step ---- */
+
+static void own_ops(struct builder *builder, const struct program_table *table, uint32_t owner)
+{
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        struct program_op *op = builder_at(builder, SECTION_OP, table->op_first + i);
+        op->owner = owner;
+    }
+}
+
+/* The number of the field whose record the slot keeps. */
+static uint32_t number_of_slot(struct builder *builder, const struct program_table *table,
+                               uint16_t slot)
+{
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        struct program_op op = fuse_op_at(builder, table->op_first + i);
+        if (op.slot == slot)
+            return op.number;
+    }
+    return 0;
+}
+
 void fuse_prepare(struct builder *builder, uint32_t first)
 {
-    (void)builder;
-    (void)first;
+    for (uint32_t i = first; i < builder->sections[SECTION_TABLE].count && !builder->error; i++) {
+        struct program_table table = table_at(builder, i);
+        if (table.flags & TABLE_SHARED)
+            continue;
+        own_ops(builder, &table, table.source_id);
+        if (table.restore != PROGRAM_NONE) {
+            struct program_table restore = table_at(builder, table.restore);
+            own_ops(builder, &restore, table.source_id);
+        }
+        for (uint32_t j = 0; j < table.emit_count; j++) {
+            struct program_emit *emit = builder_at(builder, SECTION_EMIT, table.emit_first + j);
+            emit->owner = emit->kind == EMIT_GATHER ? table.target_id : table.source_id;
+            if (emit->kind == EMIT_LOST)
+                emit->carry = number_of_slot(builder, &table, emit->slot);
+        }
+    }
 }
+
+/* ---- Pairs ---- */
 
 uint32_t fuse_tables(struct fuser *fuser, uint32_t a, uint32_t b)
 {
@@ -42,26 +125,251 @@ uint32_t fuse_tables(struct fuser *fuser, uint32_t a, uint32_t b)
     return table;
 }
 
-static struct program_table *table_at(struct fuser *fuser, uint32_t index)
+static bool add_op(struct mix *mix, struct program_op op)
 {
-    return builder_at(fuser->builder, SECTION_TABLE, index);
+    if (mix->op_count == mix->op_capacity) {
+        size_t capacity = 2 * mix->op_capacity + 32;
+        struct program_op *ops = realloc(mix->ops, capacity * sizeof(*ops));
+        if (!ops) {
+            mix->builder->error = -ENOMEM;
+            return false;
+        }
+        mix->ops = ops;
+        mix->op_capacity = capacity;
+    }
+    mix->ops[mix->op_count++] = op;
+    return true;
+}
+
+static bool add_emit(struct mix *mix, struct program_emit emit)
+{
+    if (mix->emit_count == mix->emit_capacity) {
+        size_t capacity = 2 * mix->emit_capacity + 32;
+        struct program_emit *emits = realloc(mix->emits, capacity * sizeof(*emits));
+        if (!emits) {
+            mix->builder->error = -ENOMEM;
+            return false;
+        }
+        mix->emits = emits;
+        mix->emit_capacity = capacity;
+    }
+    mix->emits[mix->emit_count++] = emit;
+    return true;
+}
+
+/* The ops of a's table @table (itself, or for carriers) with b's; and b's for what passes it. */
+static bool mix_ops(struct mix *mix, const struct program_table *table, bool in_carrier)
+{
+    struct program_op op, fused;
+    mix->op_count = 0;
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        op = fuse_op_at(mix->builder, table->op_first + i);
+        if (op.action != ACTION_OPEN &&
+            (!fuse_op(mix, &op, in_carrier, &fused) || !add_op(mix, fused)))
+            return false;
+    }
+    for (uint32_t i = 0; i < mix->b.op_count; i++) {
+        struct program_op before;
+        op = fuse_op_at(mix->builder, mix->b.op_first + i);
+        if (!fuse_knows_op(&op))
+            return false;
+        if (op.action != ACTION_OPEN && !fuse_find(mix->builder, table, op.number, &before) &&
+            !add_op(mix, op))
+            return false;
+    }
+    return true;
+}
+
+/* ---- Required fields: b's bits, then those of a's that none of b's stands for ---- */
+
+static void count_setters(struct mix *mix, const struct program_table *table, uint8_t bit,
+                          unsigned *count)
+{
+    for (uint32_t i = 0; i < table->op_count; i++)
+        *count += fuse_op_at(mix->builder, table->op_first + i).required == bit;
+    for (uint32_t i = 0; i < table->emit_count; i++)
+        *count += fuse_emit_at(mix->builder, table->emit_first + i).required == bit;
+}
+
+/* The number in the version between that sets a's bit. */
+static uint32_t number_of_bit(struct mix *mix, uint8_t bit)
+{
+    for (uint32_t i = 0; i < mix->a.op_count; i++) {
+        struct program_op op = fuse_op_at(mix->builder, mix->a.op_first + i);
+        if (op.required == bit)
+            return op.tag >> 3;
+    }
+    for (uint32_t i = 0; i < mix->a.emit_count; i++) {
+        struct program_emit emit = fuse_emit_at(mix->builder, mix->a.emit_first + i);
+        if (emit.required == bit)
+            return emit.tag >> 3;
+    }
+    return 0;
+}
+
+static bool map_required(struct mix *mix)
+{
+    mix->required_count = mix->b.required_count;
+    for (uint32_t i = 0; i < mix->a.required_count; i++) {
+        struct program_op b;
+        unsigned setters = 0;
+        bool both = fuse_find(mix->builder, &mix->b, number_of_bit(mix, (uint8_t)i), &b) &&
+                    b.required != PROGRAM_REQUIRED_NONE;
+        if (both)
+            count_setters(mix, &mix->b, b.required, &setters);
+        if (!both && mix->required_count == PROGRAM_REQUIRED_MAX)
+            return false;
+        if (both && setters != 1)
+            return false;
+        mix->required[i] = both ? b.required : (uint8_t)mix->required_count++;
+    }
+    return true;
+}
+
+/* ---- Carriers ---- */
+
+static bool opens(struct mix *mix, uint32_t id)
+{
+    if (mix->b.restore != PROGRAM_NONE && mix->b.target_id == id)
+        return true;
+    for (uint32_t i = 0; i < mix->b.owner_count; i++) {
+        struct program_owner *owner =
+            builder_at(mix->builder, SECTION_OWNER, mix->b.owner_first + i);
+        if (owner->id == id)
+            return true;
+    }
+    return false;
+}
+
+static void write_ops(struct mix *mix, uint32_t table)
+{
+    builder_set_ops(mix->builder, table, mix->ops, mix->op_count);
+}
+
+/* The tables for carriers of all versions between: a's target, then b's. */
+static bool mix_owners(struct mix *mix, struct program_table *fused)
+{
+    struct builder *builder = mix->builder;
+    uint32_t restore = PROGRAM_NONE;
+    if (mix->a.restore != PROGRAM_NONE) {
+        struct program_table a = table_at(builder, mix->a.restore);
+        if (!mix_ops(mix, &a, true))
+            return false;
+        restore = builder_add(builder, SECTION_TABLE, 1);
+        write_ops(mix, restore);
+        if (builder->error)
+            return false;
+        struct program_table *table = builder_at(builder, SECTION_TABLE, restore);
+        table->flags = TABLE_SHARED;
+        table->slot_count = fused->slot_count;
+        table->required_count = fused->required_count;
+        table->restore = PROGRAM_NONE;
+        table->level = fused->level;
+    }
+    uint32_t own = restore != PROGRAM_NONE;
+    fused->owner_count = mix->b.owner_count + own;
+    fused->owner_first = builder_add(builder, SECTION_OWNER, fused->owner_count);
+    fused->restore = mix->b.restore;
+    if (builder->error)
+        return false;
+    for (uint32_t i = 0; i < mix->b.owner_count; i++) {
+        struct program_owner owner = *(struct program_owner *)builder_at(
+            builder, SECTION_OWNER, mix->b.owner_first + i);
+        *(struct program_owner *)builder_at(builder, SECTION_OWNER, fused->owner_first + own + i) =
+            owner;
+    }
+    if (own)
+        *(struct program_owner *)builder_at(builder, SECTION_OWNER, fused->owner_first) =
+            (struct program_owner){mix->a.target_id, restore};
+    return true;
+}
+
+/* ---- Tables ---- */
+
+static bool mix_emits(struct mix *mix, struct program_table *fused)
+{
+    struct builder *builder = mix->builder;
+    struct program_emit emit;
+    for (uint32_t i = 0; i < mix->a.emit_count; i++) {
+        struct program_emit a = fuse_emit_at(builder, mix->a.emit_first + i);
+        if (!fuse_emit(mix, &a, &emit) || !add_emit(mix, emit))
+            return false;
+    }
+    for (uint32_t i = 0; i < mix->b.emit_count; i++) {
+        struct program_emit b = fuse_emit_at(builder, mix->b.emit_first + i);
+        if (!fuse_emit_behind(mix, &b, &emit) || !add_emit(mix, emit))
+            return false;
+    }
+    fused->emit_first = builder_add(builder, SECTION_EMIT, mix->emit_count);
+    fused->emit_count = (uint32_t)mix->emit_count;
+    for (uint32_t i = 0; i < mix->emit_count && !builder->error; i++)
+        *(struct program_emit *)builder_at(builder, SECTION_EMIT, fused->emit_first + i) =
+            mix->emits[i];
+    return !builder->error;
+}
+
+static bool can_mix(struct mix *mix)
+{
+    const uint32_t known = TABLE_VERBATIM;
+    if (mix->fuser->stages_only || mix->b.next || ((mix->a.flags | mix->b.flags) & ~known) ||
+        mix->a.slot_count + mix->b.slot_count > PROGRAM_SLOT_MAX)
+        return false;
+    /* A version that is twice on the path, or two names with one hash. */
+    return !opens(mix, mix->a.source_id) &&
+           (mix->a.restore == PROGRAM_NONE || !opens(mix, mix->a.target_id));
+}
+
+static bool mix_tables(struct mix *mix, uint32_t index)
+{
+    struct builder *builder = mix->builder;
+    if (!can_mix(mix) || !map_required(mix))
+        return false;
+    struct program_table fused = {
+        .slot_count = mix->a.slot_count + mix->b.slot_count,
+        .required_count = mix->required_count,
+        .source_id = mix->a.source_id,
+        .target_id = mix->b.target_id,
+        .level = mix->b.level + 1,
+    };
+    if (!mix_owners(mix, &fused) || !mix_emits(mix, &fused) || !mix_ops(mix, &mix->a, false))
+        return false;
+    if (fused.restore != PROGRAM_NONE || fused.owner_count > 0) {
+        struct program_op open = program_op_default(CARRIER_NUMBER, KIND_BYTES);
+        open.action = ACTION_OPEN;
+        if (!add_op(mix, open))
+            return false;
+    }
+    if (builder->error)
+        return false;
+    *(struct program_table *)builder_at(builder, SECTION_TABLE, index) = fused;
+    write_ops(mix, index);
+    return true;
 }
 
 /* The two one after another, as they are. */
 static void fuse_in_stages(struct fuser *fuser, const struct fusion *fusion)
 {
-    struct program_table table = *table_at(fuser, fusion->a);
+    struct program_table table = table_at(fuser->builder, fusion->a);
     table.flags &= ~TABLE_VERBATIM;
     table.next = fusion->b + 1;
-    table.level = table_at(fuser, fusion->b)->level + 1;
-    *table_at(fuser, fusion->table) = table;
+    table.level = table_at(fuser->builder, fusion->b).level + 1;
+    *(struct program_table *)builder_at(fuser->builder, SECTION_TABLE, fusion->table) = table;
 }
 
 int fuse_all(struct fuser *fuser)
 {
     for (; fuser->done < fuser->count && !fuser->builder->error; fuser->done++) {
-        struct fusion fusion = fuser->list[fuser->done];
-        fuse_in_stages(fuser, &fusion);
+        const struct fusion fusion = fuser->list[fuser->done];
+        struct mix mix = {
+            .fuser = fuser,
+            .builder = fuser->builder,
+            .a = table_at(fuser->builder, fusion.a),
+            .b = table_at(fuser->builder, fusion.b),
+        };
+        if (!mix_tables(&mix, fusion.table) && !fuser->builder->error)
+            fuse_in_stages(fuser, &fusion);
+        free(mix.ops);
+        free(mix.emits);
     }
     return fuser->builder->error;
 }

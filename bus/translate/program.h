@@ -329,6 +329,8 @@ uint32_t builder_add(struct builder *builder, enum section section, size_t count
 void *builder_at(struct builder *builder, enum section section, uint32_t index);
 /* Gives table @index its ops (sorted here) and their dense index. */
 void builder_set_ops(struct builder *builder, uint32_t table, struct program_op *ops, size_t count);
+/* The same for ops that are in their place already, by ascending number. */
+void builder_index_ops(struct builder *builder, uint32_t table, uint32_t first, size_t count);
 struct program_op program_op_default(uint32_t number, enum kind kind);
 /* Lays it out, verifies and loads it. */
 int builder_finish(struct builder *builder, enum plan_class class, struct plan **ret_plan,

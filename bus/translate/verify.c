@@ -229,8 +229,8 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
         return bad(v, "emit", index, "no such slot");
     if (emit->required != PROGRAM_REQUIRED_NONE && emit->required >= table->required_count)
         return bad(v, "emit", index, "impossible required field");
-    if (!pipe_fits(v, table, emit->pipe))
-        return bad(v, "emit", index, "impossible pipe");
+    if (!pipe_fits(v, table, emit->pipe) || emit->carry > WIRE_NUMBER_MAX)
+        return bad(v, "emit", index, "impossible pipe or number in a carrier");
     unsigned budget = PROGRAM_NODE_MAX;
     bool has_template = template_fits(v, emit->template, table->slot_count);
     switch (emit->kind) {

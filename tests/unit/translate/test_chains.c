@@ -565,6 +565,51 @@ static void test_versions_of_one_package_are_steps_as_well(void **state)
     plan_unref(same);
 }
 
+/* ---- How much of it is fused ---- */
+
+struct unfused {
+    unsigned messages, fields; /* done in stages; piped */
+};
+
+static struct unfused count_unfused(const struct plan *plan)
+{
+    struct unfused count = {0, 0};
+    for (uint32_t i = 0; i < plan->header->count[SECTION_TABLE]; i++)
+        count.messages += plan->tables[i].next > 0;
+    for (uint32_t i = 0; i < plan->header->count[SECTION_OP]; i++)
+        count.fields += plan->ops[i].pipe > 0;
+    for (uint32_t i = 0; i < plan->header->count[SECTION_EMIT]; i++)
+        count.fields += plan->emits[i].pipe > 0;
+    return count;
+}
+
+static void test_steps_of_different_fields_are_fused_to_the_last_op(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < VERSION_COUNT; i++) {
+        for (size_t j = 0; j < VERSION_COUNT; j++) {
+            struct unfused count = count_unfused(chain->fused[i][j]);
+            if (count.messages + count.fields > 0)
+                fail_msg("from v%zu to v%zu: %u messages, %u fields", i + 1, j + 1, count.messages,
+                         count.fields);
+            /* So they need no more room than a single step. */
+            assert_int_equal(plan_output_bytes_max(chain->fused[i][j], 1000),
+                             i == j ? 1000 : 1000 + 4 * 1000 + 4096);
+        }
+    }
+}
+
+static void test_what_cannot_be_fused_is_piped_or_done_in_stages(void **state)
+{
+    (void)state;
+    /* Else the tests above would not have tested these. */
+    struct unfused up = count_unfused(steps->fused[0][5]), down = count_unfused(steps->fused[5][0]);
+    assert_true(up.messages == 1 && up.fields > 0);
+    assert_true(down.messages == 2 && down.fields > 0);
+    assert_true(count_unfused(steps->staged[0][5]).messages > up.messages);
+    assert_int_equal(count_unfused(steps->staged[0][5]).fields, 0);
+}
+
 /* ---- Limits ---- */
 
 /* A Plain, @depth messages deep. */
@@ -688,7 +733,7 @@ static void test_corrupted_path_that_passes_stays_within_its_buffers(void **stat
     uint64_t random = 3;
     unsigned loaded = 0;
     for (unsigned i = 0; i < 6000; i++) {
-        const struct plan *from = i & 1 ? steps->fused[0][5] : steps->staged[0][3];
+        const struct plan *from = i & 1 ? steps->fused[0][5] : steps->staged[0][5];
         size_t bytes;
         const uint8_t *data = plan_program(from, &bytes);
         struct bytes program = bytes_of(data, bytes);
@@ -726,6 +771,8 @@ int main(void)
         cmocka_unit_test(test_methods_are_followed_all_the_way),
         cmocka_unit_test(test_replies_take_the_path_backwards),
         cmocka_unit_test(test_versions_of_one_package_are_steps_as_well),
+        cmocka_unit_test(test_steps_of_different_fields_are_fused_to_the_last_op),
+        cmocka_unit_test(test_what_cannot_be_fused_is_piped_or_done_in_stages),
         cmocka_unit_test(test_depth_of_a_path_is_limited_as_that_of_a_step),
         cmocka_unit_test(test_elements_of_a_path_are_limited_as_those_of_a_step),
         cmocka_unit_test(test_output_of_a_path_is_limited_as_that_of_a_step),
