@@ -9,7 +9,7 @@
 #ifndef PARLEY_BASE_ERROR_H
 #define PARLEY_BASE_ERROR_H
 
-#define ERROR_TEXT_BYTES_MAX 512
+#define ERROR_TEXT_BYTES_MAX 1024
 
 struct error_text {
     char text[ERROR_TEXT_BYTES_MAX]; /* NUL-terminated, cut at the limit */

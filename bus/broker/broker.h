@@ -125,6 +125,9 @@ static inline bool schema_entry_trusted(const struct schema_entry *entry)
     return entry->published != 0 || entry->file[0] != '\0';
 }
 
+/* Of two contents of one version: whether the rules of @a count rather than those of @b. */
+bool schema_entry_prevails(const struct schema_entry *a, const struct schema_entry *b);
+
 /* From a client's schema to a service's; neighbours are adjacent versions. */
 struct schema_path {
     size_t count;
@@ -170,6 +173,16 @@ int registry_path(struct negotiator *negotiator, struct schema_entry *client,
                   struct error_text *error);
 /* Over a higher minor version of the older end. False: there is none. */
 bool registry_detour(struct negotiator *negotiator, struct schema_path *path);
+
+/* ---- compat.c ---- */
+
+/* Whether it keeps what the versions beside it in its major version promise. Return: 0; -EINVAL
+ * with the breaks, as `parley diff` words them; -ENOMEM. */
+int compat_neighbours(const struct negotiator *negotiator, const struct schema_entry *entry,
+                      struct error_text *error);
+/* Whether @newer may follow @older as a content of the same version. Return: as above. */
+int compat_follows(const struct schema_entry *older, const struct schema_entry *newer,
+                   struct error_text *error);
 
 /* ---- same.c ---- */
 

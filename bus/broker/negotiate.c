@@ -31,10 +31,13 @@ int negotiate_version(struct negotiator *negotiator, const struct contract *cont
     struct schema_entry *mine = contract->schema;
     if (semver_compare(&mine->version, &version->semver) == 0) {
         struct error_text where = {""};
-        if (mine != version->schema && !schema_same(mine->schema, version->schema->schema, &where))
+        int r = mine == version->schema ? 0 : compat_follows(mine, version->schema, &where);
+        if (r == -ENOMEM)
+            return r;
+        if (r < 0)
             return error_set(error, -EINVAL,
-                             "the client's %s differs from the one that is published (%s): change "
-                             "the version with the schema",
+                             "the client's %s differs from the one that is published: change the "
+                             "version with the schema (%s)",
                              version->name, where.text);
         *ret_offer = offer;
         return 0;

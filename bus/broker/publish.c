@@ -73,29 +73,46 @@ static void send_published(struct endpoint *endpoint, uint64_t instance_id,
     (void)session_send(endpoint, &message, NULL, 0);
 }
 
-/* A version keeps its schema while anybody serves it; then the next publisher may bring another. */
+/* Whether a schema may be published while @before is served as the same version. An instance that
+ * comes back with an older content of it is welcome, too, but changes nothing: *ret_follows. */
+static int may_join(const struct schema_entry *before, const struct schema_entry *schema,
+                    bool *ret_follows, struct error_text *error)
+{
+    struct error_text backwards = {""};
+    int r = compat_follows(before, schema, error);
+    *ret_follows = r == 0;
+    if (r == -EINVAL && compat_follows(schema, before, &backwards) == 0)
+        return 0;
+    if (r == -EINVAL)
+        return error_prefix(error, r,
+                            "%s %s is published already with another descriptor set; give the "
+                            "changed schema a version of its own",
+                            schema_service(schema->schema)->interface->name,
+                            schema_service(schema->schema)->interface->version);
+    return r;
+}
+
+/* A version keeps its schema while anybody serves it, unless the new one may follow it; after that
+ * the next publisher may bring another. The schema is handed over. */
 static enum parley_status adopt_schema(struct broker *broker, struct version *version,
                                        struct schema_entry *schema, struct error_text *error)
 {
-    if (version->schema == schema) {
-        registry_published(&broker->negotiator, schema);
-        schema_entry_drop(&broker->negotiator, schema); /* one user a version is enough */
-        return PARLEY_OK;
+    struct negotiator *negotiator = &broker->negotiator;
+    bool served = version->schema && version->instance_count > 0;
+    bool follows = true;
+    int r = compat_neighbours(negotiator, schema, error);
+    if (r == 0 && served && version->schema != schema)
+        r = may_join(version->schema, schema, &follows, error);
+    if (r == 0 && follows)
+        registry_published(negotiator, schema);
+    if (r < 0 || !follows || version->schema == schema) {
+        schema_entry_drop(negotiator, schema); /* one user a version is enough */
+        return r == -EINVAL ? PARLEY_FAILED_PRECONDITION : r < 0 ? session_status(r) : PARLEY_OK;
     }
-    if (version->schema && version->instance_count > 0) {
-        struct error_text where = {"only in options or in the order of files"};
-        (void)schema_same(version->schema->schema, schema->schema, &where);
-        error_set(error, 0,
-                  "%s %s is published already with another descriptor set (%s): give the changed "
-                  "schema a version of its own",
-                  version->interface->name, version->name, where.text);
-        schema_entry_drop(&broker->negotiator, schema);
-        return PARLEY_ALREADY_EXISTS;
-    }
-    contracts_forget_version(broker, version);
-    schema_entry_drop(&broker->negotiator, version->schema);
+    if (!served)
+        contracts_forget_version(broker, version);
+    schema_entry_drop(negotiator, version->schema);
     version->schema = schema;
-    registry_published(&broker->negotiator, schema);
     return PARLEY_OK;
 }
 

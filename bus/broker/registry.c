@@ -213,7 +213,7 @@ void registry_unfile(struct negotiator *negotiator, struct schema_entry *entry)
 /* ---- What is in force ---- */
 
 /* Of two contents of one version: the operator's file, else what was published last. */
-static bool prevails(const struct schema_entry *a, const struct schema_entry *b)
+bool schema_entry_prevails(const struct schema_entry *a, const struct schema_entry *b)
 {
     if ((a->file[0] != '\0') != (b->file[0] != '\0'))
         return a->file[0] != '\0';
@@ -228,7 +228,7 @@ struct schema_entry *registry_in_force(struct negotiator *negotiator, struct sch
     struct schema_entry *other;
     TAILQ_FOREACH(other, &negotiator->schemas, entry) {
         struct error_text error;
-        if (other != entry && schema_entry_trusted(other) && prevails(other, best) &&
+        if (other != entry && schema_entry_trusted(other) && schema_entry_prevails(other, best) &&
             same_version(other, entry) &&
             schema_same(entry->schema, other->schema, &error))
             best = other;
@@ -249,7 +249,7 @@ static struct schema_entry *best_of(struct negotiator *negotiator, const char *i
             strcmp(interface_of(entry), interface) != 0)
             continue;
         int order = best ? semver_compare(&entry->version, &best->version) : 1;
-        if (order > 0 || (order == 0 && prevails(entry, best)))
+        if (order > 0 || (order == 0 && schema_entry_prevails(entry, best)))
             best = entry;
     }
     return best;

@@ -165,6 +165,18 @@ static void file_adopt(struct shelf *shelf, struct shelf_file *file, struct sche
     }
 }
 
+/* A file may no more break a minor version than an instance may. */
+static int check_schemas(struct shelf *shelf, struct schema_entry **schemas, size_t count,
+                         struct error_text *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        int r = compat_neighbours(&shelf->broker->negotiator, schemas[i], error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static void file_read(struct shelf *shelf, struct shelf_file *file, int fd)
 {
     struct schema_entry *schemas[SHELF_SERVICE_MAX];
@@ -179,6 +191,11 @@ static void file_read(struct shelf *shelf, struct shelf_file *file, int fd)
     if (r == 0)
         r = read_schemas(&shelf->broker->negotiator, data, (size_t)file->bytes, schemas, &count,
                          &error);
+    if (r == 0) {
+        r = check_schemas(shelf, schemas, count, &error);
+        for (size_t i = 0; r < 0 && i < count; i++)
+            schema_entry_drop(&shelf->broker->negotiator, schemas[i]);
+    }
     if (r < 0) {
         char text[ERROR_TEXT_BYTES_MAX + 80];
         (void)snprintf(text, sizeof(text), "%s%s",

@@ -223,6 +223,8 @@ static void free_thing(Google__Protobuf__DescriptorProto *thing)
     free(thing->field);
 }
 
+static const char *accepted_rules[2]; /* for set_make() */
+
 /* (parley.interface): an extension, so an unknown field to this generated code. */
 static size_t pack_option(const char *interface, const char *version, const char *previous,
                           uint8_t *out)
@@ -231,6 +233,15 @@ static size_t pack_option(const char *interface, const char *version, const char
     option.name = (char *)(uintptr_t)interface;
     option.version = (char *)(uintptr_t)version;
     option.previous = (char *)(uintptr_t)previous;
+    Parley__Accept accepts[2];
+    Parley__Accept *pointers[2];
+    option.accept = pointers;
+    for (size_t i = 0; i < 2 && accepted_rules[i]; i++) {
+        parley__accept__init(&accepts[i]);
+        accepts[i].rule = (char *)(uintptr_t)accepted_rules[i];
+        accepts[i].reason = (char *)(uintptr_t) "a test";
+        pointers[option.n_accept++] = &accepts[i];
+    }
     size_t bytes = parley__interface__get_packed_size(&option);
     uint8_t *end = wire_write_varint(out, bytes);
     parley__interface__pack(&option, end);
@@ -287,6 +298,22 @@ void set_make(struct set *set, const char *interface, const char *version, const
     assert_non_null(set->data);
     google__protobuf__file_descriptor_set__pack(&all, set->data);
     free_thing(&thing);
+}
+
+void set_make_accepting(struct set *set, const char *interface, const char *version,
+                        const char *package, const char *previous, unsigned fields,
+                        const char *rule, const char *other_rule)
+{
+    accepted_rules[0] = rule;
+    accepted_rules[1] = other_rule;
+    set_make(set, interface, version, package, previous, fields);
+    accepted_rules[0] = NULL;
+}
+
+void set_rename(struct set *set)
+{
+    for (uint8_t *at = set->data; (at = memmem(at, (size_t)(set->data + set->bytes - at), "text", 4));)
+        memcpy(at, "word", 4);
 }
 
 void set_free(struct set *set)

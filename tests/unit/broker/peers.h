@@ -57,6 +57,13 @@ void assert_words(const char *text, const char *words);
  * @package: its last part is the version's; @previous: of the version before, or NULL. */
 void set_make(struct set *set, const char *interface, const char *version, const char *package,
               const char *previous, unsigned fields);
+/* The same, and (parley.interface).accept names these rules for every element. @other_rule: NULL:
+ * one. */
+void set_make_accepting(struct set *set, const char *interface, const char *version,
+                        const char *package, const char *previous, unsigned fields,
+                        const char *rule, const char *other_rule);
+/* Its fields get other names: neither it nor what it was may follow the other. */
+void set_rename(struct set *set);
 void set_free(struct set *set);
 
 void say_publish(struct peer *peer, uint64_t instance_id, const struct set *set);

@@ -316,7 +316,7 @@ static void test_same_version_of_another_schema_is_no_identity(void **state)
     struct peer service;
     struct peer client;
     struct set other;
-    set_make(&other, "things", "1.0.0", "things.v1", NULL, 3);
+    set_make(&other, "things", "1.0.0", "things.v1", NULL, 3); /* a field more than is served */
     peer_join(&service, world->broker, "service");
     peer_join(&client, world->broker, "client");
     publish(&service, 1, &world->v1);

@@ -331,8 +331,9 @@ static void test_version_with_another_schema_is_refused_while_it_is_served(void 
     struct peer peer;
     struct set other;
     set_make(&other, "things", "1.0.0", "things.v1", NULL, 3);
+    set_rename(&other);
     peer_join(&peer, broker, "service");
-    publish_refused(&peer, 2, &other, PARLEY_ALREADY_EXISTS, "another descriptor set");
+    publish_refused(&peer, 2, &other, PARLEY_FAILED_PRECONDITION, "another descriptor set");
     publish(&peer, 3, &things); /* the same one: one more instance */
 
     /* A client of the old schema is there when the last instance leaves. */
