@@ -57,7 +57,7 @@ static int compare_names(const void *a, const void *b)
 
 /* An alias that is the true name of something else would hide it. */
 static int check_hidden(const struct chooser_version *version, struct aliases *others,
-                        struct error_text *error)
+                        const char *base, struct error_text *error)
 {
     if (others->count > 0)
         qsort(others->list, others->count, sizeof(*others->list), compare_names);
@@ -67,9 +67,9 @@ static int check_hidden(const struct chooser_version *version, struct aliases *o
             bsearch(alias, others->list, others->count, sizeof(*others->list), compare_names))
             return error_set(error, -EINVAL,
                              "package %s: without its version, %s would be called %s, as something "
-                             "is that %s.proto imports: rename one of them, or do without "
-                             "`aliases`",
-                             version->package, alias->target, alias->name, version->base);
+                             "of another package is that %s.proto has or imports: rename one of "
+                             "them, or do without `aliases`",
+                             version->package, alias->target, alias->name, base);
     }
     return 0;
 }
@@ -96,7 +96,7 @@ static int collect(struct chooser_version *version, const Request *request, cons
     if (r == 0)
         r = aliases_of_stubs(&version->aliases, emit, file, version->root);
     if (r == 0)
-        r = check_hidden(version, &others, error);
+        r = check_hidden(version, &others, version->base, error);
     aliases_deinit(&others);
     return r;
 }
@@ -158,6 +158,24 @@ static bool has_package(const struct chooser_version *versions, size_t count, co
     return false;
 }
 
+/* A message V2 with one nested in it would have the alias of what is version 2's own name. */
+static int check_targets(const struct chooser_version *version, const struct chooser_version *other,
+                         struct error_text *error)
+{
+    struct aliases targets = {.list = calloc(other->aliases.count + 1, sizeof(struct alias))};
+    if (!targets.list)
+        return -ENOMEM;
+    for (; targets.count < other->aliases.count; targets.count++) {
+        const char *target = other->aliases.list[targets.count].target;
+        targets.list[targets.count] =
+            (struct alias){.name = strdup(target), .target = NULL, .element = NULL};
+        targets.failed |= !targets.list[targets.count].name;
+    }
+    int r = targets.failed ? -ENOMEM : check_hidden(version, &targets, other->base, error);
+    aliases_deinit(&targets);
+    return r;
+}
+
 static int check_versions(const struct chooser_version *versions, size_t count, unsigned choice,
                           struct error_text *error)
 {
@@ -183,6 +201,13 @@ static int check_versions(const struct chooser_version *versions, size_t count, 
                              "--parley_opt=aliases,default=%u",
                              version->interface, version->package, version->previous,
                              version->number);
+    }
+    for (size_t i = 0; i < count * count; i++) {
+        int r = i / count == i % count
+                    ? 0
+                    : check_targets(&versions[i / count], &versions[i % count], error);
+        if (r < 0)
+            return r;
     }
     if (!found)
         return error_set(error, -EINVAL,

@@ -407,6 +407,25 @@ static void hidden_name(Files *files, Request *request)
     last->n_dependency = 2;
 }
 
+/* shop.v1.V2.Item, whose alias would be what shop.v2.Item is called. */
+static void message_v2(Files *files, Request *request)
+{
+    both_versions(files, request);
+    Google__Protobuf__FileDescriptorProto *file = shop_file(files, "shop_v1.proto");
+    static Google__Protobuf__DescriptorProto item = GOOGLE__PROTOBUF__DESCRIPTOR_PROTO__INIT;
+    static Google__Protobuf__DescriptorProto *nested[] = {&item};
+    static Google__Protobuf__DescriptorProto v2 = GOOGLE__PROTOBUF__DESCRIPTOR_PROTO__INIT;
+    static Google__Protobuf__DescriptorProto *messages[16];
+    item.name = (char *)"Item";
+    v2.name = (char *)"V2";
+    v2.nested_type = nested;
+    v2.n_nested_type = 1;
+    assert_true(file->n_message_type < 16);
+    memcpy(messages, file->message_type, file->n_message_type * sizeof(*messages));
+    messages[file->n_message_type++] = &v2;
+    file->message_type = messages;
+}
+
 static void test_what_cannot_be_aliased_is_said_to_protoc(void **state)
 {
     (void)state;
@@ -429,9 +448,14 @@ static void test_what_cannot_be_aliased_is_said_to_protoc(void **state)
     expect_error(SHOP_SET, other_root,
                  "interface shop: packages shop.v1 and store.v2 have no name in common");
     parameter = "aliases,default=2";
-    expect_error(SHOP_SET, hidden_name,
-                 "package shop.v2: without its version, Shop__V2__Item would be called "
-                 "Shop__Item, as something is that shop_v2.proto imports");
+    expect_error(
+        SHOP_SET, hidden_name,
+        "package shop.v2: without its version, Shop__V2__Item would be called "
+        "Shop__Item, as something of another package is that shop_v2.proto has or imports");
+    parameter = "aliases";
+    expect_error(SHOP_SET, message_v2,
+                 "package shop.v1: without its version, Shop__V1__V2__Item would be called "
+                 "Shop__V2__Item, as something of another package is that shop_v2.proto has");
 }
 
 static void test_two_files_of_one_version_cannot_share_an_alias_header(void **state)
