@@ -40,6 +40,14 @@ _parley()
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
+    -f | --format)
+        mapfile -t COMPREPLY < <(compgen -W "text json github" -- "$cur")
+        return
+        ;;
+    -c | --category)
+        mapfile -t COMPREPLY < <(compgen -W "WIRE_JSON WIRE" -- "$cur")
+        return
+        ;;
     -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata | -a | --accept)
         return
         ;;
@@ -74,6 +82,7 @@ _parley()
             mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --methods)" -- "$cur")
         fi
         ;;
+    diff) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     route)
         if ((COMP_CWORD == at + 1)); then
             mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur")
