@@ -14,7 +14,7 @@
  * Inside a carrier the same loop runs over the carried records, with the table for what may be
  * restored, in the frame of the message around it.
  */
-#include "translate/run.h"
+#include "translate/fast.h"
 
 int run_no_room(struct run *run)
 {
@@ -298,11 +298,68 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
     return r;
 }
 
+/* A field that goes the short way: its value begins behind @at. *copied: as above. 1: it does not.
+ */
+static inline int translate_fast(struct run *run, struct frame *frame, struct fast way,
+                                 const struct program_op *op, const uint8_t *at, const uint8_t *end,
+                                 const uint8_t **copied, const uint8_t **ret_pos)
+{
+    const uint8_t *value = at + 1, *after;
+    uint32_t bytes = 0;
+    if (way.value == FAST_MESSAGE) {
+        const uint8_t *data = run_read_length(value, end, &bytes);
+        if (way.action != FAST_TRANSLATE || !data || frame->depth == WIRE_DEPTH_MAX ||
+            !fast_count(run, op, &frame->fields))
+            return 1;
+        *ret_pos = data + bytes;
+        int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
+        struct frame nested;
+        *copied = *ret_pos;
+        return r < 0 ? r : do_message(run, frame, op, NULL, at, data, bytes, &nested);
+    }
+    after = fast_check(run, way.value, value, end);
+    if (!after || !fast_count(run, op, &frame->fields))
+        return 1;
+    *ret_pos = after;
+    if (way.action == FAST_KEEP)
+        return 0;
+    if (way.action == FAST_NOTE) {
+        run_note(frame, op, at, value, after);
+        return 0;
+    }
+    int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
+    *copied = after;
+    if (r < 0)
+        return r;
+    if (way.action == FAST_SLOT) {
+        const uint8_t *data = run_read_length(value, after, &bytes);
+        run_note_text(frame, op, data, bytes);
+        return 0;
+    }
+    if (way.action == FAST_SCALAR)
+        return run_scalar(run, frame, op, (enum wire_type)op->wire, at, value, after);
+    if (op->slot != PROGRAM_SLOT_NONE)
+        run_note(frame, op, at, value, after);
+    r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | op->wire);
+    return r < 0 ? r : run_write_bytes(run, value, (size_t)(after - value));
+}
+
 int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
                          const uint8_t *pos, const uint8_t *end)
 {
+    const struct plan *plan = run->plan;
+    const struct program_op *ops = plan->ops + table->op_first;
+    const struct fast *fast = plan->fast[table - plan->tables].by_tag;
     const uint8_t *copied = pos;
     while (pos < end) {
+        struct fast way = fast[*pos & (FAST_TAG_COUNT - 1)];
+        if (*pos < FAST_TAG_COUNT && way.action != FAST_SLOW) {
+            int r = translate_fast(run, frame, way, &ops[way.op], pos, end, &copied, &pos);
+            if (r < 0)
+                return r;
+            if (r == 0)
+                continue;
+        }
         int r = run_translate_field(run, frame, table, pos, end, &copied, &pos);
         if (r < 0)
             return r;

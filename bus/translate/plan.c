@@ -13,6 +13,7 @@
 
 static struct plan *plan_free(struct plan *plan)
 {
+    free(plan->fast);
     free(plan->program);
     free(plan);
     return NULL;
@@ -91,6 +92,8 @@ int plan_load(const uint8_t *program, size_t bytes, struct plan **ret_plan,
         r = lay_out(plan, bytes, error);
     if (r == 0)
         r = program_verify(plan, error);
+    if (r == 0 && fast_make(plan) < 0)
+        r = error_set(error, -ENOMEM, "out of memory while loading a plan");
     if (r < 0) {
         plan_free(plan);
         return r;

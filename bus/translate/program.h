@@ -256,6 +256,8 @@ struct program_header {
 };
 static_assert(sizeof(struct program_header) % 8 == 0, "the sections lie behind it, aligned");
 
+struct fast_table;
+
 struct plan {
     atomic_uint references;
     uint8_t *program;
@@ -274,6 +276,7 @@ struct plan {
     const struct program_owner *owners;
     const struct program_member *members;
     const uint8_t *text;
+    struct fast_table *fast; /* fast.h: one for each table; not part of the program */
 };
 
 #define PROGRAM_ONEOF_NONE UINT8_MAX
@@ -335,6 +338,9 @@ struct program_op program_op_default(uint32_t number, enum kind kind);
 /* Lays it out, verifies and loads it. */
 int builder_finish(struct builder *builder, enum plan_class class, struct plan **ret_plan,
                    struct error_text *error);
+
+/* fast.c: makes plan->fast, of a verified program. Return: 0, -ENOMEM. */
+int fast_make(struct plan *plan);
 
 /* verify.c: everything that run.c relies on. Return: 0; -EBADMSG with the place. */
 int program_verify(const struct plan *plan, struct error_text *error);

@@ -18,7 +18,7 @@
  * The stack: `struct run` (6 KiB, most of it slots) and, for each level of nesting, below 900
  * bytes, an opened carrier included; no recursion but by nesting, and that ends at WIRE_DEPTH_MAX.
  */
-#include "translate/run.h"
+#include "translate/fast.h"
 
 static_assert(sizeof(struct run) < 8192, "on the stack of whoever calls");
 
@@ -34,8 +34,18 @@ int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, cons
 
 const uint8_t *run_read_slow(const uint8_t *pos, const uint8_t *end, uint64_t *ret_value)
 {
-    struct wire_reader reader = {pos, end};
-    return wire_read_varint(&reader, ret_value) == 0 ? reader.pos : NULL;
+    uint64_t value = 0;
+    for (unsigned shift = 0; pos < end && shift < 70; shift += 7) {
+        uint8_t byte = *pos++;
+        if (shift == 63 && byte > 1)
+            return NULL;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (!(byte & 0x80)) {
+            *ret_value = value;
+            return pos;
+        }
+    }
+    return NULL;
 }
 
 /* Skips a varint without looking at its value. */
@@ -159,10 +169,34 @@ int run_skip_unknown(struct run *run, uint32_t tag, const uint8_t *at, const uin
 static int check_message(struct run *run, const struct program_table *table, const uint8_t *pos,
                          const uint8_t *end, unsigned depth)
 {
+    const struct plan *plan = run->plan;
+    const struct program_op *ops = plan->ops + table->op_first;
+    const struct fast *fast = plan->fast[table - plan->tables].by_tag;
     uint32_t fields = 0;
     uint64_t required = 0;
     while (pos < end) {
         const uint8_t *at = pos;
+        if (*pos < FAST_TAG_COUNT) {
+            struct fast way = fast[*pos];
+            const struct program_op *op = &ops[way.op];
+            if (way.value == FAST_MESSAGE && depth < WIRE_DEPTH_MAX) {
+                uint32_t bytes;
+                const uint8_t *data = run_read_length(pos + 1, end, &bytes);
+                if (data && fast_count(run, op, &fields)) {
+                    pos = data + bytes;
+                    int r = check_message(run, &plan->tables[op->table], data, pos, depth + 1);
+                    if (r < 0)
+                        return r;
+                    continue;
+                }
+            } else {
+                const uint8_t *after = fast_check(run, way.value, pos + 1, end);
+                if (after && fast_count(run, op, &fields)) {
+                    pos = after;
+                    continue;
+                }
+            }
+        }
         uint32_t tag;
         pos = run_read_u32(pos, end, &tag);
         if (!pos)
@@ -205,7 +239,7 @@ static int translate(struct run *run, const struct program_table *table, const u
     size_t room = out_bytes - source_bytes;
     size_t most = plan_output_bytes_max(run->plan, source_bytes) - source_bytes;
     run->source = copy;
-    run->source_end = copy + source_bytes;
+    run->source_end = run->readable = copy + source_bytes;
     run->out = out;
     run->limit = out + (room < most ? room : most);
     run->over = room < most ? -ENOBUFS : -E2BIG;
@@ -228,7 +262,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     run.plan = plan;
     run.elements = 0;
     run.slots_used = 0;
-    run.source = run.source_end = run.origin = NULL;
+    run.source = run.source_end = run.readable = run.origin = NULL;
     run.failure = (struct plan_failure){0, 0, "no such method"};
     int r = -EINVAL;
     size_t bytes = 0;
@@ -242,7 +276,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
             if (source_bytes > 0)
                 memcpy(out, source, source_bytes);
             run.source = out;
-            run.source_end = out + source_bytes;
+            run.source_end = run.readable = out + source_bytes;
             bytes = source_bytes;
             r = check_message(&run, table, out, out + source_bytes, 1);
         } else {

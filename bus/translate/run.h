@@ -32,6 +32,7 @@ struct run {
     const struct plan *plan;
     const uint8_t *source; /* private */
     const uint8_t *source_end;
+    const uint8_t *readable; /* the end of what may be read behind a field: its buffer's */
     const uint8_t *origin; /* where in it a stage's input comes from; NULL: it is the source's */
     uint8_t *out;          /* the next byte to write */
     uint8_t *limit;        /* the first that must not be */

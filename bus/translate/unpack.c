@@ -772,7 +772,7 @@ static int unpack_source(struct unpack *u, const struct bound_table *table, cons
     if (u->source_bytes > 0)
         memcpy(copy, source, u->source_bytes);
     u->run.source = copy;
-    u->run.source_end = copy + u->source_bytes;
+    u->run.source_end = u->run.readable = copy + u->source_bytes;
     /* Pipes lower the limit for as long as a message is open, so it must be known before. */
     if (u->plan->header->flags & PROGRAM_STAGED)
         r = need_scratch(u);
@@ -798,7 +798,7 @@ int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_
     u.run.plan = u.plan = binding->plan;
     u.run.elements = 0;
     u.run.slots_used = 0;
-    u.run.source = u.run.source_end = u.run.origin = NULL;
+    u.run.source = u.run.source_end = u.run.readable = u.run.origin = NULL;
     u.run.out = u.run.limit = u.fragment = u.scratch = NULL;
     u.run.failure = (struct plan_failure){0, 0, "no such method"};
     u.bump = (struct wire_bump){.left = wire_unpacked_bytes_max(source_bytes)};
