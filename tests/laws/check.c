@@ -10,6 +10,8 @@
  *                 no message that was deleted
  *   kept          edited in the middle: what does not depend on the edited field comes back as it
  *                 was
+ *   path          one plan over several versions does what the single steps do: the same there, also
+ *                 with carriers of versions in between, and the same back; also damaged
  *   spoilt        a message that is damaged is refused, or well-formed when it comes out
  *
  * Every check begins with the bytes of one message, so that shrinking only has to repeat it.
@@ -29,6 +31,7 @@ const char *const law_names[LAW_COUNT] = {
     [LAW_EDIT] = "an edit wins: back, and there again, is the edited message",
     [LAW_KEPT] = "what does not depend on an edit comes back as it was",
     [LAW_WELL_FORMED] = "what comes out is well-formed and bounded",
+    [LAW_PATH] = "a path: one plan over all versions does what its steps do",
     [LAW_SPOILT] = "damaged messages are refused, or come out well-formed",
 };
 
@@ -103,6 +106,27 @@ static int compile_step(struct law_case *c, int step, struct error_text *error)
     return r;
 }
 
+static int compile_paths(struct law_case *c, struct error_text *error)
+{
+    for (int from = 0; from < c->version_count; from++) {
+        for (int to = 0; to < c->version_count; to++) {
+            const struct schema *versions[LAWS_VERSION_MAX];
+            size_t count = 0;
+            if (from - to <= 1 && to - from <= 1)
+                continue;
+            for (int at = from;; at += from < to ? 1 : -1) {
+                versions[count++] = c->schemas[at];
+                if (at == to)
+                    break;
+            }
+            int r = plan_compile_path(versions, count, PLAN_REQUESTS, &c->paths[from][to], error);
+            if (r < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
 static void apply_edits(struct law_case *c, int step, int count)
 {
     version_next(&c->versions[step + 1], &c->versions[step]);
@@ -173,11 +197,19 @@ int case_build(struct law_case *c, bool settle, struct law_counts *counts,
             return broken(ret_failure, LAW_COMPILE, step, step + 1, "plan_compile: %d: %s", r,
                           error.text);
     }
+    struct error_text error = {""};
+    int r = compile_paths(c, &error);
+    if (r < 0)
+        return broken(ret_failure, LAW_COMPILE, 0, c->version_count - 1, "a path: %d: %s", r,
+                      error.text);
     return 0;
 }
 
 void case_clear(struct law_case *c)
 {
+    for (int i = 0; i < LAWS_VERSION_MAX; i++)
+        for (int j = 0; j < LAWS_VERSION_MAX; j++)
+            c->paths[i][j] = plan_unref(c->paths[i][j]);
     for (int step = 0; step < LAWS_VERSION_MAX - 1; step++)
         unload(c, step);
     c->schemas[0] = schema_unref(c->schemas[0]);
@@ -198,11 +230,10 @@ static const struct schema_message *root(const struct check *check, int version)
     return schema_service(check->c->schemas[version])->methods[0].input;
 }
 
-/* One step, in memory of exactly the promised size. The output is the arena's. */
-static int run_step(struct check *check, int from, int to, const struct buffer *in,
-                    struct buffer *ret_out)
+/* One plan, in memory of exactly the promised size. The output is the arena's. */
+static int run_plan(struct check *check, const struct plan *plan, int from, int to,
+                    const struct buffer *in, struct buffer *ret_out)
 {
-    const struct plan *plan = from < to ? check->c->up[from] : check->c->down[to];
     size_t max = plan_output_bytes_max(plan, in->bytes), bytes = 0;
     uint8_t *source = must_alloc(in->bytes), *out = must_alloc(max);
     if (in->bytes > 0)
@@ -224,6 +255,13 @@ static int run_step(struct check *check, int from, int to, const struct buffer *
                       bytes) -
                1000;
     return r;
+}
+
+static int run_step(struct check *check, int from, int to, const struct buffer *in,
+                    struct buffer *ret_out)
+{
+    return run_plan(check, from < to ? check->c->up[from] : check->c->down[to], from, to, in,
+                    ret_out);
 }
 
 /* All steps from one version to another. */
@@ -364,6 +402,61 @@ static int check_edit(struct check *check, const struct tree *source, const stru
     return 0;
 }
 
+/* One plan from @from to @to for @message does what the steps do, which gave @r and @want. */
+static int check_path(struct check *check, int from, int to, const struct buffer *message, int r,
+                      const struct buffer *want, struct buffer *ret_out)
+{
+    const char *why = "";
+    struct error_text where = {""};
+    int q = run_plan(check, check->c->paths[from][to], from, to, message, ret_out);
+    if (q < -1000)
+        return -1;
+    /* Limits are of the whole: of its output, and of what waits in all steps together. */
+    if (q == -E2BIG && r == 0)
+        return 0;
+    /* Of two things that are wrong, another may be found first. */
+    if ((q < 0) != (r < 0))
+        return broken(check->failure, LAW_PATH, from, to, "the steps: %d, one plan: %d", r, q);
+    if (r < 0)
+        return 0;
+    struct tree *result = read_as(check, to, ret_out, &why);
+    struct tree *expected = read_as(check, to, want, &why);
+    if (!result || !expected)
+        return broken(check->failure, LAW_PATH, from, to, "what comes out is malformed: %s", why);
+    if (!tree_equal(expected, result, COMPARE_NO_CARRIERS, &where))
+        return broken(check->failure, LAW_PATH, from, to, "%s", where.text);
+    return 1;
+}
+
+/* Over several versions: there, back from what it gave and from what the steps gave, in the middle,
+ * and damaged. */
+static int check_paths(struct check *check, const struct buffer *message, int r,
+                       const struct buffer *there, uint64_t seed)
+{
+    struct buffer fused, back, want;
+    int from = check->from, to = check->to;
+    if (!check->c->paths[from][to])
+        return 0;
+    int q = check_path(check, from, to, message, r, there, &fused);
+    if (q <= 0)
+        return q;
+    for (int i = 0; i < 3; i++) {
+        const struct buffer *in = i == 0 ? there : &fused;
+        struct buffer damaged = {0};
+        if (i == 2) {
+            buffer_add(&damaged, in->data, in->bytes);
+            message_mutate(seed, &damaged);
+            in = &damaged;
+        }
+        r = run_path(check, to, from, in, &want);
+        q = r < -1000 ? -1 : check_path(check, to, from, in, r, &want, &back);
+        buffer_free(&damaged);
+        if (q < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* @version: whose reader gets it, and passes it on to @to. */
 static int check_damage(struct check *check, int version, int to, const struct buffer *message,
                         uint64_t seed)
@@ -397,7 +490,7 @@ static int check_message(struct check *check, const struct buffer *message, uint
     if (!source)
         return 0; /* shrunk to something that is no message */
     int r = run_path(check, check->from, check->to, message, &there);
-    if (r < -1000)
+    if (r < -1000 || check_paths(check, message, r, &there, variant) < 0)
         return -1;
     if (r < 0 && form_alone(check, message, source, &there))
         r = 0;

@@ -264,6 +264,8 @@ struct law_case {
     struct version versions[LAWS_VERSION_MAX];
     struct schema *schemas[LAWS_VERSION_MAX];
     struct plan *up[LAWS_VERSION_MAX - 1], *down[LAWS_VERSION_MAX - 1];
+    /* Over several steps; NULL: they are neighbours. */
+    struct plan *paths[LAWS_VERSION_MAX][LAWS_VERSION_MAX];
 };
 
 struct law_counts {
@@ -281,6 +283,7 @@ enum law {
     LAW_KEPT,
     LAW_WELL_FORMED,
     LAW_SPOILT,
+    LAW_PATH,
     LAW_COUNT,
 };
 extern const char *const law_names[LAW_COUNT];
