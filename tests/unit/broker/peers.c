@@ -1,6 +1,5 @@
 #include "peers.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -15,17 +14,6 @@
 
 #define PATIENCE_NS (20 * NS_PER_S)
 #define QUESTION_ID UINT64_C(0xfedcba9876543210)
-
-unsigned open_fd_count(void)
-{
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    unsigned count = 0;
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count - 3;
-}
 
 void assert_words(const char *text, const char *words)
 {

@@ -8,6 +8,7 @@
 #include "support/test.h"
 
 #include "broker/broker.h"
+#include "support/fds.h"
 #include "wire/wire.h"
 
 struct peer {
@@ -26,7 +27,6 @@ struct set {
     char interface[64], version[32], service[80];
 };
 
-unsigned open_fd_count(void);
 
 struct broker *broker_start(const struct admit_limits *limits); /* NULL: the defaults */
 /* Everything that is due has happened. */
