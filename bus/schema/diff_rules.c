@@ -81,6 +81,8 @@ static const struct {
                                          "an interface keeps the name that clients ask for"},
     [DIFF_PARLEY_FIELD_NEEDS_RULE] = {"PARLEY_FIELD_NEEDS_RULE", W | J,
                                       "nothing says how a field came from the version before"},
+    [DIFF_PARLEY_VALUE_NEEDS_RULE] = {"PARLEY_VALUE_NEEDS_RULE", W | J,
+                                      "an enum's value cannot be told apart in the version before"},
     [DIFF_PARLEY_MESSAGE_NEEDS_RULE] = {"PARLEY_MESSAGE_NEEDS_RULE", W | J,
                                         "a message cannot be translated from or to the version "
                                         "before"},

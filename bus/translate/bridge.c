@@ -148,6 +148,23 @@ static uint64_t hash(const char *text)
     return h;
 }
 
+/* The value of the newer enum that the sentence begins with, "catalog.v2.Priority.EXTRA: ...". */
+static const struct schema_enum_value *value_of(const struct plan_complaint *complaint)
+{
+    const struct schema_enum *enumeration = complaint->newer_field->enumeration;
+    size_t n = enumeration ? strlen(enumeration->name) : 0;
+    if (n == 0 || strncmp(complaint->sentence, enumeration->name, n) != 0 ||
+        complaint->sentence[n] != '.')
+        return NULL;
+    const char *name = complaint->sentence + n + 1;
+    size_t length = strcspn(name, ": ");
+    for (size_t i = 0; i < enumeration->value_count; i++)
+        if (strlen(enumeration->values[i].name) == length &&
+            strncmp(enumeration->values[i].name, name, length) == 0)
+            return &enumeration->values[i];
+    return NULL;
+}
+
 /* The newer version's form of a client's method. */
 static const struct schema_method *in_newer(const struct bridge *bridge,
                                             const struct schema_method *method)
@@ -166,12 +183,14 @@ static const struct schema_method *in_newer(const struct bridge *bridge,
 static bool is_new(struct bridge *bridge, const struct plan_complaint *complaint)
 {
     struct seen seen = {.element = complaint->newer};
-    if (complaint->newer_field)
-        seen.element = complaint->newer_field;
-    else if (complaint->method)
+    if (complaint->newer_field) {
+        const struct schema_enum_value *value = value_of(complaint);
+        seen.element = value ? (const void *)value : complaint->newer_field;
+    } else if (complaint->method) {
         seen.element = in_newer(bridge, complaint->method);
-    else
+    } else {
         seen.sentence = hash(complaint->sentence);
+    }
     for (size_t i = 0; i < bridge->seen_count; i++)
         if (bridge->seen[i].element == seen.element && bridge->seen[i].sentence == seen.sentence)
             return false;
@@ -182,6 +201,14 @@ static bool is_new(struct bridge *bridge, const struct plan_complaint *complaint
 
 static void on_field(struct bridge *bridge, const struct plan_complaint *complaint)
 {
+    const struct schema_enum_value *value = value_of(complaint);
+    if (value) {
+        const struct schema_enum *enumeration = complaint->newer_field->enumeration;
+        diff_report(bridge->diff, DIFF_PARLEY_VALUE_NEEDS_RULE,
+                    &(struct diff_place){.enumeration = enumeration, .value = value},
+                    enumeration->name, value->name, "%s", complaint->sentence);
+        return;
+    }
     char option[2 * SCHEMA_NAME_BYTES_MAX + 128];
     suggest(complaint->older_field, complaint->newer_field, option, sizeof(option));
     diff_report(bridge->diff, DIFF_PARLEY_FIELD_NEEDS_RULE,

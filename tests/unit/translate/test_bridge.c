@@ -34,7 +34,7 @@ static const struct bridge_case cases[] = {
      HEAD2 "message M { string b = 1; repeated int32 c = 2; }"},
     {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).pick = PICK_FIRST]",
      HEAD1 "message M { repeated int32 a = 1; }", HEAD2 "message M { int32 a = 1; }",
-     HEAD2 "message M { repeated int64 a = 7; }"},
+     HEAD2 "message M { int32 a = 1 [(parley.field).pick = PICK_FIRST]; }"},
     {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).split = { pattern: \"{x} {y}\" ",
      HEAD1 "message M { string a = 1; }",
      HEAD2 "message M { N a = 1; } message N { string x = 1; string y = 2; }",
@@ -43,16 +43,24 @@ static const struct bridge_case cases[] = {
     {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).wrap = \"value\"]",
      HEAD1 "message M { int32 a = 1; }",
      HEAD2 "message M { N a = 1; } message N { int32 value = 1; }",
-     HEAD2 "message M { int32 a = 1; } message N { int32 value = 1; }"},
+     HEAD2 "message M { N a = 1 [(parley.field).wrap = \"value\"]; }"
+           " message N { int32 value = 1; }"},
     {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\nPARLEY_FIELD_NEEDS_RULE t.v2.M.b\n",
      "[(parley.field).unwrap = \"value\"]",
      HEAD1 "message M { N a = 1; N b = 2; } message N { int32 value = 1; }",
      HEAD2 "message M { int32 a = 1;\nint32 b = 2; }", /* all of them, not the first alone */
-     HEAD2 "message M { N a = 1; N b = 2; } message N { int32 value = 1; }"},
+     HEAD2 "message M { int32 a = 1 [(parley.field).unwrap = \"value\"];"
+           " int32 b = 2 [(parley.field).unwrap = \"value\"]; }"},
     {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).entries = { key: \"k\" }]",
      HEAD1 "message M { repeated N a = 1; } message N { string k = 1; int32 v = 2; }",
      HEAD2 "message M { map<string, int32> a = 1; }",
      HEAD2 "message M { repeated N a = 1; } message N { string k = 1; int32 v = 2; }"},
+    {"PARLEY_VALUE_NEEDS_RULE t.v2.E.E_C\n", "[(parley.value).to = \"",
+     HEAD1 "message M { E a = 1; repeated E b = 2; } enum E { E_Z = 0; E_A = 1; E_B = 2; }",
+     HEAD2
+     "message M { E a = 1; repeated E b = 2; } enum E { E_Z = 0; E_A = 3; E_B = 1; E_C = 2; }",
+     HEAD2
+     "message M { E a = 1; repeated E b = 2; } enum E { E_Z = 0; E_A = 1; E_B = 2; E_C = 3; }"},
     {"PARLEY_MESSAGE_NEEDS_RULE t.v2.M\n", "(parley.field).from",
      HEAD1 "message M { int32 a = 1; }",
      HEAD2 "message M { int64 a = 1 [(parley.field).from = \"z\"]; }",
