@@ -221,8 +221,8 @@ static int refused(const struct protoc *protoc, int status)
 
 static int run_protoc(const struct protoc *protoc, const char *folder, char **argv)
 {
-    pid_t pid;
-    int status, r = spawn(protoc, folder, argv, &pid);
+    pid_t pid = 0;
+    int status = 0, r = spawn(protoc, folder, argv, &pid);
     if (r == -ENOENT && strcmp(argv[0], "protoc") == 0)
         return cli_complain(protoc->cli, CLI_EXIT_USAGE,
                             "%s: protoc, which compiles .proto files, is not installed; apt-get "

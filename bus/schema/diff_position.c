@@ -221,15 +221,15 @@ static void offer(const struct located *file, const struct diff_path *path,
  * path is then no prefix of any. */
 static int read_numbers(struct wire_reader *reader, enum wire_type type, struct draft *draft)
 {
-    uint64_t value;
+    uint64_t value = 0;
     if (type == WIRE_VARINT) {
         int r = wire_read_varint(reader, &value);
         if (r == 0)
             push(draft, (int32_t)value);
         return r;
     }
-    const uint8_t *data;
-    size_t bytes;
+    const uint8_t *data = NULL;
+    size_t bytes = 0;
     if (type != WIRE_BYTES || wire_read_bytes(reader, &data, &bytes) < 0)
         return -EBADMSG;
     struct wire_reader packed = {data, data + bytes};
@@ -246,8 +246,8 @@ static int read_location(struct wire_reader reader, const struct located *file)
 {
     struct draft path = {.length = 0}, span = {.length = 0};
     while (reader.pos < reader.end) {
-        uint32_t number;
-        enum wire_type type;
+        uint32_t number = 0;
+        enum wire_type type = WIRE_VARINT;
         int r = wire_read_tag(&reader, &number, &type);
         if (r == 0 && number == LOCATION_PATH)
             r = read_numbers(&reader, type, &path);
@@ -270,10 +270,10 @@ typedef int each_function(struct wire_reader content, void *context);
 static int for_each(struct wire_reader reader, uint32_t wanted, each_function *each, void *context)
 {
     while (reader.pos < reader.end) {
-        uint32_t number;
-        enum wire_type type;
-        const uint8_t *data;
-        size_t bytes;
+        uint32_t number = 0;
+        enum wire_type type = WIRE_VARINT;
+        const uint8_t *data = NULL;
+        size_t bytes = 0;
         int r = wire_read_tag(&reader, &number, &type);
         if (r < 0)
             return r;
@@ -363,8 +363,8 @@ static int strip_file(struct wire_reader reader, struct output *output)
 {
     while (reader.pos < reader.end) {
         const uint8_t *from = reader.pos;
-        uint32_t number;
-        enum wire_type type;
+        uint32_t number = 0;
+        enum wire_type type = WIRE_VARINT;
         int r = wire_read_tag(&reader, &number, &type);
         if (r == 0)
             r = wire_skip(&reader, number, type);

@@ -143,7 +143,7 @@ void diff_reserved_pair(struct diff *diff, enum diff_rule rule, const struct dif
                         const struct diff_reserved *new)
 {
     for (size_t i = 0; i < old->range_count; i++) {
-        struct diff_range gap;
+        struct diff_range gap = {0, 0};
         if (!first_gap(new, old->ranges[i], &gap))
             continue;
         char text[64];
