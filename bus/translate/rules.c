@@ -209,6 +209,7 @@ static int take_apart(struct pairing *pairing, const struct schema_field *source
     emit.required = pairing_required(pairing, target);
     emit.flags = source->presence ? EMIT_SOURCE_PRESENCE : 0;
     back.action = ACTION_GUARDED;
+    back.flags |= source->presence ? OP_TELLS | OP_OWN_PRESENCE : 0;
     back.slot = op.slot;
     back.written = KIND_STRING;
     pairing_op(pairing, op);

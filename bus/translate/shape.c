@@ -94,12 +94,16 @@ const struct program_op *shape_op(const struct run *run, const struct program_em
     return &run->plan->ops[run->plan->tables[emit->table].op_first];
 }
 
-static bool is_zero(enum wire_type wire, const uint8_t *pos, const uint8_t *end)
+/* Of a varint, a kind of 32 bits is the lower half. */
+static bool is_zero(enum kind kind, const uint8_t *pos, const uint8_t *end)
 {
+    enum wire_type wire = program_wire_type(kind);
+    bool narrow =
+        kind == KIND_INT32 || kind == KIND_UINT32 || kind == KIND_SINT32 || kind == KIND_ENUM;
     uint64_t value = 0;
     if (wire == WIRE_VARINT) {
         (void)run_read_varint(pos, end, &value);
-        return value == 0;
+        return (narrow ? (uint32_t)value : value) == 0;
     }
     if (wire == WIRE_BYTES)
         return end - pos == 1; /* its length */
@@ -110,8 +114,7 @@ static bool is_zero(enum wire_type wire, const uint8_t *pos, const uint8_t *end)
 
 bool shape_is_zero(const struct program_op *op, const struct element *element)
 {
-    return op->kind != KIND_MESSAGE &&
-           is_zero((enum wire_type)op->wire, element->value, element->end);
+    return op->kind != KIND_MESSAGE && is_zero((enum kind)op->kind, element->value, element->end);
 }
 
 bool shape_is_default(struct run *run, const struct program_op *op, const struct element *element)
@@ -256,12 +259,15 @@ static int write_message(struct run *run, struct frame *frame, const struct prog
     while (r == 0 && (r = elements_next(run, &elements, &element)) > 0) {
         struct frame nested;
         uint32_t bytes = 0;
-        const uint8_t *data = run_read_length(element.value, element.end, &bytes);
+        const uint8_t *after, *data = run_read_length(element.value, element.end, &bytes);
         if (op->action == ACTION_MESSAGE)
             r = run_translate(run, &run->plan->tables[op->table], NULL, data, data + bytes,
                               frame->depth + 1, &nested);
-        else
-            r = run_write_bytes(run, data, bytes); /* checked when it was deferred */
+        else /* it was checked as the source's; the pair's table may ask for more */
+            r = run_check_value(run, op, WIRE_BYTES, element.at, element.value, element.end,
+                                frame->depth, &after);
+        if (r == 0 && op->action != ACTION_MESSAGE)
+            r = run_write_bytes(run, data, bytes);
     }
     return r < 0 ? r : run_close_length(run, &open);
 }
@@ -339,9 +345,8 @@ static int write_rest(struct run *run, const struct frame *frame, uint32_t numbe
             r = run_next_record(run, &pos, record.end, &field);
             if (r < 0)
                 return r;
-            enum wire_type wire = (enum wire_type)(field.tag & 7);
             if (field.tag >> 3 == op->tag >> 3 &&
-                !(defaults && is_zero(wire, field.value, field.end)))
+                !(defaults && is_zero((enum kind)op->written, field.value, field.end)))
                 continue;
             r = count_inside(run, frame, number, &field, &fields);
             if (r == 0)

@@ -91,6 +91,7 @@ static struct program_op waiting_op(const struct pairing *pairing,
     if (source->repeated || op.kind == KIND_MESSAGE)
         return op;
     op.action = ACTION_SLOT;
+    op.flags |= OP_STRICT;
     op.kind = value->kind;
     op.written = value->written;
     op.convert = value->convert;
