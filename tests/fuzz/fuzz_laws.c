@@ -28,6 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int r = case_check(*place, data[1] & 1, !(data[1] & 1), &message, data[1], &counts, &failure);
     if (r < 0) {
         shrink_and_print(*place, &message, &failure);
+        (void)fflush(stdout);
         abort();
     }
     buffer_free(&message);

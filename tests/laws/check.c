@@ -532,6 +532,9 @@ int case_check(const struct law_case *c, int from, int to, const struct buffer *
     };
     ret_failure->variant = variant;
     int r = check_message(&check, message, variant);
+    /* Wherever on the way it was broken: to see it again is to go this way again. */
+    ret_failure->from = from;
+    ret_failure->to = to;
     arena_free(&check.arena);
     return r;
 }

@@ -613,6 +613,10 @@ static const struct {
     {"value added", edit_value_add},
     {"value removed", edit_value_remove},
     {"enum prefix", edit_enum_prefix},
+    {"wrap", edit_wrap},
+    {"unwrap", edit_unwrap},
+    {"pick", edit_pick},
+    {"merge", edit_merge},
 };
 
 unsigned edit_kind_count(void)

@@ -24,4 +24,11 @@ struct message *new_message(struct picks *picks); /* NULL: there are too many */
 struct field *new_field(struct picks *picks, struct message *message, int type);
 char *text_of(const char *text); /* as protobuf-c's structs want it */
 
+/* ---- evolve_shapes.c ---- */
+
+bool edit_wrap(struct picks *picks);
+bool edit_unwrap(struct picks *picks);
+bool edit_pick(struct picks *picks);
+bool edit_merge(struct picks *picks);
+
 #endif

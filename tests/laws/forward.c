@@ -184,14 +184,8 @@ static int forward_value(const struct model *model, const struct field_pair *pai
     }
     if (type_is_integer(from) && type_is_integer(to))
         return forward_integer(model, pair, value, ret_value);
-    if (to == TYPE(STRING) && from == TYPE(BYTES)) {
-        struct buffer text = {0}; /* as the reference reader would have it */
-        for (size_t i = 0; i < value->bytes; i++)
-            if (value->data[i] == 0 || value->data[i] == 0xff)
-                return -EBADMSG;
-        buffer_free(&text);
-        return 0;
-    }
+    if (to == TYPE(STRING) && from == TYPE(BYTES) && !text_is_valid(value->data, value->bytes))
+        return -EBADMSG;
     return from == to || (is_bytes(from) && is_bytes(to)) ? 0 : -ENOTSUP;
 }
 
@@ -351,6 +345,68 @@ static void join(const struct model *model, const struct field_pair *pair,
         *values_add(model->arena, target) = text;
 }
 
+/* ---- Shapes ---- */
+
+static const struct schema_field *inner_of(const struct schema_field *field, const char *name)
+{
+    return schema_field_find(field->message, name);
+}
+
+/* Bare values, each into a message of its own. */
+static int put_inside(const struct model *model, const struct field_pair *pair,
+                      const struct values *source, struct values *target, const char *name)
+{
+    struct field_pair inner = {pair->from, inner_of(pair->to, name), NULL, true};
+    for (size_t i = 0; i < source->count; i++) {
+        const struct value *value = &source->list[i];
+        if (!pair->from->repeated && !pair->from->presence && !is_given(pair->from, value))
+            continue;
+        struct tree *message = tree_new(model->arena, pair->to->message);
+        int r = forward_value(model, &inner, value,
+                              values_add(model->arena, values_of(message, inner.to)));
+        if (r < 0)
+            return r;
+        values_add(model->arena, target)->tree = message;
+    }
+    return 0;
+}
+
+/* The values in messages. One that tells absence may be missing; else it is its default. */
+static int take_out(const struct model *model, const struct field_pair *pair,
+                    const struct values *source, struct values *target, const char *name)
+{
+    struct field_pair inner = {inner_of(pair->from, name), pair->to, NULL, true};
+    static const struct value nothing;
+    for (size_t i = 0; i < source->count; i++) {
+        const struct values *values = values_of(source->list[i].tree, inner.from);
+        if (values->count == 0 && inner.from->presence && !pair->to->repeated)
+            continue;
+        struct value value = values->count ? values->list[0] : nothing;
+        if (inner.from->message && !value.tree)
+            value.tree = tree_new(model->arena, inner.from->message);
+        int r = forward_value(model, &inner, &value, values_add(model->arena, target));
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int forward_pick(const struct model *model, const struct field_pair *pair,
+                        const struct values *source, struct values *target)
+{
+    struct field_pair strict = *pair;
+    strict.rule = NULL;
+    strict.strict = true;
+    if (!pair->from->repeated)
+        return forward_values(model, &strict, source, target);
+    if (source->count > 1 && pair->rule->pick == PARLEY__PICK__PICK_ONLY)
+        return -ERANGE;
+    if (source->count == 0)
+        return 0;
+    size_t index = pair->rule->pick == PARLEY__PICK__PICK_LAST ? source->count - 1 : 0;
+    return forward_value(model, &strict, &source->list[index], values_add(model->arena, target));
+}
+
 /* ---- Rules of a message ---- */
 
 /* The field at the end of a path, and the message that it is in: made on the way with @make. */
@@ -435,6 +491,16 @@ static int forward_pair(const struct model *model, const struct field_pair *pair
         (model->up ? split : join)(model, pair, values, result, pair->rule->split);
         return 0;
     }
+    if (pair->rule && pair->rule->merge) {
+        (model->up ? join : split)(model, pair, values, result, pair->rule->merge);
+        return 0;
+    }
+    if (pair->rule && pair->rule->wrap)
+        return (model->up ? put_inside : take_out)(model, pair, values, result, pair->rule->wrap);
+    if (pair->rule && pair->rule->unwrap)
+        return (model->up ? take_out : put_inside)(model, pair, values, result, pair->rule->unwrap);
+    if (pair->rule && pair->rule->has_pick)
+        return forward_pick(model, pair, values, result);
     return forward_values(model, pair, values, result);
 }
 

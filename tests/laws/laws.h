@@ -202,6 +202,8 @@ struct tree {
  * well-formed. NULL: it is not, and why. */
 struct tree *tree_read(struct arena *arena, const struct schema_message *type, const uint8_t *data,
                        size_t bytes, const char **ret_why);
+/* UTF-8 without NUL. */
+bool text_is_valid(const uint8_t *data, size_t bytes);
 /* Writes it in the order of numbers, unknown fields first or last. */
 void tree_write(const struct tree *tree, bool unknown_first, struct buffer *out);
 struct tree *tree_new(struct arena *arena, const struct schema_message *type);

@@ -88,7 +88,7 @@ static size_t utf8_bytes(const uint8_t *pos, size_t room)
     return point < least[count] || point > 0x10ffff || surrogate ? 0 : count;
 }
 
-static bool is_text(const uint8_t *data, size_t bytes)
+bool text_is_valid(const uint8_t *data, size_t bytes)
 {
     for (size_t i = 0; i < bytes;) {
         size_t count = utf8_bytes(data + i, bytes - i);
@@ -250,7 +250,7 @@ static bool read_value(struct arena *arena, struct tree *tree, const struct sche
     if (field->type != TYPE(MESSAGE)) {
         value->data = data;
         value->bytes = bytes;
-        return field->type == TYPE(BYTES) || is_text(data, bytes) ||
+        return field->type == TYPE(BYTES) || text_is_valid(data, bytes) ||
                wrong(cursor, "a string is not UTF-8 without NUL");
     }
     if (depth == WIRE_DEPTH_MAX)

@@ -1,0 +1,121 @@
+/* Edits that change a field's shape: wrap, unwrap, pick, merge. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "evolve.h"
+
+static bool is_shapeable(const struct field *field)
+{
+    return field->origin >= 0 && !field->changed && !field->text_rule && field->oneof < 0 &&
+           !field->default_value[0] && field->label != LABEL_MAP && field->label != LABEL_REQUIRED;
+}
+
+bool edit_wrap(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_shapeable);
+    if (!field)
+        return false;
+    struct field before = *field;
+    struct message *message = new_message(picks);
+    if (!message)
+        return false;
+    struct field *inner = new_field(picks, message, before.type);
+    inner->ref = before.ref;
+    if (picks->newer->proto3 && before.type != TYPE(MESSAGE) && random_below(picks->random, 3) == 0)
+        inner->label = LABEL_OPTIONAL;
+    if (random_below(picks->random, 3) == 0)
+        (void)new_field(picks, message, TYPE(STRING)); /* which the bare value has not */
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    rule.wrap = inner->name;
+    option_add(&field->rule, &rule);
+    field->type = TYPE(MESSAGE);
+    field->ref = (int)(message - picks->newer->messages);
+    field->label = before.label == LABEL_REPEATED ? LABEL_REPEATED : LABEL_PLAIN;
+    field->packed = -1;
+    field->changed = true;
+    return true;
+}
+
+static bool is_message_field(const struct field *field)
+{
+    return is_shapeable(field) && field->type == TYPE(MESSAGE) && field->ref < REF_ANY;
+}
+
+bool edit_unwrap(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_message_field);
+    if (!field)
+        return false;
+    const struct message *message = &picks->older->messages[field->ref];
+    if (message->field_count == 0)
+        return false;
+    const struct field *inner =
+        &message->fields[random_below(picks->random, (uint32_t)message->field_count)];
+    if (inner->label == LABEL_MAP || inner->label == LABEL_REPEATED || inner->oneof >= 0 ||
+        inner->label == LABEL_REQUIRED || inner->default_value[0])
+        return false;
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    rule.unwrap = text_of(inner->name);
+    option_add(&field->rule, &rule);
+    field->type = inner->type;
+    field->ref = inner->ref;
+    if (field->label != LABEL_REPEATED && picks->newer->proto3 && field->type != TYPE(MESSAGE) &&
+        random_below(picks->random, 3) == 0)
+        field->label = LABEL_OPTIONAL;
+    field->changed = true;
+    return true;
+}
+
+bool edit_pick(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_shapeable);
+    if (!field)
+        return false;
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    rule.has_pick = true;
+    rule.pick = (Parley__Pick)(1 + random_below(picks->random, 3));
+    option_add(&field->rule, &rule);
+    bool singular = field->label == LABEL_REPEATED;
+    field->label = singular ? LABEL_PLAIN : LABEL_REPEATED;
+    if (singular && picks->newer->proto3 && field->type != TYPE(MESSAGE) &&
+        random_below(picks->random, 3) == 0)
+        field->label = LABEL_OPTIONAL;
+    field->packed = -1;
+    field->changed = true;
+    return true;
+}
+
+bool edit_merge(struct picks *picks)
+{
+    static const char *const separators[] = {" <", ":", "/", "--"};
+    struct field *field = pick_field(picks, is_message_field);
+    if (!field || field->label != LABEL_PLAIN || !picks->older->proto3 || !picks->newer->proto3)
+        return false;
+    const struct message *message = &picks->older->messages[field->ref];
+    char pattern[96] = "", *end = pattern;
+    const char *otherwise = NULL;
+    int parts = 0;
+    for (int i = 0; i < message->field_count && parts < 3; i++) {
+        const struct field *part = &message->fields[i];
+        if (part->type != TYPE(STRING) || part->label != LABEL_PLAIN || part->oneof >= 0)
+            continue;
+        end += sprintf(end, "%s{%s}", parts++ ? separators[random_below(picks->random, 4)] : "",
+                       part->name);
+        if (!otherwise || random_below(picks->random, 2))
+            otherwise = part->name;
+    }
+    if (parts == 0)
+        return false;
+    if (parts > 1 && random_below(picks->random, 2))
+        (void)sprintf(end, ">");
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    Parley__Split merge = PARLEY__SPLIT__INIT;
+    merge.pattern = pattern;
+    merge.otherwise = text_of(otherwise);
+    rule.merge = &merge;
+    option_add(&field->rule, &rule);
+    field->type = TYPE(STRING);
+    field->ref = REF_NONE;
+    field->changed = true;
+    return true;
+}
