@@ -27,7 +27,6 @@ struct set {
     char interface[64], version[32], service[80];
 };
 
-
 struct broker *broker_start(const struct admit_limits *limits); /* NULL: the defaults */
 /* Everything that is due has happened. */
 void broker_settle(struct broker *broker);
