@@ -228,7 +228,7 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
     return 0;
 }
 
-int run_restore_guarded(struct run *run, struct frame *frame)
+int run_restore_guarded(struct run *run, struct frame *frame, uint32_t owner)
 {
     const uint8_t *pos = frame->start;
     if (frame->table->slot_count == 0)
@@ -236,7 +236,8 @@ int run_restore_guarded(struct run *run, struct frame *frame)
     while (pos < frame->end) {
         struct carried carried;
         int r = next_carrier(run, frame, &carried, &pos);
-        if (r == 0 && carried.records && carried.has_guard)
+        bool wanted = owner == 0 || carried.owner == owner;
+        if (r == 0 && carried.records && carried.has_guard && wanted)
             r = restore_carried(run, frame, &carried);
         if (r < 0)
             return r;

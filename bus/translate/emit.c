@@ -417,6 +417,8 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
         return emit_lost(run, frame, emit, slot);
     case EMIT_DROPPED:
         return emit_dropped(run, frame, emit, slot);
+    case EMIT_RESTORE:
+        return frame->guarded ? run_restore_guarded(run, frame, emit->owner) : 0;
     default:
         return run_emit_shape(run, frame, emit);
     }

@@ -382,7 +382,8 @@ static int emit_one(struct run *run, struct frame *frame, const struct program_e
 int run_close_frame(struct run *run, struct frame *frame)
 {
     const struct program_table *table = frame->table;
-    int r = frame->guarded ? run_restore_guarded(run, frame) : 0;
+    bool ordered = table->flags & TABLE_ORDERED;
+    int r = frame->guarded && !ordered ? run_restore_guarded(run, frame, 0) : 0;
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
         r = emit_one(run, frame, &run->plan->emits[table->emit_first + i]);
     if (r < 0)

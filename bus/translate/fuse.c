@@ -286,15 +286,51 @@ static bool mix_owners(struct mix *mix, struct program_table *fused)
 
 /* ---- Tables ---- */
 
+static bool add_restore(struct mix *mix, uint32_t owner)
+{
+    return add_emit(mix, (struct program_emit){
+                             .kind = EMIT_RESTORE,
+                             .written = KIND_BYTES,
+                             .required = PROGRAM_REQUIRED_NONE,
+                             .tag = CARRIER_TAG,
+                             .table = PROGRAM_NONE,
+                             .template = PROGRAM_NONE,
+                             .number = CARRIER_NUMBER,
+                             .owner = owner,
+                         });
+}
+
+/* b did that in one go until now. */
+static bool add_restores(struct mix *mix)
+{
+    for (uint32_t i = 0; i < mix->b.owner_count; i++) {
+        struct program_owner *owner =
+            builder_at(mix->builder, SECTION_OWNER, mix->b.owner_first + i);
+        if (!add_restore(mix, owner->id))
+            return false;
+    }
+    return mix->b.restore == PROGRAM_NONE || add_restore(mix, mix->b.target_id);
+}
+
 static bool mix_emits(struct mix *mix, struct program_table *fused)
 {
     struct builder *builder = mix->builder;
     struct program_emit emit;
+    bool was_ordered = mix->b.flags & TABLE_ORDERED;
+    /* In its place, should it turn out to be needed. */
+    if (!add_restore(mix, mix->a.target_id))
+        return false;
     for (uint32_t i = 0; i < mix->a.emit_count; i++) {
         struct program_emit a = fuse_emit_at(builder, mix->a.emit_first + i);
         if (!fuse_emit(mix, &a, &emit) || !add_emit(mix, emit))
             return false;
     }
+    mix->ordered |= was_ordered;
+    if (mix->ordered && !was_ordered && !add_restores(mix))
+        return false;
+    if (!mix->ordered)
+        memmove(mix->emits, mix->emits + 1, --mix->emit_count * sizeof(mix->emits[0]));
+    fused->flags |= mix->ordered ? TABLE_ORDERED : 0;
     for (uint32_t i = 0; i < mix->b.emit_count; i++) {
         struct program_emit b = fuse_emit_at(builder, mix->b.emit_first + i);
         if (!fuse_emit_behind(mix, &b, &emit) || !add_emit(mix, emit))
@@ -310,7 +346,7 @@ static bool mix_emits(struct mix *mix, struct program_table *fused)
 
 static bool can_mix(struct mix *mix)
 {
-    const uint32_t known = TABLE_VERBATIM;
+    const uint32_t known = TABLE_VERBATIM | TABLE_ORDERED;
     if (mix->fuser->stages_only || mix->b.next || ((mix->a.flags | mix->b.flags) & ~known) ||
         mix->a.slot_count + mix->b.slot_count > PROGRAM_SLOT_MAX)
         return false;

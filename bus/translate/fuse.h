@@ -14,6 +14,7 @@ struct mix {
     uint8_t required[PROGRAM_REQUIRED_MAX]; /* the bit that each of a's is now */
     uint32_t required_count;
     uint32_t pipe; /* b as a table for pipes, + 1; 0: not made yet */
+    bool ordered;  /* what a does at the end must be done before b begins with that */
     struct program_op *ops;
     struct program_emit *emits;
     size_t op_count, op_capacity, emit_count, emit_capacity;

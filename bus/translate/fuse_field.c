@@ -3,10 +3,10 @@
  *
  * Most of it is simple, because at least one of the two only copies. Where both do something, their
  * ops can seldom be one: then a's op gets a pipe to all that b does (struct program_op, pipe), which
- * costs a copy of that field's records, and nothing for any other. What cannot even be piped are
- * things that depend on more of the message than has passed yet: an emit whose result b keeps in a
- * slot, and what goes over the records of the source once more. Then the whole message is done in
- * stages.
+ * costs a copy of that field's records, and nothing for any other. If what a restores or emits at the
+ * end of a message is something that b waits for, then b's end comes after a's (TABLE_ORDERED). What
+ * cannot be piped is what goes over the records of the source once more. Then the whole message is
+ * done in stages.
  *
  * What is not known here, an action, a kind of emit or a flag, is refused and so done in stages: a
  * rule works on paths before this file has heard of it.
@@ -54,6 +54,7 @@ bool fuse_knows_emit(const struct program_emit *emit)
     case EMIT_JOIN:
     case EMIT_LOST:
     case EMIT_DROPPED:
+    case EMIT_RESTORE:
         return true;
     default:
         return false;
@@ -137,10 +138,10 @@ static bool is_nested(const struct program_op *op)
            op->action == ACTION_MESSAGE;
 }
 
-/* What b's op is needed for does not depend on when it is done. */
+/* What b's op is needed for does not depend on when it is done. Behind a pipe anything may wait. */
 static bool waits_for_nothing(const struct program_op *op)
 {
-    return op->slot == PROGRAM_SLOT_NONE &&
+    return op->slot == PROGRAM_SLOT_NONE && op->pipe == 0 &&
            (is_nested(op) || op->action == ACTION_SCALAR || op->action == ACTION_CARRY);
 }
 
@@ -309,19 +310,12 @@ static bool fuse_scalar(struct mix *mix, const struct program_op *a, const struc
            rebase_op(mix, ret_op);
 }
 
-/* Whether b takes the records that a restores, or emits, at the end as they are. */
-static bool takes(const struct program_op *b)
-{
-    return copies(b);
-}
-
 static bool fuse_guarded(struct mix *mix, const struct program_op *a, const struct program_op *b,
                          struct program_op *ret_op)
 {
-    if (!takes(b)) {
-        if (!waits_for_nothing(b) || !fuse_by_pipe(mix, a, b, ret_op))
-            return false;
-        return true;
+    if (!copies(b)) {
+        mix->ordered |= !waits_for_nothing(b);
+        return fuse_by_pipe(mix, a, b, ret_op);
     }
     if ((a->flags ^ b->flags) & OP_REPEATED)
         return false;
@@ -372,7 +366,7 @@ bool fuse_op(struct mix *mix, const struct program_op *a, bool in_carrier, struc
 /* b takes what the emit writes as it is, behind the same or another tag. */
 static bool emits_into(const struct program_emit *a, const struct program_op *b)
 {
-    if (!takes(b) || (b->flags & OP_REPEATED))
+    if (!copies(b) || (b->flags & OP_REPEATED))
         return false;
     if (a->kind == EMIT_GATHER)
         return b->tag == a->tag; /* its number is what carriers know it by */
@@ -398,8 +392,9 @@ bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emi
             ret_emit->number = b.tag >> 3;
         return rebase_emit(mix, ret_emit);
     }
-    if (!fuse_knows_op(&b) || !waits_for_nothing(&b))
+    if (!fuse_knows_op(&b) || b.action == ACTION_JOIN)
         return false;
+    mix->ordered |= !waits_for_nothing(&b);
     ret_emit->pipe = pipe_of(mix);
     return rebase_emit(mix, ret_emit);
 }

@@ -112,6 +112,7 @@ struct program_op {
 #define TABLE_VERBATIM UINT32_C(1) /* every op is: checking is enough */
 #define TABLE_SHARED UINT32_C(2)   /* its ops use the slots of the table that calls it */
 #define TABLE_MARK UINT32_C(4)     /* unknown fields are marked (JOIN), not copied */
+#define TABLE_ORDERED UINT32_C(8)  /* guarded carriers are restored by its emits, version by version */
 
 struct program_table {
     uint32_t flags;
@@ -148,6 +149,7 @@ enum emit {
     EMIT_WRAP,    /* a message with one value, and what a carrier has of it */
     EMIT_UNWRAP,  /* the one value of a message; the rest to the carrier */
     EMIT_ONEOF,   /* members of oneofs that differ; what another one excludes, to the carrier */
+    EMIT_RESTORE, /* what guarded carriers of its owner have: in a TABLE_ORDERED */
     EMIT_COUNT,
 };
 

@@ -147,8 +147,9 @@ struct carried {
 };
 bool run_carried(const struct run *run, const struct frame *frame, const uint8_t *data,
                  size_t bytes, struct carried *ret_carried);
-/* Restores from guarded carriers what nobody has edited. At the end of a message. */
-int run_restore_guarded(struct run *run, struct frame *frame);
+/* Restores from guarded carriers what nobody has edited. At the end of a message. @owner: of one
+ * version's; 0: of all. */
+int run_restore_guarded(struct run *run, struct frame *frame, uint32_t owner);
 /* What carriers of @owner have of the message at the end of @numbers, through @table, wherever it is
  * in them. *ret_any: there was something, and be it empty. */
 int run_restore_gathered(struct run *run, struct frame *frame, uint32_t owner,

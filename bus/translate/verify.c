@@ -245,6 +245,7 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
             return bad(v, "emit", index, "kind");
         break;
     case EMIT_LOST:
+    case EMIT_RESTORE:
         return 0;
     case EMIT_PICK:
     case EMIT_UNPICK:

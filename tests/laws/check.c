@@ -416,15 +416,18 @@ static int check_path(struct check *check, int from, int to, const struct buffer
         return 0;
     /* Of two things that are wrong, another may be found first. */
     if ((q < 0) != (r < 0))
-        return broken(check->failure, LAW_PATH, from, to, "the steps: %d, one plan: %d", r, q);
+        return broken(check->failure, LAW_PATH, check->from, check->to,
+                      "v%d to v%d: the steps: %d, one plan: %d", from + 1, to + 1, r, q);
     if (r < 0)
         return 0;
     struct tree *result = read_as(check, to, ret_out, &why);
     struct tree *expected = read_as(check, to, want, &why);
     if (!result || !expected)
-        return broken(check->failure, LAW_PATH, from, to, "what comes out is malformed: %s", why);
+        return broken(check->failure, LAW_PATH, check->from, check->to,
+                      "v%d to v%d: what comes out is malformed: %s", from + 1, to + 1, why);
     if (!tree_equal(expected, result, COMPARE_NO_CARRIERS, &where))
-        return broken(check->failure, LAW_PATH, from, to, "%s", where.text);
+        return broken(check->failure, LAW_PATH, check->from, check->to, "v%d to v%d: %s", from + 1,
+                      to + 1, where.text);
     return 1;
 }
 

@@ -175,6 +175,7 @@ static struct law_case recipe(const struct law_case *c)
     memset(copy.schemas, 0, sizeof(copy.schemas));
     memset(copy.up, 0, sizeof(copy.up));
     memset(copy.down, 0, sizeof(copy.down));
+    memset(copy.paths, 0, sizeof(copy.paths));
     return copy;
 }
 
