@@ -86,7 +86,8 @@ int pairing_emit(struct pairing *pairing, struct program_emit emit)
                          "%s: more than %d fields with rules; divide the message",
                          pairing->newer->name, EMIT_MAX);
     if (emit.kind == EMIT_LOST || emit.kind == EMIT_DROPPED || emit.kind == EMIT_JOIN ||
-        emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP || emit.kind == EMIT_ONEOF)
+        emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP || emit.kind == EMIT_ONEOF ||
+        emit.kind == EMIT_UNWRAP_EACH || emit.kind == EMIT_ENTRIES)
         pairing->compiler->carries = true;
     pairing->emits[pairing->emit_count++] = emit;
     return 0;

@@ -137,17 +137,20 @@ struct program_owner {
 };
 
 enum emit {
-    EMIT_MOVE,    /* slot's value */
-    EMIT_GATHER,  /* a message that fields have moved into: see struct program_node */
-    EMIT_SPLIT,   /* slot's text taken apart into a message */
-    EMIT_TEXT,    /* text made of slots */
-    EMIT_JOIN,    /* the same, of a message's fields; carried along if that is not exact */
-    EMIT_LOST,    /* the record of the slot, if converting it lost something: to the carrier */
-    EMIT_DROPPED, /* the record of the slot, if the template does not give it: to the carrier */
-    EMIT_PICK,    /* one element of a repeated field; the others to the carrier */
-    EMIT_UNPICK,  /* a repeated field of one value, and of what a carrier has of it */
-    EMIT_WRAP,    /* a message with one value, and what a carrier has of it */
-    EMIT_UNWRAP,  /* the one value of a message; the rest to the carrier */
+    EMIT_MOVE,      /* slot's value */
+    EMIT_GATHER,    /* a message that fields have moved into: see struct program_node */
+    EMIT_SPLIT,     /* slot's text taken apart into a message */
+    EMIT_TEXT,      /* text made of slots */
+    EMIT_JOIN,      /* the same, of a message's fields; carried along if that is not exact */
+    EMIT_LOST,      /* the record of the slot, if converting it lost something: to the carrier */
+    EMIT_DROPPED,   /* the record of the slot, if the template does not give it: to the carrier */
+    EMIT_PICK,      /* one element of a repeated field; the others to the carrier */
+    EMIT_UNPICK,    /* a repeated field of one value, and of what a carrier has of it */
+    EMIT_WRAP,      /* a message with one value, and what a carrier has of it */
+    EMIT_UNWRAP,    /* the one value of a message; the rest to the carrier */
+    EMIT_WRAP_EACH, /* the same of repeated fields, element by element */
+    EMIT_UNWRAP_EACH,
+    EMIT_ENTRIES, /* a map of repeated messages, or the other way round */
     EMIT_ONEOF,   /* members of oneofs that differ; what another one excludes, to the carrier */
     EMIT_RESTORE, /* what guarded carriers of its owner have: in a TABLE_ORDERED */
     EMIT_COUNT,
@@ -157,7 +160,9 @@ enum emit {
 #define EMIT_SOURCE_PRESENCE UINT8_C(2) /* the source does */
 #define EMIT_INNER_PRESENCE UINT8_C(4)  /* WRAP, UNWRAP: the field in the message does */
 #define EMIT_LAST UINT8_C(8)            /* PICK, UNPICK: the last element, not the first */
-#define EMIT_ONLY UINT8_C(16)           /* PICK: another is an error */
+#define EMIT_ONLY UINT8_C(16)           /* PICK: another is an error; ENTRIES: of one key */
+#define EMIT_FROM_MAP UINT8_C(64)       /* ENTRIES: the source is the map */
+#define EMIT_KEY_PRESENCE UINT8_C(32)   /* ENTRIES: the key's field does; INNER: the value's */
 
 struct program_emit {
     uint8_t kind;

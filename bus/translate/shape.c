@@ -94,6 +94,17 @@ const struct program_op *shape_op(const struct run *run, const struct program_em
     return &run->plan->ops[run->plan->tables[emit->table].op_first];
 }
 
+struct program_op shape_inner(const struct program_op *op)
+{
+    struct program_op inner = *op;
+    inner.number = op->tag >> 3;
+    inner.kind = op->written;
+    inner.wire = (uint8_t)program_wire_type((enum kind)op->written);
+    inner.action = ACTION_RENUMBER;
+    inner.convert = PROGRAM_NONE;
+    return inner;
+}
+
 /* Of a varint, a kind of 32 bits is the lower half. */
 static bool is_zero(enum kind kind, const uint8_t *pos, const uint8_t *end)
 {
@@ -159,7 +170,7 @@ static bool is_given(const struct slot *slot, enum kind kind)
     return program_wire_type(kind) == WIRE_BYTES ? slot->bytes > 0 : slot->mapped != 0;
 }
 
-static int check_depth(struct run *run, const struct frame *frame, uint32_t number)
+int shape_check_depth(struct run *run, const struct frame *frame, uint32_t number)
 {
     if (frame->depth == WIRE_DEPTH_MAX)
         return run_fail(run, -E2BIG, frame->end, number, "messages nested deeper than the limit");
@@ -244,19 +255,17 @@ static int emit_pick(struct run *run, struct frame *frame, const struct program_
     return r;
 }
 
-/* Its pieces, as one element. */
-static int write_message(struct run *run, struct frame *frame, const struct program_op *op,
-                         const struct slot *slot)
+int shape_write_whole(struct run *run, struct frame *frame, const struct program_op *op,
+                      struct elements pieces)
 {
-    struct elements elements = elements_of(slot, op->number, WIRE_BYTES);
     struct element element;
     struct open_length open;
-    int r = check_depth(run, frame, op->number);
+    int r = shape_check_depth(run, frame, op->number);
     if (r == 0)
         r = run_write_tag(run, op->tag);
     if (r == 0)
-        r = run_open_length(run, slot->bytes, &open);
-    while (r == 0 && (r = elements_next(run, &elements, &element)) > 0) {
+        r = run_open_length(run, (size_t)(pieces.end - pieces.pos), &open);
+    while (r == 0 && (r = elements_next(run, &pieces, &element)) > 0) {
         struct frame nested;
         uint32_t bytes = 0;
         const uint8_t *after, *data = run_read_length(element.value, element.end, &bytes);
@@ -303,7 +312,7 @@ static int emit_unpick(struct run *run, struct frame *frame, const struct progra
     if (r == 0 && (emit->flags & EMIT_LAST))
         r = write_held(run, frame, emit->number);
     if (r == 0)
-        r = message ? write_message(run, frame, op, slot)
+        r = message ? shape_write_whole(run, frame, op, elements_of(slot, op->number, WIRE_BYTES))
                     : run_write_slot(run, op->tag, (enum kind)op->written, slot);
     if (r == 0 && !(emit->flags & EMIT_LAST))
         r = write_held(run, frame, emit->number);
@@ -312,18 +321,20 @@ static int emit_unpick(struct run *run, struct frame *frame, const struct progra
 
 /* ---- A value and a message around it ---- */
 
-/* Fields of a message that is put together count as if it had come in one piece. */
-static int count_inside(struct run *run, const struct frame *frame, uint32_t number,
-                        const struct run_record *field, uint32_t *fields)
+int shape_count_inside(struct run *run, const struct frame *frame, uint32_t number,
+                       const struct run_record *field, uint32_t *fields)
 {
     const struct plan *plan = run->plan;
-    const struct program_op *held = run_find(plan, &plan->tables[frame->table->restore], number);
+    const struct program_op *held =
+        frame->table->restore == PROGRAM_NONE
+            ? NULL
+            : run_find(plan, &plan->tables[frame->table->restore], number);
     const struct program_op *op = held && held->table != PROGRAM_NONE
                                       ? run_find(plan, &plan->tables[held->table], field->tag >> 3)
                                       : NULL;
     if (op && (op->flags & OP_REPEATED))
         return 0;
-    if (++*fields >= WIRE_FIELDS_MAX) /* one is the value's */
+    if (++*fields > WIRE_FIELDS_MAX)
         return run_fail(run, -E2BIG, field->at, field->tag >> 3,
                         "more fields in one message than the limit");
     return 0;
@@ -331,11 +342,11 @@ static int count_inside(struct run *run, const struct frame *frame, uint32_t num
 
 /* What a carrier has of the message. Its value only where @defaults, and if it is one. */
 static int write_rest(struct run *run, const struct frame *frame, uint32_t number,
-                      const struct program_op *op, bool defaults, bool *ret_any)
+                      const struct program_op *op, bool told, bool defaults, bool *ret_any)
 {
     struct run_held held = {.pos = frame->start};
     struct run_record record, field;
-    uint32_t fields = 0;
+    uint32_t fields = told;
     int r;
     while ((r = run_held_next(run, frame, &held, number, &record)) > 0) {
         uint32_t bytes = 0;
@@ -348,7 +359,7 @@ static int write_rest(struct run *run, const struct frame *frame, uint32_t numbe
             if (field.tag >> 3 == op->tag >> 3 &&
                 !(defaults && is_zero((enum kind)op->written, field.value, field.end)))
                 continue;
-            r = count_inside(run, frame, number, &field, &fields);
+            r = shape_count_inside(run, frame, number, &field, &fields);
             if (r == 0)
                 r = run_write_bytes(run, field.at, (size_t)(field.end - field.at));
             if (r < 0)
@@ -381,14 +392,14 @@ static int emit_wrap(struct run *run, struct frame *frame, const struct program_
         return 0;
     uint8_t *before = run->out;
     struct open_length open;
-    int r = check_depth(run, frame, emit->number);
+    int r = shape_check_depth(run, frame, emit->number);
     if (r == 0)
         r = run_write_tag(run, emit->tag);
     if (r == 0)
         r = run_open_length(run, slot->bytes, &open);
     /* Behind the rest: a value that was set there wins over it. */
     if (r == 0 && frame->gathers)
-        r = write_rest(run, frame, emit->number, op, !told && inner && !presence, &any);
+        r = write_rest(run, frame, emit->number, op, told, !told && inner && !presence, &any);
     if (r == 0 && told)
         r = write_value(run, frame, emit, op, slot);
     if (r == 0 && (told || any))
@@ -402,14 +413,8 @@ static int emit_wrap(struct run *run, struct frame *frame, const struct program_
     return run_close_length(run, &open);
 }
 
-/* What lies in the pieces of a message: its value, and whether there is anything else. */
-struct wrapped {
-    struct element value; /* the last one */
-    bool has_value, has_rest;
-};
-
-static int look_inside(struct run *run, const struct element *piece, const struct program_op *op,
-                       struct wrapped *wrapped)
+int shape_look_inside(struct run *run, const struct element *piece, const struct program_op *op,
+                      struct wrapped *wrapped)
 {
     uint32_t bytes = 0;
     const uint8_t *pos = run_read_length(piece->value, piece->end, &bytes);
@@ -495,7 +500,7 @@ static int emit_unwrap(struct run *run, struct frame *frame, const struct progra
     if (!slot->seen)
         return 0;
     while (r == 0 && (r = elements_next(run, &pieces, &piece)) > 0)
-        r = look_inside(run, &piece, op, &wrapped);
+        r = shape_look_inside(run, &piece, op, &wrapped);
     if (r < 0)
         return r;
     bool message = op->kind == KIND_MESSAGE, inner = emit->flags & EMIT_INNER_PRESENCE;
@@ -527,6 +532,12 @@ int run_emit_shape(struct run *run, struct frame *frame, const struct program_em
         return emit_wrap(run, frame, emit, slot);
     case EMIT_ONEOF:
         return emit_oneof(run, frame, emit, slot);
+    case EMIT_WRAP_EACH:
+        return emit_wrap_each(run, frame, emit, slot);
+    case EMIT_UNWRAP_EACH:
+        return emit_unwrap_each(run, frame, emit, slot);
+    case EMIT_ENTRIES:
+        return emit_entries(run, frame, emit, slot);
     default:
         return emit_unwrap(run, frame, emit, slot);
     }

@@ -28,6 +28,8 @@ int elements_next(struct run *run, struct elements *elements, struct element *re
 
 /* The op of an emit's table, or its first. */
 const struct program_op *shape_op(const struct run *run, const struct program_emit *emit);
+/* What reads the value that the op has written, in the target's message. */
+struct program_op shape_inner(const struct program_op *op);
 /* Whether the target gets its default. */
 bool shape_is_default(struct run *run, const struct program_op *op, const struct element *element);
 /* Whether it is the source's. */
@@ -36,7 +38,33 @@ bool shape_is_zero(const struct program_op *op, const struct element *element);
 int shape_write(struct run *run, struct frame *frame, const struct program_op *op,
                 const struct element *element);
 
-/* EMIT_ONEOF (oneof.c). */
+/* The pieces of a message as one. */
+int shape_write_whole(struct run *run, struct frame *frame, const struct program_op *op,
+                      struct elements pieces);
+int shape_check_depth(struct run *run, const struct frame *frame, uint32_t number);
+/* Fields of a message (of the target's field @number) that is put together count as if it had come
+ * in one piece. *fields: so far. */
+int shape_count_inside(struct run *run, const struct frame *frame, uint32_t number,
+                       const struct run_record *field, uint32_t *fields);
+
+/* What lies in the pieces of a message: its value, and whether there is anything else. */
+struct wrapped {
+    struct element value; /* the last one */
+    bool has_value, has_rest;
+};
+/* Adds what is in the content of one piece. */
+int shape_look_inside(struct run *run, const struct element *piece, const struct program_op *op,
+                      struct wrapped *wrapped);
+
+/* list.c */
+int emit_wrap_each(struct run *run, struct frame *frame, const struct program_emit *emit,
+                   const struct slot *slot);
+int emit_unwrap_each(struct run *run, struct frame *frame, const struct program_emit *emit,
+                     const struct slot *slot);
+/* entries.c */
+int emit_entries(struct run *run, struct frame *frame, const struct program_emit *emit,
+                 const struct slot *slot);
+/* oneof.c */
 int emit_oneof(struct run *run, struct frame *frame, const struct program_emit *emit,
                const struct slot *slot);
 

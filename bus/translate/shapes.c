@@ -118,7 +118,8 @@ static int add_emit(struct pairing *pairing, enum emit kind, uint8_t flags,
     emit.flags = (uint8_t)(flags | (source->presence ? EMIT_SOURCE_PRESENCE : 0) |
                            (target->presence ? EMIT_PRESENCE : 0));
     emit.table = table;
-    if (kind == EMIT_PICK || kind == EMIT_UNWRAP)
+    if (kind == EMIT_PICK || kind == EMIT_UNWRAP || kind == EMIT_UNWRAP_EACH ||
+        kind == EMIT_ENTRIES)
         emit.number = source->number;
     return pairing_emit(pairing, emit);
 }
@@ -133,10 +134,6 @@ static int check_field(const struct pairing *pairing, const struct schema_field 
     if (source->required || target->required)
         return shape_error(pairing, source, target, rule,
                            "is not for a required field; make it optional");
-    if ((source->message && source->message->map_entry) ||
-        (target->message && target->message->map_entry))
-        return shape_error(pairing, source, target, rule,
-                           "is not for a map; use (parley.field).entries");
     if (source->default_value || target->default_value)
         return shape_error(pairing, source, target, rule,
                            "is not for a field with a default of its own; remove the default");
@@ -145,10 +142,25 @@ static int check_field(const struct pairing *pairing, const struct schema_field 
 
 /* ---- Pick ---- */
 
+static bool is_map(const struct schema_field *field)
+{
+    return field->message && field->message->map_entry;
+}
+
+static int check_no_map(const struct pairing *pairing, const struct schema_field *source,
+                        const struct schema_field *target, const char *rule)
+{
+    int r = check_field(pairing, source, target, rule);
+    if (r == 0 && (is_map(source) || is_map(target)))
+        return shape_error(pairing, source, target, rule,
+                           "is not for a map; use (parley.field).entries");
+    return r;
+}
+
 static int rules_pick(struct pairing *pairing, const struct schema_field *source,
                       const struct schema_field *target, Parley__Pick pick)
 {
-    int r = check_field(pairing, source, target, "(parley.field).pick");
+    int r = check_no_map(pairing, source, target, "(parley.field).pick");
     if (r < 0)
         return r;
     if (source->repeated == target->repeated)
@@ -222,15 +234,15 @@ static int rules_wrap(struct pairing *pairing, const struct schema_field *source
     bool newer_is_target = pairing->newer == pairing->target;
     bool to_message = newer_is_target == (rule->wrap != NULL);
     const struct schema_field *message = to_message ? target : source, *inside = NULL;
-    int r = check_field(pairing, source, target, what);
+    int r = check_no_map(pairing, source, target, what);
     if (r == 0)
         r = find_inside(pairing, source, target, what, message,
                         rule->wrap ? rule->wrap : rule->unwrap, &inside);
     if (r < 0)
         return r;
-    if (source->repeated || target->repeated)
+    if (source->repeated != target->repeated)
         return shape_error(pairing, source, target, what,
-                           "is not supported yet on repeated fields; use a singular one");
+                           "is for a field that is repeated in both versions or in neither");
     struct program_op value;
     uint16_t slot = 0;
     r = shape_value(pairing, to_message ? source : inside, to_message ? inside : target, what,
@@ -250,22 +262,104 @@ static int rules_wrap(struct pairing *pairing, const struct schema_field *source
         value = as_bits(value);
     }
     pairing_restore(pairing, back);
-    return add_emit(pairing, to_message ? EMIT_WRAP : EMIT_UNWRAP, flags, source, target, slot,
-                    shape_table(pairing, &value, 1));
+    enum emit kind = source->repeated ? to_message ? EMIT_WRAP_EACH : EMIT_UNWRAP_EACH
+                     : to_message     ? EMIT_WRAP
+                                      : EMIT_UNWRAP;
+    return add_emit(pairing, kind, flags, source, target, slot, shape_table(pairing, &value, 1));
+}
+
+/* ---- Entries ---- */
+
+static int find_part(const struct pairing *pairing, const struct schema_field *source,
+                     const struct schema_field *target, const struct schema_field *list,
+                     const char *name, const struct schema_field **ret_part)
+{
+    static const char rule[] = "(parley.field).entries";
+    *ret_part = name ? schema_field_find(list->message, name) : NULL;
+    if (!*ret_part)
+        return shape_error(pairing, source, target, rule,
+                           "needs the names of two fields of the repeated message, `key` and "
+                           "`value`; name them");
+    if ((*ret_part)->repeated || (*ret_part)->default_value || (*ret_part)->required ||
+        field_shares_oneof(list->message, *ret_part))
+        return shape_error(pairing, source, target, rule,
+                           "the fields for key and value must be singular, not required, outside "
+                           "of oneofs, and without defaults of their own");
+    return 0;
+}
+
+static int check_entries(const struct pairing *pairing, const struct schema_field *source,
+                         const struct schema_field *target)
+{
+    static const char rule[] = "(parley.field).entries";
+    const struct schema_field *list = is_map(source) ? target : source;
+    int r = check_field(pairing, source, target, rule);
+    if (r < 0)
+        return r;
+    if (is_map(source) == is_map(target) || !list->message || !list->repeated)
+        return shape_error(pairing, source, target, rule,
+                           "is for a field that is a map in one version and a repeated message in "
+                           "the other; remove it");
+    for (size_t i = 0; i < list->message->field_count; i++)
+        if (list->message->fields[i].required)
+            return shape_error(pairing, source, target, rule,
+                               "the message has required fields; make them optional");
+    return 0;
+}
+
+static int rules_entries(struct pairing *pairing, const struct schema_field *source,
+                         const struct schema_field *target, const Parley__Entries *entries)
+{
+    static const char rule[] = "(parley.field).entries";
+    bool from_map = is_map(source);
+    const struct schema_field *list = from_map ? target : source, *key = NULL, *value = NULL;
+    const struct schema_field *map = (from_map ? source : target)->message->fields;
+    uint16_t slot = 0;
+    struct program_op ops[2] = {0};
+    int r = check_entries(pairing, source, target);
+    if (r == 0)
+        r = find_part(pairing, source, target, list, entries->key, &key);
+    if (r == 0)
+        r = find_part(pairing, source, target, list, entries->value, &value);
+    if (r == 0 && key == value)
+        r = shape_error(pairing, source, target, rule, "key and value are one field; name two");
+    if (r == 0)
+        r = shape_value(pairing, from_map ? &map[0] : key, from_map ? key : &map[0], rule, &ops[0]);
+    if (r == 0)
+        r = shape_value(pairing, from_map ? &map[1] : value, from_map ? value : &map[1], rule,
+                        &ops[1]);
+    if (r == 0)
+        r = pairing_slot(pairing, &slot);
+    if (r < 0)
+        return r;
+    uint8_t flags = (uint8_t)((from_map ? EMIT_FROM_MAP : 0) |
+                              (entries->has_unique && entries->unique ? EMIT_ONLY : 0) |
+                              (key->presence ? EMIT_KEY_PRESENCE : 0) |
+                              (value->presence ? EMIT_INNER_PRESENCE : 0));
+    struct program_op back = compile_check_op(pairing->compiler, target);
+    back.action = ACTION_HELD;
+    back.flags |= OP_GATHERED;
+    back.slot = slot;
+    pairing_op(pairing, waiting_op(pairing, source, &ops[0], slot));
+    pairing_restore(pairing, back);
+    return add_emit(pairing, EMIT_ENTRIES, flags, source, target, slot,
+                    shape_table(pairing, ops, 2));
 }
 
 bool rules_is_shape(const Parley__FieldRule *rule)
 {
-    return rule->wrap || rule->unwrap || (rule->has_pick && rule->pick != PARLEY__PICK__PICK_NONE);
+    return rule->wrap || rule->unwrap || rule->entries ||
+           (rule->has_pick && rule->pick != PARLEY__PICK__PICK_NONE);
 }
 
 int rules_shape(struct pairing *pairing, const struct schema_field *source,
                 const struct schema_field *target)
 {
     const Parley__FieldRule *rule = pairing->newer == pairing->target ? target->rule : source->rule;
-    const char *name = rule->wrap     ? "(parley.field).wrap"
-                       : rule->unwrap ? "(parley.field).unwrap"
-                                      : "(parley.field).pick";
+    const char *name = rule->wrap      ? "(parley.field).wrap"
+                       : rule->unwrap  ? "(parley.field).unwrap"
+                       : rule->entries ? "(parley.field).entries"
+                                       : "(parley.field).pick";
     bool pick = rule->has_pick && rule->pick != PARLEY__PICK__PICK_NONE;
     unsigned rules = (rule->wrap != NULL) + (rule->unwrap != NULL) + pick +
                      (rule->entries != NULL) + rule->has_multiply + (rule->convert != NULL);
@@ -273,6 +367,8 @@ int rules_shape(struct pairing *pairing, const struct schema_field *source,
         return shape_error(pairing, source, target, name,
                            "cannot be combined with another rule on the value; use one, and give "
                            "the field another name for the other");
-    return pick ? rules_pick(pairing, source, target, rule->pick)
-                : rules_wrap(pairing, source, target, rule);
+    if (pick)
+        return rules_pick(pairing, source, target, rule->pick);
+    return rule->entries ? rules_entries(pairing, source, target, rule->entries)
+                         : rules_wrap(pairing, source, target, rule);
 }

@@ -213,6 +213,8 @@ static int verify_shape(const struct verifier *v, const struct program_table *ar
              op->action != ACTION_SCALAR && op->action != ACTION_MESSAGE))
             return bad(v, "emit", index, "its values cannot be written");
     }
+    if (emit->kind == EMIT_ENTRIES && table->op_count != 2)
+        return bad(v, "emit", index, "impossible entries");
     if (emit->kind == EMIT_ONEOF && (table->op_count > PROGRAM_MEMBER_MAX ||
                                      !in_range(v, SECTION_MEMBER, emit->node, table->op_count)))
         return bad(v, "emit", index, "impossible members");
@@ -251,6 +253,9 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
     case EMIT_UNPICK:
     case EMIT_WRAP:
     case EMIT_UNWRAP:
+    case EMIT_WRAP_EACH:
+    case EMIT_UNWRAP_EACH:
+    case EMIT_ENTRIES:
     case EMIT_ONEOF:
         return verify_shape(v, table, emit, index);
     default:
