@@ -206,8 +206,8 @@ static int write_part(struct run *run, struct frame *inside, const struct progra
     if (r < 0)
         return r;
     bool message = op->kind == KIND_MESSAGE;
-    bool empty = !now.has_value || (message ? now.value.end - now.value.value == 1
-                                            : shape_is_default(run, op, &now.value));
+    bool empty = !now.has_value ||
+                 (message ? shape_is_empty(&now.value) : shape_is_default(run, op, &now.value));
     if (empty && !before.has_value)
         return 0;
     const struct slot none = {0};

@@ -187,8 +187,8 @@ static int write_around(struct run *run, struct frame *frame, const struct progr
         had_value = false;
         r = write_others(run, frame, op, emit->tag >> 3, message, &had_value);
     }
-    bool empty = op->kind == KIND_MESSAGE ? element->end - element->value == 1
-                                          : shape_is_default(run, op, element);
+    bool empty =
+        op->kind == KIND_MESSAGE ? shape_is_empty(element) : shape_is_default(run, op, element);
     if (r == 0 && (had_value || !empty))
         r = shape_write(run, &inside, op, element);
     return r < 0 ? r : run_close_length(run, &open);

@@ -117,10 +117,15 @@ static bool is_zero(enum kind kind, const uint8_t *pos, const uint8_t *end)
         return (narrow ? (uint32_t)value : value) == 0;
     }
     if (wire == WIRE_BYTES)
-        return end - pos == 1; /* its length */
+        return run_read_varint(pos, end, &value) == end; /* its length, of which nothing follows */
     while (pos < end && *pos == 0)
         pos++;
     return pos == end;
+}
+
+bool shape_is_empty(const struct element *element)
+{
+    return is_zero(KIND_MESSAGE, element->value, element->end);
 }
 
 bool shape_is_zero(const struct program_op *op, const struct element *element)

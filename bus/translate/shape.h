@@ -34,6 +34,8 @@ struct program_op shape_inner(const struct program_op *op);
 bool shape_is_default(struct run *run, const struct program_op *op, const struct element *element);
 /* Whether it is the source's. */
 bool shape_is_zero(const struct program_op *op, const struct element *element);
+/* Of a message. */
+bool shape_is_empty(const struct element *element);
 /* Writes it as the op says. */
 int shape_write(struct run *run, struct frame *frame, const struct program_op *op,
                 const struct element *element);

@@ -315,6 +315,20 @@ static void test_packed_and_unpacked_elements_are_picked_from(void **state)
     }
 }
 
+static void test_empty_element_with_a_long_length_is_empty(void **state)
+{
+    (void)state;
+    static const uint8_t names[] = {0x0a, 0x80, 0}; /* one name of 0 bytes */
+    struct bytes in = bytes_of(names, sizeof(names)), up = must_go(UP, "Picked", in);
+    struct bytes rewritten = canonical(&forms__v2__pick__descriptor, up);
+    struct bytes back = must_go(DOWN, "Picked", rewritten);
+    assert_true(same_message(&forms__v1__pick__descriptor, in, back));
+    free(in.data);
+    free(up.data);
+    free(rewritten.data);
+    free(back.data);
+}
+
 static void test_picked_from_every_message_comes_back(void **state)
 {
     (void)state;
@@ -477,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_edited_element_keeps_the_others_and_a_deleted_one_takes_them),
         cmocka_unit_test(test_only_element_refuses_a_second_one),
         cmocka_unit_test(test_packed_and_unpacked_elements_are_picked_from),
+        cmocka_unit_test(test_empty_element_with_a_long_length_is_empty),
         cmocka_unit_test(test_picked_from_every_message_comes_back),
         cmocka_unit_test(test_plain_fields_become_a_oneof_and_come_back),
         cmocka_unit_test(test_edit_of_a_oneof_keeps_away_what_it_excludes),
