@@ -210,9 +210,8 @@ static int write_part(struct run *run, struct frame *inside, const struct progra
                  (message ? shape_is_empty(&now.value) : shape_is_default(run, op, &now.value));
     if (empty && !before.has_value)
         return 0;
-    const struct slot none = {0};
     if (!now.has_value)
-        return run_write_slot(run, op->tag, (enum kind)op->written, &none);
+        return shape_write_default(run, op, entry->at);
     if (!message)
         return shape_write(run, inside, op, &now.value);
     const uint8_t *data = run_read_length(entry->value, entry->end, &bytes);

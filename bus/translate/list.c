@@ -18,7 +18,6 @@
 static int write_bare(struct run *run, struct frame *frame, const struct program_op *op,
                       const struct element *message, const struct wrapped *wrapped)
 {
-    const struct slot none = {0};
     uint32_t bytes = 0;
     const uint8_t *data = run_read_length(message->value, message->end, &bytes);
     struct elements pieces = {
@@ -26,11 +25,10 @@ static int write_bare(struct run *run, struct frame *frame, const struct program
     int r = run_count_element(run, op, message->at);
     if (r < 0)
         return r;
-    if (op->kind == KIND_MESSAGE)
-        return shape_write_whole(run, frame, op, pieces);
-    if (wrapped->has_value)
-        return shape_write(run, frame, op, &wrapped->value);
-    return run_write_slot(run, op->tag, (enum kind)op->written, &none);
+    if (!wrapped->has_value)
+        return shape_write_default(run, op, message->at);
+    return op->kind == KIND_MESSAGE ? shape_write_whole(run, frame, op, pieces)
+                                    : shape_write(run, frame, op, &wrapped->value);
 }
 
 static int carry_all(struct run *run, struct frame *frame, uint32_t number, const struct slot *slot)

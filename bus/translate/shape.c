@@ -175,6 +175,15 @@ static bool is_given(const struct slot *slot, enum kind kind)
     return program_wire_type(kind) == WIRE_BYTES ? slot->bytes > 0 : slot->mapped != 0;
 }
 
+int shape_write_default(struct run *run, const struct program_op *op, const uint8_t *at)
+{
+    const struct slot none = {0};
+    if (op->kind == KIND_MESSAGE && run->plan->tables[op->table].required_count > 0)
+        return run_fail(run, -ERANGE, at, op->number,
+                        "a message that is absent, and whose required fields this version needs");
+    return run_write_slot(run, op->tag, (enum kind)op->written, &none);
+}
+
 int shape_check_depth(struct run *run, const struct frame *frame, uint32_t number)
 {
     if (frame->depth == WIRE_DEPTH_MAX)

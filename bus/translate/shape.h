@@ -43,6 +43,9 @@ int shape_write(struct run *run, struct frame *frame, const struct program_op *o
 /* The pieces of a message as one. */
 int shape_write_whole(struct run *run, struct frame *frame, const struct program_op *op,
                       struct elements pieces);
+/* Writes the default of a value that is not there. Of a message, an empty one, unless that is no
+ * message of its type. */
+int shape_write_default(struct run *run, const struct program_op *op, const uint8_t *at);
 int shape_check_depth(struct run *run, const struct frame *frame, uint32_t number);
 /* Fields of a message (of the target's field @number) that is put together count as if it had come
  * in one piece. *fields: so far. */
