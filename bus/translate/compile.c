@@ -110,11 +110,18 @@ static int find_relation(struct compiler *compiler)
     const struct schema_service *target = schema_service(compiler->target);
     const char *source_previous = source->interface ? source->interface->previous : NULL;
     const char *target_previous = target->interface ? target->interface->previous : NULL;
+    bool target_is_newer = target_previous && equal(target_previous, source->package);
+    bool source_is_newer = source_previous && equal(source_previous, target->package);
     compiler->newer_is_target = true;
-    if (target_previous && equal(target_previous, source->package)) {
+    if (target_is_newer && source_is_newer)
+        return error_set(compiler->error, -EINVAL,
+                         "%s and %s: each is the other's (parley.interface).previous; take it away "
+                         "from the older one",
+                         source->name, target->name);
+    if (target_is_newer) {
         compiler->newer_package = target->package;
         compiler->older_package = source->package;
-    } else if (source_previous && equal(source_previous, target->package)) {
+    } else if (source_is_newer) {
         compiler->newer_is_target = false;
         compiler->newer_package = source->package;
         compiler->older_package = target->package;
@@ -310,8 +317,7 @@ bool compile_mark_verbatim(struct builder *builder)
                 ops[j].action = stays(&ops[j]) ? ACTION_VERBATIM : ACTION_RENUMBER;
     }
     for (size_t i = 0; i < builder->sections[SECTION_ENTRY].count; i++) {
-        const struct program_entry *entry =
-            builder_at(builder, SECTION_ENTRY, (uint32_t)i);
+        const struct program_entry *entry = builder_at(builder, SECTION_ENTRY, (uint32_t)i);
         if (entry->table != PROGRAM_NONE)
             all = all && is_verbatim(builder, entry->table);
     }
