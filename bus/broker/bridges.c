@@ -165,6 +165,33 @@ static struct bridge *bridge_find(struct negotiator *negotiator, const struct sc
     return NULL;
 }
 
+static const Parley__Interface *interface_of(const struct schema_entry *entry)
+{
+    return schema_service(entry->schema)->interface;
+}
+
+/* The plans of a pair of versions are of one line, whatever their contents. */
+static void join_line(struct negotiator *negotiator, struct bridge *bridge)
+{
+    const struct bridge *other;
+    bridge->requests_id = ++negotiator->plan_last;
+    bridge->replies_id = ++negotiator->plan_last;
+    bridge->requests_line = bridge->requests_id;
+    bridge->replies_line = bridge->replies_id;
+    if (++negotiator->tag_last == 0)
+        negotiator->tag_last = 1;
+    bridge->tag = negotiator->tag_last;
+    LIST_FOREACH(other, &negotiator->bridges, entry) {
+        if (other->client != bridge->client ||
+            semver_compare(&other->service->version, &bridge->service->version) != 0 ||
+            strcmp(interface_of(other->service)->name, interface_of(bridge->service)->name) != 0)
+            continue;
+        bridge->requests_line = other->requests_line;
+        bridge->replies_line = other->replies_line;
+        return;
+    }
+}
+
 static struct bridge *bridge_new(struct negotiator *negotiator, struct schema_entry *client,
                                  struct schema_entry *service)
 {
@@ -173,6 +200,7 @@ static struct bridge *bridge_new(struct negotiator *negotiator, struct schema_en
         return NULL;
     bridge->client = client;
     bridge->service = service;
+    join_line(negotiator, bridge);
     LIST_INSERT_HEAD(&negotiator->bridges, bridge, entry);
     bridge->result = registry_path(negotiator, client, service, &bridge->wanted, &bridge->error);
     bridge->path = bridge->wanted;
@@ -250,8 +278,6 @@ int negotiator_bridge(struct negotiator *negotiator, struct schema_entry *client
         struct bridge *new = bridge_new(negotiator, client, service);
         if (!new)
             return error_set(error, -ENOMEM, "the broker is out of memory");
-        new->requests_id = ++negotiator->plan_last;
-        new->replies_id = ++negotiator->plan_last;
         bridge = bridge ? replace(negotiator, bridge, new) : new;
         bridge->checked_at = negotiator->generation;
     }

@@ -142,6 +142,11 @@ struct negotiator {
     size_t idle_bytes; /* of their descriptor sets */
     uint64_t plan_last, published_last;
     uint64_t generation; /* counts changes that may lead to other paths */
+    uint16_t tag_last;
+    uint32_t swapping; /* offers that wait for their services to take the next plan */
+    uint32_t swapped;  /* since then: */
+    uint64_t swap_begun_ns;
+    bool swap_again; /* something changed meanwhile */
 };
 
 /**
@@ -206,6 +211,8 @@ struct bridge {
     enum plan_class class;
     struct plan *requests, *replies;
     uint64_t requests_id, replies_id; /* plan_id on the link */
+    uint64_t requests_line, replies_line;
+    uint16_t tag;
     uint64_t compile_ns;              /* what it took */
 };
 
@@ -238,7 +245,9 @@ struct shelf *shelf_free(struct shelf *shelf);
 
 struct offer {
     struct version *version;
-    struct bridge *bridge; /* NULL: identity. A contract's: kept (bridge_keep()) */
+    struct bridge *bridge;   /* NULL: identity. These are kept: bridge_keep() */
+    struct bridge *next;     /* on its way (swap.c) */
+    struct bridge *previous; /* the client may not have read yet that it is not this one any more */
     int rank;              /* index of the alternative that accepts it */
 };
 
@@ -392,10 +401,38 @@ void contracts_instance_up(struct broker *broker, struct instance *instance);
 void contracts_instance_gone(struct broker *broker, const struct instance *instance);
 /* The registry has changed: offers what can be bridged now to those that could not have it. */
 void contracts_refresh(struct broker *broker);
+/* Tells the client of an offer's new bridge. False: it could not be told. */
+bool contract_offer_again(struct contract *contract, const struct offer *offer,
+                          struct bridge *bridge);
 void contract_free(struct broker *broker, struct contract *contract);
 const struct offer *contract_offer(const struct contract *contract, const struct version *version);
 /* Takes the version out of every contract's offers. */
 void contracts_forget_version(struct broker *broker, const struct version *version);
+
+/* ---- swap.c: plans on their way ---- */
+
+#define BROKER_PLANS_SENT_MAX 1024 /* to one endpoint, which keeps them */
+#define BROKER_LINE_PLANS_MAX 4    /* of one pair of versions, in one direction */
+
+struct sent_plan {
+    uint64_t id, line, sequence;
+    bool taken; /* it said so; or nothing on it waits for that */
+};
+
+/* Sends one of the bridge's plans unless this endpoint has it. Return: 0 or -errno. */
+int session_plan(struct endpoint *endpoint, const struct bridge *bridge, enum plan_payload payload);
+bool session_has_plan(const struct endpoint *endpoint, uint64_t plan_id);
+void session_on_plan_taken(struct endpoint *endpoint, const Parley__PlanTaken *message);
+/* The registry has changed: sends plans that have changed to those who use them. */
+void swap_begin(struct broker *broker);
+/* Something that swaps wait for has happened. */
+void swap_go_on(struct broker *broker);
+/* Drops the bridges of an offer. */
+void offer_drop(struct negotiator *negotiator, struct offer *offer);
+/* Whether a version's clients could live with another content of it. Return: 0; -EINVAL with a
+ * sentence; -ENOMEM, -E2BIG. */
+int swap_possible(struct broker *broker, const struct version *version, struct schema_entry *schema,
+                  struct error_text *error);
 
 /* ---- session.c: an endpoint's link ---- */
 
@@ -418,8 +455,9 @@ struct endpoint {
     uint32_t instance_count;
     struct contract *contracts; /* hash by id */
     uint32_t contract_count;
-    uint64_t *plans_sent; /* ids */
+    struct sent_plan *plans_sent; /* what it has, as far as we know */
     size_t plans_sent_count, plans_sent_max;
+    uint64_t plan_sequence;
 };
 
 /* The link is the broker's afterwards, on failure too. */
@@ -433,8 +471,6 @@ int session_send(struct endpoint *endpoint, const Parley__LinkMessage *message, 
 void session_refuse(struct endpoint *endpoint, enum parley_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void session_doom(struct endpoint *endpoint);
-/* Sends the plan unless this endpoint has it. Return: 0 or -errno. */
-int session_plan(struct endpoint *endpoint, uint64_t plan_id, const struct plan *plan);
 
 enum parley_status session_status(int code); /* of a negative errno */
 /* Return: 0; -EINVAL with a sentence. NULLs are refused like other nonsense. */

@@ -38,7 +38,7 @@ static void forget_offers(struct negotiator *negotiator, struct contract *contra
         if (version && contract->offers[i].version != version)
             contract->offers[kept++] = contract->offers[i];
         else
-            bridge_drop(negotiator, contract->offers[i].bridge);
+            offer_drop(negotiator, &contract->offers[i]);
     }
     contract->offer_count = kept;
 }
@@ -76,7 +76,7 @@ static bool send_plan(const struct contract *contract, const struct offer *offer
 {
     if (!offer->bridge)
         return true;
-    int r = session_plan(contract->endpoint, offer->bridge->replies_id, offer->bridge->replies);
+    int r = session_plan(contract->endpoint, offer->bridge, PLAN_REPLIES);
     if (r < 0 && r != -EPIPE)
         log_warn("%s (pid %d) is not offered %s %s: %s", contract->endpoint->name,
                  (int)contract->endpoint->peer.pid, contract->interface->name,
@@ -306,8 +306,21 @@ static void offer_more(struct broker *broker, struct contract *contract)
         send_instances(contract, &up, &offers, 0);
 }
 
+bool contract_offer_again(struct contract *contract, const struct offer *offer,
+                          struct bridge *bridge)
+{
+    const struct offer again = {.version = offer->version, .bridge = bridge};
+    struct offer_message offers = {.count = 0};
+    if (!send_plan(contract, &again))
+        return false;
+    put_offer(&offers, &again);
+    send_instances(contract, NULL, &offers, 0);
+    return !contract->endpoint->doomed;
+}
+
 void contracts_refresh(struct broker *broker)
 {
+    swap_begin(broker);
     struct interface *interface;
     struct interface *next;
     HASH_ITER(hh, broker->directory.interfaces, interface, next) {

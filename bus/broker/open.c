@@ -152,7 +152,7 @@ static int attach(struct endpoint *client, const struct contract *contract,
                   const struct instance *instance, const struct bridge *bridge, const int *fds)
 {
     if (bridge) {
-        int r = session_plan(instance->endpoint, bridge->requests_id, bridge->requests);
+        int r = session_plan(instance->endpoint, bridge, PLAN_REQUESTS);
         if (r < 0)
             return r;
     }
@@ -199,7 +199,12 @@ void session_on_connect(struct endpoint *endpoint, const Parley__Connect *connec
         connect_failed(endpoint, connect, PARLEY_RESOURCE_EXHAUSTED, error.text);
         return;
     }
-    int r = attach(endpoint, contract, instance, offer->bridge, fds);
+    const struct bridge *bridge = offer->bridge;
+    /* It asked before it read of the new one: its channel begins with the old, and goes on. */
+    if (offer->previous && connect->plan_id == offer->previous->replies_id &&
+        session_has_plan(instance->endpoint, offer->previous->requests_id))
+        bridge = offer->previous;
+    int r = attach(endpoint, contract, instance, bridge, fds);
     if (r == -EPIPE)
         connect_failed(endpoint, connect, PARLEY_UNAVAILABLE, "the instance has left");
     else if (r < 0)

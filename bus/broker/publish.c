@@ -39,6 +39,8 @@ void session_instance_gone(struct broker *broker, struct instance *instance, con
     if (was.endpoint->account)
         was.endpoint->account->instances--;
     routes_write(&broker->routes, was.version->interface);
+    if (!broker->stopping)
+        swap_go_on(broker);
     if (!was.draining)
         contracts_instance_gone(broker, &was);
     if (!broker->stopping)
@@ -75,12 +77,15 @@ static void send_published(struct endpoint *endpoint, uint64_t instance_id,
 
 /* Whether a schema may be published while @before is served as the same version. An instance that
  * comes back with an older content of it is welcome, too, but changes nothing: *ret_follows. */
-static int may_join(const struct schema_entry *before, const struct schema_entry *schema,
-                    bool *ret_follows, struct error_text *error)
+static int may_join(struct broker *broker, const struct version *version,
+                    struct schema_entry *schema, bool *ret_follows, struct error_text *error)
 {
+    const struct schema_entry *before = version->schema;
     struct error_text backwards = {""};
     int r = compat_follows(before, schema, error);
     *ret_follows = r == 0;
+    if (r == 0)
+        return swap_possible(broker, version, schema, error);
     if (r == -EINVAL && compat_follows(schema, before, &backwards) == 0)
         return 0;
     if (r == -EINVAL)
@@ -102,7 +107,7 @@ static enum parley_status adopt_schema(struct broker *broker, struct version *ve
     bool follows = true;
     int r = compat_neighbours(negotiator, schema, error);
     if (r == 0 && served && version->schema != schema)
-        r = may_join(version->schema, schema, &follows, error);
+        r = may_join(broker, version, schema, &follows, error);
     if (r == 0 && follows)
         registry_published(negotiator, schema);
     if (r < 0 || !follows || version->schema == schema) {

@@ -28,8 +28,6 @@
 #include "base/log.h"
 #include "wire/wire.h"
 
-#define PLANS_SENT_MAX 1024 /* to one endpoint, which keeps them; each is of a pair of schemas */
-
 enum parley_status session_status(int code)
 {
     switch (code) {
@@ -81,35 +79,6 @@ int session_send(struct endpoint *endpoint, const Parley__LinkMessage *message, 
     /* Descriptors that could not be passed are a matter of that message only. */
     if (fd_count == 0 || r == -ENOBUFS || r == -EPIPE)
         session_doom(endpoint);
-    return r;
-}
-
-int session_plan(struct endpoint *endpoint, uint64_t plan_id, const struct plan *plan)
-{
-    for (size_t i = 0; i < endpoint->plans_sent_count; i++)
-        if (endpoint->plans_sent[i] == plan_id)
-            return 0;
-    if (endpoint->plans_sent_count == endpoint->plans_sent_max) {
-        size_t max = endpoint->plans_sent_max ? 2 * endpoint->plans_sent_max : 8;
-        if (max > PLANS_SENT_MAX)
-            return -ENOSPC;
-        uint64_t *grown = realloc(endpoint->plans_sent, max * sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        endpoint->plans_sent = grown;
-        endpoint->plans_sent_max = max;
-    }
-    Parley__Plan body = PARLEY__PLAN__INIT;
-    body.has_plan_id = true;
-    body.plan_id = plan_id;
-    body.has_program = true;
-    body.program.data = (uint8_t *)(uintptr_t)plan_program(plan, &body.program.len);
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_PLAN;
-    message.plan = &body;
-    int r = session_send(endpoint, &message, NULL, 0);
-    if (r == 0)
-        endpoint->plans_sent[endpoint->plans_sent_count++] = plan_id;
     return r;
 }
 
@@ -319,6 +288,9 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
         break;
     case PARLEY__LINK_MESSAGE__BODY_CONNECT:
         session_on_connect(endpoint, message->connect, fds);
+        break;
+    case PARLEY__LINK_MESSAGE__BODY_PLAN_TAKEN:
+        session_on_plan_taken(endpoint, message->plan_taken);
         break;
     default:
         session_refuse(endpoint, PARLEY_INVALID_ARGUMENT,

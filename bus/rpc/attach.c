@@ -107,6 +107,8 @@ static int connect_send(struct channel *channel, int theirs)
     body.contract_id = channel->client->contract_id;
     body.has_instance_id = true;
     body.instance_id = channel->instance_id;
+    body.has_plan_id = true;
+    body.plan_id = channel->held->plan_id;
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_CONNECT;
     message.connect = &body;
@@ -139,15 +141,13 @@ static int connect_instance(struct parley_client *client, struct listed *listed,
         client->endpoint->attach_at_ns = answer_by;
     channel->client = client;
     channel->instance_id = listed->instance_id;
-    channel->plan = plan_ref(offer->plan);
-    channel->translated = offer->translated;
-    channel->translation = offer->translation;
+    channel->held = held_keep(offer->held);
     channel->cells = steal_ptr(&cells);
     memcpy(channel->version, listed->version, sizeof(channel->version));
     LIST_INSERT_HEAD(&client->channels, channel, owner_entry);
     client->channel_count++;
     listed->retry_at_ns = 0;
-    if (client->descriptor && channel_bind(channel, client->descriptor, error) < 0) {
+    if (client->descriptor && channel_bind(channel, channel->held, client->descriptor, error) < 0) {
         log_warn("%s %s: %s", client->spec.interface, listed->version, error->text);
         channel_kill(channel, PARLEY_FAILED_PRECONDITION, "%s", error->text);
         return 0;

@@ -132,6 +132,7 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
         .time_left_us = time_left_us(call, now),
         .method = (uint16_t)call->method,
         .kind = FRAME_REQUEST,
+        .plan_tag = channel->held->tag,
     };
     struct body body = {
         .metadata = call->metadata,
@@ -145,8 +146,9 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     call->counted = true;
     call->attempts++;
     call->ring_end = 0;
-    call->translated = channel->translated;
-    call->translation = channel->translation;
+    call->held = held_keep(channel->held);
+    call->translated = channel->held->plan_id != 0;
+    call->translation = channel->held->translation;
     memcpy(call->version, channel->version, sizeof(call->version));
     TAILQ_INSERT_TAIL(&channel->calls, call, entry);
     channel->in_flight++;
@@ -269,6 +271,7 @@ static void detach(struct call *call)
         channel_forget_queued(channel, call);
         call->queued = false;
     }
+    call->held = held_drop(call->held);
     call->channel = NULL;
 }
 
@@ -382,19 +385,19 @@ static int reply_enter(struct call *call, const struct frame *frame, struct plan
     struct channel *channel = call->channel;
     struct parley_client *client = call->client;
     if (call->delivery != CALL_RAW) {
-        int r = channel_bind(channel, client->descriptor, error);
+        int r = channel_bind(channel, call->held, client->descriptor, error);
         if (r < 0)
             failure->what = error->text;
         else
-            r = plan_unpack(channel->binding, call->method, frame->payload,
+            r = plan_unpack(call->held->binding, call->method, frame->payload,
                             frame->header.payload_bytes, &call->reply, failure);
         return r;
     }
-    size_t out_max = plan_output_bytes_max(channel->plan, frame->header.payload_bytes);
+    size_t out_max = plan_output_bytes_max(call->held->plan, frame->header.payload_bytes);
     uint8_t *out = endpoint_scratch(client->endpoint, out_max);
     if (!out)
         return -ENOMEM;
-    int r = plan_run(channel->plan, call->method, frame->payload, frame->header.payload_bytes, out,
+    int r = plan_run(call->held->plan, call->method, frame->payload, frame->header.payload_bytes, out,
                      out_max, &call->raw_bytes, failure);
     call->raw = r == 0 ? out : NULL;
     return r;

@@ -38,6 +38,7 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     struct call *call = endpoint->calls[endpoint->call_free[--endpoint->call_free_count]];
     call->generation++;
     call->channel = NULL;
+    call->held = NULL;
     call->ring_end = 0;
     call->attempts = 0;
     call->done = call->waiting = call->counted = call->queued = false;

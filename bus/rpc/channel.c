@@ -58,27 +58,21 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
     return 0;
 }
 
-int channel_bind(struct channel *channel, const ProtobufCServiceDescriptor *descriptor,
-                 struct error_text *error)
+int channel_bind(struct channel *channel, struct held_plan *held,
+                 const ProtobufCServiceDescriptor *descriptor, struct error_text *error)
 {
-    if (channel->binding && plan_binding_plan(channel->binding) == channel->plan)
+    if (__builtin_expect(held->binding != NULL, 1))
         return 0;
-    struct plan_binding *binding = NULL;
     struct channel *other = channel->service_side ? LIST_FIRST(&channel->service->channels)
                                                   : LIST_FIRST(&channel->client->channels);
-    for (; other && !binding; other = LIST_NEXT(other, owner_entry)) {
-        if (other->binding && plan_binding_plan(other->binding) == channel->plan)
-            binding = plan_binding_ref(other->binding);
+    for (; other; other = LIST_NEXT(other, owner_entry)) {
+        if (other->held && other->held->binding && other->held->plan == held->plan) {
+            held->binding = plan_binding_ref(other->held->binding);
+            return 0;
+        }
     }
-    if (!binding) {
-        int r = plan_bind(channel->plan, descriptor,
-                          channel->service_side ? PLAN_REQUESTS : PLAN_REPLIES, &binding, error);
-        if (r < 0)
-            return r;
-    }
-    plan_binding_unref(channel->binding);
-    channel->binding = binding;
-    return 0;
+    return plan_bind(held->plan, descriptor, channel->service_side ? PLAN_REQUESTS : PLAN_REPLIES,
+                     &held->binding, error);
 }
 
 void channel_destroy(struct channel *channel)
@@ -91,8 +85,7 @@ void channel_destroy(struct channel *channel)
     fd_close(channel->bell);
     peer_segment_deinit(&channel->peer);
     segment_deinit(&channel->ours);
-    plan_binding_unref(channel->binding);
-    plan_unref(channel->plan);
+    held_drop(channel->held);
     free(channel->cells);
     free(channel);
 }

@@ -344,7 +344,7 @@ struct parley_client *parley_client_free(struct parley_client *client)
 void client_destroy(struct parley_client *client)
 {
     for (size_t i = 0; i < client->offer_count; i++)
-        plan_unref(client->offers[i].plan);
+        held_drop(client->offers[i].held);
     plan_unref(client->spec.replies);
     semver_ranges_free(client->ranges);
     free(client);

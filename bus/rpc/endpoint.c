@@ -151,7 +151,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
         endpoint->link = link_free(endpoint->link);
     }
     endpoint_bury(endpoint);
-    uplink_plans_drop(endpoint);
+    plans_drop(endpoint);
     free(endpoint->plans);
     for (uint32_t i = 0; i < endpoint->call_count; i++) {
         free(endpoint->calls[i]->packed);

@@ -162,6 +162,18 @@ enum channel_state {
     CHANNEL_DEAD,
 };
 
+/* A plan as a channel uses it. Calls hold the one that they began with. One thread's. */
+struct held_plan {
+    uint32_t users;
+    struct plan *plan;
+    struct plan_binding *binding; /* NULL: not needed yet */
+    uint64_t plan_id;             /* 0: the identity */
+    uint64_t line;                /* 0: no plan follows it */
+    uint64_t sequence;            /* of its arrival */
+    uint16_t tag;
+    enum parley_translation translation; /* client's */
+};
+
 struct channel {
     struct source source; /* the doorbell */
     TAILQ_ENTRY(channel) entry; /* of the endpoint */
@@ -186,13 +198,10 @@ struct channel {
     char version[RPC_VERSION_BYTES]; /* the service's */
     uint32_t route_version; /* index in the client's route view; UINT32_MAX: not in it */
     bool weighted; /* the route gives its version a share; or does not know it */
-    bool translated;
-    enum parley_translation translation;
     uint64_t connecting_since_ns;
     bool goaway; /* no new calls */
     bool draining; /* the route page says so */
-    struct plan *plan; /* of what arrives */
-    struct plan_binding *binding; /* of that plan to our structs; channel_bind() */
+    struct held_plan *held; /* for what arrives */
     TAILQ_HEAD(calls, call) calls;
     uint32_t in_flight;
     struct stats_cell **cells; /* one a method, made at first use */
@@ -233,10 +242,11 @@ void channel_wake(struct channel *channel);  /* put it on the hot list */
 bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
 int channel_bell_send(struct channel *channel, const struct bell_packet *packet, size_t bytes, int fd);
 int channel_attach_peer(struct channel *channel, int fd, struct error_text *error);
-/* Binds channel->plan to the structs of @descriptor, ours, unless that has been done; with the binding
- * that another channel of the same owner has, if there is one. Return: 0, or as plan_bind(). */
-int channel_bind(struct channel *channel, const ProtobufCServiceDescriptor *descriptor,
-                 struct error_text *error);
+/* Binds the channel's plan, or one that it had, to the structs of @descriptor, ours, unless that has
+ * been done; with the binding that another channel of the same owner has, if there is one. Return: 0,
+ * or as plan_bind(). */
+int channel_bind(struct channel *channel, struct held_plan *held,
+                 const ProtobufCServiceDescriptor *descriptor, struct error_text *error);
 void channel_destroy(struct channel *channel); /* endpoint's, at the end of a turn */
 
 /* ---- client.c, call.c ---- */
@@ -248,6 +258,7 @@ struct call {
     TAILQ_ENTRY(call) deadline_entry; /* of the endpoint, by deadline */
     struct parley_client *client;     /* NULL: free */
     struct channel *channel;          /* NULL: waits for one */
+    struct held_plan *held;           /* that it began with; NULL if channel is */
     uint32_t index;                   /* in the endpoint's table */
     uint32_t generation;
     uint64_t ring_end;                /* our ring's head behind the request; 0: not in the ring */
@@ -290,9 +301,7 @@ struct offer {
     char version[RPC_VERSION_BYTES];
     struct semver semver;
     int rank;          /* index of the client's alternative that accepts it */
-    struct plan *plan; /* a reference; the identity's if none is needed */
-    enum parley_translation translation;
-    bool translated;
+    struct held_plan *held; /* the identity's if none is needed; for channels that are made */
 };
 
 /* An instance that the broker lists. */
@@ -457,8 +466,12 @@ extern const struct channel_ops service_channel_ops;
 
 struct plan_entry {
     uint64_t plan_id;
+    uint64_t line;
+    uint64_t sequence;
+    uint16_t tag;
     struct plan *plan;
 };
+#define RPC_LINE_PLANS_MAX 4 /* of one line */
 
 struct parley_endpoint {
     struct source link_source;
@@ -487,6 +500,7 @@ struct parley_endpoint {
     struct stats stats;
     struct plan_entry *plans;
     size_t plan_count, plan_max;
+    uint64_t plan_sequence;
 
     TAILQ_HEAD(, parley_client) clients;
     TAILQ_HEAD(, parley_service) services;
@@ -516,8 +530,6 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns);
 uint8_t *endpoint_scratch(struct parley_endpoint *endpoint, size_t bytes);
 int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
                   const int *fds, size_t fd_count);
-/* Borrowed; NULL: the broker never sent it. */
-struct plan *endpoint_plan(struct parley_endpoint *endpoint, uint64_t plan_id);
 
 uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint);
 /* Do what is there and arm every doorbell, without waiting: a foreign loop sleeps next. */
@@ -532,7 +544,33 @@ int uplink_begin(struct parley_endpoint *endpoint, struct link *link);
 /* Connects to endpoint->broker; on failure uplink_error says why, and the next try is set. */
 int uplink_try(struct parley_endpoint *endpoint);
 void uplink_ready(struct source *source, uint32_t events);
-void uplink_plans_drop(struct parley_endpoint *endpoint);
+
+/* ---- plans.c ---- */
+
+int plans_received(struct parley_endpoint *endpoint, const Parley__Plan *message,
+                   struct error_text *error);
+void plans_drop(struct parley_endpoint *endpoint);
+/* Borrowed until the next message; NULL: the broker never sent it, or another took its place. */
+const struct plan_entry *plans_find(const struct parley_endpoint *endpoint, uint64_t plan_id);
+/* One user: held_drop(). @entry NULL: @identity. NULL: no memory. */
+struct held_plan *held_new(const struct plan_entry *entry, struct plan *identity);
+static inline struct held_plan *held_keep(struct held_plan *held)
+{
+    held->users++;
+    return held;
+}
+void held_free(struct held_plan *held);
+static inline struct held_plan *held_drop(struct held_plan *held)
+{
+    if (held && --held->users == 0)
+        held_free(held);
+    return NULL;
+}
+/* From now on. Takes @held over. */
+void channel_hold(struct channel *channel, struct held_plan *held);
+/* A service's: a request names another plan of the line. Stays with the one it has if there is none
+ * that is newer. */
+void channel_follow(struct channel *channel, uint16_t tag);
 
 /* ---- calls.c ---- */
 

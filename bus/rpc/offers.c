@@ -44,28 +44,52 @@ static struct offer *offer_take(struct parley_client *client, const char *versio
     return offer;
 }
 
+/* Its channels go on with the new plan if it follows theirs, which the service then has, too. */
+static void swap_plans(struct parley_client *client, const struct offer *offer)
+{
+    struct channel *channel;
+    struct error_text error = {0};
+    LIST_FOREACH(channel, &client->channels, owner_entry) {
+        if (channel->state == CHANNEL_DEAD || channel->held->line == 0 ||
+            channel->held->line != offer->held->line ||
+            strcmp(channel->version, offer->version) != 0)
+            continue;
+        if (client->descriptor &&
+            channel_bind(channel, offer->held, client->descriptor, &error) < 0) {
+            log_error("%s %s: a new plan for version %s is of no use: %s", client->spec.interface,
+                      client->spec.version, offer->version, error.text);
+            return;
+        }
+        channel_hold(channel, held_keep(offer->held));
+    }
+}
+
+static void offer_read(struct parley_client *client, const Parley__Offer *from)
+{
+    const struct plan_entry *entry = plans_find(client->endpoint, from->plan_id);
+    const struct plan *plan = entry ? entry->plan : client->spec.replies;
+    if ((from->plan_id && !entry) || plan_entry_count(plan) < client->spec.method_count) {
+        log_warn("the broker offers %s %s without a plan for it", client->spec.interface,
+                 from->version);
+        return;
+    }
+    struct held_plan *held = held_new(entry, client->spec.replies);
+    struct offer *offer = held ? offer_take(client, from->version) : NULL;
+    if (!offer) {
+        held_drop(held);
+        return;
+    }
+    held->translation = (enum parley_translation)from->translation;
+    held_drop(offer->held);
+    offer->held = held;
+    swap_plans(client, offer);
+}
+
 void client_offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        const Parley__Offer *from = offers[i];
-        if (!from->version || strlen(from->version) >= RPC_VERSION_BYTES)
-            continue;
-        struct plan *plan = from->plan_id ? endpoint_plan(client->endpoint, from->plan_id)
-                                          : client->spec.replies;
-        if (!plan || plan_entry_count(plan) < client->spec.method_count) {
-            log_warn("the broker offers %s %s without a plan for it", client->spec.interface,
-                     from->version);
-            continue;
-        }
-        struct offer *offer = offer_take(client, from->version);
-        if (!offer)
-            continue;
-        struct plan *old = offer->plan;
-        offer->plan = plan_ref(plan);
-        offer->translation = (enum parley_translation)from->translation;
-        offer->translated = from->plan_id != 0;
-        plan_unref(old);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (offers[i]->version && strlen(offers[i]->version) < RPC_VERSION_BYTES)
+            offer_read(client, offers[i]);
     qsort(client->offers, client->offer_count, sizeof(client->offers[0]), compare_offers);
 }
 
@@ -111,7 +135,7 @@ size_t parley_client_offers(const struct parley_client *client, struct parley_of
 {
     for (size_t i = 0; i < client->offer_count && i < offer_count; i++) {
         const struct offer *from = &client->offers[i];
-        offers[i] = (struct parley_offer){.translation = from->translation};
+        offers[i] = (struct parley_offer){.translation = from->held->translation};
         memcpy(offers[i].version, from->version, sizeof(offers[i].version));
         for (uint32_t c = 0; c < client->live_count; c++)
             offers[i].channels += strcmp(client->live[c]->version, from->version) == 0;

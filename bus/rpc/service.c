@@ -107,7 +107,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     }
     if (service)
         stats_ended(context->cell, status, clock_now_ns() - context->started_ns,
-                    channel && channel->translated);
+                    channel && channel->held->plan_id != 0);
     context_leave(context);
     context_free(context);
 }
@@ -133,11 +133,11 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     const ProtobufCServiceDescriptor *descriptor = channel->service->implementation->descriptor;
     struct plan_failure failure = {0};
     struct error_text error = {0};
-    int r = channel_bind(channel, descriptor, &error);
+    int r = channel_bind(channel, channel->held, descriptor, &error);
     if (r < 0)
         failure.what = error.text;
     else
-        r = plan_unpack(channel->binding, frame->header.method, frame->payload,
+        r = plan_unpack(channel->held->binding, frame->header.method, frame->payload,
                         frame->header.payload_bytes, ret_input, &failure);
     channel_consume(channel, frame);
     if (r == 0)
@@ -179,7 +179,9 @@ static int request_received(struct channel *channel, const struct frame *frame)
 {
     struct parley_service *service = channel->service;
     uint64_t call_id = frame->header.call_id;
-    uint32_t method = plan_method(channel->plan, frame->header.method);
+    if (__builtin_expect(frame->header.plan_tag != channel->held->tag, 0))
+        channel_follow(channel, frame->header.plan_tag);
+    uint32_t method = plan_method(channel->held->plan, frame->header.method);
     if (method >= service->interface->service->n_methods) {
         channel_consume(channel, frame);
         refuse(channel, call_id, PARLEY_UNIMPLEMENTED,
@@ -292,9 +294,8 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
                   int *bell, struct error_text *error)
 {
     struct parley_endpoint *endpoint = service->endpoint;
-    struct plan *plan =
-        message->plan_id ? endpoint_plan(endpoint, message->plan_id) : service->identity;
-    if (!plan)
+    const struct plan_entry *plan = plans_find(endpoint, message->plan_id);
+    if (!plan && message->plan_id != 0)
         return error_set(error, -EPROTO, "the broker named a plan that it never sent");
     if (service->closing)
         return error_set(error, -EPIPE, "the instance is draining");
@@ -307,8 +308,6 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     *bell = -1; /* the channel's */
     channel->service_side = true;
     channel->service = service;
-    channel->plan = plan_ref(plan);
-    channel->translated = message->plan_id != 0;
     channel->peer_id = (struct parley_peer){.pid = (pid_t)message->pid,
                                             .uid = (uid_t)message->uid,
                                             .gid = (gid_t)message->gid};
@@ -317,8 +316,10 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     LIST_INSERT_HEAD(&service->channels, channel, owner_entry);
     service->channel_count++;
     channel->cells = calloc(service->interface->service->n_methods, sizeof(*channel->cells));
-    r = channel->cells ? channel_bind(channel, service->implementation->descriptor, error)
-                       : error_set(error, -ENOMEM, "out of memory");
+    channel->held = held_new(plan, service->identity);
+    r = channel->cells && channel->held
+            ? channel_bind(channel, channel->held, service->implementation->descriptor, error)
+            : error_set(error, -ENOMEM, "out of memory");
     if (r == 0)
         r = channel_attach_peer(channel, segment_fd, error);
     struct bell_packet packet = {.kind = BELL_ACCEPT, .instance_id = service->instance_id};

@@ -21,47 +21,6 @@
 #define RECONNECT_NS_MIN (10 * NS_PER_MS)
 #define RECONNECT_NS_MAX NS_PER_S
 
-/* ---- Plans ---- */
-
-struct plan *endpoint_plan(struct parley_endpoint *endpoint, uint64_t plan_id)
-{
-    for (size_t i = 0; i < endpoint->plan_count; i++) {
-        if (endpoint->plans[i].plan_id == plan_id)
-            return endpoint->plans[i].plan;
-    }
-    return NULL;
-}
-
-static int plan_received(struct parley_endpoint *endpoint, const Parley__Plan *message,
-                         struct error_text *error)
-{
-    if (endpoint_plan(endpoint, message->plan_id))
-        return 0;
-    if (endpoint->plan_count == RPC_PLANS_MAX)
-        return error_set(error, -E2BIG, "the broker sent more than %d plans", RPC_PLANS_MAX);
-    if (endpoint->plan_count == endpoint->plan_max) {
-        size_t max = endpoint->plan_max ? endpoint->plan_max * 2 : 8;
-        struct plan_entry *plans = realloc(endpoint->plans, max * sizeof(*plans));
-        if (!plans)
-            return error_set(error, -ENOMEM, "out of memory for a plan");
-        endpoint->plans = plans;
-        endpoint->plan_max = max;
-    }
-    struct plan *plan;
-    int r = plan_load(message->program.data, message->program.len, &plan, error);
-    if (r < 0)
-        return r;
-    endpoint->plans[endpoint->plan_count++] = (struct plan_entry){message->plan_id, plan};
-    return 0;
-}
-
-void uplink_plans_drop(struct parley_endpoint *endpoint)
-{
-    for (size_t i = 0; i < endpoint->plan_count; i++)
-        plan_unref(endpoint->plans[i].plan);
-    endpoint->plan_count = 0;
-}
-
 /* ---- The link ---- */
 
 static void reconnect_later(struct parley_endpoint *endpoint)
@@ -101,7 +60,7 @@ static void link_lost(struct parley_endpoint *endpoint, const char *why)
     endpoint->link = link_free(endpoint->link);
     endpoint->welcomed = false;
     endpoint->link_out = false;
-    uplink_plans_drop(endpoint);
+    plans_drop(endpoint);
     reconnect_later(endpoint);
 }
 
@@ -232,7 +191,7 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
         farewell_received(endpoint, message->farewell);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_PLAN:
-        return plan_received(endpoint, message->plan, error);
+        return plans_received(endpoint, message->plan, error);
     case PARLEY__LINK_MESSAGE__BODY_PUBLISHED:
         if ((service = service_find(endpoint, message->published->instance_id)))
             service_published(service, message->published);

@@ -108,7 +108,8 @@ struct frame_header {
     uint8_t flags;          /* enum frame_flag */
     uint8_t status;         /* response: enum parley_status; else 0 */
     uint8_t executed;       /* response: enum parley_executed; else 0 */
-    uint8_t reserved[6];
+    uint16_t plan_tag;      /* request: which of the plans for its pair of versions it began with */
+    uint8_t reserved[4];
 };
 static_assert(sizeof(struct frame_header) == 32, "layout");
 #define FRAME_TAG_CLIENT 1

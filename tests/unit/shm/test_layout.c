@@ -161,6 +161,7 @@ static void list_frame(struct listing *l)
     FIELD(frame_header, flags);
     FIELD(frame_header, status);
     FIELD(frame_header, executed);
+    FIELD(frame_header, plan_tag);
     FIELD(frame_header, reserved);
     END(frame_header);
     BEGIN(frame_ref);
