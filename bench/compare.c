@@ -24,7 +24,8 @@
 #define ROUND_COUNT_DEFAULT 51
 #define ROUND_COUNT_MAX 1000
 #define SAMPLE_NS 4000
-#define WARM_UP_SAMPLES 16
+#define WARM_UP_SHARE 8
+#define ROUND_NS 4000000 /* about, for each case: where a sample is long, there are fewer */
 #define ALLOCATION_RUNS 64
 
 struct figures {
@@ -32,7 +33,7 @@ struct figures {
 };
 
 struct measured {
-    uint32_t batch;
+    uint32_t batch, sample_count;
     double allocs; /* for one message */
     struct figures *rounds;
     struct figures median;
@@ -79,7 +80,7 @@ static uint64_t time_batch(const struct compare_case *compared, uint32_t count)
     return clock_now_ns() - start;
 }
 
-static uint32_t calibrate(const struct compare_case *compared)
+static void calibrate(const struct compare_case *compared, struct measured *measured)
 {
     for (uint32_t count = 1;; count *= 2) {
         uint64_t least = UINT64_MAX;
@@ -87,8 +88,13 @@ static uint32_t calibrate(const struct compare_case *compared)
             uint64_t ns = time_batch(compared, count);
             least = ns < least ? ns : least;
         }
-        if (least >= SAMPLE_NS / 2 || count >= UINT32_C(1) << 20)
-            return least >= SAMPLE_NS ? count : 2 * count;
+        if (least < SAMPLE_NS / 2 && count < UINT32_C(1) << 20)
+            continue;
+        measured->batch = least >= SAMPLE_NS ? count : 2 * count;
+        measured->sample_count = (uint32_t)(ROUND_NS / (least + 1)) + 1;
+        if (measured->sample_count > COMPARE_SAMPLES)
+            measured->sample_count = COMPARE_SAMPLES;
+        return;
     }
 }
 
@@ -109,17 +115,18 @@ static int compare_doubles(const void *a, const void *b)
 static void measure(const struct compare_case *compared, struct measured *measured, uint32_t round)
 {
     double samples[COMPARE_SAMPLES], sum = 0;
-    for (int i = 0; i < WARM_UP_SAMPLES; i++)
+    const uint32_t count = measured->sample_count;
+    for (uint32_t i = 0; i < count / WARM_UP_SHARE; i++)
         compared->run(compared->data, measured->batch);
-    for (int i = 0; i < COMPARE_SAMPLES; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         samples[i] = (double)time_batch(compared, measured->batch) / measured->batch;
         sum += samples[i];
     }
-    qsort(samples, COMPARE_SAMPLES, sizeof(*samples), compare_doubles);
+    qsort(samples, count, sizeof(*samples), compare_doubles);
     measured->rounds[round] = (struct figures){
-        .mean_ns = sum / COMPARE_SAMPLES,
-        .p50_ns = samples[COMPARE_SAMPLES / 2],
-        .p99_ns = samples[COMPARE_SAMPLES * 99 / 100],
+        .mean_ns = sum / count,
+        .p50_ns = samples[count / 2],
+        .p99_ns = samples[count * 99 / 100],
     };
 }
 
@@ -247,6 +254,17 @@ static bool print_ratio(const struct session *session, size_t index,
     return missed;
 }
 
+/* Return: whether it was missed. */
+static bool print_goal(const struct session *session, size_t index)
+{
+    const struct compare_case *compared = &session->compare->cases[index];
+    double ns = session->cases[index].median.p99_ns;
+    bool missed = ns > compared->goal_ns;
+    printf("%-58s %9.3f ms at p99     goal: at most %g ms: %s\n", compared->about, ns / NS_PER_MS,
+           compared->goal_ns / NS_PER_MS, missed ? "MISSED" : "met");
+    return missed;
+}
+
 static bool print_ratios(const struct session *session)
 {
     bool missed = false;
@@ -255,6 +273,8 @@ static bool print_ratios(const struct session *session)
         const struct compare_against *against = session->compare->cases[i].against;
         for (size_t k = 0; k < COMPARE_AGAINST_MAX && wants(session, i) && against[k].name; k++)
             missed |= print_ratio(session, i, &against[k]);
+        if (wants(session, i) && session->compare->cases[i].goal_ns > 0)
+            missed |= print_goal(session, i);
     }
     return missed;
 }
@@ -281,6 +301,8 @@ static void write_rows(const struct session *session, size_t index, FILE *file)
             fprintf(file, ",\"goal\":%.4f", against->goal_most);
         if (!isnan(times) && against->goal_faster > 0)
             fprintf(file, ",\"goal\":%.4f", 1 / against->goal_faster);
+        if (compared->goal_ns > 0)
+            fprintf(file, ",\"goal_ns\":%.0f", compared->goal_ns);
         if (allocations_counted())
             fprintf(file, ",\"allocs\":%.4g", measured->allocs);
         fprintf(file, "}\n");
@@ -382,7 +404,7 @@ static bool prepare(struct session *session)
             continue;
         count++;
         measured->allocs = count_allocations(compared);
-        measured->batch = calibrate(compared);
+        calibrate(compared, measured);
         measured->rounds = calloc(session->round_count, sizeof(*measured->rounds));
         right = measured->rounds != NULL;
     }

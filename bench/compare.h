@@ -15,7 +15,7 @@
 
 #define COMPARE_CASE_MAX 64
 #define COMPARE_AGAINST_MAX 3
-#define COMPARE_SAMPLES 128 /* of each case, in each round */
+#define COMPARE_SAMPLES 128 /* of each case, in each round; fewer if they are long */
 
 /* What a case is held against. Of @goal and @goal_least one is set, or none. */
 struct compare_against {
@@ -35,6 +35,7 @@ struct compare_case {
     void (*run)(void *data, uint32_t count);
     void *data;
     struct compare_against against[COMPARE_AGAINST_MAX];
+    double goal_ns; /* the most that it should take; 0: no goal */
 };
 
 struct compare {
