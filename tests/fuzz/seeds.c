@@ -51,6 +51,7 @@ static void write_generated(const char *folder)
         write_seed(folder, "corrupt", i, head, sizeof(head), of_buffer(&message));
         uint8_t seed[8] = {0, 0, (uint8_t)i, 4, (uint8_t)i, 0, 1, (uint8_t)(i + 1)};
         write_seed(folder, "compile", i, seed, sizeof(seed), of_buffer(&message));
+        write_seed(folder, "diff", i, seed, sizeof(seed), (struct bytes){NULL, 0});
         describe_set(&c.versions[0], &set);
         if (i < 16)
             write_seed(folder, "schema", i, NULL, 0, of_buffer(&set));
@@ -62,8 +63,10 @@ static void write_generated(const char *folder)
         buffer_add(&sets, bytes, sizeof(bytes));
         buffer_add(&sets, set.data, set.bytes);
         buffer_add(&sets, message.data, message.bytes);
-        if (i < 16)
+        if (i < 16) {
             write_seed(folder, "compile", 100 + i, pair, sizeof(pair), of_buffer(&sets));
+            write_seed(folder, "diff", 100 + i, pair, sizeof(pair), of_buffer(&sets));
+        }
         buffer_free(&set);
         buffer_free(&sets);
         buffer_free(&message);
@@ -89,7 +92,7 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"check", "compile", "corrupt", "laws",
+    static const char *const targets[] = {"check", "compile", "corrupt", "diff",  "laws",
                                           "load",  "range",   "run",     "schema"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
