@@ -276,7 +276,7 @@ static int bind_op(struct binder *binder, const struct want *want, struct bound_
     op->code = verbatim ? CODE_CHECKED : CODE_SLOW;
     if (from->pipe != 0)
         return 0;
-    if (!verbatim && from->action == ACTION_SLOT && from->wire == WIRE_BYTES && !op->counted) {
+    if (!verbatim && from->action == ACTION_SLOT && from->kind == KIND_STRING && !op->counted) {
         op->code = CODE_SLOT_TEXT;
         return 0;
     }
@@ -369,7 +369,8 @@ static void fill_by_tag(struct bound_table *table)
     for (uint32_t i = 0; i < table->op_count; i++) {
         const struct bound_op *op = &table->ops[i];
         uint32_t tag = op->number << 3 | op->wire;
-        if (op->code != CODE_SLOW && op->code != CODE_CHECKED && op->number < BOUND_TAG_COUNT / 8)
+        if (op->code != CODE_SLOW && op->code != CODE_CHECKED &&
+            op->required == PROGRAM_REQUIRED_NONE && op->number < BOUND_TAG_COUNT / 8)
             table->by_tag[tag] = (uint16_t)(i + 1);
     }
 }
@@ -382,6 +383,11 @@ static uint32_t count_required(const struct bound_table *table)
     for (uint32_t i = 0; i < table->op_count; i++)
         count += table->ops[i].required != PROGRAM_REQUIRED_NONE;
     return count;
+}
+
+static size_t image_size(const ProtobufCMessageDescriptor *type)
+{
+    return (type->sizeof_message + 15) & ~(size_t)15;
 }
 
 static void fill_table(const struct binder *binder, struct plan_binding *binding, uint32_t index,
@@ -403,14 +409,9 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
         table->translated && (table->table->emit_count > 0 || table->table->slot_count > 0);
     table->required_count = count_required(table);
     table->image = image;
-    table->image_bytes = want->type->sizeof_message;
+    table->image_bytes = image_size(want->type);
     protobuf_c_message_init(want->type, image);
     fill_by_tag(table);
-}
-
-static size_t image_size(const ProtobufCMessageDescriptor *type)
-{
-    return (type->sizeof_message + 15) & ~(size_t)15;
 }
 
 /* Takes over what the binder has collected. */

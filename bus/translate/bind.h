@@ -66,7 +66,7 @@ struct bound_table {
     bool staged;          /* by several steps: not field by field */
     bool rereads;         /* what has been read is looked at again at the message's end */
     const uint8_t *image; /* an empty message */
-    size_t image_bytes;   /* type->sizeof_message */
+    size_t image_bytes;   /* type->sizeof_message, rounded up to 16 */
     uint16_t by_tag[BOUND_TAG_COUNT]; /* op + 1; 0: none for this number and wire type */
 };
 

@@ -88,4 +88,110 @@ static inline bool fast_count(struct run *run, const struct program_op *op, uint
     return true;
 }
 
+#define FAST_PAIR_COUNT_MAX 16 /* of a map that is searched from its beginning */
+
+/* The integer that is encoded; false if it needs more than 63 bits and a sign, or is none. */
+static inline bool fast_decode(unsigned kind, uint64_t raw, int64_t *ret_value)
+{
+    switch (kind) {
+    case KIND_INT32:
+    case KIND_ENUM:
+    case KIND_SFIXED32:
+        *ret_value = (int32_t)(uint32_t)raw;
+        return true;
+    case KIND_SINT32:
+        raw = (uint32_t)raw;
+        *ret_value = (int64_t)(raw >> 1 ^ (0 - (raw & 1)));
+        return true;
+    case KIND_SINT64:
+        *ret_value = (int64_t)(raw >> 1 ^ (0 - (raw & 1)));
+        return true;
+    case KIND_UINT32:
+    case KIND_FIXED32:
+        *ret_value = (uint32_t)raw;
+        return true;
+    case KIND_BOOL:
+        *ret_value = raw != 0;
+        return true;
+    case KIND_INT64:
+    case KIND_SFIXED64:
+        *ret_value = (int64_t)raw;
+        return true;
+    case KIND_UINT64:
+    case KIND_FIXED64:
+        *ret_value = (int64_t)raw;
+        return raw <= INT64_MAX;
+    default:
+        return false;
+    }
+}
+
+static inline bool fast_fits(unsigned kind, int64_t value)
+{
+    switch (kind) {
+    case KIND_INT32:
+    case KIND_ENUM:
+    case KIND_SFIXED32:
+    case KIND_SINT32:
+        return value >= INT32_MIN && value <= INT32_MAX;
+    case KIND_UINT32:
+    case KIND_FIXED32:
+        return value >= 0 && value <= UINT32_MAX;
+    case KIND_BOOL:
+        return value >= 0 && value <= 1;
+    case KIND_UINT64:
+    case KIND_FIXED64:
+        return value >= 0;
+    case KIND_INT64:
+    case KIND_SINT64:
+    case KIND_SFIXED64:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* What run_decode() does with a value of ACTION_SCALAR, where 64 bits are enough for it. False: ask
+ * run_decode(), nothing has been changed. */
+static inline bool fast_convert(const struct plan *plan, const struct program_op *op, uint64_t raw,
+                                struct slot *ret_value)
+{
+    int64_t value, mapped;
+    bool lost = false;
+    if (!fast_decode(op->kind, raw, &value))
+        return false;
+    mapped = value;
+    if (op->convert != PROGRAM_NONE) {
+        const struct program_convert *convert = &plan->converts[op->convert];
+        const int64_t factor = (int64_t)convert->factor; /* verified: 1..INT64_MAX */
+        if (convert->mode == CONVERT_MULTIPLY) {
+            if (__builtin_mul_overflow(value, factor, &mapped))
+                return false;
+        } else if (convert->mode == CONVERT_DIVIDE) {
+            mapped = value / factor;
+            lost = mapped * factor != value;
+        } else if (convert->mode == CONVERT_MAP) {
+            const struct program_map *map = &plan->maps[convert->map];
+            const struct program_pair *pairs = &plan->pairs[map->pair_first];
+            if (map->pair_count > FAST_PAIR_COUNT_MAX)
+                return false;
+            for (uint32_t i = 0; i < map->pair_count && pairs[i].source <= value; i++) {
+                if (pairs[i].source == value) {
+                    mapped = pairs[i].target;
+                    lost = (pairs[i].flags & PAIR_LOST) != 0;
+                }
+            }
+        } else if (convert->mode != CONVERT_NONE) {
+            return false;
+        }
+    }
+    if (!fast_fits(op->written, mapped) ||
+        (lost && (op->slot == PROGRAM_SLOT_NONE || (op->flags & OP_STRICT))))
+        return false;
+    ret_value->lost = lost || ((op->flags & OP_OWN_PRESENCE) && mapped == 0);
+    ret_value->value = value;
+    ret_value->mapped = mapped;
+    return true;
+}
+
 #endif
