@@ -27,6 +27,7 @@ const size_t program_element_bytes[SECTION_COUNT] = {
     [SECTION_NODE] = sizeof(struct program_node),
     [SECTION_OWNER] = sizeof(struct program_owner),
     [SECTION_MEMBER] = sizeof(struct program_member),
+    [SECTION_NAME] = sizeof(struct program_name),
     [SECTION_TEXT] = 1,
 };
 
@@ -97,6 +98,8 @@ void *builder_at(struct builder *builder, enum section section, uint32_t index)
         struct program_table table;
         struct program_op op;
         struct program_emit emit;
+        struct program_convert convert;
+        struct program_map map;
         uint64_t align;
     } nowhere;
     if (builder->error)

@@ -16,7 +16,7 @@
  * Neighbouring records without a guard share a carrier: it is extended while nothing else has been
  * written behind it.
  */
-#include "translate/run.h"
+#include "translate/convert.h"
 
 int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard, size_t guess,
                     struct open_length *ret_open)
@@ -186,6 +186,15 @@ static bool still_told(const struct frame *frame, const struct program_op *op)
     return slot->seen == ((op->flags & OP_OWN_PRESENCE) || slot->value != 0);
 }
 
+static int guard_holds(struct run *run, const struct frame *frame, const struct program_op *op,
+                       uint64_t guard, bool *ret_holds)
+{
+    if (op->flags & OP_LATER)
+        return convert_holds(run, frame, op, guard, ret_holds);
+    *ret_holds = guard_of(run, frame, op) == guard && still_told(frame, op);
+    return 0;
+}
+
 static int restore_record(struct run *run, struct frame *frame, const struct program_op *op,
                           const struct run_record *record, const uint8_t *end)
 {
@@ -198,7 +207,8 @@ static int restore_record(struct run *run, struct frame *frame, const struct pro
         return r;
     frame->slots[op->slot].restored = true;
     /* Where absent and empty are the same, absent says it. */
-    if (op->kind == KIND_STRING && !(op->flags & OP_OWN_PRESENCE) && after[-1] == 0)
+    if (op->kind == KIND_STRING && !(op->flags & (OP_OWN_PRESENCE | OP_REPEATED)) &&
+        after[-1] == 0)
         return 0;
     if (op->required != PROGRAM_REQUIRED_NONE)
         frame->required |= UINT64_C(1) << op->required;
@@ -218,8 +228,12 @@ static int restore_carried(struct run *run, struct frame *frame, const struct ca
         if (r < 0)
             return r;
         const struct program_op *op = run_find(run->plan, table, record.tag >> 3);
-        if (!op || op->action != ACTION_GUARDED || guard_of(run, frame, op) != carried->guard ||
-            !still_told(frame, op))
+        bool holds = false;
+        if (op && op->action == ACTION_GUARDED)
+            r = guard_holds(run, frame, op, carried->guard, &holds);
+        if (r < 0)
+            return r;
+        if (!holds)
             continue;
         r = restore_record(run, frame, op, &record, pos);
         if (r < 0)

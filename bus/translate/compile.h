@@ -22,6 +22,7 @@ struct compiler {
     struct job *jobs; /* a list that grows while it is worked off */
     size_t job_count, job_capacity;
     bool carries; /* something may travel in a carrier */
+    bool loses;   /* a rule accepts that something is lost */
     struct error_text *error;
     plan_complain *complain; /* NULL: stop at the first error */
     void *complain_context;
@@ -116,9 +117,15 @@ size_t field_index(const struct schema_message *message, const struct schema_fie
 struct enum_map {
     uint32_t convert;
     bool lost, lost_back; /* not every value comes back from there; or comes back to there */
+    bool later;           /* a closed enum: some values are left out */
 };
 int rules_enum(struct pairing *pairing, const struct schema_field *source,
                const struct schema_field *target, bool strict, struct enum_map *ret_map);
+/* Bytes that all names of an enum begin with, up to the last underscore among them. */
+size_t values_prefix(const struct schema_enum *enumeration);
+/* A value by its name, in full or without that prefix. */
+const struct schema_enum_value *values_find(const struct schema_enum *enumeration,
+                                            const char *name);
 /* Each handles what it finds and marks the fields as done. */
 int rules_split(struct pairing *pairing, const struct schema_field *source,
                 const struct schema_field *target);
@@ -142,5 +149,23 @@ uint32_t shape_table(struct pairing *pairing, struct program_op *ops, size_t cou
 
 /* Oneofs that do not have the same members on both sides. Handles them and marks them as done. */
 int rules_oneofs(struct pairing *pairing);
+/* ---- converts.c ---- */
+
+/* Whether the rules of a field of the newer version go together. */
+int rules_check(const struct pairing *pairing, const struct schema_field *newer);
+/* (parley.field).convert, or a linear rule where values cannot be converted one by one. */
+int rules_convert(struct pairing *pairing, const struct schema_field *source,
+                  const struct schema_field *target);
+/* A conversion of two enums, where not every value can be carried along alone. */
+int rules_later(struct pairing *pairing, const struct schema_field *source,
+                const struct schema_field *target, uint32_t convert);
+/* A map's values: *ret_done if they need a conversion of their own. */
+int rules_map_values(struct pairing *pairing, const struct schema_field *source,
+                     const struct schema_field *target, bool *ret_done);
+/* A value as a rule writes it, for a field; to converts[i].otherwise. */
+int rules_literal(struct pairing *pairing, const struct schema_field *field, const char *text,
+                  const char *rule, struct program_convert *convert);
+uint32_t rules_add_convert(struct pairing *pairing, const struct program_convert *convert);
+enum form rules_form(const struct schema_field *field);
 
 #endif

@@ -9,7 +9,7 @@
  * and the parts survive together-and-apart unless they contain the literals themselves: EMIT_JOIN
  * tries it, and carries the message along where it does not hold.
  */
-#include "translate/run.h"
+#include "translate/convert.h"
 
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
@@ -31,6 +31,11 @@ static uint64_t hash(uint64_t state, const uint8_t *data, size_t bytes)
 uint64_t run_guard_text(const uint8_t *data, size_t bytes)
 {
     return hash(FNV_BASIS, data, bytes);
+}
+
+uint64_t run_guard_more(uint64_t guard, const void *data, size_t bytes)
+{
+    return hash(guard, data, bytes);
 }
 
 uint64_t run_guard_value(int64_t value)
@@ -415,6 +420,10 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
         return emit_join(run, frame, emit, slot);
     case EMIT_LOST:
         return emit_lost(run, frame, emit, slot);
+    case EMIT_CONVERT:
+    case EMIT_CONSTANT:
+    case EMIT_UNUSUAL:
+        return convert_emit(run, frame, emit);
     case EMIT_DROPPED:
         return emit_dropped(run, frame, emit, slot);
     case EMIT_RESTORE:

@@ -14,6 +14,7 @@
  * Inside a carrier the same loop runs over the carried records, with the table for what may be
  * restored, in the frame of the message around it.
  */
+#include "translate/convert.h"
 #include "translate/fast.h"
 
 int run_no_room(struct run *run)
@@ -209,6 +210,8 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
         return run_defer(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
         return do_nested(run, frame, op, type, at, pos, end, ret_pos);
+    if (op->action == ACTION_TOLD)
+        return convert_told(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_ALIEN)
         r = run_skip_unknown(run, op->number << 3 | (uint32_t)type, at, pos, end, &pos);
     else
@@ -232,8 +235,10 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
     case ACTION_MARK:
         frame->marked = true;
         return 0;
+    case ACTION_LATER:
+        return convert_later(run, frame, op, type, at, value, pos);
     default: /* ACTION_GUARDED, ACTION_HELD, ACTION_SKIP */
-        return 0;
+        return op->convert == PROGRAM_NONE ? 0 : convert_alien(run, op, type, at, value, pos);
     }
 }
 

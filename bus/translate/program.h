@@ -13,10 +13,11 @@
  *   emits[]      what a table still has to do when its message ends, in order
  *   converts[]   how a scalar changes
  *   maps[]       of converts, and pairs[], their values by ascending source number
+ *   names[]      of maps between text and numbers, by ascending text
  *   templates[]  text made of, or taken apart into, fields, and parts[], their pieces
  *   nodes[]      messages that are made anew, for the fields that move into them
  *   owners[]     tables for carriers of versions that a chain has in between
- *   text[]       literals of templates
+ *   text[]       literals of templates, names, values
  *
  * A program for a chain of versions (fuse.c) has the same records. What could not be fused is done
  * in stages: a table has a `next`, which translates the message that it has written once more; an
@@ -41,8 +42,9 @@
 #define PROGRAM_REQUIRED_MAX 64 /* required fields of one message */
 #define PROGRAM_PART_MAX 8      /* of one template */
 #define PROGRAM_LITERAL_BYTES_MAX 64
-#define PROGRAM_PATH_MAX 8                    /* messages that a moved field goes down into */
-#define PROGRAM_NODE_MAX 64                   /* below one message */
+#define PROGRAM_NAME_BYTES_MAX 255 /* of an enum's values, and of texts used instead */
+#define PROGRAM_PATH_MAX 8  /* messages that a moved field goes down into */
+#define PROGRAM_NODE_MAX 64 /* below one message */
 #define PROGRAM_LEVEL_MAX (PLAN_PATH_MAX - 2) /* stages after the first */
 
 /* How a value is encoded: protobuf's scalar types, by what they mean. */
@@ -80,7 +82,10 @@ enum action {
     ACTION_JOIN,     /* a message that becomes text: fields to slots */
     ACTION_MARK,     /* checked; what a JOIN cannot put in its text: noted in the slot */
     ACTION_GUARDED,  /* in a carrier: restored if the slot's guard holds */
-    ACTION_SKIP,     /* in a carrier: not restored */
+    ACTION_SKIP,     /* checked, and left out; in a carrier: not restored */
+    ACTION_LATER,    /* checked; read again for an emit at the end of the message */
+    ACTION_TOLD,     /* in a carrier: a value instead of what EMIT_CONSTANT would write, or that
+                        there was none */
     ACTION_DEFER,    /* checked; where its records lie is kept in the slot, for an emit */
     ACTION_HELD,     /* in a carrier: for the emit of its slot */
     ACTION_COUNT,
@@ -91,6 +96,7 @@ enum action {
 #define OP_GATHERED UINT8_C(4)     /* in a carrier: what EMIT_GATHER takes from there */
 #define OP_TELLS UINT8_C(16)       /* ACTION_GUARDED: the source tells absent from default */
 #define OP_STRICT UINT8_C(32)      /* has a slot, but nothing can be carried along for it */
+#define OP_LATER UINT8_C(64)       /* ACTION_GUARDED: its slot is of an ACTION_LATER */
 
 struct program_op {
     uint32_t number; /* in the source */
@@ -103,10 +109,13 @@ struct program_op {
     uint8_t required; /* bit in the message's set of required fields */
     uint16_t slot;
     uint32_t table;    /* KIND_MESSAGE: the nested pair */
-    uint32_t convert;  /* ACTION_SCALAR; PROGRAM_NONE: width and sign only */
+    uint32_t convert;  /* ACTION_SCALAR, LATER; PROGRAM_NONE: width and sign only. ACTION_GUARDED,
+                          SKIP: of a closed enum, whose unknown values are not the field's */
     uint32_t template; /* ACTION_GUARDED: its guard is this text; PROGRAM_NONE: the slot */
     uint32_t owner;    /* of what it carries; 0: the table's source_id */
     uint32_t pipe;     /* table + 1 for what it has written; 0: none */
+    uint16_t oneof;    /* 1 and up: of several members in the source; 0: none */
+    uint16_t pad;
 };
 
 #define TABLE_VERBATIM UINT32_C(1) /* every op is: checking is enough */
@@ -153,6 +162,9 @@ enum emit {
     EMIT_ENTRIES, /* a map of repeated messages, or the other way round */
     EMIT_ONEOF,   /* members of oneofs that differ; what another one excludes, to the carrier */
     EMIT_RESTORE, /* what guarded carriers of its owner have: in a TABLE_ORDERED */
+    EMIT_CONVERT, /* the values of ACTION_LATER, converted; to the carrier what does not come back */
+    EMIT_CONSTANT, /* a value for a field that the source's version lacks */
+    EMIT_UNUSUAL,  /* ACTION_LATER's record, unless it is that value: to the carrier */
     EMIT_COUNT,
 };
 
@@ -163,6 +175,8 @@ enum emit {
 #define EMIT_ONLY UINT8_C(16)           /* PICK: another is an error; ENTRIES: of one key */
 #define EMIT_FROM_MAP UINT8_C(64)       /* ENTRIES: the source is the map */
 #define EMIT_KEY_PRESENCE UINT8_C(32)   /* ENTRIES: the key's field does; INNER: the value's */
+#define EMIT_COUNTS UINT8_C(64)    /* CONVERT: an absent value is 0, which becomes something else */
+#define EMIT_LOSSY UINT8_C(128)    /* CONVERT: nothing is carried */
 
 struct program_emit {
     uint8_t kind;
@@ -195,20 +209,62 @@ enum convert {
     CONVERT_MULTIPLY,
     CONVERT_DIVIDE,
     CONVERT_MAP,
+    CONVERT_VALUE, /* by kinds; for EMIT_CONVERT, EMIT_CONSTANT, EMIT_UNUSUAL */
+    CONVERT_ENTRY, /* the value in a map's entry; for EMIT_CONVERT */
     CONVERT_COUNT,
 };
 
+/* What a value is, beyond its kind. */
+enum form {
+    FORM_PLAIN,
+    FORM_TIMESTAMP, /* KIND_MESSAGE: google.protobuf's */
+    FORM_DURATION,
+    FORM_COUNT,
+};
+
+#define CONVERT_DOWN UINT8_C(1)      /* from the newer version to the older */
+#define CONVERT_OTHERWISE UINT8_C(2) /* has a value for what has no meaning */
+
 struct program_convert {
     uint32_t mode;
-    uint32_t map;
+    uint32_t map; /* numbers (enum to enum, or those an enum has), or names */
     uint64_t factor;
+    int64_t multiply, divide, offset; /* newer = older * multiply / divide + offset */
+    int64_t otherwise;                /* an integer, the bits of a double, seconds */
+    int32_t otherwise_nanos;
+    uint32_t text_first, text_bytes;   /* otherwise, for text */
+    int32_t first;                     /* the default of the target's enum */
+    uint8_t flags;
+    uint8_t kind, written;             /* of source and target, not of their bits */
+    uint8_t form, written_form;
+    uint8_t unit;                      /* enum TimeUnit, of an integer beside a form */
+    uint8_t coding;                    /* enum BytesText */
+    uint8_t out_of_domain;             /* enum OutOfDomain */
+    uint8_t key, key_written;          /* CONVERT_ENTRY: kinds of the key */
+    uint8_t pad[2];
+    uint32_t value; /* CONVERT_ENTRY: the conversion of the value */
 };
+
+#define MAP_OTHERWISE UINT32_C(1) /* what has no pair becomes `otherwise` */
+#define MAP_CLOSED UINT32_C(2)    /* what has no pair is no value of the source: an unknown field */
+#define MAP_STRICT UINT32_C(4)    /* what has no pair has no meaning */
+#define MAP_ABSENT UINT32_C(8)    /* what has no pair is left out: a closed target lacks it */
 
 struct program_map {
     uint32_t pair_first, pair_count;
+    uint32_t name_first, name_count; /* names: pairs lead from a number to an index in them */
+    uint32_t flags;
+    int32_t otherwise;
 };
 
-#define PAIR_LOST UINT32_C(1) /* going back does not give the source */
+struct program_name {
+    uint32_t text_first, text_bytes;
+    int32_t number;
+};
+
+#define PAIR_LOST UINT32_C(1)  /* going back does not give the source */
+#define PAIR_ALIEN UINT32_C(2) /* not declared by a closed source: as under MAP_CLOSED */
+#define PAIR_ABSENT UINT32_C(4) /* nothing that a closed target has stands for it: left out */
 
 struct program_pair {
     int32_t source, target;
@@ -247,6 +303,7 @@ enum section {
     SECTION_NODE,
     SECTION_OWNER,
     SECTION_MEMBER,
+    SECTION_NAME,
     SECTION_TEXT,
     SECTION_COUNT,
 };
@@ -282,6 +339,7 @@ struct plan {
     const struct program_node *nodes;
     const struct program_owner *owners;
     const struct program_member *members;
+    const struct program_name *names;
     const uint8_t *text;
     struct fast_table *fast; /* fast.h: one for each table; not part of the program */
 };

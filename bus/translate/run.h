@@ -23,6 +23,7 @@ struct slot {
     bool marked;    /* JOIN: had more than the text can hold */
     bool has_guard; /* cached below */
     bool restored;  /* from a carrier: the emit has nothing to do */
+    bool overridden; /* by another member of its oneof; with has_guard */
     int64_t value;  /* as the source has it */
     int64_t mapped; /* as the target gets it */
     uint64_t guard;
@@ -195,6 +196,9 @@ int run_pipe(struct run *run, struct frame *frame, uint32_t pipe, uint8_t *begin
 /* ACTION_SCALAR and the integers of ACTION_SLOT. */
 int run_decode(struct run *run, const struct program_op *op, const uint8_t *at, const uint8_t *pos,
                struct slot *ret_value);
+/* The bits of an encoded value that has been checked, and the integer that they are. */
+uint64_t run_bits(enum wire_type wire, const uint8_t *pos, const uint8_t **ret_pos);
+int128 run_number(enum kind kind, uint64_t bits);
 uint8_t *run_encode(uint8_t *out, enum kind kind, int64_t value); /* 10 bytes at most */
 int run_scalar(struct run *run, struct frame *frame, const struct program_op *op,
                enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end);
@@ -206,6 +210,9 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
 uint64_t run_guard_template(const struct run *run, const struct slot *slots, uint32_t template);
 uint64_t run_guard_text(const uint8_t *data, size_t bytes);
 uint64_t run_guard_value(int64_t value);
+uint64_t run_guard_more(uint64_t guard, const void *data, size_t bytes);
+#define RUN_GUARD_ABSENT UINT64_C(0) /* the other version got nothing, where it can tell */
+int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit);
 
 /* What is in the slot, a text or a number. */
 int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struct slot *slot);

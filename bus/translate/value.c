@@ -16,7 +16,7 @@ static int64_t unzigzag(uint64_t raw)
 }
 
 /* The bits of an encoded value. Checked before, so that it cannot fail. */
-static uint64_t raw_bits(enum wire_type wire, const uint8_t *pos, const uint8_t **ret_pos)
+uint64_t run_bits(enum wire_type wire, const uint8_t *pos, const uint8_t **ret_pos)
 {
     uint64_t raw = 0;
     if (wire == WIRE_VARINT) {
@@ -31,7 +31,7 @@ static uint64_t raw_bits(enum wire_type wire, const uint8_t *pos, const uint8_t 
     return raw;
 }
 
-static int128 decode(enum kind kind, uint64_t raw)
+int128 run_number(enum kind kind, uint64_t raw)
 {
     switch (kind) {
     case KIND_INT32:
@@ -88,8 +88,11 @@ static int32_t map_value(const struct plan *plan, const struct program_map *map,
         else
             high = middle;
     }
-    if (low == map->pair_count || pairs[low].source != value)
-        return value; /* declared by neither: it stays what it is */
+    if (low == map->pair_count || pairs[low].source != value) {
+        /* Declared by neither: it stays what it is, unless the rule has something else for it. */
+        *ret_lost = (map->flags & MAP_OTHERWISE) != 0;
+        return *ret_lost ? map->otherwise : value;
+    }
     *ret_lost = (pairs[low].flags & PAIR_LOST) != 0;
     return pairs[low].target;
 }
@@ -119,7 +122,7 @@ static int128 convert(const struct plan *plan, const struct program_op *op, int1
 static int decode_next(struct run *run, const struct program_op *op, const uint8_t *at,
                        const uint8_t *pos, const uint8_t **ret_pos, struct slot *ret_value)
 {
-    int128 value = decode((enum kind)op->kind, raw_bits((enum wire_type)op->wire, pos, ret_pos));
+    int128 value = run_number((enum kind)op->kind, run_bits((enum wire_type)op->wire, pos, ret_pos));
     int128 mapped = convert(run->plan, op, value, &ret_value->lost);
     if (!fits((enum kind)op->written, mapped))
         return run_fail(run, -ERANGE, at, op->number, "the value has no place in this version");

@@ -10,6 +10,12 @@
  *   the original carried along. A newer value in that position is an error that asks for `to`.
  *
  * The same holds for numbers that the source itself does not know: never a valid wrong value.
+ *
+ * (parley.enumeration).otherwise and otherwise_before name a value for all of these instead.
+ *
+ * Closed enums (proto2). A number that a closed source does not declare is an unknown field, and
+ * travels as one. What a closed target does not declare is left out there, not 0, which it may not
+ * have; the original is carried along.
  */
 #include "translate/compile.h"
 
@@ -26,11 +32,11 @@ struct values {
     const struct schema_enum_value **older_of; /* by index of the newer value; exact */
     const struct schema_enum_value **stand_in; /* by index of the newer value: `to` */
     const struct schema_enum_value **newer_of; /* by index of the older value */
+    const struct schema_enum_value *otherwise, *otherwise_before; /* NULL: none */
     bool strict;
 };
 
-/* Bytes that all names begin with, up to the last underscore among them. */
-static size_t common_prefix(const struct schema_enum *enumeration)
+size_t values_prefix(const struct schema_enum *enumeration)
 {
     const char *first = enumeration->values[0].name;
     size_t bytes = strlen(first);
@@ -56,6 +62,14 @@ static const struct schema_enum_value *find_value(const struct schema_enum *enum
     return NULL;
 }
 
+const struct schema_enum_value *values_find(const struct schema_enum *enumeration,
+                                            const char *name)
+{
+    size_t prefix = values_prefix(enumeration);
+    const struct schema_enum_value *value = find_value(enumeration, 0, name);
+    return value ? value : find_value(enumeration, prefix, name);
+}
+
 static const struct schema_enum_value *find_number(const struct schema_enum *enumeration,
                                                    int32_t number)
 {
@@ -71,6 +85,14 @@ static int value_error(const struct values *values, const struct schema_enum_val
     return error_set(values->pairing->compiler->error, -EINVAL, "%s.%s: %s%s%s%s: %s",
                      values->newer->name, value->name, rule, name ? " \"" : "", name ? name : "",
                      name ? "\"" : "", what);
+}
+
+static int enum_error(const struct values *values, const char *rule, const char *name,
+                      const char *what)
+{
+    return error_set(values->pairing->compiler->error, -EINVAL,
+                     "%s: (parley.enumeration).%s \"%s\": %s", values->newer->name, rule, name,
+                     what);
 }
 
 /* A value of the older enum that a rule names: in full, or without the prefix. */
@@ -133,6 +155,12 @@ static const struct schema_enum_value *stands_in(const struct values *values, in
     return NULL;
 }
 
+/* What stands for all that has nothing else there. */
+static const struct schema_enum_value *otherwise(const struct values *values, bool up)
+{
+    return up ? values->otherwise : values->otherwise_before;
+}
+
 /* How one number goes over. */
 static int map_number(const struct values *values, bool up, const struct schema_enum_value *value,
                       struct program_pair *ret_pair)
@@ -145,7 +173,12 @@ static int map_number(const struct values *values, bool up, const struct schema_
         return 0;
     }
     pair = up ? NULL : stands_in(values, value->number);
+    pair = pair ? pair : otherwise(values, up);
     bool taken = find_number(other, value->number) != NULL;
+    if (!pair && other->closed && !values->strict) {
+        ret_pair->flags = PAIR_LOST | PAIR_ABSENT;
+        return 0;
+    }
     if (!pair && !taken) {
         ret_pair->flags = values->strict ? 0 : PAIR_LOST;
         return 0;
@@ -153,13 +186,13 @@ static int map_number(const struct values *values, bool up, const struct schema_
     if (!pair && !up)
         return value_error(
             values, value, "its number means another value in the version before", NULL,
-            "name the value that stands for it there: [(parley.value).to = \"...\"]");
+            "name the value that stands for it there, [(parley.value).to = \"...\"], or for all "
+            "of them, (parley.enumeration).otherwise_before");
     if (values->strict)
         return error_set(
             values->pairing->compiler->error, -EINVAL,
-            "%s.%s: has no counterpart in %s, and is used in a repeated field, a oneof "
-            "or a moved field, where the original cannot be carried along yet; use it "
-            "in a singular field",
+            "%s.%s: has no counterpart in %s, and is used in a moved field, where the original "
+            "cannot be carried along; leave the field where it is",
             up ? values->older->name : values->newer->name, value->name, other->name);
     ret_pair->target = pair ? pair->number : 0;
     ret_pair->flags = PAIR_LOST;
@@ -198,18 +231,37 @@ static int map_all(const struct values *values, bool up, struct program_pair *pa
          * as its own version lets it pass when it comes from there. */
         if (values->strict && !exact(values, !up, number))
             continue;
-        pairs[count++] = (struct program_pair){number, 0, PAIR_LOST};
-        *ret_lost |= !values->strict;
+        const struct schema_enum_value *stands = otherwise(values, up);
+        uint32_t flags = values->strict ? PAIR_LOST
+                         : from->closed ? PAIR_ALIEN
+                         : stands       ? PAIR_LOST
+                         : to->closed   ? PAIR_LOST | PAIR_ABSENT
+                                        : PAIR_LOST;
+        pairs[count++] = (struct program_pair){number, stands ? stands->number : 0, flags};
+        *ret_lost |= !values->strict && !from->closed;
     }
+    *ret_lost |= otherwise(values, up) && !from->closed;
     if (count > 1)
         qsort(pairs, count, sizeof(*pairs), compare_pairs);
     *ret_count = count;
     return 0;
 }
 
-static uint32_t add_map(struct builder *builder, const struct program_pair *pairs, size_t count)
+static uint32_t map_flags(const struct values *values, bool up)
 {
-    bool trivial = true;
+    const struct schema_enum *from = up ? values->older : values->newer;
+    const struct schema_enum *to = up ? values->newer : values->older;
+    if (values->strict)
+        return 0;
+    return (from->closed ? MAP_CLOSED : 0) | (otherwise(values, up) ? MAP_OTHERWISE
+                                              : to->closed          ? MAP_ABSENT
+                                                                    : 0);
+}
+
+static uint32_t add_map(struct builder *builder, const struct program_pair *pairs, size_t count,
+                        uint32_t flags, const struct schema_enum_value *stands)
+{
+    bool trivial = !(flags & MAP_OTHERWISE);
     for (size_t i = 0; i < count; i++)
         trivial = trivial && pairs[i].source == pairs[i].target && pairs[i].flags == 0;
     if (trivial)
@@ -221,7 +273,12 @@ static uint32_t add_map(struct builder *builder, const struct program_pair *pair
         return PROGRAM_NONE;
     memcpy(builder_at(builder, SECTION_PAIR, first), pairs, count * sizeof(*pairs));
     *(struct program_map *)builder_at(builder, SECTION_MAP, map) =
-        (struct program_map){first, (uint32_t)count};
+        (struct program_map){
+            .pair_first = first,
+            .pair_count = (uint32_t)count,
+            .flags = flags,
+            .otherwise = stands ? stands->number : 0,
+        };
     *(struct program_convert *)builder_at(builder, SECTION_CONVERT, index) =
         (struct program_convert){CONVERT_MAP, map, 0};
     return index;
@@ -241,6 +298,27 @@ static int check_zero(const struct values *values, const struct schema_field *so
     return 0;
 }
 
+static int read_rule(struct values *values)
+{
+    const Parley__EnumRule *rule = values->newer->rule;
+    if (!rule)
+        return 0;
+    if (rule->from && strcmp(rule->from, values->older->local) != 0)
+        return enum_error(values, "from", rule->from,
+                          "the field had another enum in the version before; name that one");
+    if (rule->otherwise)
+        values->otherwise = values_find(values->newer, rule->otherwise);
+    if (rule->otherwise && !values->otherwise)
+        return enum_error(values, "otherwise", rule->otherwise,
+                          "this version has no such value; name one that it has");
+    if (rule->otherwise_before)
+        values->otherwise_before = values_find(values->older, rule->otherwise_before);
+    if (rule->otherwise_before && !values->otherwise_before)
+        return enum_error(values, "otherwise_before", rule->otherwise_before,
+                          "the version before has no such value; name one that it has");
+    return 0;
+}
+
 int rules_enum(struct pairing *pairing, const struct schema_field *source,
                const struct schema_field *target, bool strict, struct enum_map *ret_map)
 {
@@ -252,8 +330,8 @@ int rules_enum(struct pairing *pairing, const struct schema_field *source,
         .strict = strict,
     };
     size_t most = values.newer->value_count + values.older->value_count;
-    values.newer_prefix = common_prefix(values.newer);
-    values.older_prefix = common_prefix(values.older);
+    values.newer_prefix = values_prefix(values.newer);
+    values.older_prefix = values_prefix(values.older);
     _cleanup_(freep) const struct schema_enum_value **table = calloc(3 * most, sizeof(*table));
     _cleanup_(freep) struct program_pair *pairs = calloc(2 * most, sizeof(*pairs));
     if (!table || !pairs)
@@ -261,7 +339,7 @@ int rules_enum(struct pairing *pairing, const struct schema_field *source,
     values.older_of = table;
     values.stand_in = table + most;
     values.newer_of = table + 2 * most;
-    int r = 0;
+    int r = read_rule(&values);
     for (size_t i = 0; i < values.newer->value_count && r == 0; i++)
         r = pair_value(&values, i);
     size_t count = 0, count_back = 0;
@@ -273,6 +351,11 @@ int rules_enum(struct pairing *pairing, const struct schema_field *source,
     if (r == 0)
         r = check_zero(&values, source, pairs, count);
     if (r == 0)
-        ret_map->convert = add_map(&pairing->compiler->builder, pairs, count);
+        ret_map->convert =
+            add_map(&pairing->compiler->builder, pairs, count, map_flags(&values, up),
+                    otherwise(&values, up));
+    bool mapped = ret_map->convert != PROGRAM_NONE || pairing->compiler->builder.error;
+    ret_map->lost &= mapped;
+    ret_map->later = (mapped || ret_map->lost_back) && (values.newer->closed || values.older->closed);
     return r;
 }

@@ -97,6 +97,25 @@ static bool pipe_fits(const struct verifier *v, const struct program_table *tabl
     return true;
 }
 
+/* A conversion from @kind to @written, for the end of a message. */
+static bool fits_kinds(const struct program_convert *convert, uint8_t kind, uint8_t written)
+{
+    if (convert->mode == CONVERT_MAP)
+        return kind == KIND_ENUM && written == KIND_ENUM;
+    return convert->mode == CONVERT_VALUE && convert->kind == kind && convert->written == written;
+}
+
+static bool converts(const struct verifier *v, const struct program_op *op)
+{
+    if (op->convert == PROGRAM_NONE)
+        return false;
+    const struct program_convert *convert = &v->plan->converts[op->convert];
+    if (convert->mode == CONVERT_ENTRY)
+        return op->kind == KIND_MESSAGE && op->written == KIND_MESSAGE &&
+               (op->flags & OP_REPEATED);
+    return fits_kinds(convert, op->kind, op->written);
+}
+
 static int verify_op_action(const struct verifier *v, const struct program_table *table,
                             const struct program_op *op, uint32_t index)
 {
@@ -131,11 +150,23 @@ static int verify_op_action(const struct verifier *v, const struct program_table
         return has_slot ? 0 : bad(v, "op", index, "no slot");
     case ACTION_OPEN:
         return op->number == CARRIER_NUMBER ? 0 : bad(v, "op", index, "not the carrier");
+    case ACTION_LATER:
+        return has_slot && !(table->flags & TABLE_SHARED) && converts(v, op)
+                   ? 0
+                   : bad(v, "op", index, "not for a conversion");
+    case ACTION_TOLD:
+        return has_slot && op->kind != KIND_MESSAGE ? 0 : bad(v, "op", index, "no slot");
     default:
         if (has_slot && !is_text(op->kind))
             return bad(v, "op", index, "not for a slot");
         return 0;
     }
+}
+
+/* Whose unknown values are not the field's. */
+static bool is_closed(const struct verifier *v, const struct program_op *op)
+{
+    return op->kind == KIND_ENUM && v->plan->converts[op->convert].mode == CONVERT_MAP;
 }
 
 static int verify_op(const struct verifier *v, const struct program_table *table, uint32_t index)
@@ -160,6 +191,9 @@ static int verify_op(const struct verifier *v, const struct program_table *table
         return bad(v, "op", index, "too many stages");
     if (!pipe_fits(v, table, op->pipe))
         return bad(v, "op", index, "impossible pipe");
+    if (op->convert != PROGRAM_NONE && !is_closed(v, op) &&
+        (op->action == ACTION_GUARDED || op->action == ACTION_SKIP))
+        return bad(v, "op", index, "not of a closed enum");
     return verify_op_action(v, table, op, index);
 }
 
@@ -221,6 +255,22 @@ static int verify_shape(const struct verifier *v, const struct program_table *ar
     return 0;
 }
 
+/* The op that keeps the field for it. */
+static bool is_later(const struct verifier *v, const struct program_table *table,
+                     const struct program_emit *emit)
+{
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        const struct program_op *op = &v->plan->ops[table->op_first + i];
+        if (op->number != emit->number)
+            continue;
+        bool plain = op->convert != PROGRAM_NONE && op->convert < COUNT(v, SECTION_CONVERT) &&
+                     v->plan->converts[op->convert].mode == CONVERT_VALUE;
+        return op->action == ACTION_LATER && op->slot == emit->slot &&
+               op->written == emit->written && (emit->kind != EMIT_UNUSUAL || plain);
+    }
+    return false;
+}
+
 static int verify_emit(const struct verifier *v, const struct program_table *table, uint32_t index)
 {
     const struct program_emit *emit = &v->plan->emits[index];
@@ -258,6 +308,14 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
     case EMIT_ENTRIES:
     case EMIT_ONEOF:
         return verify_shape(v, table, emit, index);
+    case EMIT_CONVERT:
+    case EMIT_UNUSUAL:
+        return is_later(v, table, emit) ? 0 : bad(v, "emit", index, "no field that waits");
+    case EMIT_CONSTANT:
+        return emit->node < COUNT(v, SECTION_CONVERT) &&
+                       fits_kinds(&v->plan->converts[emit->node], emit->written, emit->written)
+                   ? 0
+                   : bad(v, "emit", index, "no such constant");
     default:
         if (emit->written != KIND_STRING)
             return bad(v, "emit", index, "kind");
@@ -352,26 +410,82 @@ static int verify_template(const struct verifier *v, uint32_t index)
     return 0;
 }
 
+static bool is_kind_of_value(uint8_t kind, uint8_t form)
+{
+    return kind < KIND_COUNT && form < FORM_COUNT && (kind == KIND_MESSAGE) == (form != FORM_PLAIN);
+}
+
+/* Only integers and strings stand beside a time. */
+static bool is_value_pair(const struct program_convert *convert)
+{
+    bool time = convert->kind == KIND_MESSAGE, written_time = convert->written == KIND_MESSAGE;
+    uint8_t other = time ? convert->written : convert->kind;
+    return !(time || written_time) ||
+           (time != written_time && (is_integer(other) || other == KIND_STRING));
+}
+
+static bool is_entry(const struct verifier *v, const struct program_convert *convert)
+{
+    if (convert->value >= COUNT(v, SECTION_CONVERT) || convert->key >= KIND_COUNT ||
+        convert->key_written >= KIND_COUNT)
+        return false;
+    const struct program_convert *value = &v->plan->converts[convert->value];
+    bool text = convert->key == KIND_STRING;
+    return (value->mode == CONVERT_VALUE || value->mode == CONVERT_MAP) &&
+           (text ? convert->key_written == KIND_STRING
+                 : is_integer(convert->key) && is_integer(convert->key_written)) &&
+           value->kind < KIND_MESSAGE && value->written < KIND_MESSAGE;
+}
+
+static bool is_text_of(const struct verifier *v, uint32_t first, uint32_t bytes)
+{
+    return in_range(v, SECTION_TEXT, first, bytes) && bytes <= PROGRAM_NAME_BYTES_MAX &&
+           wire_check_string(v->plan->text + first, bytes) == 0;
+}
+
 static int verify_convert(const struct verifier *v, uint32_t index)
 {
     const struct program_convert *convert = &v->plan->converts[index];
+    bool factor = convert->mode == CONVERT_MULTIPLY || convert->mode == CONVERT_DIVIDE;
     if (convert->mode >= CONVERT_COUNT || convert->factor > INT64_MAX ||
-        (convert->mode != CONVERT_MAP && convert->mode != CONVERT_NONE && convert->factor == 0))
+        (factor && convert->factor == 0))
         return bad(v, "conversion", index, "impossible mode or factor");
-    if (convert->mode == CONVERT_MAP && convert->map >= COUNT(v, SECTION_MAP))
+    if ((convert->mode == CONVERT_MAP || convert->map != PROGRAM_NONE) && !factor &&
+        convert->map >= COUNT(v, SECTION_MAP))
         return bad(v, "conversion", index, "no such map");
+    if (convert->mode == CONVERT_ENTRY && !is_entry(v, convert))
+        return bad(v, "conversion", index, "impossible entries");
+    if (convert->mode != CONVERT_VALUE)
+        return 0;
+    if (!is_kind_of_value(convert->kind, convert->form) ||
+        !is_kind_of_value(convert->written, convert->written_form) || !is_value_pair(convert))
+        return bad(v, "conversion", index, "impossible kinds");
+    if (convert->multiply == 0 || convert->divide == 0 || convert->unit > 4 ||
+        convert->coding > 2 || convert->out_of_domain > 2 ||
+        !is_text_of(v, convert->text_first, convert->text_bytes))
+        return bad(v, "conversion", index, "impossible numbers or text");
+    return 0;
+}
+
+static int verify_maps(const struct verifier *v)
+{
+    const struct plan *plan = v->plan;
+    for (uint32_t i = 0; i < COUNT(v, SECTION_MAP); i++)
+        if (!in_range(v, SECTION_PAIR, plan->maps[i].pair_first, plan->maps[i].pair_count) ||
+            !in_range(v, SECTION_NAME, plan->maps[i].name_first, plan->maps[i].name_count))
+            return bad(v, "map", i, "values past the end");
+    for (uint32_t i = 0; i < COUNT(v, SECTION_NAME); i++)
+        if (!is_text_of(v, plan->names[i].text_first, plan->names[i].text_bytes))
+            return bad(v, "name", i, "impossible text");
     return 0;
 }
 
 int program_verify(const struct plan *plan, struct error_text *error)
 {
     const struct verifier v = {plan, error};
-    int r = 0;
+    int r = verify_maps(&v);
     for (uint32_t i = 0; i < COUNT(&v, SECTION_TEMPLATE) && r == 0; i++)
         r = verify_template(&v, i);
-    for (uint32_t i = 0; i < COUNT(&v, SECTION_MAP) && r == 0; i++)
-        if (!in_range(&v, SECTION_PAIR, plan->maps[i].pair_first, plan->maps[i].pair_count))
-            r = bad(&v, "map", i, "values past the end");
     for (uint32_t i = 0; i < COUNT(&v, SECTION_CONVERT) && r == 0; i++)
         r = verify_convert(&v, i);
     for (uint32_t i = 0; i < COUNT(&v, SECTION_TABLE) && r == 0; i++)
