@@ -207,8 +207,7 @@ static int restore_record(struct run *run, struct frame *frame, const struct pro
         return r;
     frame->slots[op->slot].restored = true;
     /* Where absent and empty are the same, absent says it. */
-    if (op->kind == KIND_STRING && !(op->flags & (OP_OWN_PRESENCE | OP_REPEATED)) &&
-        after[-1] == 0)
+    if (op->kind == KIND_STRING && !(op->flags & (OP_OWN_PRESENCE | OP_REPEATED)) && after[-1] == 0)
         return 0;
     if (op->required != PROGRAM_REQUIRED_NONE)
         frame->required |= UINT64_C(1) << op->required;

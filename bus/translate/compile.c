@@ -314,7 +314,8 @@ bool compile_mark_verbatim(struct builder *builder)
         for (uint32_t j = 0; j < op_count; j++)
             if (ops[j].action == ACTION_MESSAGE && !ops[j].pipe &&
                 is_verbatim(builder, ops[j].table))
-                ops[j].action = stays(&ops[j]) ? ACTION_VERBATIM : ACTION_RENUMBER;
+                ops[j].action = stays(&ops[j]) && !(ops[j].flags & OP_YIELDS) ? ACTION_VERBATIM
+                                                                              : ACTION_RENUMBER;
     }
     for (size_t i = 0; i < builder->sections[SECTION_ENTRY].count; i++) {
         const struct program_entry *entry = builder_at(builder, SECTION_ENTRY, (uint32_t)i);
@@ -360,7 +361,10 @@ int compile_step(struct builder *builder, const struct schema *client, const str
     int r = compile(&compiler, client, service, payload);
     if (r == 0) {
         bool identity = !compiler.builder.error && compile_mark_verbatim(&compiler.builder);
-        *ret_class = identity ? PLAN_IDENTITY : compiler.carries ? PLAN_CARRIED : PLAN_ISO;
+        *ret_class = compiler.loses     ? PLAN_LOSSY
+                     : identity         ? PLAN_IDENTITY
+                     : compiler.carries ? PLAN_CARRIED
+                                        : PLAN_ISO;
     }
     *builder = compiler.builder;
     free(compiler.jobs);

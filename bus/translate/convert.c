@@ -3,9 +3,9 @@
  * knows the value of.
  *
  * Such a field cannot be written where it is met. What the other version could not hold of it may
- * be in a carrier, which may come behind it, and is to be restored *instead*: in a repeated field or
- * a oneof one cannot write first and correct later. So ACTION_LATER only checks its values, and at
- * the end of the message they are looked at a second time, in the private copy (run.c), which
+ * be in a carrier, which may come behind it, and is to be restored *instead*: in a repeated field
+ * or a oneof one cannot write first and correct later. So ACTION_LATER only checks its values, and
+ * at the end of the message they are looked at a second time, in the private copy (run.c), which
  * nobody changes:
  *
  *  - a carrier that was guarded by just these values has been restored: nothing is to be written;
@@ -115,7 +115,7 @@ static void reset(struct value *value)
 static void reset_to(struct value *value, enum kind kind)
 {
     reset(value);
-    value->form = kind == KIND_STRING || kind == KIND_BYTES ? VALUE_TEXT
+    value->form = kind == KIND_STRING || kind == KIND_BYTES   ? VALUE_TEXT
                   : kind == KIND_FLOAT || kind == KIND_DOUBLE ? VALUE_REAL
                   : kind == KIND_MESSAGE                      ? VALUE_TIME
                                                               : VALUE_NUMBER;
@@ -168,18 +168,16 @@ static int write_content(struct run *run, enum kind kind, const struct value *va
 
 /* What is written for @in, and whether it would not come back. Return: 0; 1: nothing is; < 0. */
 static int resolve(struct run *run, const struct program_op *op,
-                   const struct program_convert *convert, const struct value *in,
-                   const uint8_t *at, struct value *out, bool *lost)
+                   const struct program_convert *convert, const struct value *in, const uint8_t *at,
+                   struct value *out, bool *lost)
 {
     enum domain domain = scalar_convert(run->plan, convert, false, in, out);
     if (domain == DOMAIN_GOOD) {
         *lost |= !scalar_comes_back(run->plan, convert, in, out);
         return 0;
     }
-    if (domain == DOMAIN_ALIEN)
-        return 1; /* went to the carrier when it was met */
     *lost = true;
-    if (domain == DOMAIN_ABSENT)
+    if (domain == DOMAIN_ALIEN || domain == DOMAIN_ABSENT)
         return 1;
     if (domain == DOMAIN_NOTHING && (convert->flags & CONVERT_OTHERWISE)) {
         scalar_otherwise(run->plan, convert, out);
@@ -201,73 +199,17 @@ static const struct program_convert *convert_of(const struct run *run, const str
 
 /* ---- The pass ---- */
 
-/* The map of a closed enum, whose unknown values are unknown fields; NULL: it is none. */
-static const struct program_map *closed_map(const struct run *run, const struct program_op *op)
-{
-    const struct program_convert *convert = convert_of(run, op);
-    if (convert->mode == CONVERT_ENTRY || convert->map == PROGRAM_NONE)
-        return NULL;
-    const struct program_map *map = &run->plan->maps[convert->map];
-    return (map->flags & MAP_CLOSED) && op->kind == KIND_ENUM ? map : NULL;
-}
-
-static int carry_alien(struct run *run, struct frame *frame, const struct program_op *op,
-                       int128 number)
-{
-    uint8_t record[20];
-    uint8_t *end = wire_write_varint(record, op->number << 3 | WIRE_VARINT);
-    end = wire_write_varint(end, (uint64_t)(int64_t)number);
-    return run_carry(run, frame, record, (size_t)(end - record), NULL);
-}
-
-/* Carries the unknown values among them. *ret_any: there are others. */
-static int carry_aliens(struct run *run, struct frame *frame, const struct program_op *op,
-                        const struct program_map *map, enum wire_type type, const uint8_t *pos,
-                        const uint8_t *end, bool *ret_any)
-{
-    uint32_t bytes;
-    if (type == WIRE_BYTES)
-        pos = run_read_length(pos, end, &bytes);
-    int r = 0;
-    while (r == 0 && pos && pos < end) {
-        int128 number = run_number(KIND_ENUM, run_bits(WIRE_VARINT, pos, &pos));
-        if (scalar_declared(run->plan, map, number))
-            *ret_any = true;
-        else
-            r = carry_alien(run, frame, op, number);
-    }
-    return r;
-}
-
-int convert_later(struct run *run, struct frame *frame, const struct program_op *op,
-                  enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *after)
+int convert_later(struct frame *frame, const struct program_op *op, const uint8_t *at,
+                  const uint8_t *after)
 {
     struct slot *slot = &frame->slots[op->slot];
-    const struct program_map *closed = closed_map(run, op);
-    if (closed) {
-        bool any = false;
-        int r = carry_aliens(run, frame, op, closed, type, pos, after, &any);
-        if (r < 0 || !any)
-            return r;
-    }
     /* All of it, from the first on, where all of it counts; else the last. */
-    if (!slot->seen || !((op->flags & OP_REPEATED) || op->kind == KIND_MESSAGE))
+    bool all = (op->flags & OP_REPEATED) || op->kind == KIND_MESSAGE;
+    if (!slot->seen || !all)
         slot->data = at;
     slot->bytes = (uint32_t)(after - slot->data);
     slot->seen = true;
     return 0;
-}
-
-int convert_alien(struct run *run, const struct program_op *op, enum wire_type type,
-                  const uint8_t *at, const uint8_t *pos, const uint8_t *after)
-{
-    const struct program_map *map = &run->plan->maps[convert_of(run, op)->map];
-    if (type != WIRE_VARINT)
-        return 0;
-    int128 number = run_number(KIND_ENUM, run_bits(WIRE_VARINT, pos, &pos));
-    return scalar_declared(run->plan, map, number)
-               ? 0
-               : run_write_bytes(run, at, (size_t)(after - at));
 }
 
 /* ---- The second look ---- */
@@ -328,8 +270,8 @@ static int next_value(struct run *run, const struct program_op *op, struct look 
         look->closed = look->packed ? after : NULL;
     }
     reset(value);
-    int r = read_value(run, op, (enum kind)op->kind, look->packed, look->closed, value,
-                       &look->packed);
+    int r =
+        read_value(run, op, (enum kind)op->kind, look->packed, look->closed, value, &look->packed);
     return r < 0 ? r : 1;
 }
 
@@ -346,40 +288,57 @@ static int read_single(struct run *run, const struct program_op *op, const struc
         enum wire_type type = WIRE_VARINT;
         const uint8_t *pos = NULL, *after = NULL;
         int r = next_record(run, op, &look, &type, &pos, &after);
-        if (r == 1 && (uint8_t)type != op->wire)
-            continue;
-        if (r == 1)
-            r = read_value(run, op, (enum kind)op->kind, pos, after, value, &pos);
-        if (r <= 0 && look.pos == look.end)
+        if (r <= 0)
             return r;
+        if ((uint8_t)type != op->wire)
+            continue;
+        r = read_value(run, op, (enum kind)op->kind, pos, after, value, &pos);
         if (r < 0)
             return r;
     }
+}
+
+/* The op of the last member of the oneof from @pos on; NULL: there is none. */
+static int last_of_oneof(struct run *run, const struct frame *frame, uint16_t oneof,
+                         const uint8_t *pos, const struct program_op **ret_op)
+{
+    *ret_op = NULL;
+    while (pos < frame->end) {
+        struct run_record record;
+        int r = run_next_record(run, &pos, frame->end, &record);
+        if (r < 0)
+            return r;
+        const struct program_op *op = run_find(run->plan, frame->table, record.tag >> 3);
+        if (op && op->oneof == oneof)
+            *ret_op = op;
+    }
+    return 0;
 }
 
 /* Whether a member of the oneof came behind this one. */
 static int is_overridden(struct run *run, const struct frame *frame, const struct program_op *op,
                          const struct slot *slot, bool *ret_overridden)
 {
-    *ret_overridden = false;
-    if (op->oneof == 0)
-        return 0;
+    const struct program_op *last = NULL;
     const uint8_t *pos = slot->seen ? slot->data + slot->bytes : frame->start;
-    while (pos < frame->end) {
-        const uint8_t *at = pos;
-        uint32_t tag;
-        pos = run_read_u32(pos, frame->end, &tag);
-        if (!pos)
-            return run_fail(run, -EBADMSG, at, 0, "truncated or malformed tag");
-        int r = run_skip_unknown(run, tag, at, pos, frame->end, &pos);
+    int r = op->oneof ? last_of_oneof(run, frame, op->oneof, pos, &last) : 0;
+    *ret_overridden = last && last != op;
+    return r;
+}
+
+int convert_yields(struct run *run, const struct frame *frame, const struct program_op *op,
+                   bool *ret_yields)
+{
+    struct slot *slot = &frame->slots[op->later];
+    /* Looked for once in a message: 1: it does not, 2: it does. */
+    if (slot->mapped == 0) {
+        const struct program_op *last;
+        int r = last_of_oneof(run, frame, op->oneof, frame->start, &last);
         if (r < 0)
             return r;
-        const struct program_op *other = run_find(run->plan, frame->table, tag >> 3);
-        if (other && other != op && other->oneof == op->oneof) {
-            *ret_overridden = true;
-            return 0;
-        }
+        slot->mapped = last && last->action == ACTION_LATER ? 2 : 1;
     }
+    *ret_yields = slot->mapped == 2;
     return 0;
 }
 
@@ -425,7 +384,10 @@ static int convert_single(struct run *run, struct frame *frame, const struct pro
     r = resolve(run, op, convert, &in, slot->seen ? slot->data : frame->end, &out, &lost);
     if (r < 0)
         return r;
-    uint64_t guard = r == 1 ? RUN_GUARD_ABSENT : scalar_guard(&out);
+    if (r == 1)
+        scalar_default(convert, &out); /* what absence is, where it cannot be told */
+    bool told = r == 0 || !(emit->flags & EMIT_PRESENCE);
+    uint64_t guard = told ? scalar_guard(&out) : RUN_GUARD_ABSENT;
     if (r == 0) {
         bool tells = emit->flags & EMIT_PRESENCE, zero = scalar_is_default(&out);
         bool vanishes = !tells && (zero || (out.form == VALUE_REAL && out.real == 0));
@@ -452,14 +414,12 @@ static int list_guard(struct run *run, const struct program_op *op, const struct
 {
     struct look look = look_at(slot);
     struct value in, out;
-    const struct program_map *closed = closed_map(run, op);
     uint64_t state = run_guard_text(NULL, 0);
     bool lost = false;
     int r = 0;
     while (slot->seen && (r = next_value(run, op, &look, &in)) == 1) {
         if (!written) {
-            if (!closed || scalar_declared(run->plan, closed, in.number))
-                state = chain(state, &in);
+            state = chain(state, &in);
             continue;
         }
         r = resolve(run, op, convert_of(run, op), &in, slot->data, &out, &lost);
@@ -559,6 +519,7 @@ static int read_entry(struct run *run, const struct program_op *op,
         return run_fail(run, -EBADMSG, after, op->number, "length past the end");
     ret->key = ret->key_end = NULL;
     reset_to(&ret->value, kind);
+    ret->value.number = kind == KIND_ENUM ? entries->first : 0;
     bool extra = false;
     for (const uint8_t *end = pos + bytes, *next; pos < end; pos = next) {
         const uint8_t *value = run_read_u32(pos, end, &tag);
@@ -630,10 +591,11 @@ static int write_entry(struct run *run, const struct program_op *op,
     return r < 0 ? r : run_close_length(run, &open);
 }
 
-/* Whether an entry with that key comes behind. */
+/* Whether an entry with that key comes behind; @written: and is not left out. */
 static int has_later(struct run *run, const struct program_op *op, struct look look,
-                     const struct value *key, bool *ret_later)
+                     const struct value *key, bool written, bool *ret_later)
 {
+    const struct program_convert *convert = &run->plan->converts[convert_of(run, op)->value];
     const struct program_convert *entries = convert_of(run, op);
     enum wire_type type = WIRE_BYTES;
     const uint8_t *pos = NULL, *after = NULL;
@@ -648,75 +610,101 @@ static int has_later(struct run *run, const struct program_op *op, struct look l
         read_key(entries, &entry, &other);
         if (!scalar_equals(key, &other))
             continue;
-        *ret_later = true;
-        return 0;
+        bool lost;
+        struct value out;
+        r = written ? resolve(run, op, convert, &entry.value, pos, &out, &lost) : 0;
+        *ret_later = r == 0;
+        if (r <= 0)
+            return r;
     }
     return r;
 }
 
-/* All entries: written, or only what guards them. @counted: how many there are, 0: not known. */
-static int walk_map(struct run *run, const struct program_op *op, const struct slot *slot,
-                    bool written, bool write, uint32_t *counted, bool *lost, uint64_t *ret_guard)
+enum walk {
+    WALK_COUNT,   /* the entries */
+    WALK_WRITE,   /* them */
+    WALK_SOURCE,  /* for the guard of what they are */
+    WALK_WRITTEN, /* for the guard of what is written of them */
+};
+
+struct map_walk {
+    uint32_t count; /* of entries; 0: not known yet */
+    bool lost;
+    uint64_t guard;
+};
+
+static int walk_entry(struct run *run, const struct program_op *op, enum walk walk,
+                      const struct entry *entry, const uint8_t *at, struct map_walk *ret)
 {
     const struct program_convert *entries = convert_of(run, op);
     const struct program_convert *convert = &run->plan->converts[entries->value];
+    struct value key, out;
+    int r = 0;
+    if (walk == WALK_WRITE)
+        return write_entry(run, op, entries, entry, at, &ret->lost);
+    if (walk == WALK_WRITTEN)
+        r = resolve(run, op, convert, &entry->value, at, &out, &ret->lost);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    read_key(entries, entry, &key);
+    uint64_t guards[] = {scalar_guard(&key),
+                         scalar_guard(walk == WALK_WRITTEN ? &out : &entry->value)};
+    ret->guard += run_guard_more(run_guard_text(NULL, 0), guards, sizeof(guards));
+    return 0;
+}
+
+static int walk_map(struct run *run, const struct program_op *op, const struct slot *slot,
+                    enum walk walk, struct map_walk *ret)
+{
     struct look look = look_at(slot);
     enum wire_type type = WIRE_BYTES;
     const uint8_t *pos = NULL, *after = NULL;
     struct entry entry;
-    struct value key, out;
-    bool unique = *counted == 0 || *counted > MAP_KEYS_MAX;
-    uint64_t sum = 0;
+    struct value key;
     uint32_t count = 0;
     int r = 0;
+    ret->guard = 0;
     while (slot->seen && (r = next_record(run, op, &look, &type, &pos, &after)) == 1) {
         count++;
-        r = read_entry(run, op, entries, pos, after, &entry);
-        if (r == 0 && write)
-            r = write_entry(run, op, entries, &entry, pos, lost);
-        if (r < 0)
-            return r;
-        if (write || *counted == 0)
+        if (walk == WALK_COUNT)
             continue;
         bool later = false;
-        read_key(entries, &entry, &key);
-        r = unique ? 0 : has_later(run, op, look, &key, &later);
-        if (r == 0 && written)
-            r = resolve(run, op, convert, &entry.value, pos, &out, lost);
+        r = read_entry(run, op, convert_of(run, op), pos, after, &entry);
+        if (r == 0 && walk != WALK_WRITE && ret->count <= MAP_KEYS_MAX) {
+            read_key(convert_of(run, op), &entry, &key);
+            r = has_later(run, op, look, &key, walk == WALK_WRITTEN, &later);
+        }
+        if (r == 0 && !later)
+            r = walk_entry(run, op, walk, &entry, pos, ret);
         if (r < 0)
             return r;
-        if (later || r == 1)
-            continue;
-        uint64_t guards[] = {scalar_guard(&key), scalar_guard(written ? &out : &entry.value)};
-        sum += run_guard_more(run_guard_text(NULL, 0), guards, sizeof(guards));
     }
-    *counted = count;
-    *ret_guard = sum;
+    ret->count = count;
     return r;
 }
 
 static int map_guard(struct run *run, const struct program_op *op, const struct slot *slot,
-                     bool written, uint64_t *ret_guard)
+                     enum walk walk, uint64_t *ret_guard)
 {
-    uint32_t count = 0;
-    bool lost = false;
-    int r = walk_map(run, op, slot, written, false, &count, &lost, ret_guard);
-    return r < 0 || count == 0 ? r
-                               : walk_map(run, op, slot, written, false, &count, &lost, ret_guard);
+    struct map_walk map = {0};
+    int r = walk_map(run, op, slot, WALK_COUNT, &map);
+    if (r == 0)
+        r = walk_map(run, op, slot, walk, &map);
+    *ret_guard = map.guard;
+    return r;
 }
 
 static int convert_map(struct run *run, struct frame *frame, const struct program_emit *emit,
                        const struct program_op *op, const struct slot *slot)
 {
-    uint32_t count = 0;
+    struct map_walk map = {0};
     uint64_t guard;
-    bool lost = false;
     if (!slot->seen)
         return 0;
-    int r = walk_map(run, op, slot, true, true, &count, &lost, &guard);
-    if (r < 0 || !lost || (emit->flags & EMIT_LOSSY))
+    int r = walk_map(run, op, slot, WALK_WRITE, &map);
+    if (r < 0 || !map.lost || (emit->flags & EMIT_LOSSY))
         return r;
-    r = map_guard(run, op, slot, true, &guard);
+    r = map_guard(run, op, slot, WALK_WRITTEN, &guard);
     return r < 0 ? r : carry_field(run, frame, op, slot, guard);
 }
 
@@ -809,7 +797,7 @@ int convert_holds(struct run *run, const struct frame *frame, const struct progr
         if (r < 0 || slot->overridden)
             ;
         else if (convert_of(run, op)->mode == CONVERT_ENTRY)
-            r = map_guard(run, op, slot, false, &slot->guard);
+            r = map_guard(run, op, slot, WALK_SOURCE, &slot->guard);
         else if (op->flags & OP_REPEATED)
             r = list_guard(run, op, slot, false, &slot->guard);
         else if (!slot->seen && (guarded->flags & OP_TELLS))

@@ -66,8 +66,6 @@ bool scalar_fits(enum kind kind, int128 number);
 bool scalar_is_default(const struct value *value);
 bool scalar_equals(const struct value *a, const struct value *b);
 uint64_t scalar_guard(const struct value *value);
-/* Whether the map of a closed enum has the number. */
-bool scalar_declared(const struct plan *plan, const struct program_map *map, int128 number);
 
 /* ---- text.c ---- */
 
@@ -96,16 +94,16 @@ enum domain times_from_number(enum form form, uint8_t unit, int128 number, struc
 
 /* ---- convert.c ---- */
 
-/* ACTION_LATER: its value was checked, and lies from @pos to @after. */
-int convert_later(struct run *run, struct frame *frame, const struct program_op *op,
-                  enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *after);
+/* ACTION_LATER: the record from @at to @after was checked. */
+int convert_later(struct frame *frame, const struct program_op *op, const uint8_t *at,
+                  const uint8_t *after);
+/* OP_YIELDS: whether the oneof holds a member that waits, and not this one. */
+int convert_yields(struct run *run, const struct frame *frame, const struct program_op *op,
+                   bool *ret_yields);
 /* ACTION_TOLD, not checked yet. */
 int convert_told(struct run *run, struct frame *frame, const struct program_op *op,
                  enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
                  const uint8_t **ret_pos);
-/* An unknown value of a closed enum, in a carrier: restored, unless it is known. */
-int convert_alien(struct run *run, const struct program_op *op, enum wire_type type,
-                  const uint8_t *at, const uint8_t *pos, const uint8_t *after);
 /* Whether what was guarded by @guard may be restored, by what the slot's field is now. */
 int convert_holds(struct run *run, const struct frame *frame, const struct program_op *guarded,
                   uint64_t guard, bool *ret_holds);

@@ -30,7 +30,7 @@ static enum fast_action action_of(const struct program_table *table, const struc
 {
     bool text = op->kind == KIND_STRING || op->kind == KIND_BYTES;
     bool has_slot = op->slot != PROGRAM_SLOT_NONE;
-    if ((table->flags & TABLE_MARK) || (op->flags & OP_GATHERED) || op->pipe != 0)
+    if ((table->flags & TABLE_MARK) || (op->flags & (OP_GATHERED | OP_YIELDS)) || op->pipe != 0)
         return FAST_SLOW;
     switch (op->action) {
     case ACTION_VERBATIM:

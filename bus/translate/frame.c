@@ -206,6 +206,16 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
     frame->gathers |= (op->flags & OP_GATHERED) != 0;
     if (op->owner)
         frame->owner = op->owner;
+    if (op->flags & OP_YIELDS) {
+        bool yields = false;
+        uint32_t elements = run->elements;
+        r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
+        if (r == 0)
+            r = convert_yields(run, frame, op, &yields);
+        run->elements = elements;
+        if (r < 0 || yields)
+            return r;
+    }
     if (op->action == ACTION_DEFER)
         return run_defer(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)
@@ -236,9 +246,9 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
         frame->marked = true;
         return 0;
     case ACTION_LATER:
-        return convert_later(run, frame, op, type, at, value, pos);
+        return convert_later(frame, op, at, pos);
     default: /* ACTION_GUARDED, ACTION_HELD, ACTION_SKIP */
-        return op->convert == PROGRAM_NONE ? 0 : convert_alien(run, op, type, at, value, pos);
+        return 0;
     }
 }
 
@@ -380,8 +390,7 @@ static int emit_one(struct run *run, struct frame *frame, const struct program_e
     uint8_t *begin = run->out;
     frame->owner = emit->owner ? emit->owner : frame->table->source_id;
     int r = run_emit(run, frame, emit);
-    return r < 0 || !emit->pipe ? r
-                                : run_pipe(run, frame, emit->pipe, begin, frame->start, before);
+    return r < 0 || !emit->pipe ? r : run_pipe(run, frame, emit->pipe, begin, frame->start, before);
 }
 
 int run_close_frame(struct run *run, struct frame *frame)

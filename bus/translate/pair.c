@@ -87,7 +87,9 @@ int pairing_emit(struct pairing *pairing, struct program_emit emit)
                          pairing->newer->name, EMIT_MAX);
     if (emit.kind == EMIT_LOST || emit.kind == EMIT_DROPPED || emit.kind == EMIT_JOIN ||
         emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP || emit.kind == EMIT_ONEOF ||
-        emit.kind == EMIT_UNWRAP_EACH || emit.kind == EMIT_ENTRIES)
+        emit.kind == EMIT_UNWRAP_EACH || emit.kind == EMIT_ENTRIES ||
+        emit.kind == EMIT_UNUSUAL ||
+        (emit.kind == EMIT_CONVERT && !(emit.flags & EMIT_LOSSY)))
         pairing->compiler->carries = true;
     pairing->emits[pairing->emit_count++] = emit;
     return 0;
@@ -221,10 +223,6 @@ static int add_factor(struct pairing *pairing, const struct schema_field *source
     if (factor == 0 || factor > INT64_MAX)
         return field_error(pairing, source, target,
                            "(parley.field).multiply must be 1 to 2^63 - 1");
-    if (source->repeated || field_shares_oneof(pairing->source, source))
-        return field_error(pairing, source, target,
-                           "(parley.field).multiply is not supported yet on repeated fields and in "
-                           "oneofs; use a singular field");
     uint32_t index = builder_add(&pairing->compiler->builder, SECTION_CONVERT, 1);
     struct program_convert *convert =
         builder_at(&pairing->compiler->builder, SECTION_CONVERT, index);
@@ -244,11 +242,10 @@ static int plan_value(struct pairing *pairing, const struct schema_field *source
 {
     enum kind from = compile_kind(source), to = compile_kind(target);
     const Parley__FieldRule *rule = rule_of(pairing, source, target);
-    bool strict = source->repeated || field_shares_oneof(pairing->source, source);
     if (rule && rule->has_multiply)
         return add_factor(pairing, source, target, rule->multiply, map);
     if (from == KIND_ENUM && to == KIND_ENUM)
-        return rules_enum(pairing, source, target, strict, map);
+        return rules_enum(pairing, source, target, false, map);
     if (from == to || (is_integer(from) && is_integer(to)))
         return 0;
     if (is_text(from) && is_text(to)) {
@@ -256,8 +253,8 @@ static int plan_value(struct pairing *pairing, const struct schema_field *source
         return 0;
     }
     return field_error(pairing, source, target,
-                       "no rule converts between these types; keep the type, or give the new field "
-                       "another name and drop the old one");
+                       "the type is another; say that the value is converted, [(parley.field) = "
+                       "{ convert {} }], or give the new field another name and drop the old one");
 }
 
 static int pair_value(struct pairing *pairing, const struct schema_field *source,
@@ -269,12 +266,17 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
     int r = plan_value(pairing, source, target, &op, &map);
     if (r < 0)
         return r;
+    bool alone = !source->repeated && !field_shares_oneof(pairing->source, source);
+    if (map.later || (!alone && (map.lost || map.lost_back)))
+        return rules_later(pairing, source, target, map.convert);
+    const Parley__FieldRule *rule = rule_of(pairing, source, target);
+    bool lossy = rule && rule->lossy;
+    pairing->compiler->loses |= lossy;
     op.flags |= source->repeated ? OP_REPEATED : 0;
     op.written = (uint8_t)to;
     op.tag = target->number << 3 | (uint32_t)program_wire_type(to);
     op.required = pairing_required(pairing, target);
     op.convert = map.convert;
-    bool alone = !source->repeated && !field_shares_oneof(pairing->source, source);
     if (alone && source->presence && !target->presence) {
         op.flags |= OP_OWN_PRESENCE;
         map.lost = true;
@@ -308,7 +310,7 @@ static int pair_value(struct pairing *pairing, const struct schema_field *source
         op.required = PROGRAM_REQUIRED_NONE;
         r = pairing_emit(pairing, emit);
     }
-    if (r == 0 && alone && map.lost) {
+    if (r == 0 && alone && map.lost && !lossy) {
         struct program_emit emit = pairing_emit_default(EMIT_LOST, op.slot, target, to);
         r = pairing_emit(pairing, emit);
     }
@@ -352,10 +354,18 @@ static int pair_message(struct pairing *pairing, const struct schema_field *sour
     return 0;
 }
 
+static bool is_map(const struct schema_field *field)
+{
+    return field->message && field->message->map_entry;
+}
+
 static int pair_field(struct pairing *pairing, const struct schema_field *source,
                       const struct schema_field *target)
 {
     const Parley__FieldRule *rule = rule_of(pairing, source, target);
+    int r = rules_check(pairing, pairing->newer == pairing->target ? target : source);
+    if (r < 0)
+        return r;
     if (rule && (rule->split || rule->merge))
         return rules_split(pairing, source, target);
     if (rule && rules_is_shape(rule))
@@ -373,6 +383,16 @@ static int pair_field(struct pairing *pairing, const struct schema_field *source
                                "the defaults differ, so that absence would change its meaning; "
                                "keep the default");
     }
+    if (is_map(source) && is_map(target)) {
+        bool done;
+        r = rules_map_values(pairing, source, target, &done);
+        if (r < 0 || done)
+            return r;
+    }
+    bool linear = rule && rule->has_multiply && !source->message &&
+                  (source->repeated || field_shares_oneof(pairing->source, source));
+    if (rule && (rule->convert || linear))
+        return rules_convert(pairing, source, target);
     if (source->message || target->message)
         return pair_message(pairing, source, target);
     return pair_value(pairing, source, target);
@@ -428,8 +448,41 @@ static bool is_plain(const struct pairing *pairing)
     return true;
 }
 
+/* So that a member that waits can be told from one that another has replaced. */
+static void set_oneofs(struct pairing *pairing)
+{
+    for (size_t i = 0; i < pairing->op_count; i++) {
+        const struct schema_field *field =
+            schema_field_number(pairing->source, pairing->ops[i].number);
+        if (field && field_shares_oneof(pairing->source, field))
+            pairing->ops[i].oneof = (uint16_t)(field->oneof + 1);
+    }
+}
+
+/* A member that waits may come to nothing, if its enum is closed. Then what came before it must not
+ * be what the oneof holds. */
+static void set_yields(struct pairing *pairing)
+{
+    for (size_t i = 0; i < pairing->op_count; i++) {
+        const struct program_op *later = &pairing->ops[i];
+        if (later->action != ACTION_LATER || later->oneof == 0 || later->kind != KIND_ENUM)
+            continue;
+        for (size_t j = 0; j < pairing->op_count; j++) {
+            struct program_op *op = &pairing->ops[j];
+            if (op->oneof != later->oneof || op->action == ACTION_LATER)
+                continue;
+            op->flags |= OP_YIELDS;
+            op->later = later->slot;
+            if (op->action == ACTION_VERBATIM)
+                op->action = ACTION_RENUMBER;
+        }
+    }
+}
+
 static void write_table(struct pairing *pairing, uint32_t index)
 {
+    set_oneofs(pairing);
+    set_yields(pairing);
     struct builder *builder = &pairing->compiler->builder;
     uint32_t restore = PROGRAM_NONE;
     if (!is_plain(pairing)) {

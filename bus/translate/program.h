@@ -42,9 +42,9 @@
 #define PROGRAM_REQUIRED_MAX 64 /* required fields of one message */
 #define PROGRAM_PART_MAX 8      /* of one template */
 #define PROGRAM_LITERAL_BYTES_MAX 64
-#define PROGRAM_NAME_BYTES_MAX 255 /* of an enum's values, and of texts used instead */
-#define PROGRAM_PATH_MAX 8  /* messages that a moved field goes down into */
-#define PROGRAM_NODE_MAX 64 /* below one message */
+#define PROGRAM_NAME_BYTES_MAX 255            /* of an enum's values, and of texts used instead */
+#define PROGRAM_PATH_MAX 8                    /* messages that a moved field goes down into */
+#define PROGRAM_NODE_MAX 64                   /* below one message */
 #define PROGRAM_LEVEL_MAX (PLAN_PATH_MAX - 2) /* stages after the first */
 
 /* How a value is encoded: protobuf's scalar types, by what they mean. */
@@ -94,6 +94,8 @@ enum action {
 #define OP_REPEATED UINT8_C(1)
 #define OP_OWN_PRESENCE UINT8_C(2) /* the source tells absent from default, the target does not */
 #define OP_GATHERED UINT8_C(4)     /* in a carrier: what EMIT_GATHER takes from there */
+#define OP_YIELDS UINT8_C(8)       /* of a oneof with a member that waits, and may come to nothing:
+                                      left out if that one is the last */
 #define OP_TELLS UINT8_C(16)       /* ACTION_GUARDED: the source tells absent from default */
 #define OP_STRICT UINT8_C(32)      /* has a slot, but nothing can be carried along for it */
 #define OP_LATER UINT8_C(64)       /* ACTION_GUARDED: its slot is of an ACTION_LATER */
@@ -109,13 +111,12 @@ struct program_op {
     uint8_t required; /* bit in the message's set of required fields */
     uint16_t slot;
     uint32_t table;    /* KIND_MESSAGE: the nested pair */
-    uint32_t convert;  /* ACTION_SCALAR, LATER; PROGRAM_NONE: width and sign only. ACTION_GUARDED,
-                          SKIP: of a closed enum, whose unknown values are not the field's */
+    uint32_t convert;  /* ACTION_SCALAR, LATER; PROGRAM_NONE: width and sign only */
     uint32_t template; /* ACTION_GUARDED: its guard is this text; PROGRAM_NONE: the slot */
     uint32_t owner;    /* of what it carries; 0: the table's source_id */
     uint32_t pipe;     /* table + 1 for what it has written; 0: none */
     uint16_t oneof;    /* 1 and up: of several members in the source; 0: none */
-    uint16_t pad;
+    uint16_t later;    /* OP_YIELDS: the slot of the member that waits */
 };
 
 #define TABLE_VERBATIM UINT32_C(1) /* every op is: checking is enough */
@@ -162,7 +163,7 @@ enum emit {
     EMIT_ENTRIES, /* a map of repeated messages, or the other way round */
     EMIT_ONEOF,   /* members of oneofs that differ; what another one excludes, to the carrier */
     EMIT_RESTORE, /* what guarded carriers of its owner have: in a TABLE_ORDERED */
-    EMIT_CONVERT, /* the values of ACTION_LATER, converted; to the carrier what does not come back */
+    EMIT_CONVERT, /* the values of ACTION_LATER, converted; what does not come back is carried */
     EMIT_CONSTANT, /* a value for a field that the source's version lacks */
     EMIT_UNUSUAL,  /* ACTION_LATER's record, unless it is that value: to the carrier */
     EMIT_COUNT,
@@ -232,15 +233,15 @@ struct program_convert {
     int64_t multiply, divide, offset; /* newer = older * multiply / divide + offset */
     int64_t otherwise;                /* an integer, the bits of a double, seconds */
     int32_t otherwise_nanos;
-    uint32_t text_first, text_bytes;   /* otherwise, for text */
-    int32_t first;                     /* the default of the target's enum */
+    uint32_t text_first, text_bytes; /* otherwise, for text */
+    int32_t first; /* the default of the target's enum; CONVERT_ENTRY: of the source's */
     uint8_t flags;
-    uint8_t kind, written;             /* of source and target, not of their bits */
+    uint8_t kind, written; /* of source and target, not of their bits */
     uint8_t form, written_form;
-    uint8_t unit;                      /* enum TimeUnit, of an integer beside a form */
-    uint8_t coding;                    /* enum BytesText */
-    uint8_t out_of_domain;             /* enum OutOfDomain */
-    uint8_t key, key_written;          /* CONVERT_ENTRY: kinds of the key */
+    uint8_t unit;             /* enum TimeUnit, of an integer beside a form */
+    uint8_t coding;           /* enum BytesText */
+    uint8_t out_of_domain;    /* enum OutOfDomain */
+    uint8_t key, key_written; /* CONVERT_ENTRY: kinds of the key */
     uint8_t pad[2];
     uint32_t value; /* CONVERT_ENTRY: the conversion of the value */
 };
@@ -262,8 +263,8 @@ struct program_name {
     int32_t number;
 };
 
-#define PAIR_LOST UINT32_C(1)  /* going back does not give the source */
-#define PAIR_ALIEN UINT32_C(2) /* not declared by a closed source: as under MAP_CLOSED */
+#define PAIR_LOST UINT32_C(1)   /* going back does not give the source */
+#define PAIR_ALIEN UINT32_C(2)  /* not declared by a closed source: as under MAP_CLOSED */
 #define PAIR_ABSENT UINT32_C(4) /* nothing that a closed target has stands for it: left out */
 
 struct program_pair {

@@ -18,14 +18,14 @@ __extension__ typedef __int128 int128;
 struct slot {
     const uint8_t *data; /* text; of an op that may lose something: the whole record */
     uint32_t bytes;
-    bool seen;      /* in the source */
-    bool lost;      /* going back from `mapped` would not give `value` */
-    bool marked;    /* JOIN: had more than the text can hold */
-    bool has_guard; /* cached below */
-    bool restored;  /* from a carrier: the emit has nothing to do */
+    bool seen;       /* in the source */
+    bool lost;       /* going back from `mapped` would not give `value` */
+    bool marked;     /* JOIN: had more than the text can hold */
+    bool has_guard;  /* cached below */
+    bool restored;   /* from a carrier: the emit has nothing to do */
     bool overridden; /* by another member of its oneof; with has_guard */
-    int64_t value;  /* as the source has it */
-    int64_t mapped; /* as the target gets it */
+    int64_t value;   /* as the source has it */
+    int64_t mapped;  /* as the target gets it */
     uint64_t guard;
 };
 

@@ -75,14 +75,8 @@ static const struct program_pair *find_pair(const struct plan *plan, const struc
     return low < map->pair_count && pairs[low].source == number ? &pairs[low] : NULL;
 }
 
-bool scalar_declared(const struct plan *plan, const struct program_map *map, int128 number)
-{
-    const struct program_pair *pair = find_pair(plan, map, number);
-    return pair && !(pair->flags & PAIR_ALIEN);
-}
-
-static enum domain map_number(const struct plan *plan, const struct program_map *map,
-                              int128 number, struct value *out)
+static enum domain map_number(const struct plan *plan, const struct program_map *map, int128 number,
+                              struct value *out)
 {
     const struct program_pair *pair = find_pair(plan, map, number);
     out->form = VALUE_NUMBER;
@@ -117,8 +111,8 @@ static enum domain number_of_name(const struct plan *plan, const struct program_
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct program_name *name = &plan->names[map->name_first + middle];
-        int order = compare_text(plan->text + name->text_first, name->text_bytes, in->data,
-                                 in->bytes);
+        int order =
+            compare_text(plan->text + name->text_first, name->text_bytes, in->data, in->bytes);
         if (order == 0) {
             out->form = VALUE_NUMBER;
             out->number = name->number;
@@ -286,7 +280,10 @@ static enum domain to_real(struct side to, const struct value *in, struct value 
     bool over = to.kind == KIND_FLOAT && !isinf(real) && isinf((float)real);
     if (to.kind == KIND_FLOAT && in->form == VALUE_NUMBER)
         real = (double)(float)in->number;
-    set_real(to.kind, over ? copysign(most, real) : to.kind == KIND_FLOAT ? (float)real : real,
+    set_real(to.kind,
+             over                    ? copysign(most, real)
+             : to.kind == KIND_FLOAT ? (float)real
+                                     : real,
              out);
     return over ? DOMAIN_RANGE : DOMAIN_GOOD;
 }

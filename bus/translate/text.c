@@ -120,8 +120,14 @@ static bool read_name(const char *text, double *ret_real)
         const char *name;
         double real;
     } names[] = {
-        {"NaN", NAN},          {"nan", NAN},  {"Infinity", INFINITY},   {"inf", INFINITY},
-        {"+Infinity", INFINITY}, {"+inf", INFINITY}, {"-Infinity", -INFINITY}, {"-inf", -INFINITY},
+        {"NaN", NAN},
+        {"nan", NAN},
+        {"Infinity", INFINITY},
+        {"inf", INFINITY},
+        {"+Infinity", INFINITY},
+        {"+inf", INFINITY},
+        {"-Infinity", -INFINITY},
+        {"-inf", -INFINITY},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(text, names[i].name) != 0)
@@ -134,8 +140,7 @@ static bool read_name(const char *text, double *ret_real)
 
 static double read_real(const char *text, bool single)
 {
-    return single ? (double)strtof_l(text, NULL, get_locale())
-                  : strtod_l(text, NULL, get_locale());
+    return single ? (double)strtof_l(text, NULL, get_locale()) : strtod_l(text, NULL, get_locale());
 }
 
 enum domain text_parse_real(const uint8_t *data, size_t bytes, bool single, double *ret_real)
@@ -241,8 +246,8 @@ static size_t to_hex(const struct value *value, size_t *offset, uint8_t *out)
 {
     size_t n = 0;
     for (; *offset < value->bytes && n < TEXT_CHUNK_BYTES; ++*offset) {
-        out[n++] = (uint8_t)"0123456789abcdef"[value->data[*offset] >> 4];
-        out[n++] = (uint8_t)"0123456789abcdef"[value->data[*offset] & 15];
+        out[n++] = (uint8_t) "0123456789abcdef"[value->data[*offset] >> 4];
+        out[n++] = (uint8_t) "0123456789abcdef"[value->data[*offset] & 15];
     }
     return n;
 }
@@ -251,8 +256,8 @@ static size_t from_hex(const struct value *value, size_t *offset, uint8_t *out)
 {
     size_t n = 0;
     for (; *offset + 1 < value->bytes && n < TEXT_CHUNK_BYTES; *offset += 2)
-        out[n++] = (uint8_t)(hex_digit(value->data[*offset]) << 4 |
-                             hex_digit(value->data[*offset + 1]));
+        out[n++] =
+            (uint8_t)(hex_digit(value->data[*offset]) << 4 | hex_digit(value->data[*offset + 1]));
     return n;
 }
 
@@ -280,8 +285,8 @@ static size_t from_base64(const struct value *value, size_t *offset, uint8_t *ou
         uint32_t bits = 0;
         size_t left = digits - *offset < 4 ? digits - *offset : 4;
         for (size_t i = 0; i < 4; i++)
-            bits = bits << 6 |
-                   (i < left ? (uint32_t)base64_digit(value->data[*offset + i]) & 63 : 0);
+            bits =
+                bits << 6 | (i < left ? (uint32_t)base64_digit(value->data[*offset + i]) & 63 : 0);
         for (size_t i = 0; i + 1 < left; i++)
             out[n++] = (uint8_t)(bits >> (16 - 8 * i));
     }

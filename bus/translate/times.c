@@ -142,7 +142,7 @@ static uint8_t *put_timestamp(uint8_t *at, const struct value *time)
         int64_t number;
         unsigned digits;
         char behind;
-    } parts[] = {{year, 4, '-'},      {month, 2, '-'},          {day, 2, 'T'},
+    } parts[] = {{year, 4, '-'},        {month, 2, '-'},          {day, 2, 'T'},
                  {rest / 3600, 2, ':'}, {rest / 60 % 60, 2, ':'}, {rest % 60, 2, 0}};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         at = put_digits(at, parts[i].number, parts[i].digits);
@@ -262,8 +262,8 @@ static void read_timestamp(struct scan *scan, struct value *out)
     int64_t offset = take_offset(scan);
     scan->bad |= hour > 23 || minute > 59 || second > 59 || !is_date(year, month, day);
     if (!scan->bad)
-        out->number = days_of_date(year, month, day) * SECONDS_PER_DAY + hour * 3600 +
-                      minute * 60 + second - offset;
+        out->number = days_of_date(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 +
+                      second - offset;
 }
 
 static void read_duration(struct scan *scan, struct value *out)

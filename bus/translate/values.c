@@ -13,9 +13,9 @@
  *
  * (parley.enumeration).otherwise and otherwise_before name a value for all of these instead.
  *
- * Closed enums (proto2). A number that a closed source does not declare is an unknown field, and
- * travels as one. What a closed target does not declare is left out there, not 0, which it may not
- * have; the original is carried along.
+ * Closed enums (proto2). A number that a closed source does not declare is no value of the field,
+ * and what a closed target does not declare would be none: both are left out there, not 0, which it
+ * may not have; the original is carried along.
  */
 #include "translate/compile.h"
 
@@ -62,8 +62,7 @@ static const struct schema_enum_value *find_value(const struct schema_enum *enum
     return NULL;
 }
 
-const struct schema_enum_value *values_find(const struct schema_enum *enumeration,
-                                            const char *name)
+const struct schema_enum_value *values_find(const struct schema_enum *enumeration, const char *name)
 {
     size_t prefix = values_prefix(enumeration);
     const struct schema_enum_value *value = find_value(enumeration, 0, name);
@@ -259,9 +258,10 @@ static uint32_t map_flags(const struct values *values, bool up)
 }
 
 static uint32_t add_map(struct builder *builder, const struct program_pair *pairs, size_t count,
-                        uint32_t flags, const struct schema_enum_value *stands)
+                        uint32_t flags, bool to_closed, const struct schema_enum_value *stands)
 {
-    bool trivial = !(flags & MAP_OTHERWISE);
+    bool closed = flags & MAP_CLOSED;
+    bool trivial = !(flags & MAP_OTHERWISE) && closed == to_closed;
     for (size_t i = 0; i < count; i++)
         trivial = trivial && pairs[i].source == pairs[i].target && pairs[i].flags == 0;
     if (trivial)
@@ -272,15 +272,15 @@ static uint32_t add_map(struct builder *builder, const struct program_pair *pair
     if (builder->error)
         return PROGRAM_NONE;
     memcpy(builder_at(builder, SECTION_PAIR, first), pairs, count * sizeof(*pairs));
-    *(struct program_map *)builder_at(builder, SECTION_MAP, map) =
-        (struct program_map){
-            .pair_first = first,
-            .pair_count = (uint32_t)count,
-            .flags = flags,
-            .otherwise = stands ? stands->number : 0,
-        };
+    *(struct program_map *)builder_at(builder, SECTION_MAP, map) = (struct program_map){
+        .pair_first = first,
+        .pair_count = (uint32_t)count,
+        .flags = flags,
+        .otherwise = stands ? stands->number : 0,
+    };
     *(struct program_convert *)builder_at(builder, SECTION_CONVERT, index) =
-        (struct program_convert){CONVERT_MAP, map, 0};
+        (struct program_convert){
+            .mode = CONVERT_MAP, .map = map, .kind = KIND_ENUM, .written = KIND_ENUM};
     return index;
 }
 
@@ -353,9 +353,10 @@ int rules_enum(struct pairing *pairing, const struct schema_field *source,
     if (r == 0)
         ret_map->convert =
             add_map(&pairing->compiler->builder, pairs, count, map_flags(&values, up),
-                    otherwise(&values, up));
+                    !strict && target->enumeration->closed, otherwise(&values, up));
     bool mapped = ret_map->convert != PROGRAM_NONE || pairing->compiler->builder.error;
     ret_map->lost &= mapped;
-    ret_map->later = (mapped || ret_map->lost_back) && (values.newer->closed || values.older->closed);
+    ret_map->later =
+        (mapped || ret_map->lost_back) && (values.newer->closed || values.older->closed);
     return r;
 }

@@ -111,8 +111,7 @@ static bool converts(const struct verifier *v, const struct program_op *op)
         return false;
     const struct program_convert *convert = &v->plan->converts[op->convert];
     if (convert->mode == CONVERT_ENTRY)
-        return op->kind == KIND_MESSAGE && op->written == KIND_MESSAGE &&
-               (op->flags & OP_REPEATED);
+        return op->kind == KIND_MESSAGE && op->written == KIND_MESSAGE && (op->flags & OP_REPEATED);
     return fits_kinds(convert, op->kind, op->written);
 }
 
@@ -163,12 +162,6 @@ static int verify_op_action(const struct verifier *v, const struct program_table
     }
 }
 
-/* Whose unknown values are not the field's. */
-static bool is_closed(const struct verifier *v, const struct program_op *op)
-{
-    return op->kind == KIND_ENUM && v->plan->converts[op->convert].mode == CONVERT_MAP;
-}
-
 static int verify_op(const struct verifier *v, const struct program_table *table, uint32_t index)
 {
     const struct program_op *op = &v->plan->ops[index];
@@ -191,9 +184,9 @@ static int verify_op(const struct verifier *v, const struct program_table *table
         return bad(v, "op", index, "too many stages");
     if (!pipe_fits(v, table, op->pipe))
         return bad(v, "op", index, "impossible pipe");
-    if (op->convert != PROGRAM_NONE && !is_closed(v, op) &&
-        (op->action == ACTION_GUARDED || op->action == ACTION_SKIP))
-        return bad(v, "op", index, "not of a closed enum");
+    if ((op->flags & OP_YIELDS) &&
+        (op->later >= table->slot_count || (table->flags & TABLE_SHARED)))
+        return bad(v, "op", index, "nothing that waits");
     return verify_op_action(v, table, op, index);
 }
 

@@ -31,14 +31,6 @@ static bool same(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-static bool shares_oneof(const struct schema_message *type, const struct schema_field *field)
-{
-    size_t members = 0;
-    for (size_t i = 0; i < type->field_count && field->oneof >= 0; i++)
-        members += type->fields[i].oneof == field->oneof;
-    return members > 1;
-}
-
 struct values *values_of(const struct tree *tree, const struct schema_field *field)
 {
     return &tree->fields[field - tree->type->fields];
@@ -126,7 +118,25 @@ static bool has_pair(const struct schema_enum *newer, const struct schema_enum *
     return false;
 }
 
-/* @strict: nothing can be carried along. */
+/* Whether all values of each have a pair of the same number, and nothing else is said. */
+static bool unchanged(const struct schema_enum *newer, const struct schema_enum *older)
+{
+    int64_t other;
+    if (newer->closed != older->closed ||
+        (newer->rule && (newer->rule->otherwise || newer->rule->otherwise_before)))
+        return false;
+    for (size_t i = 0; i < newer->value_count; i++)
+        if (!has_pair(newer, older, false, newer->values[i].number, &other) ||
+            other != newer->values[i].number)
+            return false;
+    for (size_t i = 0; i < older->value_count; i++)
+        if (!has_pair(newer, older, true, older->values[i].number, &other) ||
+            other != older->values[i].number)
+            return false;
+    return true;
+}
+
+/* @strict: nothing can be carried along. Return: 0; 1: left out; -ERANGE. */
 static int forward_enum(const struct model *model, const struct schema_enum *from,
                         const struct schema_enum *to, bool strict, int64_t number,
                         int64_t *ret_number)
@@ -134,6 +144,11 @@ static int forward_enum(const struct model *model, const struct schema_enum *fro
     const struct schema_enum *newer = model->up ? to : from, *older = model->up ? from : to;
     int64_t other;
     *ret_number = number;
+    bool same_numbers = !strict && unchanged(newer, older);
+    if (same_numbers)
+        return 0;
+    if (!strict && from->closed && !declares(from, number))
+        return 1;
     if (has_pair(newer, older, model->up, number, ret_number))
         return 0;
     for (size_t i = 0; i < newer->value_count && !model->up; i++) {
@@ -143,6 +158,15 @@ static int forward_enum(const struct model *model, const struct schema_enum *fro
             return 0;
         }
     }
+    const char *otherwise = newer->rule && !strict
+                                ? (model->up ? newer->rule->otherwise : newer->rule->otherwise_before)
+                                : NULL;
+    if (otherwise) {
+        *ret_number = named(to, otherwise)->number;
+        return 0;
+    }
+    if (!strict && to->closed)
+        return 1;
     if (!declares(to, number))
         return 0;
     if (!strict) {
@@ -168,11 +192,29 @@ static int forward_integer(const struct model *model, const struct field_pair *p
     return 0;
 }
 
+/* An entry of a map whose value, of a closed enum, is left out. */
+static bool is_left_out(const struct model *model, const struct field_pair *pair,
+                        const struct tree *entry)
+{
+    if (!pair->from->message->map_entry || !pair->to->message->map_entry)
+        return false;
+    const struct schema_field *from = schema_field_number(pair->from->message, 2);
+    const struct schema_field *to = schema_field_number(pair->to->message, 2);
+    const struct values *values = values_of(entry, from);
+    int64_t number;
+    if (!from->enumeration || !to->enumeration)
+        return false;
+    number = values->count ? (int64_t)values->list[0].bits : from->enumeration->values[0].number;
+    return forward_enum(model, from->enumeration, to->enumeration, false, number, &number) == 1;
+}
+
 static int forward_value(const struct model *model, const struct field_pair *pair,
                          const struct value *value, struct value *ret_value)
 {
     int from = pair->from->type, to = pair->to->type;
     *ret_value = *value;
+    if (from == TYPE(MESSAGE) && to == TYPE(MESSAGE) && is_left_out(model, pair, value->tree))
+        return 1;
     if (from == TYPE(MESSAGE) && to == TYPE(MESSAGE))
         return forward_tree(model, value->tree, pair->to->message, &ret_value->tree);
     if (from == TYPE(ENUM) && to == TYPE(ENUM)) {
@@ -203,6 +245,8 @@ static int forward_values(const struct model *model, const struct field_pair *pa
         int r = forward_value(model, pair, &source->list[i], &value);
         if (r < 0)
             return r;
+        if (r == 1)
+            continue;
         /* Without presence, a default says nothing. */
         if (!pair->from->repeated && !pair->from->presence && !is_given(pair->from, &value) &&
             !pair->to->required)
@@ -519,7 +563,6 @@ int forward_tree(const struct model *model, struct tree *source,
             .to = model->up ? mine : other,
             .rule = mine->rule,
         };
-        pair.strict = pair.from->repeated || shares_oneof(source->type, pair.from);
         int r = forward_pair(model, &pair, source, target);
         if (r < 0)
             return r;
