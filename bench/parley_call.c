@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,12 +34,15 @@ static pid_t broker;
 
 static void run_broker(const char *program, const char *folder)
 {
-    char log[BENCH_PATH_BYTES + 16];
+    char log[BENCH_PATH_BYTES + 16], schemas[BENCH_PATH_BYTES + 16];
+    (void)snprintf(schemas, sizeof(schemas), "%s/%s", folder, PARLEY_CALL_SCHEMAS);
+    if (mkdir(schemas, 0700) != 0)
+        _exit(126);
     (void)snprintf(log, sizeof(log), "%s/parleyd.log", folder);
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
         _exit(126);
-    (void)execl(program, program, "--dir", folder, (char *)NULL);
+    (void)execl(program, program, "--dir", folder, "--schemas", schemas, (char *)NULL);
     _exit(127);
 }
 
@@ -138,8 +142,13 @@ static int call_service(struct bench_run *run, const struct side *side)
     enum parley_status status = join_bus(run, "bench-client", side->spin_ns_max, &endpoint);
     if (status == PARLEY_OK)
         status = parley_client_new(endpoint, side->kind->interface, &options, &client);
-    int r = status == PARLEY_OK ? time_calls(run, side->kind, client)
-                                : error_set(run->error, -1, "%s", parley_error_text());
+    int r;
+    if (status != PARLEY_OK)
+        r = error_set(run->error, -1, "%s", parley_error_text());
+    else if (side->kind->drive)
+        r = side->kind->drive(run, client);
+    else
+        r = time_calls(run, side->kind, client);
     parley_client_free(client);
     parley_endpoint_free(endpoint);
     return r;

@@ -7,7 +7,9 @@
 
 #include "bench.h"
 
-/* For struct bench: start and end parleyd. $PARLEYD names another one than was built. */
+/* For struct bench: start and end parleyd. $PARLEYD names another one than was built. It knows the
+ * descriptor sets in PARLEY_CALL_SCHEMAS, a folder in @folder that is empty first. */
+#define PARLEY_CALL_SCHEMAS "schemas"
 int parley_call_begin(const char *folder, struct error_text *error);
 void parley_call_end(void);
 
@@ -19,6 +21,8 @@ struct parley_call_kind {
     /* One call; @i makes it differ from the one before. Return: 0, -1 if it failed, 1 if the reply
      * is not what it should be. */
     int (*call)(struct parley_client *client, uint32_t i);
+    /* Instead of `call`, where a sample is something else than a call: fills all of them. */
+    int (*drive)(struct bench_run *run, struct parley_client *client);
 };
 
 /* Client and service, each in a process of its own. @spin_ns_max: as in the endpoint's options. */
