@@ -24,8 +24,6 @@
 #define TYPE(name) GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__TYPE__TYPE_##name
 #define SEEN_MAX DIFF_FINDING_MAX
 
-DEFINE_CLEANUP(struct schema *, schema_unref);
-
 /* What was said of a field or a method is said once; of messages and versions, each sentence. */
 struct seen {
     const void *element;
@@ -84,13 +82,21 @@ static void suggest_wrap(const struct schema_field *bare, const struct schema_me
                        first->name);
 }
 
-static void suggest_entries(const struct schema_field *list, char *text, size_t bytes)
+/* @list: repeated messages on one side; @entry: the map's on the other. */
+static void suggest_entries(const struct schema_field *list, const struct schema_message *entry,
+                            char *text, size_t bytes)
 {
-    const struct schema_field *key =
-        list->message ? member(list->message, TYPE(STRING), NULL) : NULL;
-    if (list->message)
-        (void)snprintf(text, bytes, "[(parley.field).entries = { key: \"%s\" }]",
-                       key ? key->name : "key");
+    if (!list->message)
+        return;
+    const struct schema_field *key = member(list->message, entry->fields[0].type, NULL);
+    const struct schema_field *value = entry->fields[1].message
+                                           ? NULL /* the whole message */
+                                           : member(list->message, entry->fields[1].type, NULL);
+    if (value && value == key)
+        value = member(list->message, entry->fields[1].type, key);
+    (void)snprintf(text, bytes, "[(parley.field).entries = { key: \"%s\"%s%s%s }]",
+                   key ? key->name : "key", value ? " value: \"" : "", value ? value->name : "",
+                   value ? "\"" : "");
 }
 
 static void suggest_convert(const struct schema_field *older, const struct schema_field *newer,
@@ -124,7 +130,8 @@ static void suggest(const struct schema_field *older, const struct schema_field 
     if (has_structure_rule(newer->rule))
         return;
     if (is_map(older) != is_map(newer))
-        suggest_entries(is_map(older) ? newer : older, text, bytes);
+        suggest_entries(is_map(older) ? newer : older,
+                        is_map(older) ? older->message : newer->message, text, bytes);
     else if (older->repeated != newer->repeated)
         (void)snprintf(text, bytes, "[(parley.field).pick = PICK_FIRST]");
     else if (is_time(older) != is_time(newer))
@@ -414,70 +421,4 @@ int diff_bridge(struct diff *diff, const struct schema *older, const struct sche
     }
     free(bridge.seen);
     return r;
-}
-
-/* ---- Which versions ---- */
-
-/* The service of @package that @newer came from: of its name, else the only one. */
-static const struct schema_service *find_older(const struct schema *schema,
-                                               const struct schema_service *newer)
-{
-    size_t count;
-    const struct schema_service *const *services = schema_services(schema, &count);
-    const struct schema_service *found = NULL;
-    const char *local = strrchr(newer->name, '.');
-    for (size_t i = 0; i < count; i++) {
-        const struct schema_service *service = services[i];
-        if (!service->interface || !equal(service->package, newer->interface->previous))
-            continue;
-        const char *other = strrchr(service->name, '.');
-        if (equal(other ? other : service->name, local ? local : newer->name))
-            return service;
-        if (!found)
-            found = service;
-    }
-    return found;
-}
-
-static int as_interface(const struct schema *set, const struct schema_service *service,
-                        struct schema **ret_schema, struct error_text *error)
-{
-    size_t bytes;
-    const uint8_t *data = schema_set(set, &bytes);
-    return schema_new(data, bytes, service->name, ret_schema, error);
-}
-
-/* @set: where the older version is. */
-static int bridge_pair(struct diff *diff, const struct schema *set,
-                       const struct schema_service *older, const struct schema *new,
-                       const struct schema_service *newer, struct error_text *error)
-{
-    _cleanup_(schema_unrefp) struct schema *before = NULL;
-    _cleanup_(schema_unrefp) struct schema *after = NULL;
-    int r = as_interface(set, older, &before, error);
-    if (r == 0)
-        r = as_interface(new, newer, &after, error);
-    return r == 0 ? diff_bridge(diff, before, after, error) : r;
-}
-
-int diff_bridges(struct diff *diff, const struct schema *old, const struct schema *new,
-                 struct error_text *error)
-{
-    size_t count;
-    const struct schema_service *const *services = schema_services(new, &count);
-    for (size_t i = 0; i < count; i++) {
-        const struct schema_service *newer = services[i];
-        if (!newer->interface || !newer->interface->previous)
-            continue;
-        const struct schema *set = new;
-        const struct schema_service *older = find_older(new, newer);
-        if (!older) {
-            set = old;
-            older = find_older(old, newer);
-        }
-        int r = older ? bridge_pair(diff, set, older, new, newer, error) : 0;
-        if (r < 0)
-            return r;
-    }
-    return 0;
 }

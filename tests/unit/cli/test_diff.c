@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "schema/diff.h"
 #include "unit/cli/run.h"
 #include "unit/schema/protos.h"
 
@@ -282,6 +283,81 @@ static void test_more_than_the_limit_is_said(void **state)
     free(text[1]);
 }
 
+/* ---- Limits of a folder ---- */
+
+static int diff_of(const char *folder, const char *sentence)
+{
+    struct run run = RUN("diff", folder, folder);
+    if (run.code != CLI_EXIT_OK)
+        assert_contains(run.err, sentence);
+    int code = run.code;
+    run_free(&run);
+    return code;
+}
+
+static void test_a_folder_has_at_most_so_many_schemas(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), name[32];
+    for (int i = 0; i < SCHEMA_FILE_MAX; i++) {
+        snprintf(name, sizeof(name), "f%d.proto", i);
+        file_write(folder, name, "syntax = \"proto3\";");
+    }
+    assert_int_equal(diff_of(folder, ""), CLI_EXIT_OK);
+    file_write(folder, "g.proto", "syntax = \"proto3\";");
+    assert_int_equal(diff_of(folder, "has more than 256 .proto files"), CLI_EXIT_USAGE);
+    folder_remove(folder);
+}
+
+static void test_a_folder_has_at_most_so_many_files(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), name[32];
+    file_write(folder, "f.proto", "syntax = \"proto3\";");
+    for (int i = 1; i < 16384; i++) {
+        snprintf(name, sizeof(name), "n%d", i);
+        file_write(folder, name, "");
+    }
+    assert_int_equal(diff_of(folder, ""), CLI_EXIT_OK);
+    file_write(folder, "one more", "");
+    assert_int_equal(diff_of(folder, "has more than 16384 files"), CLI_EXIT_USAGE);
+    folder_remove(folder);
+}
+
+static void test_folders_are_nested_at_most_so_deep(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), *inner[17];
+    char path[600];
+    snprintf(path, sizeof(path), "%s", folder);
+    for (int i = 0; i < 17; i++) {
+        if (i == 16) {
+            file_write(path, "f.proto", "syntax = \"proto3\";");
+            assert_int_equal(diff_of(folder, ""), CLI_EXIT_OK);
+        }
+        strcat(path, "/d");
+        assert_int_equal(mkdir(path, 0700), 0);
+        inner[i] = strdup(path);
+    }
+    assert_int_equal(diff_of(folder, "is nested deeper than 16 folders"), CLI_EXIT_USAGE);
+    for (int i = 16; i >= 0; i--)
+        folder_remove(inner[i]);
+    folder_remove(folder);
+}
+
+static void test_a_set_has_at_most_so_many_bytes(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), path[600];
+    file_write(folder, "set.bin", "");
+    snprintf(path, sizeof(path), "%s/set.bin", folder);
+    assert_int_equal(truncate(path, DIFF_POSITIONS_BYTES_MAX), 0);
+    assert_int_equal(diff_of(path, "this is no descriptor set"), CLI_EXIT_USAGE);
+    assert_int_equal(truncate(path, DIFF_POSITIONS_BYTES_MAX + 1), 0);
+    assert_int_equal(diff_of(path, "has more than 32 MiB as a descriptor set"), CLI_EXIT_USAGE);
+    folder_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +372,10 @@ int main(void)
         cmocka_unit_test(test_a_missing_protoc_is_said_with_what_to_install),
         cmocka_unit_test(test_the_rules_are_listed),
         cmocka_unit_test(test_more_than_the_limit_is_said),
+        cmocka_unit_test(test_a_folder_has_at_most_so_many_schemas),
+        cmocka_unit_test(test_a_folder_has_at_most_so_many_files),
+        cmocka_unit_test(test_folders_are_nested_at_most_so_deep),
+        cmocka_unit_test(test_a_set_has_at_most_so_many_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,10 +51,11 @@ static const struct bridge_case cases[] = {
      HEAD2 "message M { int32 a = 1;\nint32 b = 2; }", /* all of them, not the first alone */
      HEAD2 "message M { int32 a = 1 [(parley.field).unwrap = \"value\"];"
            " int32 b = 2 [(parley.field).unwrap = \"value\"]; }"},
-    {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).entries = { key: \"k\" }]",
+    {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).entries = { key: \"k\" value: \"v\" }]",
      HEAD1 "message M { repeated N a = 1; } message N { string k = 1; int32 v = 2; }",
      HEAD2 "message M { map<string, int32> a = 1; }",
-     HEAD2 "message M { repeated N a = 1; } message N { string k = 1; int32 v = 2; }"},
+     HEAD2 "message M { map<string, int32> a = 1 "
+           "[(parley.field).entries = { key: \"k\" value: \"v\" }]; }"},
     {"PARLEY_VALUE_NEEDS_RULE t.v2.E.E_C\n", "[(parley.value).to = \"",
      HEAD1 "message M { E a = 1; repeated E b = 2; } enum E { E_Z = 0; E_A = 1; E_B = 2; }",
      HEAD2
@@ -168,6 +169,40 @@ static void test_the_older_version_is_found_beside_the_newer_one(void **state)
     schema_unref(after);
 }
 
+static void test_a_version_that_is_related_to_none_is_a_finding(void **state)
+{
+    (void)state;
+    static const char *const newer[] = {"", "previous: \"t.v0\"", "previous: \"t.v1\""};
+    for (size_t i = 0; i < 3; i++) {
+        char text[512];
+        snprintf(text, sizeof(text),
+                 "syntax = \"proto3\"; package t.v2; import \"parley/options.proto\";\n"
+                 "option (parley.interface) = { name: \"t\" version: \"2.0.0\" %s };\n"
+                 "service S { rpc F(M) returns (M); } message M {}",
+                 newer[i]);
+        const struct proto_file both[] = {{"one.proto", HEAD1 "message M {}"}, {"two.proto", text}};
+        struct schema *before = schema_of(protos_compile(both, 1));
+        struct schema *after = schema_of(protos_compile(both, 2));
+        struct diff *diff = NULL;
+        struct error_text error = {""};
+        assert_int_equal(diff_new(before, after, &(struct diff_options){.bridges = true}, &diff),
+                         0);
+        assert_int_equal(diff_bridges(diff, before, after, &error), 0);
+        assert_int_equal(diff_finish(diff, &error), 0);
+        assert_findings(diff, i < 2 ? "PARLEY_VERSION_NEEDS_RULE t.v2.S\n" : "", text);
+        size_t count;
+        const struct diff_finding *findings = diff_findings(diff, &count);
+        if (i < 2) {
+            assert_non_null(strstr(findings[0].sentence, "add previous: \"t.v1\""));
+            assert_string_equal(findings[0].file, "two.proto");
+            assert_int_equal(findings[0].line, 2);
+        }
+        diff_free(diff);
+        schema_unref(before);
+        schema_unref(after);
+    }
+}
+
 static void test_the_demos_two_versions_are_bridged(void **state)
 {
     (void)state;
@@ -191,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_what_a_rule_or_the_translator_bridges_is_none),
         cmocka_unit_test(test_a_bridge_that_is_missing_can_be_accepted),
         cmocka_unit_test(test_the_older_version_is_found_beside_the_newer_one),
+        cmocka_unit_test(test_a_version_that_is_related_to_none_is_a_finding),
         cmocka_unit_test(test_the_demos_two_versions_are_bridged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
