@@ -168,4 +168,11 @@ int rules_literal(struct pairing *pairing, const struct schema_field *field, con
 uint32_t rules_add_convert(struct pairing *pairing, const struct program_convert *convert);
 enum form rules_form(const struct schema_field *field);
 
+/* ---- news.c ---- */
+
+/* Whether the rule is for a field that the version before need not have. */
+bool rules_is_news(const Parley__FieldRule *rule);
+/* default, lossy and computed on fields that the newer version has alone. */
+int rules_news(struct pairing *pairing);
+
 #endif

@@ -725,6 +725,7 @@ int convert_told(struct run *run, struct frame *frame, const struct program_op *
     frame->slots[op->slot].restored = true;
     if (tag == absent_tag(op))
         return run_skip_unknown(run, tag, at, pos, end, ret_pos);
+    frame->slots[op->slot].seen = true;
     r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
     return r < 0 ? r : run_write_bytes(run, at, (size_t)(*ret_pos - at));
 }
@@ -733,6 +734,8 @@ static int emit_constant(struct run *run, struct frame *frame, const struct prog
                          const struct slot *slot)
 {
     struct value value;
+    if (slot->seen && emit->required != PROGRAM_REQUIRED_NONE)
+        frame->required |= UINT64_C(1) << emit->required;
     if (slot->restored)
         return 0;
     scalar_otherwise(run->plan, &run->plan->converts[emit->node], &value);

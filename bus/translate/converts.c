@@ -94,6 +94,12 @@ int rules_check(const struct pairing *pairing, const struct schema_field *newer)
                              pairing->newer->name, newer->name, first, rules[i].name);
         first = rules[i].name;
     }
+    if (rule->lossy && (rule->split || rule->merge || rule->wrap || rule->unwrap ||
+                        rule->has_pick || rule->entries))
+        return error_set(pairing->compiler->error, -EINVAL,
+                         "%s.%s: (parley.field).lossy is for values, not for rules on structure; "
+                         "remove it",
+                         pairing->newer->name, newer->name);
     if (rule->lossy && !*rule->lossy)
         return error_set(pairing->compiler->error, -EINVAL,
                          "%s.%s: (parley.field).lossy needs a reason, for those who read the diff; "

@@ -154,7 +154,7 @@ static int pair_by_name(struct pairing *pairing)
         const Parley__FieldRule *rule = newer->rule;
         const char *name = rule && rule->from ? rule->from : newer->name;
         const struct schema_field *older = schema_field_find(pairing->older, name);
-        if (!older && rule)
+        if (!older && rule && !rules_is_news(rule))
             return error_set(pairing->compiler->error, -EINVAL,
                              "%s.%s: (parley.field)%s: %s has no field \"%s\"; name one that it "
                              "has, or take the rule away if the field is new",
@@ -547,6 +547,8 @@ static int fill(struct pairing *pairing)
         r = rules_moves(pairing);
     if (r == 0)
         r = rules_drops(pairing);
+    if (r == 0)
+        r = rules_news(pairing);
     if (r == 0)
         r = rules_oneofs(pairing);
     size_t complaints = pairing->compiler->complaint_count;

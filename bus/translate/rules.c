@@ -309,6 +309,13 @@ int rules_drops(struct pairing *pairing)
             return rule_error(pairing, drop->from, rule,
                               "has another rule or a field of this version that comes from it; "
                               "remove one of the two");
+        pairing->compiler->loses |= drop->lossy;
+        if (drop->lossy && up) {
+            struct program_op op = compile_check_op(pairing->compiler, older);
+            op.action = ACTION_SKIP;
+            pairing_op(pairing, op);
+            done[index] = true;
+        }
         /* Without `restore` it travels like any field that the other version lacks. */
         if (!drop->restore)
             continue;
@@ -320,68 +327,112 @@ int rules_drops(struct pairing *pairing)
     return 0;
 }
 
+/* A text that one version has alone, and the other makes of fields that both have. */
+struct made {
+    const struct schema_field *field;
+    const struct schema_message *named; /* whose fields the template names: the newer, the older */
+    const char *element, *rule, *template;
+    bool lossy;
+};
+
 /* The slot in which the op of a field of the source notes its text. */
-static int note_slot(struct pairing *pairing, const struct schema_field *newer, const char *from,
-                     uint16_t *ret_slot)
+static int note_slot(struct pairing *pairing, const struct made *made,
+                     const struct schema_field *named, uint16_t *ret_slot)
 {
-    bool up = pairing->newer == pairing->target;
-    size_t index = field_index(pairing->newer, newer);
-    const struct schema_field *source = up ? pairing->source_of[index] : newer;
+    bool is_source = made->named == pairing->source;
+    size_t index = field_index(made->named, named);
+    const struct schema_field *source = is_source ? named : pairing->source_of[index];
     struct program_op *op = source ? pairing_find(pairing, source->number) : NULL;
     bool plain = op && (op->action == ACTION_VERBATIM || op->action == ACTION_RENUMBER) &&
-                 op->kind == KIND_STRING && !(op->flags & (OP_OWN_PRESENCE | OP_REPEATED)) &&
-                 !source->presence && (up || pairing->target_of[index]);
+                 op->kind == KIND_STRING &&
+                 !(op->flags & (OP_OWN_PRESENCE | OP_REPEATED | OP_YIELDS)) && !source->presence &&
+                 (!is_source || pairing->target_of[index]);
     if (!plain)
         return error_set(pairing->compiler->error, -EINVAL,
-                         "%s.%s: (parley.message).drop: restore: {%s} must be a string that the "
-                         "version before has as well, unchanged; use another field, or leave "
-                         "`restore` out",
-                         pairing->newer->name, from, newer->name);
+                         "%s.%s: %s: {%s} must be a string that both versions have, unchanged; use "
+                         "another field, or leave the rule out",
+                         pairing->newer->name, made->element, made->rule, named->name);
     if (op->slot == PROGRAM_SLOT_NONE) {
         uint16_t slot;
         int r = pairing_slot(pairing, &slot);
         if (r < 0)
             return r;
+        op = pairing_find(pairing, source->number);
         op->slot = slot;
     }
     *ret_slot = op->slot;
     return 0;
 }
 
-static int restore_drop(struct pairing *pairing, const Parley__Drop *drop)
+static int add_made(struct pairing *pairing, const struct made *made)
 {
-    bool up = pairing->newer == pairing->target;
-    size_t index;
-    const struct schema_field *older = find_older(pairing, drop->from, &index);
+    /* The field is the source's, or the target's. */
+    bool has = (made->named == pairing->newer) == (pairing->newer == pairing->target);
     struct pattern pattern;
     uint16_t slots[PROGRAM_PART_MAX], slot;
     uint32_t tags[PROGRAM_PART_MAX] = {0};
-    int r = parse_pattern(pairing, drop->from, "(parley.message).drop: restore", pairing->newer,
-                          drop->restore, &pattern);
+    int r =
+        parse_pattern(pairing, made->element, made->rule, made->named, made->template, &pattern);
     if (r == 0)
         r = pairing_slot(pairing, &slot);
     for (uint32_t i = 0; i < pattern.count && r == 0; i++)
         if (pattern.pieces[i].field)
-            r = note_slot(pairing, pattern.pieces[i].field, drop->from, &slots[i]);
-    if (r < 0)
+            r = note_slot(pairing, made, pattern.pieces[i].field, &slots[i]);
+    if (r < 0 || (has && made->lossy))
         return r;
     uint32_t template = add_template(pairing, &pattern, slots, tags, 0);
     struct program_emit emit =
-        pairing_emit_default(up ? EMIT_DROPPED : EMIT_TEXT, slot, older, KIND_STRING);
+        pairing_emit_default(has ? EMIT_DROPPED : EMIT_TEXT, slot, made->field, KIND_STRING);
     emit.template = template;
-    struct program_op op = compile_check_op(pairing->compiler, older);
+    struct program_op op = compile_check_op(pairing->compiler, made->field);
     op.slot = slot;
-    if (up) {
+    if (has) {
         op.action = ACTION_SLOT;
         pairing_op(pairing, op);
     } else {
         op.action = ACTION_GUARDED;
         op.template = template;
-        emit.required = pairing_required(pairing, older);
+        emit.required = pairing_required(pairing, made->field);
         op.required = emit.required;
         pairing_restore(pairing, op);
     }
     return pairing_emit(pairing, emit);
+}
+
+static int restore_drop(struct pairing *pairing, const Parley__Drop *drop)
+{
+    size_t index;
+    const struct made made = {
+        .field = find_older(pairing, drop->from, &index),
+        .named = pairing->newer,
+        .element = drop->from,
+        .rule = "(parley.message).drop: restore",
+        .template = drop->restore,
+        .lossy = drop->lossy,
+    };
+    return add_made(pairing, &made);
+}
+
+static int compute(struct pairing *pairing, const struct schema_field *field)
+{
+    static const char rule[] = "(parley.field).computed";
+    const struct made made = {
+        .field = field,
+        .named = pairing->older,
+        .element = field->name,
+        .rule = rule,
+        .template = field->rule->computed,
+        .lossy = field->rule->lossy != NULL,
+    };
+    if (!is_plain_text(pairing->newer, field))
+        return rule_error(pairing, field->name, rule,
+                          "is for a singular string without presence; remove it");
+    if (made.lossy && pairing->newer == pairing->source) {
+        struct program_op op = compile_check_op(pairing->compiler, field);
+        op.action = ACTION_SKIP;
+        pairing_op(pairing, op);
+    }
+    return add_made(pairing, &made);
 }
 
 int rules_restores(struct pairing *pairing)
@@ -391,6 +442,12 @@ int rules_restores(struct pairing *pairing)
         if (!message->drop[i]->restore)
             continue;
         int r = restore_drop(pairing, message->drop[i]);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < pairing->newer->field_count; i++) {
+        const struct schema_field *field = &pairing->newer->fields[i];
+        int r = field->rule && field->rule->computed ? compute(pairing, field) : 0;
         if (r < 0)
             return r;
     }
