@@ -363,6 +363,92 @@ static int bind_plain_table(struct binder *binder, uint32_t index)
     return r;
 }
 
+/* ---- What is made at a message's end ---- */
+
+/* The field of that tag, if it is what @code says. */
+static const struct bound_op *find_as(const struct bound_table *plain, uint32_t tag,
+                                      enum bound_code code)
+{
+    const struct bound_op *op = bound_find(plain, tag >> 3);
+    return op && op->code == code ? op : NULL;
+}
+
+static bool bind_split(const struct plan *plan, const struct program_emit *emit,
+                       const struct bound_table *inner, struct bound_emit *bound)
+{
+    const struct program_template *template = &plan->templates[emit->template];
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        const struct program_part *part = &plan->parts[template->part_first + i];
+        bound->parts[i] = find_as(inner, part->tag, CODE_STRING);
+        if (part->slot != PROGRAM_SLOT_NONE && !bound->parts[i])
+            return false;
+    }
+    return true;
+}
+
+static bool bind_gather(const struct plan *plan, const struct program_emit *emit,
+                        const struct bound_table *inner, struct bound_emit *bound)
+{
+    const struct program_node *node = &plan->nodes[emit->node];
+    if (node->child_count > 0 || node->leaf_count > PROGRAM_PART_MAX)
+        return false;
+    for (uint32_t i = 0; i < node->leaf_count; i++) {
+        const struct program_emit *leaf = &plan->emits[node->leaf_first + i];
+        bound->parts[i] = find_as(inner, leaf->tag, CODE_STRING);
+        if (leaf->written != KIND_STRING || leaf->pipe != 0 || !bound->parts[i])
+            return false;
+    }
+    return true;
+}
+
+/* Messages of texts that lie in the source need not be written first; others stay slow. */
+static bool bind_emit(const struct plan *plan, const struct bound_table *table,
+                      const struct program_emit *emit, struct bound_emit *bound)
+{
+    *bound = (struct bound_emit){0};
+    if (emit->pipe != 0 || (emit->kind != EMIT_SPLIT && emit->kind != EMIT_GATHER))
+        return false;
+    uint32_t tag = emit->kind == EMIT_SPLIT ? emit->tag : plan->nodes[emit->node].tag;
+    const struct bound_op *field = find_as(table->plain, tag, CODE_MESSAGE);
+    if (!field || field->table->required_count > 0 || field->required != PROGRAM_REQUIRED_NONE)
+        return false;
+    if (emit->kind == EMIT_SPLIT ? bind_split(plan, emit, field->table, bound)
+                                 : bind_gather(plan, emit, field->table, bound))
+        bound->field = field;
+    return bound->field;
+}
+
+/* Return: how many records of @emits it takes; 0 if all would be slow. */
+static uint32_t bind_emits(const struct plan *plan, struct bound_table *table,
+                           struct bound_emit *emits)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < table->table->emit_count; i++)
+        any |= bind_emit(plan, table, &plan->emits[table->table->emit_first + i], &emits[i]);
+    if (any)
+        table->emits = emits;
+    return any ? table->table->emit_count : 0;
+}
+
+/* All tables' ops have their tables by now. */
+static int settle_emits(struct binder *binder, struct plan_binding *binding)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < binder->want_count; i++)
+        if (binding->tables[i].translated && !binding->tables[i].staged)
+            count += binding->tables[i].table->emit_count;
+    if (count > BIND_OP_MAX)
+        return error_set(binder->error, -E2BIG, "plan: more than %u rules to bind", BIND_OP_MAX);
+    binding->emits = calloc(count + 1, sizeof(binding->emits[0]));
+    if (!binding->emits)
+        return out_of_memory(binder);
+    struct bound_emit *emits = binding->emits;
+    for (uint32_t i = 0; i < binder->want_count; i++)
+        if (binding->tables[i].translated && !binding->tables[i].staged)
+            emits += bind_emits(binder->plan, &binding->tables[i], emits);
+    return 0;
+}
+
 static void fill_by_tag(struct bound_table *table)
 {
     memset(table->by_tag, 0, sizeof(table->by_tag));
@@ -433,7 +519,7 @@ static int settle(struct binder *binder, struct plan_binding *binding)
     for (uint32_t i = 0; i < binder->op_count; i++)
         if (binder->links[i] != PROGRAM_NONE)
             binding->ops[i].table = &binding->tables[binder->links[i]];
-    return 0;
+    return settle_emits(binder, binding);
 }
 
 static void binder_deinit(struct binder *binder)
@@ -523,6 +609,7 @@ struct plan_binding *plan_binding_unref(struct plan_binding *binding)
     free(binding->entries);
     free(binding->tables);
     free(binding->ops);
+    free(binding->emits);
     free(binding->images);
     free(binding);
     return NULL;

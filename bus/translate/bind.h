@@ -55,11 +55,19 @@ struct bound_op {
     const struct bound_table *table; /* KIND_MESSAGE */
 };
 
+/* An emit that makes a message of texts, straight in the struct: EMIT_SPLIT, EMIT_GATHER. */
+struct bound_emit {
+    const struct bound_op *field; /* NULL: through wire bytes */
+    const struct bound_op
+        *parts[PROGRAM_PART_MAX]; /* its texts: of a template's parts; of leaves */
+};
+
 struct bound_table {
     const struct program_table *table; /* NULL: plain */
     const struct bound_table *plain;   /* of the same type */
     const ProtobufCMessageDescriptor *type;
-    const struct bound_op *ops; /* ascending by number */
+    const struct bound_op *ops;     /* ascending by number */
+    const struct bound_emit *emits; /* of the program's table; NULL: none is direct */
     uint32_t op_count;
     uint32_t required_count;
     bool translated;
@@ -77,6 +85,7 @@ struct plan_binding {
     const struct bound_table **entries; /* NULL: no such method here */
     struct bound_table *tables;
     struct bound_op *ops;
+    struct bound_emit *emits;
     uint8_t *images;
 };
 

@@ -14,11 +14,6 @@
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-struct span {
-    const uint8_t *data;
-    size_t bytes;
-};
-
 /* ---- Guards: FNV-1a, 64 bits (Fowler, Noll, Vo) ---- */
 
 static uint64_t hash(uint64_t state, const uint8_t *data, size_t bytes)
@@ -124,24 +119,20 @@ static bool text_equals(const struct text *text, struct span other)
 
 static int write_text(struct run *run, uint32_t tag, const struct text *text)
 {
-    struct open_length open;
     int r = run_write_tag(run, tag);
     if (r == 0)
-        r = run_open_length(run, text->bytes, &open);
+        r = run_write_length(run, text->bytes);
     for (unsigned i = 0; i < text->count && r == 0; i++)
         r = run_write_bytes(run, text->pieces[i].data, text->pieces[i].bytes);
-    return r < 0 ? r : run_close_length(run, &open);
+    return r;
 }
 
 static int write_span(struct run *run, uint32_t tag, struct span span)
 {
-    struct open_length open;
     int r = run_write_tag(run, tag);
     if (r == 0)
-        r = run_open_length(run, span.bytes, &open);
-    if (r == 0)
-        r = run_write_bytes(run, span.data, span.bytes);
-    return r < 0 ? r : run_close_length(run, &open);
+        r = run_write_length(run, span.bytes);
+    return r < 0 ? r : run_write_bytes(run, span.data, span.bytes);
 }
 
 /* ---- Text taken apart ---- */
@@ -159,6 +150,14 @@ static bool cut_at_last(struct span *text, struct span literal, struct span *ret
 {
     struct span head = *text;
     for (head.bytes -= head.bytes > 0; head.bytes > literal.bytes; head.bytes--) {
+        if (literal.bytes > 0) { /* straight to where its last byte is */
+            const uint8_t *last =
+                memrchr(head.data + literal.bytes, literal.data[literal.bytes - 1],
+                        head.bytes - literal.bytes);
+            if (!last)
+                return false;
+            head.bytes = (size_t)(last - head.data) + 1;
+        }
         if (!ends_with(head, literal))
             continue;
         *ret_behind = (struct span){text->data + head.bytes, text->bytes - head.bytes};
@@ -169,8 +168,8 @@ static bool cut_at_last(struct span *text, struct span literal, struct span *ret
 }
 
 /* Fills fields[i] for each part that has a field; false: it does not fit. */
-static bool take_apart(const struct plan *plan, const struct program_template *template,
-                       struct span text, struct span fields[PROGRAM_PART_MAX])
+bool run_take_apart(const struct plan *plan, const struct program_template *template,
+                    struct span text, struct span fields[PROGRAM_PART_MAX])
 {
     const struct program_part *parts = plan->parts + template->part_first;
     uint32_t count = template->part_count;
@@ -201,7 +200,7 @@ static bool comes_back(const struct run *run, const struct slot *slots,
 {
     const struct program_part *parts = run->plan->parts + template->part_first;
     struct span fields[PROGRAM_PART_MAX];
-    bool fitted = text.bytes > 0 && take_apart(run->plan, template, text, fields);
+    bool fitted = text.bytes > 0 && run_take_apart(run->plan, template, text, fields);
     for (uint32_t i = 0; i < template->part_count; i++) {
         if (parts[i].slot == PROGRAM_SLOT_NONE)
             continue;
@@ -235,14 +234,25 @@ int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struc
     return r < 0 ? r : run_write_bytes(run, value, bytes);
 }
 
-static int emit_move(struct run *run, struct frame *frame, const struct program_emit *emit,
-                     const struct slot *slot)
+bool run_moves(const struct program_emit *emit, const struct slot *slot)
 {
     bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
     bool given = text ? slot->bytes > 0 : slot->mapped != 0;
     given |= slot->seen && (emit->flags & EMIT_SOURCE_PRESENCE);
     given |= emit->required != PROGRAM_REQUIRED_NONE; /* the default, then */
-    if (!given || slot->restored)
+    return given && !slot->restored;
+}
+
+bool run_splits(const struct program_emit *emit, const struct slot *slot)
+{
+    bool given = slot->bytes > 0 || (emit->flags & EMIT_SOURCE_PRESENCE);
+    return !slot->restored && slot->seen && given;
+}
+
+static int emit_move(struct run *run, struct frame *frame, const struct program_emit *emit,
+                     const struct slot *slot)
+{
+    if (!run_moves(emit, slot))
         return 0;
     int r = run_add_field(run, frame, emit);
     return r < 0 ? r : run_write_slot(run, emit->tag, (enum kind)emit->written, slot);
@@ -317,12 +327,12 @@ static int emit_split(struct run *run, struct frame *frame, const struct program
     const struct program_template *template = &run->plan->templates[emit->template];
     const struct program_part *parts = run->plan->parts + template->part_first;
     struct span text = slot_text(slot), fields[PROGRAM_PART_MAX];
-    if (slot->restored || !slot->seen || (text.bytes == 0 && !(emit->flags & EMIT_SOURCE_PRESENCE)))
+    if (!run_splits(emit, slot))
         return 0;
     if (frame->depth == WIRE_DEPTH_MAX)
         return run_fail(run, -E2BIG, frame->end, emit->number,
                         "messages nested deeper than the limit");
-    bool fits = take_apart(run->plan, template, text, fields);
+    bool fits = run_take_apart(run->plan, template, text, fields);
     struct open_length open;
     int r = run_add_field(run, frame, emit);
     if (r == 0)

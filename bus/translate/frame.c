@@ -398,8 +398,13 @@ int run_close_frame(struct run *run, struct frame *frame)
     const struct program_table *table = frame->table;
     bool ordered = table->flags & TABLE_ORDERED;
     int r = frame->guarded && !ordered ? run_restore_guarded(run, frame, 0) : 0;
-    for (uint32_t i = 0; i < table->emit_count && r == 0; i++)
-        r = emit_one(run, frame, &run->plan->emits[table->emit_first + i]);
+    for (uint32_t i = 0; i < table->emit_count && r == 0; i++) {
+        int diverted = run->divert ? run->divert(run, frame, i) : 0;
+        if (diverted < 0)
+            return diverted;
+        if (diverted == 0)
+            r = emit_one(run, frame, &run->plan->emits[table->emit_first + i]);
+    }
     if (r < 0)
         return r;
     if (table->required_count && (frame->required + 1) << (64 - table->required_count) != 0)

@@ -260,6 +260,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
         out = nothing; /* whatever NULL it was */
     struct run run;
     run.plan = plan;
+    run.divert = NULL;
     run.elements = 0;
     run.slots_used = 0;
     run.source = run.source_end = run.readable = run.origin = NULL;

@@ -14,6 +14,11 @@
 
 __extension__ typedef __int128 int128;
 
+struct span {
+    const uint8_t *data;
+    size_t bytes;
+};
+
 /* What an op keeps for the end of its message. Last occurrence wins. */
 struct slot {
     const uint8_t *data; /* text; of an op that may lose something: the whole record */
@@ -29,15 +34,20 @@ struct slot {
     uint64_t guard;
 };
 
+struct frame;
+
 struct run {
     const struct plan *plan;
+    /* NULL, or asked before emit @index of a frame's table. 1: it has done it; 0: not; or an error.
+     */
+    int (*divert)(struct run *run, struct frame *frame, uint32_t index);
     const uint8_t *source; /* private */
     const uint8_t *source_end;
     const uint8_t *readable; /* the end of what may be read behind a field: its buffer's */
-    const uint8_t *origin; /* where in it a stage's input comes from; NULL: it is the source's */
-    uint8_t *out;          /* the next byte to write */
-    uint8_t *limit;        /* the first that must not be */
-    int over;              /* the error for coming to the limit */
+    const uint8_t *origin;   /* where in it a stage's input comes from; NULL: it is the source's */
+    uint8_t *out;            /* the next byte to write */
+    uint8_t *limit;          /* the first that must not be */
+    int over;                /* the error for coming to the limit */
     uint32_t elements;
     uint32_t slots_used;
     struct plan_failure failure;
@@ -58,9 +68,9 @@ struct frame {
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     uint32_t carrier_owner;
     uint32_t owner; /* of what is carried now */
-    bool guarded; /* has guarded carriers, to be looked at at the end */
-    bool gathers; /* has carriers with OP_GATHERED fields */
-    bool marked;  /* ACTION_MARK, or an unknown field under TABLE_MARK */
+    bool guarded;   /* has guarded carriers, to be looked at at the end */
+    bool gathers;   /* has carriers with OP_GATHERED fields */
+    bool marked;    /* ACTION_MARK, or an unknown field under TABLE_MARK */
 };
 
 /* Records what went wrong. Returns @code. */
@@ -151,8 +161,8 @@ bool run_carried(const struct run *run, const struct frame *frame, const uint8_t
 /* Restores from guarded carriers what nobody has edited. At the end of a message. @owner: of one
  * version's; 0: of all. */
 int run_restore_guarded(struct run *run, struct frame *frame, uint32_t owner);
-/* What carriers of @owner have of the message at the end of @numbers, through @table, wherever it is
- * in them. *ret_any: there was something, and be it empty. */
+/* What carriers of @owner have of the message at the end of @numbers, through @table, wherever it
+ * is in them. *ret_any: there was something, and be it empty. */
 int run_restore_gathered(struct run *run, struct frame *frame, uint32_t owner,
                          const uint32_t *numbers, unsigned count, const struct program_table *table,
                          bool *ret_any);
@@ -214,6 +224,12 @@ uint64_t run_guard_more(uint64_t guard, const void *data, size_t bytes);
 #define RUN_GUARD_ABSENT UINT64_C(0) /* the other version got nothing, where it can tell */
 int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit);
 
+/* Whether EMIT_MOVE, EMIT_SPLIT have anything to do. */
+bool run_moves(const struct program_emit *emit, const struct slot *slot);
+bool run_splits(const struct program_emit *emit, const struct slot *slot);
+/* Fills fields[i] for each part that has a field; false: it does not fit. */
+bool run_take_apart(const struct plan *plan, const struct program_template *template,
+                    struct span text, struct span fields[PROGRAM_PART_MAX]);
 /* What is in the slot, a text or a number. */
 int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struct slot *slot);
 /* Counts a field that is added. */
@@ -252,6 +268,11 @@ static inline int run_write_tag(struct run *run, uint32_t tag)
     else
         run->out = wire_write_varint(run->out, tag);
     return 0;
+}
+
+static inline int run_write_length(struct run *run, size_t bytes)
+{
+    return run_write_tag(run, (uint32_t)bytes); /* a varint of 32 bits, both */
 }
 
 /* ---- Reading, all inline: nothing passes @end; NULL if malformed ---- */

@@ -116,13 +116,117 @@ static int unpack_slowly(struct unpack *u, const struct bound_table *table, stru
     return r;
 }
 
+static int copy_string(struct unpack *u, const uint8_t *data, size_t bytes, char **ret_string)
+{
+    uint8_t *copy;
+    int r = unpack_copy_bytes(u, data, bytes, &copy);
+    if (r == 0)
+        *ret_string = (char *)copy;
+    return r;
+}
+
+/* A text of the source, in a field of a message that a rule makes. Ended where it lies, if it lies
+ * in the private copy: whatever follows it there is not looked at any more when that is done. */
+static int put_text(struct unpack *u, uint8_t *message, const struct bound_op *op, struct span text)
+{
+    char **member = (char **)(void *)(message + op->offset);
+    bool inside = text.data >= u->run.source && text.data <= u->run.source_end;
+    if (!inside || u->copying || u->terminator_count == TERMINATOR_MAX)
+        return copy_string(u, text.data, text.bytes, member);
+    uint8_t *string = (uint8_t *)(uintptr_t)text.data;
+    u->terminators[u->terminator_count++] = string + text.bytes;
+    *member = (char *)string;
+    return 0;
+}
+
+/* The message that an emit makes: what has been written before goes first. */
+static int open_made(struct unpack *u, const struct bound_op *field, uint8_t **ret_made)
+{
+    struct frame *frame = u->finished;
+    int r = flush_if_any(u, u->finished_table, frame, u->finished_message, frame->end);
+    uint8_t **member = (uint8_t **)(void *)(u->finished_message + field->offset);
+    if (r == 0 && frame->depth == WIRE_DEPTH_MAX)
+        r = run_fail(&u->run, -E2BIG, frame->end, field->number,
+                     "messages nested deeper than the limit");
+    if (r == 0 && !*member && !(*member = new_message(u, field->table)))
+        r = unpack_no_memory(u);
+    *ret_made = *member;
+    return r;
+}
+
+static int make_split(struct unpack *u, const struct bound_emit *bound,
+                      const struct program_emit *emit)
+{
+    const struct slot *slot = &u->finished->slots[emit->slot];
+    const struct program_template *template = &u->plan->templates[emit->template];
+    struct span text = {slot->data, slot->bytes}, fields[PROGRAM_PART_MAX];
+    uint8_t *made;
+    if (!run_splits(emit, slot))
+        return 1;
+    int r = open_made(u, bound->field, &made);
+    if (r == 0)
+        r = run_add_field(&u->run, u->finished, emit);
+    bool fits = r == 0 && run_take_apart(u->plan, template, text, fields);
+    for (uint32_t i = 0; i < template->part_count && r == 0; i++) {
+        if (u->plan->parts[template->part_first + i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        if (fits)
+            r = put_text(u, made, bound->parts[i], fields[i]);
+        else if (i == template->otherwise && text.bytes > 0)
+            r = put_text(u, made, bound->parts[i], text);
+    }
+    return r < 0 ? r : 1;
+}
+
+static int make_gathered(struct unpack *u, const struct bound_emit *bound,
+                         const struct program_emit *emit)
+{
+    const struct program_node *node = &u->plan->nodes[emit->node];
+    uint8_t *made = NULL;
+    int r = 0;
+    if (u->finished->gathers)
+        return 0; /* carriers have something of it */
+    for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
+        const struct program_emit *leaf = &u->plan->emits[node->leaf_first + i];
+        const struct slot *slot = &u->finished->slots[leaf->slot];
+        if (!run_moves(leaf, slot))
+            continue;
+        if (!made)
+            r = open_made(u, bound->field, &made);
+        if (r == 0)
+            r = run_add_field(&u->run, u->finished, leaf);
+        if (r == 0)
+            r = put_text(u, made, bound->parts[i], (struct span){slot->data, slot->bytes});
+    }
+    if (r == 0 && made)
+        r = run_count_field(&u->run, u->finished, u->finished->end, node->tag >> 3);
+    return r < 0 ? r : 1;
+}
+
+/* run.divert */
+static int make_directly(struct run *run, struct frame *frame, uint32_t index)
+{
+    struct unpack *u = (struct unpack *)(void *)run; /* its first member */
+    if (frame != u->finished || !u->finished_table->emits)
+        return 0;
+    const struct bound_emit *bound = &u->finished_table->emits[index];
+    const struct program_emit *emit = &u->plan->emits[frame->table->emit_first + index];
+    if (!bound->field)
+        return 0;
+    return emit->kind == EMIT_SPLIT ? make_split(u, bound, emit) : make_gathered(u, bound, emit);
+}
+
 /* The message's end: what waited for it. */
 static int finish(struct unpack *u, const struct bound_table *table, struct frame *frame,
                   uint8_t *message)
 {
     int r = table->rereads ? need_scratch(u) : 0;
+    u->finished = frame;
+    u->finished_table = table;
+    u->finished_message = message;
     if (r == 0)
         r = run_close_frame(&u->run, frame);
+    u->finished = NULL;
     if (r == 0)
         r = flush_if_any(u, table, frame, message, frame->end);
     return r;
@@ -166,15 +270,6 @@ static int unpack_other(struct unpack *u, const struct bound_table *table, struc
     r = run_check_value(&u->run, op->op, (enum wire_type)(tag & 7), at, pos, end, depth, ret_pos);
     if (r == 0)
         r = store_record(u, table, message, at, *ret_pos, depth, terminator);
-    return r;
-}
-
-static int copy_string(struct unpack *u, const uint8_t *data, size_t bytes, char **ret_string)
-{
-    uint8_t *copy;
-    int r = unpack_copy_bytes(u, data, bytes, &copy);
-    if (r == 0)
-        *ret_string = (char *)copy;
     return r;
 }
 
@@ -475,6 +570,8 @@ int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_
     uint8_t stack[SCRATCH_BYTES];
     struct unpack u;
     u.run.plan = u.plan = binding->plan;
+    u.run.divert = make_directly;
+    u.finished = NULL;
     u.run.elements = 0;
     u.run.slots_used = 0;
     u.run.source = u.run.source_end = u.run.readable = u.run.origin = NULL;

@@ -21,6 +21,10 @@ struct unpack {
     uint8_t *scratch;  /* NULL: not needed yet */
     uint8_t *stack;    /* SCRATCH_BYTES of it */
     size_t source_bytes;
+    /* The message that is just being finished: frame, table, struct. */
+    struct frame *finished;
+    const struct bound_table *finished_table;
+    uint8_t *finished_message;
     uint8_t *open_end; /* to be NUL: the end of the message just read, in that around it */
     uint8_t spare;     /* what is ended when nothing is */
     bool copying;      /* in a fragment: strings and bytes are copied */
