@@ -43,6 +43,7 @@ struct session {
     const struct compare *compare;
     uint32_t round_count;
     const char *json_path, *only;
+    bool check_only;
     struct measured cases[COMPARE_CASE_MAX];
 };
 
@@ -332,7 +333,7 @@ static int write_json(const struct session *session)
 static void print_usage(FILE *file, const struct compare *compare)
 {
     fprintf(file,
-            "usage: %s [--rounds N] [--only PREFIX] [--json FILE]\n\n%s\n\n"
+            "usage: %s [--rounds N] [--only PREFIX] [--json FILE] [--check]\n\n%s\n\n"
             "  --rounds N     1 to %d; %d by default\n"
             "  --only PREFIX  measure the cases whose names begin so:\n",
             program_invocation_short_name, compare->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
@@ -341,6 +342,7 @@ static void print_usage(FILE *file, const struct compare *compare)
     fprintf(file,
             "  --json FILE    write the rows to FILE as well, a line each; `ratio` is the time\n"
             "                 over that of `ratio_to`, `goal` the most that it should be\n"
+            "  --check        see whether all results are right, and measure nothing\n"
             "  --help         this\n");
 }
 
@@ -348,11 +350,9 @@ static void print_usage(FILE *file, const struct compare *compare)
 static int parse_options(struct session *session, int argc, char **argv)
 {
     static const struct option options[] = {
-        {"rounds", required_argument, NULL, 'r'},
-        {"only", required_argument, NULL, 'o'},
-        {"json", required_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"rounds", required_argument, NULL, 'r'}, {"only", required_argument, NULL, 'o'},
+        {"json", required_argument, NULL, 'j'},   {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {0},
     };
     char *end = NULL;
     long rounds;
@@ -372,6 +372,9 @@ static int parse_options(struct session *session, int argc, char **argv)
             break;
         case 'j':
             session->json_path = optarg;
+            break;
+        case 'c':
+            session->check_only = true;
             break;
         case 'h':
             print_usage(stdout, session->compare);
@@ -400,8 +403,10 @@ static bool prepare(struct session *session)
             fprintf(stderr, "%s gives a wrong result: %s\n", compared->name, wrong);
             right = false;
         }
-        if (!wants(session, i) || !right)
+        if (!wants(session, i) || !right || session->check_only) {
+            count += session->check_only;
             continue;
+        }
         count++;
         measured->allocs = count_allocations(compared);
         calibrate(compared, measured);
@@ -424,8 +429,11 @@ int compare_main(int argc, char **argv, const struct compare *compare)
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGINT, &action, NULL);
     pin();
+    r = prepare(&session) ? 0 : 1;
+    if (session.check_only || r != 0)
+        return r;
     r = 1;
-    if (prepare(&session) && run_rounds(&session)) {
+    if (run_rounds(&session)) {
         for (size_t i = 0; i < compare->case_count; i++) {
             if (wants(&session, i))
                 summarize(&session, i);

@@ -201,7 +201,38 @@ static const char *check_cpp(void *data)
 
 /* ---- Cases ---- */
 
-/* A name that stays. */
+/* What stays until the end. */
+static struct {
+    void *blocks[8 * COMPARE_CASE_MAX];
+    struct plan *plans[COMPARE_CASE_MAX];
+    struct plan_binding *bindings[COMPARE_CASE_MAX];
+    size_t block_count, plan_count, binding_count;
+} kept;
+
+static void *keep(void *block)
+{
+    if (!block || kept.block_count == sizeof(kept.blocks) / sizeof(kept.blocks[0]))
+        die("translate", "no memory");
+    return kept.blocks[kept.block_count++] = block;
+}
+
+static struct plan *keep_plan(struct plan *plan)
+{
+    if (kept.plan_count == COMPARE_CASE_MAX)
+        die("translate", "one plan too many");
+    return kept.plans[kept.plan_count++] = plan;
+}
+
+static void free_kept(void)
+{
+    for (size_t i = 0; i < kept.binding_count; i++)
+        (void)plan_binding_unref(kept.bindings[i]);
+    for (size_t i = 0; i < kept.plan_count; i++)
+        (void)plan_unref(kept.plans[i]);
+    for (size_t i = 0; i < kept.block_count; i++)
+        free(kept.blocks[i]);
+}
+
 __attribute__((format(printf, 1, 2))) static char *text(const char *format, ...)
 {
     char *made = NULL;
@@ -209,9 +240,7 @@ __attribute__((format(printf, 1, 2))) static char *text(const char *format, ...)
     va_start(args, format);
     int bytes = vasprintf(&made, format, args);
     va_end(args);
-    if (bytes < 0)
-        die("translate", "no memory");
-    return made;
+    return keep(bytes < 0 ? NULL : made);
 }
 
 static struct compare_case *add(const char *name, const char *about, struct work work)
@@ -290,7 +319,7 @@ static struct plan *compile_path(const struct parley_interface *const *versions,
         die(versions[0]->name, error.text);
     for (size_t i = 0; i < count; i++)
         schema_unref(schemas[i]);
-    return plan;
+    return keep_plan(plan);
 }
 
 static const struct plan *identity(const struct parley_interface *interface)
@@ -299,7 +328,7 @@ static const struct plan *identity(const struct parley_interface *interface)
     struct error_text error = {""};
     if (plan_identity(interface->service, PLAN_REPLIES, &plan, &error) < 0)
         die(interface->name, error.text);
-    return plan;
+    return keep_plan(plan);
 }
 
 /* One direction, "v1" to "v2" or back: by plan, by hand, and into the struct. */
@@ -342,6 +371,7 @@ static void add_struct(const char *name, const struct direction *direction, stru
     struct error_text error = {""};
     if (plan_bind(plan, direction->target->service, PLAN_REPLIES, &binding, &error) < 0)
         die(name, error.text);
+    kept.bindings[kept.binding_count++] = binding; /* fewer than plans */
     work.plan = NULL;
     work.binding = binding;
     against(
@@ -428,9 +458,7 @@ static struct work make_text(const char *sample, size_t bytes)
     package.depends = lines;
     for (; package.n_depends < bytes / 1000; package.n_depends++)
         lines[package.n_depends] = line;
-    uint8_t *data = malloc(bytes + 4096);
-    if (!data)
-        die("texts", "no memory");
+    uint8_t *data = keep(malloc(bytes + 4096));
     if (!plan)
         plan = identity(&catalog__v1__catalog__interface);
     return (struct work){
@@ -552,5 +580,7 @@ int main(int argc, char **argv)
         .skipped = skipped,
         .skipped_count = sizeof(skipped) / sizeof(skipped[0]) - 1,
     };
-    return compare_main(argc, argv, &compare);
+    int r = compare_main(argc, argv, &compare);
+    free_kept();
+    return r;
 }
