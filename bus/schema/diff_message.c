@@ -315,7 +315,7 @@ static void check_deleted(const struct pair *pair, const struct diff_reserved *r
                     old->number, old->name, old->name);
 }
 
-/* @only: the message that alone has the field. */
+/* Either of the pair's fields may be NULL: the other version alone has it. */
 static void check_required(const struct pair *pair, bool was, bool is)
 {
     if (was == is)

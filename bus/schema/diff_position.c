@@ -358,7 +358,7 @@ static void put(struct output *output, const uint8_t *from, const uint8_t *to)
     output->bytes += (size_t)(to - from);
 }
 
-/* Copies a file without its positions; returns how many bytes that made. */
+/* Appends a file's content without its positions. */
 static int strip_file(struct wire_reader reader, struct output *output)
 {
     while (reader.pos < reader.end) {

@@ -55,6 +55,12 @@ static bool is_time(const struct schema_field *field)
                               equal(field->message->name, "google.protobuf.Duration"));
 }
 
+/* The name that a message of the newer version has in the version before. */
+static const char *from_of(const struct schema_message *newer)
+{
+    return newer->rule && newer->rule->from ? newer->rule->from : newer->local;
+}
+
 /* The first singular field of that type, behind @after if that is given. */
 static const struct schema_field *member(const struct schema_message *message,
                                          Google__Protobuf__FieldDescriptorProto__Type type,
@@ -122,6 +128,14 @@ static bool has_structure_rule(const Parley__FieldRule *rule)
                     rule->has_pick || rule->entries || rule->has_multiply);
 }
 
+/* Messages of the interface itself, in two versions, that nothing pairs. */
+static bool could_be_renamed(const struct schema_message *older, const struct schema_message *newer)
+{
+    return older && newer && !older->map_entry && !newer->map_entry &&
+           !equal(older->package, newer->package) && !equal(older->package, "google.protobuf") &&
+           !equal(newer->package, "google.protobuf") && !equal(from_of(newer), older->local);
+}
+
 /* The option that could bridge a pair of fields; "" if it has one already, or none would. */
 static void suggest(const struct schema_field *older, const struct schema_field *newer, char *text,
                     size_t bytes)
@@ -142,6 +156,9 @@ static void suggest(const struct schema_field *older, const struct schema_field 
         suggest_wrap(newer, older->message, false, text, bytes);
     else if (!older->message && older->type != newer->type)
         suggest_convert(older, newer, text, bytes);
+    else if (could_be_renamed(older->message, newer->message))
+        (void)snprintf(text, bytes, "option (parley.message).from = \"%s\" to %s",
+                       older->message->local, newer->message->name);
 }
 
 /* ---- Complaints ---- */
@@ -329,11 +346,6 @@ static bool came_from_nowhere(const struct schema_message *older,
         if (path_begins(newer->rule->move[i]->to, field->name))
             return false;
     return true;
-}
-
-static const char *from_of(const struct schema_message *newer)
-{
-    return newer->rule && newer->rule->from ? newer->rule->from : newer->local;
 }
 
 static bool could_hold(const struct schema_field *older, const struct schema_field *newer)
