@@ -93,8 +93,7 @@ int run_carry_as(struct run *run, struct frame *frame, const uint8_t *data, size
     return r;
 }
 
-/* The table for what a carrier of @owner has; PROGRAM_NONE: it goes on untouched. */
-static uint32_t restore_of(const struct run *run, const struct frame *frame, uint32_t owner)
+uint32_t run_restore_of(const struct run *run, const struct frame *frame, uint32_t owner)
 {
     const struct program_table *table = frame->table;
     if (owner == table->target_id)
@@ -111,7 +110,7 @@ bool run_carried(const struct run *run, const struct frame *frame, const uint8_t
     if (bytes < CARRIER_OWNER_BYTES)
         return false;
     memcpy(&ret_carried->owner, data + 1, 4);
-    ret_carried->table = restore_of(run, frame, ret_carried->owner);
+    ret_carried->table = run_restore_of(run, frame, ret_carried->owner);
     if (ret_carried->table == PROGRAM_NONE)
         return false;
     size_t head = CARRIER_OWNER_BYTES;
@@ -323,7 +322,7 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
             return r;
         bool wanted =
             held->guard ? carried.has_guard && carried.guard == *held->guard : !carried.has_guard;
-        if (!carried.records || !wanted || carried.owner != frame->table->target_id)
+        if (!carried.records || !wanted || carried.owner != frame->opens)
             continue;
         held->in = carried.records;
         held->in_end = carried.end;

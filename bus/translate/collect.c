@@ -15,7 +15,7 @@
 
 /* Who adds a field that refers to a table, an op, an emit or a node has to see to it here as well. */
 static_assert(sizeof(struct program_table) == 64 && sizeof(struct program_op) == 40 &&
-                  sizeof(struct program_emit) == 40 && sizeof(struct program_node) == 24,
+                  sizeof(struct program_emit) == 44 && sizeof(struct program_node) == 24,
               "a record has changed: what does it refer to?");
 
 struct collector {

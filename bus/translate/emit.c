@@ -317,7 +317,7 @@ static int write_node(struct run *run, struct frame *frame, const struct program
 
 static int emit_gather(struct run *run, struct frame *frame, const struct program_emit *emit)
 {
-    struct path path = {.owner = emit->owner ? emit->owner : frame->table->target_id};
+    struct path path = {.owner = frame->opens};
     return write_node(run, frame, &run->plan->nodes[emit->node], &path);
 }
 

@@ -262,6 +262,7 @@ int run_field(struct run *run, struct frame *frame, const struct program_op *op,
     uint32_t self = op->flags & OP_REPEATED ? 0 : 1;
     const struct counted before = {frame->fields - self, run->elements};
     uint8_t *begin = run->out;
+    frame->carrier = NULL; /* what is piped begins here: nothing before it may grow */
     int r = do_field(run, frame, op, type, at, pos, end, ret_pos);
     return r < 0 ? r : run_pipe(run, frame, op->pipe, begin, at, before);
 }
@@ -388,7 +389,10 @@ static int emit_one(struct run *run, struct frame *frame, const struct program_e
 {
     const struct counted before = {frame->fields, run->elements};
     uint8_t *begin = run->out;
+    if (emit->pipe)
+        frame->carrier = NULL; /* as in run_field() */
     frame->owner = emit->owner ? emit->owner : frame->table->source_id;
+    frame->opens = emit->opens ? emit->opens : frame->table->target_id;
     int r = run_emit(run, frame, emit);
     return r < 0 || !emit->pipe ? r : run_pipe(run, frame, emit->pipe, begin, frame->start, before);
 }

@@ -96,7 +96,8 @@ void fuse_prepare(struct builder *builder, uint32_t first)
         }
         for (uint32_t j = 0; j < table.emit_count; j++) {
             struct program_emit *emit = builder_at(builder, SECTION_EMIT, table.emit_first + j);
-            emit->owner = emit->kind == EMIT_GATHER ? table.target_id : table.source_id;
+            emit->owner = table.source_id;
+            emit->opens = table.target_id;
             if (emit->kind == EMIT_LOST)
                 emit->carry = number_of_slot(builder, &table, emit->slot);
         }

@@ -14,7 +14,8 @@
 #include "translate/fuse.h"
 
 #define OP_KNOWN (OP_REPEATED | OP_OWN_PRESENCE | OP_GATHERED | OP_TELLS | OP_STRICT)
-#define EMIT_KNOWN (EMIT_PRESENCE | EMIT_SOURCE_PRESENCE)
+#define EMIT_KNOWN                                                                                 \
+    (EMIT_PRESENCE | EMIT_SOURCE_PRESENCE | EMIT_INNER_PRESENCE | EMIT_LAST | EMIT_ONLY)
 
 __extension__ typedef __int128 int128;
 
@@ -36,6 +37,8 @@ bool fuse_knows_op(const struct program_op *op)
     case ACTION_MARK:
     case ACTION_GUARDED:
     case ACTION_SKIP:
+    case ACTION_DEFER:
+    case ACTION_HELD:
         return true;
     default:
         return false;
@@ -55,6 +58,11 @@ bool fuse_knows_emit(const struct program_emit *emit)
     case EMIT_LOST:
     case EMIT_DROPPED:
     case EMIT_RESTORE:
+    case EMIT_PICK:
+    case EMIT_UNPICK:
+    case EMIT_WRAP:
+    case EMIT_UNWRAP:
+    case EMIT_ONEOF:
         return true;
     default:
         return false;
@@ -138,6 +146,13 @@ static bool is_nested(const struct program_op *op)
            op->action == ACTION_MESSAGE;
 }
 
+/* Goes over the records of its field once more, where they lay in the source: what is piped does not
+ * lie there. */
+static bool looks_back(const struct program_op *op)
+{
+    return op->action == ACTION_JOIN || op->action == ACTION_DEFER;
+}
+
 /* What b's op is needed for does not depend on when it is done. Behind a pipe anything may wait. */
 static bool waits_for_nothing(const struct program_op *op)
 {
@@ -145,7 +160,8 @@ static bool waits_for_nothing(const struct program_op *op)
            (is_nested(op) || op->action == ACTION_SCALAR || op->action == ACTION_CARRY);
 }
 
-/* All that b does, as a table for pipes: without carriers, which a has opened already. */
+/* All that b does, as a table for pipes: without carriers, which a has opened already, and what no
+ * pipe leads to. */
 static uint32_t pipe_of(struct mix *mix)
 {
     struct builder *builder = mix->builder;
@@ -166,7 +182,7 @@ static uint32_t pipe_of(struct mix *mix)
     uint32_t first = builder_add(builder, SECTION_OP, mix->b.op_count), count = 0;
     for (uint32_t i = 0; i < mix->b.op_count && !builder->error; i++) {
         struct program_op op = fuse_op_at(builder, mix->b.op_first + i);
-        if (op.action == ACTION_OPEN)
+        if (op.action == ACTION_OPEN || looks_back(&op))
             continue;
         *(struct program_op *)builder_at(builder, SECTION_OP, first + count++) = op;
     }
@@ -178,7 +194,7 @@ static uint32_t pipe_of(struct mix *mix)
 static bool fuse_by_pipe(struct mix *mix, const struct program_op *a, const struct program_op *b,
                          struct program_op *ret_op)
 {
-    if (!fuse_knows_op(b) || b->action == ACTION_JOIN || a->pipe)
+    if (!fuse_knows_op(b) || looks_back(b) || a->pipe)
         return false;
     *ret_op = *a;
     if (!rebase_op(mix, ret_op))
@@ -188,6 +204,42 @@ static bool fuse_by_pipe(struct mix *mix, const struct program_op *a, const stru
     if (a->required != PROGRAM_REQUIRED_NONE)
         ret_op->required = mix->required[a->required];
     ret_op->pipe = pipe_of(mix);
+    return true;
+}
+
+/* ---- Checks ---- */
+
+/* Pairs of tables that are being compared. */
+struct pairs {
+    uint32_t list[32][2];
+    unsigned count;
+};
+
+/* Whether what @own has checked needs no check by @b: one of two steps may want a string where the
+ * version between has bytes. */
+static bool checks_no_more(struct builder *builder, uint32_t own, uint32_t b, struct pairs *pairs)
+{
+    for (unsigned i = 0; i < pairs->count; i++)
+        if (pairs->list[i][0] == own && pairs->list[i][1] == b)
+            return true;
+    if (own == b)
+        return true;
+    if (pairs->count == sizeof(pairs->list) / sizeof(pairs->list[0]))
+        return false;
+    pairs->list[pairs->count][0] = own;
+    pairs->list[pairs->count++][1] = b;
+    struct program_table table = *(struct program_table *)builder_at(builder, SECTION_TABLE, b);
+    struct program_table checked =
+        *(struct program_table *)builder_at(builder, SECTION_TABLE, own);
+    for (uint32_t i = 0; i < table.op_count; i++) {
+        struct program_op op = fuse_op_at(builder, table.op_first + i), before;
+        if (!fuse_find(builder, &checked, op.number, &before) || op.kind != before.kind ||
+            op.required != before.required)
+            return false;
+        if (op.kind == KIND_MESSAGE &&
+            !checks_no_more(builder, before.table, op.table, pairs))
+            return false;
+    }
     return true;
 }
 
@@ -209,10 +261,11 @@ static bool merge_kind(const struct program_op *a, const struct program_op *b, u
 static bool fuse_copied(struct mix *mix, const struct program_op *a, const struct program_op *b,
                         bool in_carrier, struct program_op *ret_op)
 {
+    struct pairs pairs = {.count = 0};
     uint8_t kind;
     if ((a->flags ^ b->flags) & OP_REPEATED)
         return false;
-    if (b->action == ACTION_JOIN && in_carrier)
+    if (looks_back(b) && in_carrier)
         return false;
     if (!merge_kind(a, b, &kind))
         return fuse_by_pipe(mix, a, b, ret_op);
@@ -237,13 +290,18 @@ static bool fuse_copied(struct mix *mix, const struct program_op *a, const struc
         }
         return true;
     case ACTION_CARRY:
+    case ACTION_DEFER:
         if (kind == KIND_MESSAGE)
             ret_op->table = fuse_tables(mix->fuser, a->table, b->table);
-        return true;
+        /* The emit of what is deferred knows it by its number. */
+        return b->action == ACTION_CARRY || a->number == b->number;
+    case ACTION_RESIDUE:
+        return checks_no_more(mix->builder, b->table, a->table, &pairs) ||
+               fuse_by_pipe(mix, a, b, ret_op);
+    case ACTION_JOIN:
+        return checks_no_more(mix->builder, b->table, a->table, &pairs);
     case ACTION_SCALAR:
     case ACTION_SLOT:
-    case ACTION_RESIDUE:
-    case ACTION_JOIN:
         return true;
     default:
         return false;
@@ -364,13 +422,73 @@ bool fuse_op(struct mix *mix, const struct program_op *a, bool in_carrier, struc
 /* ---- The emits ---- */
 
 /* b takes what the emit writes as it is, behind the same or another tag. */
-static bool emits_into(const struct program_emit *a, const struct program_op *b)
+static bool emits_into(struct mix *mix, const struct program_emit *a, const struct program_op *b)
 {
     if (!copies(b) || (b->flags & OP_REPEATED))
         return false;
-    if (a->kind == EMIT_GATHER)
-        return b->tag == a->tag; /* its number is what carriers know it by */
-    return !(a->written == KIND_BYTES && b->kind == KIND_STRING);
+    if (a->kind != EMIT_GATHER)
+        return !(a->written == KIND_BYTES && b->kind == KIND_STRING);
+    const struct program_node *node = builder_at(mix->builder, SECTION_NODE, a->node);
+    struct pairs pairs = {.count = 0};
+    /* Its number is what carriers know it by. */
+    return b->tag == a->tag && !mix->builder->error &&
+           checks_no_more(mix->builder, node->table, b->table, &pairs);
+}
+
+enum passes { PASSES, PASSES_BY_PIPE, PASSES_NOT };
+
+/* How b gets the field of that tag, of a message or a list that the emit has put together. */
+static enum passes made_passes(struct mix *mix, const struct program_emit *a, uint32_t tag)
+{
+    struct program_op b;
+    if (!fuse_find(mix->builder, &mix->b, tag >> 3, &b))
+        return PASSES;
+    bool required = b.required == PROGRAM_REQUIRED_NONE ||
+                    (a->required != PROGRAM_REQUIRED_NONE &&
+                     mix->required[a->required] == b.required);
+    bool checks = (b.kind == KIND_STRING && a->written != KIND_STRING) || b.kind == KIND_MESSAGE;
+    if (required && copies(&b) && b.tag >> 3 == tag >> 3 && !checks)
+        return PASSES;
+    if (!fuse_knows_op(&b) || looks_back(&b))
+        return PASSES_NOT;
+    mix->ordered |= !waits_for_nothing(&b);
+    return PASSES_BY_PIPE;
+}
+
+/* Emits that make a field of another shape, or several. */
+static bool fuse_made(struct mix *mix, const struct program_emit *a, struct program_emit *ret_emit)
+{
+    struct builder *builder = mix->builder;
+    struct program_table table =
+        *(struct program_table *)builder_at(builder, SECTION_TABLE, a->table);
+    bool many = a->kind == EMIT_ONEOF;
+    enum passes worst = many ? PASSES : made_passes(mix, a, a->tag);
+    for (uint32_t i = 0; i < table.op_count && many; i++) {
+        struct program_op op = fuse_op_at(builder, table.op_first + i);
+        enum passes passes =
+            op.action == ACTION_CARRY ? PASSES : made_passes(mix, a, op.tag);
+        if (passes > worst)
+            worst = passes;
+    }
+    if (worst == PASSES_NOT)
+        return false;
+    if (worst == PASSES_BY_PIPE)
+        ret_emit->pipe = pipe_of(mix);
+    return rebase_emit(mix, ret_emit);
+}
+
+static bool is_made(const struct program_emit *emit)
+{
+    switch (emit->kind) {
+    case EMIT_PICK:
+    case EMIT_UNPICK:
+    case EMIT_WRAP:
+    case EMIT_UNWRAP:
+    case EMIT_ONEOF:
+        return true;
+    default:
+        return false;
+    }
 }
 
 bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emit *ret_emit)
@@ -382,17 +500,19 @@ bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emi
     bool carries = a->kind == EMIT_LOST || a->kind == EMIT_DROPPED;
     if (a->required != PROGRAM_REQUIRED_NONE)
         ret_emit->required = mix->required[a->required];
+    if (is_made(a))
+        return fuse_made(mix, a, ret_emit);
     if (carries || !fuse_find(mix->builder, &mix->b, a->tag >> 3, &b))
         return rebase_emit(mix, ret_emit);
     /* `required` also says what an emit does: it cannot be only b's. */
     bool required = b.required == PROGRAM_REQUIRED_NONE || ret_emit->required == b.required;
-    if (required && emits_into(a, &b)) {
+    if (required && emits_into(mix, a, &b)) {
         ret_emit->tag = tag_of(b.tag, a->written);
         if (a->kind != EMIT_JOIN)
             ret_emit->number = b.tag >> 3;
         return rebase_emit(mix, ret_emit);
     }
-    if (!fuse_knows_op(&b) || b.action == ACTION_JOIN)
+    if (!fuse_knows_op(&b) || looks_back(&b))
         return false;
     mix->ordered |= !waits_for_nothing(&b);
     ret_emit->pipe = pipe_of(mix);

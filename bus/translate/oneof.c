@@ -168,15 +168,14 @@ static int carry_lost(struct run *run, struct frame *frame, const struct group *
 static int restore_members(struct run *run, struct frame *frame, const struct program_emit *emit,
                            const uint64_t *guard)
 {
-    const struct program_table *table = frame->table;
+    uint32_t table = run_restore_of(run, frame, frame->opens);
     struct run_held held = {.pos = frame->start, .guard = guard};
     struct run_record record;
     int r = 0;
-    while (table->restore != PROGRAM_NONE &&
-           (r = run_held_next(run, frame, &held, 0, &record)) > 0) {
+    while (table != PROGRAM_NONE && (r = run_held_next(run, frame, &held, 0, &record)) > 0) {
         const uint8_t *after;
         const struct program_op *op =
-            run_find(run->plan, &run->plan->tables[table->restore], record.tag >> 3);
+            run_find(run->plan, &run->plan->tables[table], record.tag >> 3);
         if (!op || op->action != ACTION_HELD || op->slot != emit->slot)
             continue;
         r = run_count_field(run, frame, record.at, op->number);

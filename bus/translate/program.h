@@ -191,7 +191,8 @@ struct program_emit {
     uint32_t tag;   /* to write; EMIT_DROPPED: of the source's field */
     uint32_t template;
     uint32_t number; /* of the source's field; UNPICK, WRAP: of the target's */
-    uint32_t owner;  /* of what it carries, or gathers from carriers; 0: the table's */
+    uint32_t owner;  /* of what it carries; 0: the table's source_id */
+    uint32_t opens;  /* whose carriers it looks into; 0: the table's target_id */
     uint32_t carry;  /* the number under which a source's record is carried; 0: its own */
     uint32_t pipe;   /* table + 1 for what it has written; 0: none */
 };

@@ -68,6 +68,7 @@ struct frame {
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     uint32_t carrier_owner;
     uint32_t owner; /* of what is carried now */
+    uint32_t opens; /* of the carriers that the emit looks into */
     bool guarded;   /* has guarded carriers, to be looked at at the end */
     bool gathers;   /* has carriers with OP_GATHERED fields */
     bool marked;    /* ACTION_MARK, or an unknown field under TABLE_MARK */
@@ -166,6 +167,8 @@ int run_restore_guarded(struct run *run, struct frame *frame, uint32_t owner);
 int run_restore_gathered(struct run *run, struct frame *frame, uint32_t owner,
                          const uint32_t *numbers, unsigned count, const struct program_table *table,
                          bool *ret_any);
+/* The table for what carriers of that type have; PROGRAM_NONE: they go on untouched. */
+uint32_t run_restore_of(const struct run *run, const struct frame *frame, uint32_t owner);
 /* The records of one number that carriers of the target have, one after the other: of those without
  * a guard, or of those with this one. Begin with {.pos = frame->start}. */
 struct run_held {

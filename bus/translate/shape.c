@@ -339,10 +339,9 @@ int shape_count_inside(struct run *run, const struct frame *frame, uint32_t numb
                        const struct run_record *field, uint32_t *fields)
 {
     const struct plan *plan = run->plan;
+    uint32_t table = run_restore_of(run, frame, frame->opens);
     const struct program_op *held =
-        frame->table->restore == PROGRAM_NONE
-            ? NULL
-            : run_find(plan, &plan->tables[frame->table->restore], number);
+        table == PROGRAM_NONE ? NULL : run_find(plan, &plan->tables[table], number);
     const struct program_op *op = held && held->table != PROGRAM_NONE
                                       ? run_find(plan, &plan->tables[held->table], field->tag >> 3)
                                       : NULL;

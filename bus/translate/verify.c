@@ -229,8 +229,8 @@ static int verify_shape(const struct verifier *v, const struct program_table *ar
     const struct program_table *table =
         emit->table < COUNT(v, SECTION_TABLE) ? &v->plan->tables[emit->table] : NULL;
     if (!table || !(table->flags & TABLE_SHARED) || table->op_count == 0 ||
-        !in_range(v, SECTION_OP, table->op_first, table->op_count) || emit->pipe != 0 ||
-        !level_fits(v, around, emit->table, false))
+        !in_range(v, SECTION_OP, table->op_first, table->op_count) ||
+        !level_fits(v, around, emit->table, emit->pipe != 0))
         return bad(v, "emit", index, "no such table of values");
     for (uint32_t i = 0; i < table->op_count; i++) {
         const struct program_op *op = &v->plan->ops[table->op_first + i];
