@@ -62,6 +62,24 @@ static const struct bridge_case cases[] = {
      "message M { E a = 1; repeated E b = 2; } enum E { E_Z = 0; E_A = 3; E_B = 1; E_C = 2; }",
      HEAD2
      "message M { E a = 1; repeated E b = 2; } enum E { E_Z = 0; E_A = 1; E_B = 2; E_C = 3; }"},
+    {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).convert = { unit: TIME_UNIT_SECONDS }]",
+     HEAD1 "message M { int64 a = 1; }",
+     HEAD2 "import \"google/protobuf/timestamp.proto\";\n"
+           "message M { google.protobuf.Timestamp a = 1; }",
+     HEAD2 "import \"google/protobuf/timestamp.proto\";\n"
+           "message M { google.protobuf.Timestamp a = 1 "
+           "[(parley.field).convert = { unit: TIME_UNIT_SECONDS }]; }"},
+    {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "[(parley.field).convert = { otherwise: \"E_Z\" }]",
+     HEAD1 "message M { string a = 1; }",
+     HEAD2 "message M { E a = 1; } enum E { E_Z = 0; E_A = 1; }",
+     HEAD2 "message M { E a = 1 [(parley.field).convert = { otherwise: \"E_Z\" }]; }"
+           " enum E { E_Z = 0; E_A = 1; }"},
+    {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "convert {}", HEAD1 "message M { string a = 1; }",
+     HEAD2 "message M { int32 a = 1; }",
+     HEAD2 "message M { int32 a = 1 [(parley.field) = { convert {} }]; }"},
+    {"PARLEY_FIELD_NEEDS_RULE t.v2.M.a\n", "option (parley.message).from = \"K\" to t.v2.L",
+     HEAD1 "message M { K a = 1; } message K {}", HEAD2 "message M { L a = 1; } message L {}",
+     HEAD2 "message M { L a = 1; } message L { option (parley.message).from = \"K\"; }"},
     {"PARLEY_MESSAGE_NEEDS_RULE t.v2.M\n", "(parley.field).from",
      HEAD1 "message M { int32 a = 1; }",
      HEAD2 "message M { int64 a = 1 [(parley.field).from = \"z\"]; }",
