@@ -19,6 +19,7 @@
 #include "large_v1.parley.h"
 #include "large_v2.parley.h"
 #include "parley_call.h"
+#include "swap_twelve.h"
 
 #define GOAL_NS (300 * NS_PER_MS)
 #define UNIT_BUILT_IN 1000
@@ -26,7 +27,7 @@
 #define SET_BYTES_MAX (1 << 20)
 #define PATIENCE_NS (20 * NS_PER_S)
 
-enum { CACHE_LINE, SWAP };
+enum { CACHE_LINE, SWAP, TWELVE };
 
 /* ---- The service ---- */
 
@@ -136,15 +137,23 @@ static const struct bench_subject subjects[] = {
               .sample_count = 20,
               .placement = BENCH_ANYWHERE,
               .run = run_swaps},
+    [TWELVE] = {.name = "twelve",
+                .about = "the same, to the last of 12 endpoints",
+                .sample_count = 20,
+                .placement = BENCH_ANYWHERE,
+                .run = swap_twelve},
 };
 
 static int conclude(const struct bench_result *results)
 {
     double most = results[SWAP].ns[BENCH_P99];
-    bool met = most <= (double)GOAL_NS;
+    double twelve = results[TWELVE].ns[BENCH_P99];
+    bool met = most <= (double)GOAL_NS && twelve <= (double)GOAL_NS;
     printf("A changed schema of 200 messages is in force after %.1f ms at p50 and %.1f ms at p99."
-           " The goal, %.0f ms, is %s.\n",
-           results[SWAP].ns[BENCH_P50] / NS_PER_MS, most / NS_PER_MS, (double)GOAL_NS / NS_PER_MS,
+           " The last of twelve endpoints has it after %.1f and %.1f. The goal, %.0f ms, is %s.\n",
+           results[SWAP].ns[BENCH_P50] / NS_PER_MS, most / NS_PER_MS,
+           results[TWELVE].ns[BENCH_P50] / NS_PER_MS, twelve / NS_PER_MS,
+           (double)GOAL_NS / NS_PER_MS,
            met ? "met" : "MISSED");
     return met ? 0 : 1;
 }
