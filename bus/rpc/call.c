@@ -59,13 +59,14 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     struct channel **live = client->live;
     struct channel *in_range[ROUTE_INSTANCE_MAX];
     uint32_t live_count = client->live_count;
-    if (__builtin_expect(call->ranges != NULL, 0)) {
+    bool picky = call->ranges || client->methods_missing;
+    if (__builtin_expect(picky, 0)) {
         live = in_range;
-        live_count = client_live_in(client, call->ranges, in_range);
+        live_count = client_live_suit(client, call, in_range);
     }
     if (live_count == 0)
         return NULL;
-    if (live_count == 1 && (live[0]->weighted || call->ranges))
+    if (live_count == 1 && (live[0]->weighted || picky))
         return live[0];
 
     uint32_t bucket;
@@ -92,7 +93,7 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
         return less_busy_of_two(endpoint, of_version, count);
     if (weighted_count)
         return less_busy_of_two(endpoint, weighted, weighted_count);
-    if (!call->ranges && client_attaching(client))
+    if (!picky && client_attaching(client))
         return NULL;
     return less_busy_of_two(endpoint, live, live_count);
 }
@@ -173,19 +174,22 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     /* The channel's end has ended the call, or sent it elsewhere. */
 }
 
-/* Whether a call that asks for versions can have none of those on offer: then it has ended. */
-static bool out_of_range(struct call *call)
+/* Whether no version on offer can serve the call: then it has ended. */
+static bool nothing_suits(struct call *call)
 {
     struct parley_client *client = call->client;
-    if (!call->ranges || !client->answered || client->opened_status != PARLEY_OK ||
-        client_offers_in(client, call->ranges))
+    if (!(call->ranges || client->methods_missing) || !client->answered ||
+        client->opened_status != PARLEY_OK || client_offers_suit(client, call))
         return false;
     char offered[128];
     char text[RPC_TEXT_BYTES];
     client_offers_describe(client, offered, sizeof(offered));
     (void)snprintf(text, sizeof(text),
-                   "no version in the range that the call asks for; on offer: %.120s", offered);
-    call_finish(call, PARLEY_FAILED_PRECONDITION, PARLEY_EXECUTED_NO, text);
+                   call->ranges ? "no version in the range that the call asks for; on offer: %.120s"
+                                : "no version on offer has this method; on offer: %.120s",
+                   offered);
+    call_finish(call, call->ranges ? PARLEY_FAILED_PRECONDITION : PARLEY_UNIMPLEMENTED,
+                PARLEY_EXECUTED_NO, text);
     return true;
 }
 
@@ -200,14 +204,14 @@ void call_submit(struct call *call)
     if (client->answered && client->opened_status != PARLEY_OK &&
         client->opened_status != PARLEY_UNAVAILABLE)
         call_finish(call, client->opened_status, PARLEY_EXECUTED_NO, client->opened_text);
-    else if (out_of_range(call))
+    else if (nothing_suits(call))
         return;
     else if (!client->instances_known || client_attaching(client))
         wait_for_channel(call);
     else
         call_finish(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO,
-                    call->ranges ? "no instance of a version in the range is up"
-                                 : "no instance is up");
+                    client->live_count ? "no instance of a version that can serve it is up"
+                                       : "no instance is up");
 }
 
 void calls_resume(struct parley_client *client)

@@ -337,6 +337,7 @@ struct parley_client {
     uint32_t route_slot;
     struct offer offers[ROUTE_VERSION_MAX]; /* best first */
     size_t offer_count;
+    bool methods_missing; /* an offer does not have all of ours */
 
     struct listed listed[ROUTE_INSTANCE_MAX];
     uint32_t listed_count;
@@ -364,12 +365,12 @@ void client_live_update(struct parley_client *client);
 void client_offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count);
 /* "2.0.0, 1.0.0"; "nothing". */
 void client_offers_describe(const struct parley_client *client, char *text, size_t bytes);
-/* Whether any offer is in range. */
-bool client_offers_in(const struct parley_client *client, const struct semver_ranges *ranges);
-/* The live channels whose versions the best alternative that has any accepts. @ret_channels: room
- * for ROUTE_INSTANCE_MAX. */
-uint32_t client_live_in(struct parley_client *client, const struct semver_ranges *ranges,
-                        struct channel **ret_channels);
+/* Whether any offer has the call's method and is in its range. */
+bool client_offers_suit(const struct parley_client *client, const struct call *call);
+/* The live channels whose versions have the method, and are accepted by the best alternative of the
+ * range that has any. @ret_channels: room for ROUTE_INSTANCE_MAX. */
+uint32_t client_live_suit(struct parley_client *client, const struct call *call,
+                          struct channel **ret_channels);
 
 /* ---- attach.c ---- */
 

@@ -7,7 +7,8 @@
  *
  * A call may ask for a narrower range than its client. It is then served by the offers in that
  * range alone, by the best of its alternatives that somebody serves; within them the route's weights
- * decide as ever, and a version without weight serves, because it was asked for by name.
+ * decide as ever, and a version without weight serves, because it was asked for by name. In the same
+ * way a call of a method that not all versions have is served by those that have it.
  */
 #include "rpc/internal.h"
 
@@ -64,6 +65,20 @@ static void swap_plans(struct parley_client *client, const struct offer *offer)
     }
 }
 
+/* Said when it is negotiated, not only when it is called. */
+static void note_missing(struct parley_client *client, const struct offer *offer)
+{
+    for (size_t i = 0; i < client->spec.method_count; i++) {
+        if (plan_method(offer->held->plan, (uint32_t)i) != PLAN_METHOD_NONE)
+            continue;
+        client->methods_missing = true;
+        log_info("%s %s, on offer to this program of %s, has no method %s: calls of it go to "
+                 "versions that have it",
+                 client->spec.interface, offer->version, client->spec.version,
+                 client->spec.methods[i].name);
+    }
+}
+
 static void offer_read(struct parley_client *client, const Parley__Offer *from)
 {
     const struct plan_entry *entry = plans_find(client->endpoint, from->plan_id);
@@ -82,6 +97,7 @@ static void offer_read(struct parley_client *client, const Parley__Offer *from)
     held->translation = (enum parley_translation)from->translation;
     held_drop(offer->held);
     offer->held = held;
+    note_missing(client, offer);
     swap_plans(client, offer);
 }
 
@@ -104,22 +120,30 @@ void client_offers_describe(const struct parley_client *client, char *text, size
     }
 }
 
-bool client_offers_in(const struct parley_client *client, const struct semver_ranges *ranges)
+/* The index of the call's alternative that the offer serves, 0 without; -1: it does not. */
+static int offer_rank(const struct offer *offer, const struct call *call)
+{
+    if (plan_method(offer->held->plan, call->method) == PLAN_METHOD_NONE)
+        return -1;
+    return call->ranges ? semver_ranges_match(call->ranges, &offer->semver) : 0;
+}
+
+bool client_offers_suit(const struct parley_client *client, const struct call *call)
 {
     for (size_t i = 0; i < client->offer_count; i++)
-        if (semver_ranges_match(ranges, &client->offers[i].semver) >= 0)
+        if (offer_rank(&client->offers[i], call) >= 0)
             return true;
     return false;
 }
 
-uint32_t client_live_in(struct parley_client *client, const struct semver_ranges *ranges,
-                        struct channel **ret_channels)
+uint32_t client_live_suit(struct parley_client *client, const struct call *call,
+                          struct channel **ret_channels)
 {
     uint32_t count = 0;
     int best = INT32_MAX;
     for (uint32_t i = 0; i < client->live_count; i++) {
         const struct offer *offer = client_offer(client, client->live[i]->version);
-        int rank = offer ? semver_ranges_match(ranges, &offer->semver) : -1;
+        int rank = offer ? offer_rank(offer, call) : -1;
         if (rank < 0 || rank > best)
             continue;
         if (rank < best)

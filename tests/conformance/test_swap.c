@@ -49,6 +49,12 @@ static void v1__weigh(Ware__V1__Store_Service *service, const Ware__V1__Ware *in
     closure(&reply, data);
 }
 
+static void v1__count(Ware__V1__Store_Service *service, const Ware__V1__Ware *input,
+                      Ware__V1__Ware_Closure closure, void *data)
+{
+    v1__weigh(service, input, closure, data);
+}
+
 static struct parley_endpoint *served;
 
 static void stop(int signal)

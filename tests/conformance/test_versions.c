@@ -27,6 +27,13 @@ static void v1__weigh(Ware__V1__Store_Service *service, const Ware__V1__Ware *in
     closure(input, data);
 }
 
+static void v1__count(Ware__V1__Store_Service *service, const Ware__V1__Ware *input,
+                      Ware__V1__Ware_Closure closure, void *data)
+{
+    (void)service;
+    closure(input, data);
+}
+
 static void v2__weigh(Ware__V2__Store_Service *service, const Ware__V2__Ware *input,
                       Ware__V2__Ware_Closure closure, void *data)
 {
@@ -256,6 +263,43 @@ static void test_an_asynchronous_call_out_of_range_ends_once(void **state)
     assert_int_equal(ended, 1);
 }
 
+/* ---- Methods that a version does not have ---- */
+
+static void test_a_missing_method_is_served_by_the_versions_that_have_it(void **state)
+{
+    (void)state;
+    start_service("2"); /* all the weight, and no Count */
+    start_service("1");
+    connect_client(NULL, 2);
+    for (int i = 0; i < 20; i++) {
+        Ware__V1__Ware request = WARE__V1__WARE__INIT;
+        Ware__V1__Ware *reply;
+        struct parley_call call = {0};
+        assert_int_equal(ware__v1__store__count_call(client, &request, &reply, &call), PARLEY_OK);
+        assert_string_equal(call.version, "1.0.0");
+        parley_reply_free(reply);
+    }
+    struct parley_call call = {0};
+    assert_string_equal(weigh(&call, 7), "bolt");
+    assert_string_equal(call.version, "2.0.0"); /* as the weights say */
+}
+
+static void test_a_method_that_no_version_has_ends_at_once(void **state)
+{
+    (void)state;
+    start_service("2");
+    connect_client(NULL, 1);
+    Ware__V1__Ware request = WARE__V1__WARE__INIT;
+    Ware__V1__Ware *reply;
+    struct parley_call call = {.timeout_ns = PARLEY_FOREVER};
+    assert_int_equal(ware__v1__store__count_call(client, &request, &reply, &call),
+                     PARLEY_UNIMPLEMENTED);
+    assert_int_equal(call.executed, PARLEY_EXECUTED_NO);
+    assert_int_equal(call.attempts, 0);
+    assert_non_null(strstr(call.error, "ware/Count: no version on offer has this method; on offer: "
+                                       "2.0.0"));
+}
+
 /* ---- Paths ---- */
 
 static void test_versions_meet_over_one_that_nobody_serves(void **state)
@@ -303,6 +347,8 @@ int main(void)
         TEST(test_a_call_never_leaves_what_the_client_accepts),
         TEST(test_a_range_that_is_none_is_refused),
         TEST(test_an_asynchronous_call_out_of_range_ends_once),
+        TEST(test_a_missing_method_is_served_by_the_versions_that_have_it),
+        TEST(test_a_method_that_no_version_has_ends_at_once),
         TEST(test_versions_meet_over_one_that_nobody_serves),
         TEST(test_a_refused_contract_opens_when_the_way_becomes_known),
     };
