@@ -274,7 +274,7 @@ static int bind_op(struct binder *binder, const struct want *want, struct bound_
     op->counted = (from->flags & OP_REPEATED) != 0;
     op->slot = from->slot;
     op->code = verbatim ? CODE_CHECKED : CODE_SLOW;
-    if (from->pipe != 0)
+    if (from->pipe != 0 || (from->flags & OP_YIELDS))
         return 0;
     if (!verbatim && from->action == ACTION_SLOT && from->kind == KIND_STRING && !op->counted) {
         op->code = CODE_SLOT_TEXT;

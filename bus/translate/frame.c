@@ -196,6 +196,24 @@ static int do_open(struct run *run, struct frame *frame, const struct carried *c
                                 carried->end);
 }
 
+/* A value that another one has taken the place of: checked all the same. A message is by being
+ * translated, for its table may say only at its end what is required of it. */
+static int drop_value(struct run *run, struct frame *frame, const struct program_op *op,
+                      enum wire_type type, const uint8_t *at, const uint8_t *pos,
+                      const uint8_t *end, const uint8_t **ret_pos)
+{
+    struct frame before = *frame;
+    uint8_t *out = run->out;
+    uint32_t elements = run->elements;
+    int r = op->action == ACTION_MESSAGE
+                ? do_nested(run, frame, op, type, at, pos, end, ret_pos)
+                : run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
+    *frame = before;
+    run->out = out;
+    run->elements = elements;
+    return r;
+}
+
 /* A field that does not stay where it is. It begins at @at, its value at @pos. */
 static int do_field(struct run *run, struct frame *frame, const struct program_op *op,
                     enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
@@ -208,13 +226,9 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
         frame->owner = op->owner;
     if (op->flags & OP_YIELDS) {
         bool yields = false;
-        uint32_t elements = run->elements;
-        r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
-        if (r == 0)
-            r = convert_yields(run, frame, op, &yields);
-        run->elements = elements;
+        r = convert_yields(run, frame, op, &yields);
         if (r < 0 || yields)
-            return r;
+            return r < 0 ? r : drop_value(run, frame, op, type, at, pos, end, ret_pos);
     }
     if (op->action == ACTION_DEFER)
         return run_defer(run, frame, op, type, at, pos, end, ret_pos);
