@@ -10,9 +10,10 @@
  *                 no message that was deleted
  *   kept          edited in the middle: what does not depend on the edited field comes back as it
  *                 was
- *   path          one plan over several versions does what the single steps do: the same there, also
- *                 with carriers of versions in between, and the same back; also damaged
- *   spoilt        a message that is damaged is refused, or well-formed when it comes out
+ *   path          one plan over several versions does what the single steps do: the same there,
+ * also with carriers of versions in between, and the same back; also damaged struct        a plan
+ * that ends in a struct gives what unpacking the translated bytes gives spoilt        a message
+ * that is damaged is refused, or well-formed when it comes out
  *
  * Every check begins with the bytes of one message, so that shrinking only has to repeat it.
  */
@@ -23,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/same_structs.h"
+
 const char *const law_names[LAW_COUNT] = {
     [LAW_COMPILE] = "what compiles one way compiles the other way, and refusals say why",
     [LAW_GETPUT] = "GetPut: there and back is the same",
@@ -32,6 +35,7 @@ const char *const law_names[LAW_COUNT] = {
     [LAW_KEPT] = "what does not depend on an edit comes back as it was",
     [LAW_WELL_FORMED] = "what comes out is well-formed and bounded",
     [LAW_PATH] = "a path: one plan over all versions does what its steps do",
+    [LAW_STRUCT] = "a struct is what unpacking the translated bytes gives",
     [LAW_SPOILT] = "damaged messages are refused, or come out well-formed",
 };
 
@@ -460,6 +464,73 @@ static int check_paths(struct check *check, const struct buffer *message, int r,
     return 0;
 }
 
+static bool in_pieces(const struct tree *tree)
+{
+    bool pieces = tree->pieces;
+    for (size_t i = 0; i < tree->type->field_count && !pieces; i++)
+        for (size_t j = 0; j < tree->fields[i].count && !pieces; j++)
+            pieces = tree->fields[i].list[j].tree && in_pieces(tree->fields[i].list[j].tree);
+    return pieces;
+}
+
+static int compare_structs(struct check *check, const struct plan_binding *binding,
+                           const ProtobufCMessageDescriptor *type, int from, int to,
+                           const struct buffer *in)
+{
+    struct buffer bytes;
+    const char *why = "";
+    ProtobufCMessage *direct = NULL, *unpacked = NULL;
+    struct plan_failure failure = {0, 0, NULL};
+    uint8_t *source = must_alloc(in->bytes);
+    if (in->bytes > 0)
+        memcpy(source, in->data, in->bytes);
+    int q = plan_unpack(binding, 0, source, in->bytes, &direct, &failure);
+    free(source);
+    int r = run_plan(check, plan_binding_plan(binding), from, to, in, &bytes);
+    int result = 0;
+    if (r < -1000)
+        result = -1;
+    else if ((q < 0) != (r < 0) && q != -E2BIG && r != -E2BIG) /* limits are of other things */
+        result =
+            broken(check->failure, LAW_STRUCT, from, to, "the bytes: %d, the struct: %d", r, q);
+    else if (q < 0 && (!failure.what || failure.offset > in->bytes))
+        result =
+            broken(check->failure, LAW_STRUCT, from, to, "error %d does not say what or where", q);
+    if (result == 0 && q == 0 && r == 0) {
+        struct tree *tree = read_as(check, to, &bytes, &why);
+        /* Of messages in pieces protobuf-c loses what is in all but the last. */
+        if (tree && !in_pieces(tree) &&
+            (wire_unpack_checked(type, bytes.data, bytes.bytes, &unpacked) < 0 ||
+             !same_structs(direct, unpacked)))
+            result = broken(check->failure, LAW_STRUCT, from, to, "they differ");
+    }
+    wire_free(unpacked);
+    wire_free(direct);
+    return result;
+}
+
+static int check_struct(struct check *check, int from, int to, const struct buffer *in)
+{
+    bool step = to - from == 1 || from - to == 1;
+    struct plan *plan = !step       ? check->c->paths[from][to]
+                        : from < to ? check->c->up[from]
+                                    : check->c->down[to];
+    if (!plan)
+        return 0;
+    struct structs *structs = structs_new(check->c->schemas[to]);
+    const ProtobufCServiceDescriptor *service = structs_service(structs);
+    struct plan_binding *binding = NULL;
+    struct error_text error = {""};
+    int r = plan_bind(plan, service, PLAN_REQUESTS, &binding, &error);
+    if (r < 0)
+        r = broken(check->failure, LAW_STRUCT, from, to, "plan_bind: %d: %s", r, error.text);
+    else
+        r = compare_structs(check, binding, service->methods[0].input, from, to, in);
+    plan_binding_unref(binding);
+    structs_free(structs);
+    return r;
+}
+
 /* @version: whose reader gets it, and passes it on to @to. */
 static int check_damage(struct check *check, int version, int to, const struct buffer *message,
                         uint64_t seed)
@@ -472,6 +543,8 @@ static int check_damage(struct check *check, int version, int to, const struct b
     else
         message_mutate(seed, &damaged);
     int r = run_step(check, version, to, &damaged, &out);
+    if (r >= -1000 && check_struct(check, version, to, &damaged) < 0)
+        r = -2000;
     buffer_free(&damaged);
     if (r < -1000)
         return -1;
@@ -517,6 +590,8 @@ static int check_message(struct check *check, const struct buffer *message, uint
     if (check_back(check, LAW_GETPUT, source, &there) < 0 ||
         check_back(check, LAW_GETPUT_PROGRAM, source, &rewritten) < 0 ||
         check_edit(check, source, &there, variant) < 0 ||
+        check_struct(check, check->from, check->to, message) < 0 ||
+        check_struct(check, check->to, check->from, &rewritten) < 0 ||
         check_damage(check, check->from, next, message, variant) < 0 ||
         check_damage(check, check->to, before, &there, variant + 1) < 0)
         return -1;

@@ -106,6 +106,9 @@ bool values_equal(const struct schema_field *field, const struct values *a, cons
     if (field->message && field->message->map_entry)
         return map_within(field, a, b, flags, where) && map_within(field, b, a, flags, where);
     size_t count = count_of(field, a);
+    if ((count == 1 && a->list[0].perhaps && count_of(field, b) == 0) ||
+        (count == 0 && count_of(field, b) == 1 && b->list[0].perhaps))
+        return true;
     if (count != count_of(field, b)) {
         error_set(where, 0, "%s: %zu and %zu values", field->name, count, count_of(field, b));
         return false;

@@ -248,9 +248,11 @@ static int forward_values(const struct model *model, const struct field_pair *pa
         if (r == 1)
             continue;
         /* Without presence, a default says nothing. */
-        if (!pair->from->repeated && !pair->from->presence && !is_given(pair->from, &value) &&
-            !pair->to->required)
+        bool alone = !pair->from->repeated && !pair->from->presence && !pair->to->required;
+        if (alone && !is_given(pair->from, &value) && !is_given(pair->from, &source->list[i]))
             continue;
+        /* That a value has become one is told where nothing else tells it. */
+        value.perhaps = alone && !is_given(pair->from, &value);
         *values_add(model->arena, target) = value;
     }
     if (pair->to->required && target->count == 0 && !pair->from->presence)

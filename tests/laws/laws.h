@@ -6,6 +6,7 @@
  *   describe.c  a version as descriptor set, and as .proto for people
  *   value.c     the reference reader: messages as values, independent of the plan runner
  *   message.c   random messages on the wire, and damaged ones
+ *   structs.c   the structs that a compiler would make of a version
  *   forward.c   the reference model: what a rule makes of a value, directly and slowly
  *   check.c     the laws themselves
  *   shrink.c    a failure made small and printed
@@ -175,6 +176,7 @@ struct value {
     const uint8_t *data;
     size_t bytes;
     struct tree *tree;
+    bool perhaps; /* the reference model: may as well not be there */
 };
 
 struct values {
@@ -254,6 +256,13 @@ bool forward_depends(const struct schema_field *field, const struct schema_messa
                      const struct schema_field *other, const struct schema_message *other_type,
                      bool type_is_newer);
 
+/* ---- structs.c: the structs that protoc-gen-c would generate for a version ---- */
+
+struct structs;
+struct structs *structs_new(const struct schema *schema);
+struct structs *structs_free(struct structs *structs); /* the youngest first; NULL is fine */
+const ProtobufCServiceDescriptor *structs_service(const struct structs *structs);
+
 /* ---- check.c ---- */
 
 struct law_case {
@@ -285,6 +294,7 @@ enum law {
     LAW_KEPT,
     LAW_WELL_FORMED,
     LAW_SPOILT,
+    LAW_STRUCT,
     LAW_PATH,
     LAW_COUNT,
 };
