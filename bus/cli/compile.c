@@ -170,10 +170,14 @@ struct protoc {
     int set_fd, said_fd, options_fd;
 };
 
-static const char *program(void)
+/* Absolute if it is a path, for protoc is started in another folder; free(). */
+static char *program(void)
 {
-    const char *program = getenv("PROTOC");
-    return program && program[0] ? program : "protoc";
+    const char *name = getenv("PROTOC");
+    if (!name || !name[0])
+        name = "protoc";
+    char *absolute = strchr(name, '/') ? realpath(name, NULL) : NULL;
+    return absolute ? absolute : text_format("%s", name);
 }
 
 static int spawn(const struct protoc *protoc, const char *folder, char **argv, pid_t *ret_pid)
@@ -253,8 +257,9 @@ static int read_set(struct cli *cli, const char *path, int fd, struct compiled *
 static int compile(struct cli *cli, const char *path, const char *folder, char *const *names,
                    size_t count, struct compiled *compiled)
 {
+    _cleanup_(freep) char *protoc_path = program();
     char *argv[SCHEMA_FILE_MAX + 8] = {
-        (char *)(uintptr_t)program(),
+        protoc_path,
         (char *)"--include_imports",
         (char *)"--include_source_info",
         (char *)"--descriptor_set_out=/proc/self/fd/10",

@@ -240,6 +240,26 @@ static void test_a_missing_protoc_is_said_with_what_to_install(void **state)
     folders_remove(&folders);
 }
 
+static void test_another_protoc_may_be_named_by_a_relative_path(void **state)
+{
+    (void)state;
+    struct folders folders = folders_make(released, released);
+    char here[512], path[600];
+    assert_non_null(getcwd(here, sizeof(here)));
+    file_write(folders.old, "compiler", "#!/bin/sh\necho 'no, thank you' >&2\nexit 3\n");
+    snprintf(path, sizeof(path), "%s/compiler", folders.old);
+    assert_int_equal(chmod(path, 0700), 0);
+    assert_int_equal(chdir(folders.old), 0);
+    assert_int_equal(setenv("PROTOC", "./compiler", 1), 0);
+    struct run run = RUN("diff", folders.new, folders.old);
+    assert_int_equal(unsetenv("PROTOC"), 0);
+    assert_int_equal(chdir(here), 0);
+    assert_exit(&run, CLI_EXIT_USAGE);
+    assert_contains(run.err, "protoc refuses it:\n        no, thank you\n");
+    run_free(&run);
+    folders_remove(&folders);
+}
+
 static void test_the_rules_are_listed(void **state)
 {
     (void)state;
@@ -370,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_what_makes_no_sense_exits_with_2),
         cmocka_unit_test(test_senseless_arguments_are_refused_with_a_sentence),
         cmocka_unit_test(test_a_missing_protoc_is_said_with_what_to_install),
+        cmocka_unit_test(test_another_protoc_may_be_named_by_a_relative_path),
         cmocka_unit_test(test_the_rules_are_listed),
         cmocka_unit_test(test_more_than_the_limit_is_said),
         cmocka_unit_test(test_a_folder_has_at_most_so_many_schemas),
