@@ -56,6 +56,8 @@ static bool equal(const char *a, const char *b)
 #define PART_TYPE_NAME 6
 #define PART_DEFAULT 7
 #define PART_JSON_NAME 10
+/* Of DescriptorProto's. */
+#define MESSAGE_OPTIONS 7
 
 /* ---- Types ---- */
 
@@ -365,6 +367,11 @@ static void walk_fields(struct pair pair, const struct diff_reserved *reserved)
     }
 }
 
+static bool is_message_set(const struct schema_message *message)
+{
+    return message->proto->options && message->proto->options->message_set_wire_format;
+}
+
 void diff_message_pair(struct diff *diff, const struct schema_message *old,
                        const struct schema_message *new)
 {
@@ -375,6 +382,13 @@ void diff_message_pair(struct diff *diff, const struct schema_message *old,
                     "message \"%s\" moved from proto3 to proto2, which promises no JSON form; keep "
                     "syntax = \"proto3\"",
                     new->local);
+    if (is_message_set(old) != is_message_set(new))
+        diff_report(diff, DIFF_MESSAGE_SAME_MESSAGE_SET_WIRE_FORMAT,
+                    DIFF_PLACE(.message = new, .part = MESSAGE_OPTIONS), new->name, NULL,
+                    "message \"%s\" %s the message set format, which the other version does not "
+                    "read; keep option message_set_wire_format = %s",
+                    new->local, is_message_set(new) ? "is now in" : "left",
+                    is_message_set(new) ? "false" : "true");
     diff_reserved_message(diff, old->proto, &before);
     diff_reserved_message(diff, new->proto, &after);
     walk_fields((struct pair){.diff = diff, .old_message = old, .message = new}, &after);

@@ -2,7 +2,8 @@
  * The rules: their names, which category asks for them, and what they say.
  *
  * The names and the two categories are those of buf (https://buf.build/docs/breaking/rules, the
- * rules of configuration version v2), so that whoever knows one tool reads the other, and an
+ * rules of configuration version v2, and MESSAGE_SAME_MESSAGE_SET_WIRE_FORMAT, which it has in no
+ * category any more), so that whoever knows one tool reads the other, and an
  * exception that a review has accepted for one needs no new name for the other. Deletions of whole
  * packages, messages, services and methods are rules of buf's PACKAGE category; on a bus they break
  * callers, so they belong to both categories here. What begins with PARLEY_ is ours.
@@ -54,6 +55,9 @@ static const struct {
     [DIFF_MESSAGE_SAME_JSON_FORMAT] = {"MESSAGE_SAME_JSON_FORMAT", J,
                                        "a message keeps its support of JSON (proto3 to proto2 "
                                        "loses it)"},
+    [DIFF_MESSAGE_SAME_MESSAGE_SET_WIRE_FORMAT] =
+        {"MESSAGE_SAME_MESSAGE_SET_WIRE_FORMAT", W | J,
+         "a message stays in, or out of, the message set format"},
     [DIFF_MESSAGE_SAME_REQUIRED_FIELDS] = {"MESSAGE_SAME_REQUIRED_FIELDS", W | J,
                                            "no required field comes or goes"},
     [DIFF_RESERVED_ENUM_NO_DELETE] = {"RESERVED_ENUM_NO_DELETE", W | J,

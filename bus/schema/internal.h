@@ -81,6 +81,7 @@ struct load {
     struct message_source *messages;
     struct enum_source *enums;
     struct service_source *services;
+    bool interface;                /* else any set, which is compared and not translated */
     size_t rule_count, rule_bytes; /* so far */
     struct error_text *error;
 };

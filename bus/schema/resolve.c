@@ -364,7 +364,8 @@ static int resolve_message(struct load *load, size_t index)
         return error_set(load->error, -E2BIG, "%s: message %s has %zu fields; at most %d may be",
                          source->file->name, message->name, source->proto->n_field,
                          SCHEMA_FIELD_MAX);
-    if (source->proto->options && source->proto->options->message_set_wire_format)
+    if (load->interface && source->proto->options &&
+        source->proto->options->message_set_wire_format)
         return error_set(load->error, -EINVAL,
                          "%s: message %s is in the message set format, which is not supported",
                          source->file->name, message->name);

@@ -101,7 +101,7 @@ static int schema_load(struct schema *schema, bool interface, const char *servic
         return error_prefix(error, r, "the descriptor set cannot be read");
     schema->files = (Google__Protobuf__FileDescriptorSet *)files;
 
-    struct load load = {.schema = schema, .error = error};
+    struct load load = {.schema = schema, .interface = interface, .error = error};
     r = load_declare(&load);
     if (r == 0)
         r = load_resolve(&load);

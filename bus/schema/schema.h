@@ -115,7 +115,8 @@ struct schema;
  */
 int schema_new(const uint8_t *set, size_t bytes, const char *service, struct schema **ret_schema,
                struct error_text *error);
-/* The same of any set, which need not be an interface: schema_service() is NULL. */
+/* The same of any set, which need not be an interface: schema_service() is NULL. For comparing
+ * (schema/diff.h): messages in the message set format, which nothing here translates, pass. */
 int schema_new_set(const uint8_t *set, size_t bytes, struct schema **ret_schema,
                    struct error_text *error);
 struct schema *schema_ref(struct schema *schema);
