@@ -70,9 +70,11 @@ static inline void assert_json(const struct schema_message *type, struct bytes i
 /* An edited message with the carriers of the one that it was made from, as a program writes it. */
 static inline struct bytes with_carriers(struct bytes edited, struct bytes from)
 {
-    struct bytes out = bytes_of(edited.data, edited.bytes + from.bytes);
+    struct bytes out = {malloc(edited.bytes + from.bytes + 1), edited.bytes};
+    assert_non_null(out.data);
+    if (edited.bytes > 0)
+        memcpy(out.data, edited.data, edited.bytes);
     struct wire_reader reader = {from.data, from.data + from.bytes};
-    out.bytes = edited.bytes;
     while (reader.pos < reader.end) {
         const uint8_t *at = reader.pos;
         uint32_t number = 0;
