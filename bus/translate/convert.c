@@ -182,8 +182,7 @@ static int convert_single(struct run *run, struct frame *frame, const struct pro
     uint64_t guard = told ? scalar_guard(&out) : RUN_GUARD_ABSENT;
     if (r == 0) {
         bool tells = emit->flags & EMIT_PRESENCE, zero = scalar_is_default(&out);
-        bool vanishes = !tells && (zero || (out.form == VALUE_REAL && out.real == 0));
-        lost |= vanishes && !(emit->flags & EMIT_COUNTS);
+        lost |= !tells && zero && !(emit->flags & EMIT_COUNTS);
         if (tells || !zero)
             r = write_single(run, frame, emit, &out);
     }

@@ -491,8 +491,7 @@ uint64_t scalar_guard(const struct value *value)
     case VALUE_NUMBER:
         return run_guard_value((int64_t)value->number);
     case VALUE_REAL:
-        /* -0 is 0 to a program that leaves defaults out. */
-        return run_guard_value(value->real == 0 ? 0 : (int64_t)value->bits);
+        return run_guard_value((int64_t)value->bits);
     case VALUE_TIME:
         state = run_guard_more(state, &value->number, 8);
         return run_guard_more(state, &value->nanos, 4) ^ value->extra;
