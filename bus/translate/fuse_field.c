@@ -13,9 +13,9 @@
  */
 #include "translate/fuse.h"
 
-#define OP_KNOWN (OP_REPEATED | OP_OWN_PRESENCE | OP_GATHERED | OP_TELLS | OP_STRICT)
-#define EMIT_KNOWN                                                                                 \
-    (EMIT_PRESENCE | EMIT_SOURCE_PRESENCE | EMIT_INNER_PRESENCE | EMIT_LAST | EMIT_ONLY)
+/* Not OP_YIELDS: which member of a oneof wins depends on all of them. */
+#define OP_KNOWN                                                                                   \
+    (OP_REPEATED | OP_OWN_PRESENCE | OP_GATHERED | OP_TELLS | OP_STRICT | OP_LATER)
 
 __extension__ typedef __int128 int128;
 
@@ -39,6 +39,8 @@ bool fuse_knows_op(const struct program_op *op)
     case ACTION_SKIP:
     case ACTION_DEFER:
     case ACTION_HELD:
+    case ACTION_LATER:
+    case ACTION_TOLD:
         return true;
     default:
         return false;
@@ -47,8 +49,6 @@ bool fuse_knows_op(const struct program_op *op)
 
 bool fuse_knows_emit(const struct program_emit *emit)
 {
-    if (emit->flags & ~EMIT_KNOWN)
-        return false;
     switch (emit->kind) {
     case EMIT_MOVE:
     case EMIT_GATHER:
@@ -62,7 +62,13 @@ bool fuse_knows_emit(const struct program_emit *emit)
     case EMIT_UNPICK:
     case EMIT_WRAP:
     case EMIT_UNWRAP:
+    case EMIT_WRAP_EACH:
+    case EMIT_UNWRAP_EACH:
+    case EMIT_ENTRIES:
     case EMIT_ONEOF:
+    case EMIT_CONVERT:
+    case EMIT_CONSTANT:
+    case EMIT_UNUSUAL:
         return true;
     default:
         return false;
@@ -150,7 +156,7 @@ static bool is_nested(const struct program_op *op)
  * lie there. */
 static bool looks_back(const struct program_op *op)
 {
-    return op->action == ACTION_JOIN || op->action == ACTION_DEFER;
+    return op->action == ACTION_JOIN || op->action == ACTION_DEFER || op->action == ACTION_LATER;
 }
 
 /* What b's op is needed for does not depend on when it is done. Behind a pipe anything may wait. */
@@ -271,6 +277,7 @@ static bool fuse_copied(struct mix *mix, const struct program_op *a, const struc
         return fuse_by_pipe(mix, a, b, ret_op);
     *ret_op = *b;
     ret_op->number = a->number;
+    ret_op->oneof = a->oneof;
     ret_op->kind = kind;
     ret_op->flags |= a->flags & OP_GATHERED;
     if (!merge_required(mix, a->required, b->required, &ret_op->required))
@@ -295,6 +302,11 @@ static bool fuse_copied(struct mix *mix, const struct program_op *a, const struc
             ret_op->table = fuse_tables(mix->fuser, a->table, b->table);
         /* The emit of what is deferred knows it by its number. */
         return b->action == ACTION_CARRY || a->number == b->number;
+    case ACTION_LATER:
+        if (kind == KIND_MESSAGE &&
+            !checks_no_more(mix->builder, b->table, a->table, &pairs))
+            return false;
+        return a->number == b->number && kind == b->kind && b->oneof == 0;
     case ACTION_RESIDUE:
         return checks_no_more(mix->builder, b->table, a->table, &pairs) ||
                fuse_by_pipe(mix, a, b, ret_op);
@@ -355,6 +367,7 @@ static bool fuse_scalar(struct mix *mix, const struct program_op *a, const struc
     if (read) {
         *ret_op = *b;
         ret_op->number = a->number;
+        ret_op->oneof = a->oneof;
         ret_op->kind = a->kind;
         ret_op->wire = a->wire;
         return merge_required(mix, a->required, b->required, &ret_op->required);
@@ -387,6 +400,19 @@ static bool fuse_guarded(struct mix *mix, const struct program_op *a, const stru
            rebase_op(mix, ret_op);
 }
 
+/* a writes what a carrier has, or nothing, while the carrier is read. */
+static bool fuse_told(struct mix *mix, const struct program_op *a, const struct program_op *b,
+                      struct program_op *ret_op)
+{
+    if (!copies(b) || b->tag >> 3 != a->number || b->kind != a->kind ||
+        b->required != PROGRAM_REQUIRED_NONE)
+        return fuse_by_pipe(mix, a, b, ret_op);
+    *ret_op = *a;
+    if (a->required != PROGRAM_REQUIRED_NONE)
+        ret_op->required = mix->required[a->required];
+    return rebase_op(mix, ret_op);
+}
+
 static bool fuse_alone(struct mix *mix, const struct program_op *a, struct program_op *ret_op)
 {
     *ret_op = *a;
@@ -400,7 +426,8 @@ bool fuse_op(struct mix *mix, const struct program_op *a, bool in_carrier, struc
     struct program_op b;
     if (!fuse_knows_op(a))
         return false;
-    bool writes = is_nested(a) || a->action == ACTION_SCALAR || a->action == ACTION_GUARDED;
+    bool writes = is_nested(a) || a->action == ACTION_SCALAR || a->action == ACTION_GUARDED ||
+                  a->action == ACTION_TOLD;
     if (!writes || !fuse_find(mix->builder, &mix->b, a->tag >> 3, &b))
         return fuse_alone(mix, a, ret_op);
     if (!fuse_knows_op(&b))
@@ -414,6 +441,8 @@ bool fuse_op(struct mix *mix, const struct program_op *a, bool in_carrier, struc
         return fuse_message(mix, a, &b, ret_op);
     case ACTION_SCALAR:
         return fuse_scalar(mix, a, &b, ret_op);
+    case ACTION_TOLD:
+        return in_carrier && fuse_told(mix, a, &b, ret_op);
     default:
         return in_carrier && fuse_guarded(mix, a, &b, ret_op);
     }
@@ -459,9 +488,10 @@ static enum passes made_passes(struct mix *mix, const struct program_emit *a, ui
 static bool fuse_made(struct mix *mix, const struct program_emit *a, struct program_emit *ret_emit)
 {
     struct builder *builder = mix->builder;
-    struct program_table table =
-        *(struct program_table *)builder_at(builder, SECTION_TABLE, a->table);
+    struct program_table table = {.op_count = 0};
     bool many = a->kind == EMIT_ONEOF;
+    if (many)
+        table = *(struct program_table *)builder_at(builder, SECTION_TABLE, a->table);
     enum passes worst = many ? PASSES : made_passes(mix, a, a->tag);
     for (uint32_t i = 0; i < table.op_count && many; i++) {
         struct program_op op = fuse_op_at(builder, table.op_first + i);
@@ -484,7 +514,12 @@ static bool is_made(const struct program_emit *emit)
     case EMIT_UNPICK:
     case EMIT_WRAP:
     case EMIT_UNWRAP:
+    case EMIT_WRAP_EACH:
+    case EMIT_UNWRAP_EACH:
+    case EMIT_ENTRIES:
     case EMIT_ONEOF:
+    case EMIT_CONVERT:
+    case EMIT_CONSTANT:
         return true;
     default:
         return false;
@@ -497,7 +532,7 @@ bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emi
     if (!fuse_knows_emit(a))
         return false;
     *ret_emit = *a;
-    bool carries = a->kind == EMIT_LOST || a->kind == EMIT_DROPPED;
+    bool carries = a->kind == EMIT_LOST || a->kind == EMIT_DROPPED || a->kind == EMIT_UNUSUAL;
     if (a->required != PROGRAM_REQUIRED_NONE)
         ret_emit->required = mix->required[a->required];
     if (is_made(a))
