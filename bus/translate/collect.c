@@ -166,9 +166,10 @@ static int leave_out(struct builder *builder)
 
 /* ---- Levels ---- */
 
+/* Not without end: past the limit the verifier refuses it. */
 static bool raise_to(uint32_t *level, uint32_t at_least)
 {
-    if (*level >= at_least)
+    if (*level >= at_least || *level > PROGRAM_LEVEL_MAX)
         return false;
     *level = at_least;
     return true;
@@ -187,24 +188,23 @@ static uint32_t level_of_stage(struct builder *builder, uint32_t stage)
 static bool raise_table(struct builder *builder, uint32_t index)
 {
     struct program_table table = *(struct program_table *)builder_at(builder, SECTION_TABLE, index);
-    bool raised = raise_to(&table.level, level_of_stage(builder, table.next));
+    uint32_t behind = level_of_stage(builder, table.next);
+    bool raised = raise_to(&table.level, behind);
     for (uint32_t i = 0; i < table.op_count; i++) {
         struct program_op op = fuse_op_at(builder, table.op_first + i);
-        raised |= raise_to(&table.level, level_of_stage(builder, op.pipe));
-        if (op.table != PROGRAM_NONE)
-            raised |= raise_to(&table.level, level_of(builder, op.table));
+        uint32_t nested = op.table == PROGRAM_NONE ? 0 : level_of(builder, op.table);
+        raised |= raise_to(&table.level, nested + level_of_stage(builder, op.pipe) + behind);
     }
     for (uint32_t i = 0; i < table.emit_count; i++) {
         struct program_emit emit = fuse_emit_at(builder, table.emit_first + i);
-        raised |= raise_to(&table.level, level_of_stage(builder, emit.pipe));
-        if (emit.table != PROGRAM_NONE)
-            raised |= raise_to(&table.level, level_of(builder, emit.table));
+        uint32_t nested = emit.table == PROGRAM_NONE ? 0 : level_of(builder, emit.table);
+        raised |= raise_to(&table.level, nested + level_of_stage(builder, emit.pipe) + behind);
     }
     if (table.restore != PROGRAM_NONE)
-        raised |= raise_to(&table.level, level_of(builder, table.restore));
+        raised |= raise_to(&table.level, level_of(builder, table.restore) + behind);
     for (uint32_t i = 0; i < table.owner_count; i++) {
         struct program_owner *owner = builder_at(builder, SECTION_OWNER, table.owner_first + i);
-        raised |= raise_to(&table.level, level_of(builder, owner->table));
+        raised |= raise_to(&table.level, level_of(builder, owner->table) + behind);
     }
     if (raised)
         *(struct program_table *)builder_at(builder, SECTION_TABLE, index) = table;

@@ -22,6 +22,7 @@
 
 struct fusion {
     uint32_t a, b, table;
+    uint32_t head; /* in stages: the table of the first; PROGRAM_NONE: it is one table */
 };
 
 void fuser_deinit(struct fuser *fuser)
@@ -121,9 +122,8 @@ uint32_t fuse_tables(struct fuser *fuser, uint32_t a, uint32_t b)
         fuser->list = list;
         fuser->capacity = capacity;
     }
-    uint32_t table = builder_add(fuser->builder, SECTION_TABLE, 1);
-    fuser->list[fuser->count++] = (struct fusion){a, b, table};
-    return table;
+    fuser->list[fuser->count] = (struct fusion){a, b, PROGRAM_NONE, PROGRAM_NONE};
+    return fuser->list[fuser->count++].table = builder_add(fuser->builder, SECTION_TABLE, 1);
 }
 
 static bool add_op(struct mix *mix, struct program_op op)
@@ -383,30 +383,69 @@ static bool mix_tables(struct mix *mix, uint32_t index)
     return true;
 }
 
-/* The two one after another, as they are. */
-static void fuse_in_stages(struct fuser *fuser, const struct fusion *fusion)
+/* @head one after another with @next. */
+static void put_in_stages(struct fuser *fuser, struct fusion *fusion, uint32_t head, uint32_t next)
 {
-    struct program_table table = table_at(fuser->builder, fusion->a);
+    struct program_table table = table_at(fuser->builder, head);
     table.flags &= ~TABLE_VERBATIM;
-    table.next = fusion->b + 1;
-    table.level = table_at(fuser->builder, fusion->b).level + 1;
+    table.next = next + 1;
+    fusion->head = head;
     *(struct program_table *)builder_at(fuser->builder, SECTION_TABLE, fusion->table) = table;
+}
+
+static const struct fusion *made_as(const struct fuser *fuser, uint32_t table)
+{
+    for (size_t i = 0; i < fuser->count; i++)
+        if (fuser->list[i].table == table)
+            return &fuser->list[i];
+    return NULL;
+}
+
+/* b is in stages. So that there are no more than there have to be, a goes together with the first
+ * of them. False: that is not known yet; it is in the list now, before @index. */
+static bool join_first_stage(struct fuser *fuser, size_t index)
+{
+    struct fusion fusion = fuser->list[index];
+    struct program_table b = table_at(fuser->builder, fusion.b);
+    const struct fusion *staged = made_as(fuser, fusion.b);
+    uint32_t first = staged ? fuse_tables(fuser, fusion.a, staged->head) : PROGRAM_NONE;
+    const struct fusion *together = staged ? made_as(fuser, first) : NULL;
+    if (!together || (size_t)(together - fuser->list) < index) {
+        bool one = together && together->head == PROGRAM_NONE;
+        put_in_stages(fuser, &fuser->list[index], one ? first : fusion.a,
+                      one ? b.next - 1 : fusion.b);
+        return true;
+    }
+    struct fusion first_now = *together;
+    fuser->list[together - fuser->list] = fusion;
+    fuser->list[index] = first_now;
+    return false;
+}
+
+static void fuse_pair(struct fuser *fuser, size_t index)
+{
+    const struct fusion fusion = fuser->list[index];
+    struct mix mix = {
+        .fuser = fuser,
+        .builder = fuser->builder,
+        .a = table_at(fuser->builder, fusion.a),
+        .b = table_at(fuser->builder, fusion.b),
+    };
+    if (!mix_tables(&mix, fusion.table) && !fuser->builder->error)
+        put_in_stages(fuser, &fuser->list[index], fusion.a, fusion.b);
+    free(mix.ops);
+    free(mix.emits);
 }
 
 int fuse_all(struct fuser *fuser)
 {
-    for (; fuser->done < fuser->count && !fuser->builder->error; fuser->done++) {
-        const struct fusion fusion = fuser->list[fuser->done];
-        struct mix mix = {
-            .fuser = fuser,
-            .builder = fuser->builder,
-            .a = table_at(fuser->builder, fusion.a),
-            .b = table_at(fuser->builder, fusion.b),
-        };
-        if (!mix_tables(&mix, fusion.table) && !fuser->builder->error)
-            fuse_in_stages(fuser, &fusion);
-        free(mix.ops);
-        free(mix.emits);
+    while (fuser->done < fuser->count && !fuser->builder->error) {
+        uint32_t b = fuser->list[fuser->done].b;
+        if (!fuser->stages_only && table_at(fuser->builder, b).next) {
+            fuser->done += join_first_stage(fuser, fuser->done);
+            continue;
+        }
+        fuse_pair(fuser, fuser->done++);
     }
     return fuser->builder->error;
 }

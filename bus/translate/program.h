@@ -135,9 +135,9 @@ struct program_table {
     uint32_t restore;                  /* table for the content of a carrier of target_id */
     uint32_t owner_first, owner_count; /* the same for carriers of versions in between */
     uint32_t next;                     /* table + 1 for the message that it has written; 0: none */
-    /* 0: no table that is reached from here has a `next` or a pipe. A table reaches none of a
-     * higher level; `next` and pipes are of a lower one, and with them nested messages are of level
-     * 0: so no message is gone through more often than level + 1 times. */
+    /* How often a byte of the message is gone through again, at most, after the first time: 0 where no
+     * `next` and no pipe is reached. Of `next` it is lower by one, and of what is reached on the way
+     * by as much as there is behind it: so it ends. */
     uint32_t level;
 };
 

@@ -70,13 +70,19 @@ static bool template_fits(const struct verifier *v, uint32_t index, uint32_t slo
     return true;
 }
 
-/* What the messages in the table's fields may be translated by. @staged: what they become is
- * translated once more. */
-static bool level_fits(const struct verifier *v, const struct program_table *table, uint32_t nested,
-                       bool staged)
+/* How often what is written is gone through again by @stage, the `next` of a table or a pipe. */
+static uint32_t passes(const struct verifier *v, uint32_t stage)
 {
-    uint32_t level = v->plan->tables[nested].level;
-    return level <= (staged || table->next ? 0 : table->level);
+    return stage > 0 && stage <= COUNT(v, SECTION_TABLE) ? v->plan->tables[stage - 1].level + 1 : 0;
+}
+
+/* Whether the messages in the table's fields may be translated by @nested, and then go through
+ * @pipe. */
+static bool level_fits(const struct verifier *v, const struct program_table *table, uint32_t nested,
+                       uint32_t pipe)
+{
+    uint64_t level = v->plan->tables[nested].level;
+    return level + passes(v, pipe) + passes(v, table->next) <= table->level;
 }
 
 /* @pipe: of an op or an emit of that table. */
@@ -87,7 +93,8 @@ static bool pipe_fits(const struct verifier *v, const struct program_table *tabl
     if (pipe > COUNT(v, SECTION_TABLE))
         return false;
     const struct program_table *to = &v->plan->tables[pipe - 1];
-    if (!(to->flags & TABLE_SHARED) || (to->flags & TABLE_MARK) || to->level >= table->level ||
+    if (!(to->flags & TABLE_SHARED) || (to->flags & TABLE_MARK) ||
+        passes(v, pipe) + passes(v, table->next) > table->level ||
         to->slot_count > table->slot_count || to->required_count > table->required_count ||
         !in_range(v, SECTION_OP, to->op_first, to->op_count))
         return false;
@@ -180,7 +187,7 @@ static int verify_op(const struct verifier *v, const struct program_table *table
         return bad(v, "op", index, "no such table");
     if (op->convert != PROGRAM_NONE && op->convert >= COUNT(v, SECTION_CONVERT))
         return bad(v, "op", index, "no such conversion");
-    if (op->kind == KIND_MESSAGE && !level_fits(v, table, op->table, op->pipe != 0))
+    if (op->kind == KIND_MESSAGE && !level_fits(v, table, op->table, op->pipe))
         return bad(v, "op", index, "too many stages");
     if (!pipe_fits(v, table, op->pipe))
         return bad(v, "op", index, "impossible pipe");
@@ -230,7 +237,7 @@ static int verify_shape(const struct verifier *v, const struct program_table *ar
         emit->table < COUNT(v, SECTION_TABLE) ? &v->plan->tables[emit->table] : NULL;
     if (!table || !(table->flags & TABLE_SHARED) || table->op_count == 0 ||
         !in_range(v, SECTION_OP, table->op_first, table->op_count) ||
-        !level_fits(v, around, emit->table, emit->pipe != 0))
+        !level_fits(v, around, emit->table, emit->pipe))
         return bad(v, "emit", index, "no such table of values");
     for (uint32_t i = 0; i < table->op_count; i++) {
         const struct program_op *op = &v->plan->ops[table->op_first + i];
@@ -325,7 +332,7 @@ static int verify_restore(const struct verifier *v, const struct program_table *
     const struct program_table *restore = &v->plan->tables[restore_index];
     if (!(restore->flags & TABLE_SHARED) || restore->slot_count > table->slot_count ||
         restore->required_count > table->required_count ||
-        restore->level > (table->next ? 0 : table->level) ||
+        !level_fits(v, table, restore_index, 0) ||
         !in_range(v, SECTION_OP, restore->op_first, restore->op_count))
         return bad(v, "table", index, "impossible table of a carrier");
     for (uint32_t i = 0; i < restore->op_count; i++)
