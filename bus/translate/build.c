@@ -28,6 +28,7 @@ const size_t program_element_bytes[SECTION_COUNT] = {
     [SECTION_OWNER] = sizeof(struct program_owner),
     [SECTION_MEMBER] = sizeof(struct program_member),
     [SECTION_NAME] = sizeof(struct program_name),
+    [SECTION_STEP] = sizeof(struct program_step),
     [SECTION_TEXT] = 1,
 };
 

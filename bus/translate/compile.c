@@ -87,8 +87,15 @@ uint32_t compile_table(struct compiler *compiler, const struct schema_message *s
                        const struct schema_message *target)
 {
     for (size_t i = 0; i < compiler->job_count; i++)
-        if (compiler->jobs[i].source == source && compiler->jobs[i].target == target)
+        if (compiler->jobs[i].source == source && compiler->jobs[i].target == target &&
+            !compiler->jobs[i].context)
             return compiler->jobs[i].table;
+    return compile_context(compiler, source, target, NULL);
+}
+
+uint32_t compile_context(struct compiler *compiler, const struct schema_message *source,
+                         const struct schema_message *target, const struct context *context)
+{
     if (compiler->job_count == compiler->job_capacity) {
         size_t capacity = 2 * compiler->job_capacity + 16;
         struct job *jobs = realloc(compiler->jobs, capacity * sizeof(*jobs));
@@ -100,7 +107,7 @@ uint32_t compile_table(struct compiler *compiler, const struct schema_message *s
         compiler->job_capacity = capacity;
     }
     uint32_t table = builder_add(&compiler->builder, SECTION_TABLE, 1);
-    compiler->jobs[compiler->job_count++] = (struct job){source, target, table};
+    compiler->jobs[compiler->job_count++] = (struct job){source, target, table, context};
     return table;
 }
 
@@ -330,8 +337,8 @@ static int fill_tables(struct compiler *compiler)
     /* The list grows while it is worked off. */
     for (size_t i = 0; i < compiler->job_count && !compiler->builder.error; i++) {
         const struct job job = compiler->jobs[i];
-        int r = equal(job.source->package, job.target->package) ? pair_fill_same(compiler, &job)
-                                                                : pair_fill(compiler, &job);
+        bool same = equal(job.source->package, job.target->package) && !job.context;
+        int r = same ? pair_fill_same(compiler, &job) : pair_fill(compiler, &job);
         r = compile_go_on(compiler, r,
                           (struct plan_complaint){
                               .newer = compiler->newer_is_target ? job.target : job.source,
@@ -367,6 +374,7 @@ int compile_step(struct builder *builder, const struct schema *client, const str
                                         : PLAN_ISO;
     }
     *builder = compiler.builder;
+    moves_free(&compiler);
     free(compiler.jobs);
     return r;
 }
@@ -389,6 +397,7 @@ int plan_check(const struct schema *client, const struct schema *service, enum p
     if (r == 0 && compiler.builder.error)
         r = error_set(error, compiler.builder.error, "out of memory while compiling a plan");
     builder_deinit(&compiler.builder);
+    moves_free(&compiler);
     free(compiler.jobs);
     return r == 0 && compiler.complaint_count > 0 ? -EINVAL : r;
 }

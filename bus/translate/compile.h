@@ -12,6 +12,7 @@
 struct job {
     const struct schema_message *source, *target;
     uint32_t table;
+    const struct context *context; /* of moves that go through; NULL: none */
 };
 
 struct compiler {
@@ -21,6 +22,8 @@ struct compiler {
     struct builder builder;
     struct job *jobs; /* a list that grows while it is worked off */
     size_t job_count, job_capacity;
+    struct moves *moves; /* moves.c: what it has made */
+    struct context *contexts;
     bool carries; /* something may travel in a carrier */
     bool loses;   /* a rule accepts that something is lost */
     struct error_text *error;
@@ -41,6 +44,9 @@ bool compile_types_pair(const struct compiler *compiler, const struct schema_mes
 /* The table for it, made later if it is new. */
 uint32_t compile_table(struct compiler *compiler, const struct schema_message *source,
                        const struct schema_message *target);
+/* The same, with moves that go through it: always a new one. */
+uint32_t compile_context(struct compiler *compiler, const struct schema_message *source,
+                         const struct schema_message *target, const struct context *context);
 enum kind compile_kind(const struct schema_field *field);
 /* A field that is only checked. */
 struct program_op compile_check_op(struct compiler *compiler, const struct schema_field *field);
@@ -83,6 +89,7 @@ int collect(struct builder *builder);
 /* What a pair's table is made of. */
 struct pairing {
     struct compiler *compiler;
+    const struct context *context;
     const struct schema_message *source, *target, *newer, *older;
     const struct schema_field **target_of; /* by index of the source's field; NULL: none */
     const struct schema_field **source_of; /* by index of the target's */
@@ -132,6 +139,7 @@ int rules_split(struct pairing *pairing, const struct schema_field *source,
 int rules_drops(struct pairing *pairing);
 int rules_restores(struct pairing *pairing); /* after all other fields have their ops */
 int rules_moves(struct pairing *pairing);
+void moves_free(struct compiler *compiler);
 
 /* ---- shapes.c ---- */
 

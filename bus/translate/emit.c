@@ -263,6 +263,7 @@ struct path {
     uint32_t owner; /* of the carriers that have something of them */
     uint32_t numbers[PROGRAM_PATH_MAX];
     unsigned count;
+    bool carried; /* a carrier had something of them */
 };
 
 static int write_node(struct run *run, struct frame *frame, const struct program_node *node,
@@ -275,13 +276,15 @@ static int write_inside(struct run *run, struct frame *frame, const struct progr
     int r = 0;
     for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
         const struct program_emit *leaf = &plan->emits[node->leaf_first + i];
-        r = emit_move(run, frame, leaf, &frame->slots[leaf->slot]);
+        r = leaf->kind == EMIT_MOVED ? run_emit_moved(run, frame, leaf, frame->depth + path->count)
+                                     : emit_move(run, frame, leaf, &frame->slots[leaf->slot]);
     }
     for (uint32_t i = 0; i < node->child_count && r == 0; i++)
         r = write_node(run, frame, &plan->nodes[node->child_first + i], path);
     if (r == 0 && frame->gathers)
         r = run_restore_gathered(run, frame, path->owner, path->numbers, path->count,
                                  &plan->tables[node->table], ret_any);
+    path->carried |= *ret_any;
     return r;
 }
 
@@ -318,7 +321,14 @@ static int write_node(struct run *run, struct frame *frame, const struct program
 static int emit_gather(struct run *run, struct frame *frame, const struct program_emit *emit)
 {
     struct path path = {.owner = frame->opens};
-    return write_node(run, frame, &run->plan->nodes[emit->node], &path);
+    uint8_t *before = run->out;
+    unsigned near = frame->near;
+    frame->near = 0;
+    int r = write_node(run, frame, &run->plan->nodes[emit->node], &path);
+    if (r == 0 && !path.carried && frame->near <= emit->level)
+        frame->moved_in += (size_t)(run->out - before);
+    frame->near = near > frame->near ? near : frame->near;
+    return r;
 }
 
 static int emit_split(struct run *run, struct frame *frame, const struct program_emit *emit,
@@ -436,6 +446,15 @@ int run_emit(struct run *run, struct frame *frame, const struct program_emit *em
         return convert_emit(run, frame, emit);
     case EMIT_DROPPED:
         return emit_dropped(run, frame, emit, slot);
+    case EMIT_MOVED: {
+        uint8_t *before = run->out;
+        int r = run_emit_moved(run, frame, emit, frame->depth);
+        if (r == 0 && emit->near < emit->level)
+            frame->moved_in += (size_t)(run->out - before);
+        return r;
+    }
+    case EMIT_WITHIN:
+        return run_emit_within(run, frame, emit);
     case EMIT_RESTORE:
         return frame->guarded ? run_restore_guarded(run, frame, emit->owner) : 0;
     default:

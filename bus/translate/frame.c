@@ -230,6 +230,13 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
         if (r < 0 || yields)
             return r < 0 ? r : drop_value(run, frame, op, type, at, pos, end, ret_pos);
     }
+    if (op->action == ACTION_AWAY) {
+        uint32_t elements = run->elements;
+        r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
+        if (r == 0)
+            run_away(run, frame, op, type, pos, *ret_pos, elements);
+        return r;
+    }
     if (op->action == ACTION_DEFER)
         return run_defer(run, frame, op, type, at, pos, end, ret_pos);
     if (op->action == ACTION_MESSAGE || op->action == ACTION_RESIDUE || op->action == ACTION_JOIN)

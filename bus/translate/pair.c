@@ -87,8 +87,7 @@ int pairing_emit(struct pairing *pairing, struct program_emit emit)
                          pairing->newer->name, EMIT_MAX);
     if (emit.kind == EMIT_LOST || emit.kind == EMIT_DROPPED || emit.kind == EMIT_JOIN ||
         emit.kind == EMIT_PICK || emit.kind == EMIT_UNWRAP || emit.kind == EMIT_ONEOF ||
-        emit.kind == EMIT_UNWRAP_EACH || emit.kind == EMIT_ENTRIES ||
-        emit.kind == EMIT_UNUSUAL ||
+        emit.kind == EMIT_UNWRAP_EACH || emit.kind == EMIT_ENTRIES || emit.kind == EMIT_UNUSUAL ||
         (emit.kind == EMIT_CONVERT && !(emit.flags & EMIT_LOSSY)))
         pairing->compiler->carries = true;
     pairing->emits[pairing->emit_count++] = emit;
@@ -479,6 +478,17 @@ static void set_yields(struct pairing *pairing)
     }
 }
 
+/* EMIT_WITHIN has to know which fields say nothing by being there. */
+static void mark_plain(struct pairing *pairing)
+{
+    for (size_t i = 0; i < pairing->restore_count && pairing->context; i++) {
+        const struct schema_field *field =
+            schema_field_number(pairing->target, pairing->restore[i].number);
+        if (field && !field->presence && !field->repeated)
+            pairing->restore[i].flags |= OP_PLAIN;
+    }
+}
+
 static void write_table(struct pairing *pairing, uint32_t index)
 {
     set_oneofs(pairing);
@@ -492,6 +502,7 @@ static void write_table(struct pairing *pairing, uint32_t index)
         restore = builder_add(builder, SECTION_TABLE, 1);
         struct program_op nested = open;
         nested.action = ACTION_SKIP;
+        mark_plain(pairing);
         pairing_restore(pairing, nested);
         builder_set_ops(builder, restore, pairing->restore, pairing->restore_count);
         struct program_table *table = builder_at(builder, SECTION_TABLE, restore);
@@ -566,6 +577,7 @@ int pair_fill(struct compiler *compiler, const struct job *job)
 {
     struct pairing pairing = {
         .compiler = compiler,
+        .context = job->context,
         .source = job->source,
         .target = job->target,
         .newer = compiler->newer_is_target ? job->target : job->source,

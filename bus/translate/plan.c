@@ -52,6 +52,7 @@ static int lay_out(struct plan *plan, size_t bytes, struct error_text *error)
     plan->owners = arrays[SECTION_OWNER];
     plan->members = arrays[SECTION_MEMBER];
     plan->names = arrays[SECTION_NAME];
+    plan->steps = arrays[SECTION_STEP];
     plan->text = arrays[SECTION_TEXT];
     return 0;
 }

@@ -88,17 +88,20 @@ enum action {
                         there was none */
     ACTION_DEFER,    /* checked; where its records lie is kept in the slot, for an emit */
     ACTION_HELD,     /* in a carrier: for the emit of its slot */
+    ACTION_AWAY,     /* checked; EMIT_MOVED finds it by its path */
     ACTION_COUNT,
 };
 
 #define OP_REPEATED UINT8_C(1)
 #define OP_OWN_PRESENCE UINT8_C(2) /* the source tells absent from default, the target does not */
 #define OP_GATHERED UINT8_C(4)     /* in a carrier: what EMIT_GATHER takes from there */
-#define OP_YIELDS UINT8_C(8)       /* of a oneof with a member that waits, and may come to nothing:
-                                      left out if that one is the last */
-#define OP_TELLS UINT8_C(16)       /* ACTION_GUARDED: the source tells absent from default */
-#define OP_STRICT UINT8_C(32)      /* has a slot, but nothing can be carried along for it */
-#define OP_LATER UINT8_C(64)       /* ACTION_GUARDED: its slot is of an ACTION_LATER */
+#define OP_YIELDS                                                                                  \
+    UINT8_C(8)                /* of a oneof with a member that waits, and may come to nothing:     \
+                                 left out if that one is the last */
+#define OP_TELLS UINT8_C(16)  /* ACTION_GUARDED: the source tells absent from default */
+#define OP_STRICT UINT8_C(32) /* has a slot, but nothing can be carried along for it */
+#define OP_LATER UINT8_C(64)  /* ACTION_GUARDED: its slot is of an ACTION_LATER */
+#define OP_PLAIN UINT8_C(128) /* in a carrier, of EMIT_WITHIN: singular, and without presence */
 
 struct program_op {
     uint32_t number; /* in the source */
@@ -122,7 +125,8 @@ struct program_op {
 #define TABLE_VERBATIM UINT32_C(1) /* every op is: checking is enough */
 #define TABLE_SHARED UINT32_C(2)   /* its ops use the slots of the table that calls it */
 #define TABLE_MARK UINT32_C(4)     /* unknown fields are marked (JOIN), not copied */
-#define TABLE_ORDERED UINT32_C(8)  /* guarded carriers are restored by its emits, version by version */
+#define TABLE_ORDERED                                                                              \
+    UINT32_C(8) /* guarded carriers are restored by its emits, version by version */
 
 struct program_table {
     uint32_t flags;
@@ -160,10 +164,12 @@ enum emit {
     EMIT_UNWRAP,    /* the one value of a message; the rest to the carrier */
     EMIT_WRAP_EACH, /* the same of repeated fields, element by element */
     EMIT_UNWRAP_EACH,
-    EMIT_ENTRIES, /* a map of repeated messages, or the other way round */
-    EMIT_ONEOF,   /* members of oneofs that differ; what another one excludes, to the carrier */
-    EMIT_RESTORE, /* what guarded carriers of its owner have: in a TABLE_ORDERED */
-    EMIT_CONVERT, /* the values of ACTION_LATER, converted; what does not come back is carried */
+    EMIT_ENTRIES,  /* a map of repeated messages, or the other way round */
+    EMIT_MOVED,    /* what is at a path from the root */
+    EMIT_WITHIN,   /* a message that others move into, or out of */
+    EMIT_ONEOF,    /* members of oneofs that differ; what another one excludes, to the carrier */
+    EMIT_RESTORE,  /* what guarded carriers of its owner have: in a TABLE_ORDERED */
+    EMIT_CONVERT,  /* the values of ACTION_LATER, converted; what does not come back is carried */
     EMIT_CONSTANT, /* a value for a field that the source's version lacks */
     EMIT_UNUSUAL,  /* ACTION_LATER's record, unless it is that value: to the carrier */
     EMIT_COUNT,
@@ -175,9 +181,11 @@ enum emit {
 #define EMIT_LAST UINT8_C(8)            /* PICK, UNPICK: the last element, not the first */
 #define EMIT_ONLY UINT8_C(16)           /* PICK: another is an error; ENTRIES: of one key */
 #define EMIT_FROM_MAP UINT8_C(64)       /* ENTRIES: the source is the map */
+#define EMIT_OF_ROOT UINT8_C(8)         /* MOVED, WITHIN, GATHER: the root is further out */
+#define EMIT_DEEP UINT8_C(128)          /* GATHER: has EMIT_MOVED in it */
 #define EMIT_KEY_PRESENCE UINT8_C(32)   /* ENTRIES: the key's field does; INNER: the value's */
-#define EMIT_COUNTS UINT8_C(64)    /* CONVERT: an absent value is 0, which becomes something else */
-#define EMIT_LOSSY UINT8_C(128)    /* CONVERT: nothing is carried */
+#define EMIT_COUNTS UINT8_C(64) /* CONVERT: an absent value is 0, which becomes something else */
+#define EMIT_LOSSY UINT8_C(128) /* CONVERT: nothing is carried */
 
 struct program_emit {
     uint8_t kind;
@@ -185,8 +193,9 @@ struct program_emit {
     uint8_t written; /* kind in the target */
     uint8_t required;
     uint16_t slot;
-    uint16_t pad;
-    uint32_t node;  /* GATHER; ONEOF: the first member */
+    uint8_t level;  /* MOVED, WITHIN, GATHER: messages between the root and this one */
+    uint8_t near;   /* MOVED: how many of them its value comes from as well */
+    uint32_t node;  /* GATHER; ONEOF: the first member; MOVED: step */
     uint32_t table; /* PICK and what follows it: SHARED, its ops say how values are written */
     uint32_t tag;   /* to write; EMIT_DROPPED: of the source's field */
     uint32_t template;
@@ -306,6 +315,7 @@ enum section {
     SECTION_OWNER,
     SECTION_MEMBER,
     SECTION_NAME,
+    SECTION_STEP,
     SECTION_TEXT,
     SECTION_COUNT,
 };
@@ -342,12 +352,18 @@ struct plan {
     const struct program_owner *owners;
     const struct program_member *members;
     const struct program_name *names;
+    const struct program_step *steps;
     const uint8_t *text;
     struct fast_table *fast; /* fast.h: one for each table; not part of the program */
 };
 
 #define PROGRAM_ONEOF_NONE UINT8_MAX
 #define PROGRAM_MEMBER_MAX 64 /* of an EMIT_ONEOF */
+
+/* Of EMIT_MOVED, `template` of them: the way from the root to the value. */
+struct program_step {
+    uint32_t number;
+};
 
 /* What EMIT_ONEOF knows of the field that the op of its place in the emit's table is for. Oneofs
  * are counted from 0, among those of the emit. */

@@ -263,6 +263,8 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     run.divert = NULL;
     run.elements = 0;
     run.slots_used = 0;
+    run.root = NULL;
+    run.moves_in = false;
     run.source = run.source_end = run.readable = run.origin = NULL;
     run.failure = (struct plan_failure){0, 0, "no such method"};
     int r = -EINVAL;

@@ -50,6 +50,8 @@ struct run {
     int over;                /* the error for coming to the limit */
     uint32_t elements;
     uint32_t slots_used;
+    const struct frame *root; /* of messages that values move into or out of; NULL: none */
+    bool moves_in;            /* into this one: the last piece of such a message */
     struct plan_failure failure;
     struct slot slots[RUN_SLOT_MAX]; /* of the messages that are open, outer ones first */
 };
@@ -67,11 +69,13 @@ struct frame {
     uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     uint32_t carrier_owner;
-    uint32_t owner; /* of what is carried now */
-    uint32_t opens; /* of the carriers that the emit looks into */
-    bool guarded;   /* has guarded carriers, to be looked at at the end */
-    bool gathers;   /* has carriers with OP_GATHERED fields */
-    bool marked;    /* ACTION_MARK, or an unknown field under TABLE_MARK */
+    uint32_t owner;  /* of what is carried now */
+    uint32_t opens;  /* of the carriers that the emit looks into */
+    bool guarded;    /* has guarded carriers, to be looked at at the end */
+    bool gathers;    /* has carriers with OP_GATHERED fields */
+    bool marked;     /* ACTION_MARK, or an unknown field under TABLE_MARK */
+    size_t moved_in; /* bytes written that have moved into it from outside */
+    unsigned near;   /* the most that an emit's `near` was, of those that wrote, and 1 */
 };
 
 /* Records what went wrong. Returns @code. */
@@ -237,6 +241,16 @@ bool run_take_apart(const struct plan *plan, const struct program_template *temp
 int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struct slot *slot);
 /* Counts a field that is added. */
 int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit);
+
+/* ---- moved.c ---- */
+
+/* EMIT_MOVED, into a message at @depth. */
+int run_emit_moved(struct run *run, struct frame *frame, const struct program_emit *emit,
+                   unsigned depth);
+int run_emit_within(struct run *run, struct frame *frame, const struct program_emit *emit);
+/* ACTION_AWAY, of a value that is checked. @elements: before it was. */
+void run_away(struct run *run, struct frame *frame, const struct program_op *op,
+              enum wire_type type, const uint8_t *value, const uint8_t *end, uint32_t elements);
 
 /* ---- shape.c ---- */
 

@@ -151,6 +151,7 @@ static int verify_op_action(const struct verifier *v, const struct program_table
             (op->template != PROGRAM_NONE && !template_fits(v, op->template, table->slot_count)))
             return bad(v, "op", index, "no guard");
         return 0;
+    case ACTION_AWAY:
     case ACTION_DEFER:
     case ACTION_HELD:
         return has_slot ? 0 : bad(v, "op", index, "no slot");
@@ -220,7 +221,8 @@ static int verify_node(const struct verifier *v, const struct program_table *tab
     int r = 0;
     for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
         /* Asked first: another kind may have nodes of its own, this one among them. */
-        if (v->plan->emits[node->leaf_first + i].kind != EMIT_MOVE)
+        uint8_t kind = v->plan->emits[node->leaf_first + i].kind;
+        if (kind != EMIT_MOVE && kind != EMIT_MOVED)
             return bad(v, "node", index, "a field that did not move");
         r = verify_emit(v, table, node->leaf_first + i);
     }
@@ -271,6 +273,31 @@ static bool is_later(const struct verifier *v, const struct program_table *table
     return false;
 }
 
+/* A message that both sides have, and those of that sort in it: they are made even of nothing, so
+ * that there may not be endlessly many. *budget: how many there may still be. */
+static int verify_within(const struct verifier *v, const struct program_table *around,
+                         const struct program_emit *emit, unsigned level, unsigned *budget)
+{
+    uint32_t index = (uint32_t)(emit - v->plan->emits);
+    const struct program_table *table =
+        emit->table < COUNT(v, SECTION_TABLE) ? &v->plan->tables[emit->table] : NULL;
+    if (!table || (table->flags & TABLE_SHARED) || emit->written != KIND_MESSAGE ||
+        emit->pipe != 0 || !level_fits(v, around, emit->table, false) ||
+        !in_range(v, SECTION_EMIT, table->emit_first, table->emit_count))
+        return bad(v, "emit", index, "no such table");
+    if (level == PROGRAM_PATH_MAX || *budget == 0)
+        return bad(v, "emit", index, "too many messages in one another");
+    --*budget;
+    for (uint32_t i = 0; i < table->emit_count; i++) {
+        const struct program_emit *nested = &v->plan->emits[table->emit_first + i];
+        int r =
+            nested->kind == EMIT_WITHIN ? verify_within(v, table, nested, level + 1, budget) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int verify_emit(const struct verifier *v, const struct program_table *table, uint32_t index)
 {
     const struct program_emit *emit = &v->plan->emits[index];
@@ -299,6 +326,13 @@ static int verify_emit(const struct verifier *v, const struct program_table *tab
     case EMIT_LOST:
     case EMIT_RESTORE:
         return 0;
+    case EMIT_MOVED:
+        if (emit->template == 0 || emit->template > PROGRAM_PATH_MAX + 1 ||
+            !in_range(v, SECTION_STEP, emit->node, emit->template))
+            return bad(v, "emit", index, "impossible path");
+        return verify_shape(v, table, emit, index);
+    case EMIT_WITHIN:
+        return verify_within(v, table, emit, 0, &budget);
     case EMIT_PICK:
     case EMIT_UNPICK:
     case EMIT_WRAP:

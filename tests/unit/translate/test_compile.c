@@ -86,7 +86,7 @@ static void test_move_of_another_type_is_refused(void **state)
                    "ratio\x12\x0bplace.ratio",
                    "\x0a\x05"
                    "fixed\x12\x0bplace.ratio",
-                   "(parley.message).move", "takes it already");
+                   "(parley.message).move", "already");
 }
 
 static void test_patterns_that_do_not_parse_are_refused(void **state)
