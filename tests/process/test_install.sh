@@ -114,6 +114,24 @@ kill -TERM "$service"
 wait "$service" || fail "the drained service ended with $?"
 expect "Good day, Ada! (version 2.0.0 answered)" ./client Ada
 
+step "both versions by names without one"
+mkdir api
+cp greeter.proto api/greeter_v1.proto
+cp greeter_v2.proto api/
+(cd api && protoc -I. -I"$(pkg-config --variable=schemadir parley)" --c_out=. --parley_out=. \
+    --parley_opt=aliases greeter_v1.proto greeter_v2.proto)
+sed -e 's/Greeter__V1__/Greeter__/g; s/GREETER__V1__/GREETER__/g; s/greeter__v1__/greeter__/g' \
+    client.c >api/client.c
+cc -c -Werror -o api/default.o api/client.c $(pkg-config --cflags parley)
+cc -c -Werror -DGREETER_API=1 -o api/one.o api/client.c $(pkg-config --cflags parley)
+if cc -c -DGREETER_API=2 -o api/two.o api/client.c $(pkg-config --cflags parley) 2>errors; then
+    fail "what version 2 renamed was not noticed"
+fi
+sed -i -e 's/request\.name/request.who/; s/reply->text/reply->greeting/' api/client.c
+cc -Werror -DGREETER_API=2 -o client_v2 api/client.c api/greeter_v*.c \
+    $(pkg-config --cflags --libs parley)
+expect "Good day, Ada! (version 2.0.0 answered)" ./client_v2 Ada
+
 step "stop"
 kill -TERM "$service_v2" "$BROKER_PID"
 wait "$service_v2" || fail "the service ended with $?"
