@@ -366,6 +366,11 @@ static void compare_message(struct diff *diff, const struct schema_message *old)
         report_deleted(diff, old);
 }
 
+static const char *local_name(const struct schema_service *service)
+{
+    return service->package[0] ? service->name + strlen(service->package) + 1 : service->name;
+}
+
 static void compare_service(struct diff *diff, const struct schema_service *old)
 {
     const struct symbol *symbol = symbol_find(diff->new, old->name);
@@ -373,12 +378,44 @@ static void compare_service(struct diff *diff, const struct schema_service *old)
         diff_service_pair(diff, old, &diff->new->services[symbol->index]);
         return;
     }
-    const char *local = old->package[0] ? old->name + strlen(old->package) + 1 : old->name;
     diff_report(diff, DIFF_PACKAGE_SERVICE_NO_DELETE,
                 DIFF_PLACE(.file = home_of(diff, old->file), .part = FILE_PACKAGE), old->name, NULL,
                 "service \"%s\" was deleted from package \"%s\", and its callers have nowhere to "
                 "go; keep it until a new major version",
-                local, old->package);
+                local_name(old), old->package);
+}
+
+/* How many services with (parley.interface) @package of @schema has. */
+static size_t count_services(const struct schema *schema, const char *package)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < schema->service_count; i++)
+        count += schema->services[i].interface && equal(schema->services[i].package, package);
+    return count;
+}
+
+/* @old is of a package that only newer versions have taken the place of: one of these has a service
+ * of its name, or it was the only one, and so is what followed it. */
+static void check_successor(struct diff *diff, const struct schema_service *old)
+{
+    const struct schema_service *follower = NULL;
+    bool only = count_services(diff->old, old->package) == 1;
+    for (size_t i = 0; i < diff->new->service_count; i++) {
+        const struct schema_service *new = &diff->new->services[i];
+        if (!new->interface || !new->interface->previous ||
+            !equal(new->interface->previous, old->package))
+            continue;
+        if (equal(local_name(new), local_name(old)) ||
+            (only && count_services(diff->new, new->package) == 1))
+            return;
+        follower = new;
+    }
+    if (follower)
+        diff_report(diff, DIFF_PACKAGE_SERVICE_NO_DELETE,
+                    DIFF_PLACE(.file = follower->file, .part = FILE_PACKAGE), old->name, NULL,
+                    "service \"%s\" has no counterpart in package \"%s\", which takes the place of "
+                    "\"%s\", and its callers have nowhere to go; keep it, or keep the package",
+                    local_name(old), follower->package, old->package);
 }
 
 static void compare(struct diff *diff)
@@ -398,6 +435,8 @@ static void compare(struct diff *diff)
     for (size_t i = 0; i < old->service_count && !diff->error; i++)
         if (is_compared(diff, old->services[i].file))
             compare_service(diff, &old->services[i]);
+        else if (old->services[i].interface)
+            check_successor(diff, &old->services[i]);
 }
 
 /* ---- The diff ---- */

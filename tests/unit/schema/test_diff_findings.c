@@ -208,6 +208,38 @@ static void test_a_package_that_a_newer_one_follows_was_not_deleted(void **state
     diff_free(diff);
 }
 
+static void test_a_service_without_a_counterpart_in_what_follows_was_deleted(void **state)
+{
+    (void)state;
+    static const char old[] = WITH("") "service T {}";
+    static const char head[] =
+        "syntax = \"proto3\"; package t.v2; import \"parley/options.proto\"; "
+        "option (parley.interface) = { name: \"t\" version: \"2.0.0\" previous: \"t.v1\" };";
+    static const struct {
+        const char *services;
+        size_t breaks;
+    } cases[] = {
+        {" service T {} service S {}", 0},
+        {" service S {}", 1},
+        {" service S {} service U {}", 1},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        char text[512];
+        snprintf(text, sizeof(text), "%s%s", head, cases[i].services);
+        struct diff *diff = compare(old, text);
+        assert_int_equal(diff_break_count(diff), cases[i].breaks);
+        if (cases[i].breaks)
+            assert_at(diff, DIFF_PACKAGE_SERVICE_NO_DELETE, "t.v1.T", 1, 20);
+        diff_free(diff);
+    }
+    /* The only one may have another name. */
+    char text[512];
+    snprintf(text, sizeof(text), "%s%s", head, " service U {}");
+    struct diff *diff = compare(WITH(""), text);
+    assert_int_equal(diff_break_count(diff), 0);
+    diff_free(diff);
+}
+
 static void test_elements_may_move_between_files_of_a_package(void **state)
 {
     (void)state;
@@ -445,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_a_set_cut_anywhere_is_refused_or_read),
         cmocka_unit_test(test_a_package_that_goes_without_a_successor_is_one_finding),
         cmocka_unit_test(test_a_package_that_a_newer_one_follows_was_not_deleted),
+        cmocka_unit_test(test_a_service_without_a_counterpart_in_what_follows_was_deleted),
         cmocka_unit_test(test_elements_may_move_between_files_of_a_package),
         cmocka_unit_test(test_an_exception_accepts_its_element_alone),
         cmocka_unit_test(test_an_exception_without_an_element_accepts_all_of_its_rule),
