@@ -22,8 +22,9 @@ enum bound_code {
     CODE_SLOT_TEXT, /* translated: ACTION_SLOT of a text */
     CODE_DIRECT,    /* from here on it goes straight into the struct */
     CODE_STRING = CODE_DIRECT,
-    CODE_NOTED, /* a string, noted in a slot as well */
-    CODE_INT32, /* from here to DOUBLE: singular, no oneof */
+    CODE_NOTED,   /* a string, noted in a slot as well */
+    CODE_STRINGS, /* repeated */
+    CODE_INT32,   /* from here to DOUBLE: singular, no oneof */
     CODE_SINT32,
     CODE_INT64,
     CODE_SINT64,
@@ -31,7 +32,6 @@ enum bound_code {
     CODE_FIXED32,
     CODE_FIXED64,
     CODE_CONVERT, /* ACTION_SCALAR, singular, no oneof */
-    CODE_STRINGS, /* repeated */
     CODE_MESSAGE, /* singular, no oneof */
     CODE_MESSAGES,
     CODE_VALUE, /* whatever else: oneofs, bytes, repeated scalars, packed or not */

@@ -303,6 +303,10 @@ static inline const uint8_t *run_read_varint(const uint8_t *pos, const uint8_t *
         *ret_value = *pos;
         return pos + 1;
     }
+    if (end - pos >= 2 && pos[1] < 0x80) {
+        *ret_value = (uint64_t)(pos[0] & 0x7f) | (uint64_t)pos[1] << 7;
+        return pos + 2;
+    }
     return run_read_slow(pos, end, ret_value);
 }
 

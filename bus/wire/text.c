@@ -152,11 +152,6 @@ int text_check_plainly(const uint8_t *data, size_t bytes, uint8_t lowest)
 #if defined(TEXT_HAVE_AVX2)
 #define AVX2 __attribute__((target("avx2")))
 
-bool text_has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2");
-}
-
 /* What can be wrong with two bytes in a row; CARRY is what the low half of the first has no say in.
  */
 enum pair_error {
@@ -261,6 +256,20 @@ AVX2 __attribute__((noinline)) static int check_blocks(const uint8_t *data, size
         before = now;
     }
     errors = _mm256_or_si256(errors, block_open(before));
+    return _mm256_testz_si256(errors, errors) ? 0 : -EBADMSG;
+}
+
+AVX2 int text_check_short_avx2(const uint8_t *data, size_t bytes)
+{
+    /* What is behind the text becomes spaces. */
+    const __m256i places =
+        _mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+                         21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31);
+    __m256i inside = _mm256_cmpgt_epi8(_mm256_set1_epi8((char)bytes), places);
+    __m256i block = _mm256_blendv_epi8(_mm256_set1_epi8(' '), load_block(data), inside);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i errors = _mm256_or_si256(block_errors(zero, block), _mm256_cmpeq_epi8(block, zero));
+    errors = _mm256_or_si256(errors, block_open(block));
     return _mm256_testz_si256(errors, errors) ? 0 : -EBADMSG;
 }
 

@@ -23,8 +23,13 @@
 int text_check_plainly(const uint8_t *data, size_t bytes, uint8_t lowest);
 #if defined(__x86_64__)
 #define TEXT_HAVE_AVX2 1
-bool text_has_avx2(void);
+static inline bool text_has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2");
+}
 int text_check_avx2(const uint8_t *data, size_t bytes, uint8_t lowest);
+/* TEXT_SHORT_BYTES_MAX at most, without NUL, and as many may be read from @data on. */
+int text_check_short_avx2(const uint8_t *data, size_t bytes);
 #endif
 /* The fastest. */
 int text_check(const uint8_t *data, size_t bytes, uint8_t lowest);
@@ -56,6 +61,10 @@ static inline bool text_is_string(const uint8_t *data, size_t bytes, size_t room
     }
 #else
     (void)room;
+#endif
+#if defined(TEXT_HAVE_AVX2)
+    if (bytes <= TEXT_SHORT_BYTES_MAX && room >= TEXT_SHORT_BYTES_MAX && text_has_avx2())
+        return text_check_short_avx2(data, bytes) == 0;
 #endif
     return text_check(data, bytes, TEXT_NO_NUL) == 0;
 }

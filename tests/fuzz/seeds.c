@@ -92,8 +92,8 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"check", "compile", "corrupt", "diff",  "laws",
-                                          "load",  "range",   "run",     "schema"};
+    static const char *const targets[] = {"check", "compile", "corrupt", "diff",   "laws",
+                                          "load",  "range",   "run",     "schema", "unpack"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
     write_generated(folder);
@@ -105,11 +105,17 @@ int main(int argc, char **argv)
         struct bytes v1 = generate(&shapes__v1__shape__descriptor, i + 1, 5), v2 = {NULL, 0};
         uint8_t pick = (uint8_t)(i % 12);
         write_seed(folder, "run", i, &pick, 1, v1);
+        const uint8_t whole[] = {0, 0}, back[] = {1, 0}, same[] = {6, 0};
+        const uint8_t broken[] = {(uint8_t)(i % 7), 1, (uint8_t)(i % 16), (uint8_t)(i * 37), 1};
+        write_seed(folder, "unpack", i, whole, sizeof(whole), v1);
+        write_seed(folder, "unpack", 100 + i, same, sizeof(same), v1);
+        write_seed(folder, "unpack", 200 + i, broken, sizeof(broken), v1);
         write_seed(folder, "check", i, &pick, 1, v1);
         /* With carriers in it, too. */
         if (run(shapes.up_requests, 0, v1, &v2, NULL) == 0) {
             pick = 1;
             write_seed(folder, "run", 100 + i, &pick, 1, v2);
+            write_seed(folder, "unpack", 300 + i, back, sizeof(back), v2);
         }
         size_t bytes;
         const uint8_t *program = plan_program(plans[i % 2], &bytes);

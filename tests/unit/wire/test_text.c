@@ -94,11 +94,19 @@ static void test_random_text_is_judged_alike(void **state)
     unsigned good = 0, bad = 0;
     for (unsigned i = 0; i < 60000; i++) {
         uint8_t buffer[300];
-        size_t bytes = random_text(&random, buffer, random_below(&random, sizeof(buffer)));
+        size_t bytes =
+            random_text(&random, buffer, random_below(&random, i % 2 ? sizeof(buffer) : 37));
         uint8_t *text = malloc(bytes + 1); /* so that a sanitizer sees what is read */
         assert_non_null(text);
         memcpy(text, buffer, bytes);
         both_agree(text, bytes);
+        if (bytes <= TEXT_SHORT_BYTES_MAX) {
+            uint8_t more[TEXT_SHORT_BYTES_MAX];
+            memset(more, 0x80, sizeof(more));
+            memcpy(more, text, bytes);
+            assert_int_equal(text_check_short_avx2(more, bytes),
+                             text_check_plainly(text, bytes, TEXT_NO_NUL));
+        }
         *(text_check_plainly(text, bytes, TEXT_ANY) == 0 ? &good : &bad) += 1;
         free(text);
     }
@@ -122,6 +130,7 @@ static void test_short_text_is_judged_alike_with_and_without_room_behind(void **
         memcpy(alone, text, bytes);
         bool want = wire_check_string(alone, bytes) == 0;
         assert_int_equal(text_is_string(text, bytes, sizeof(text)), want);
+        assert_int_equal(text_check_plainly(text, bytes, TEXT_NO_NUL) == 0, want);
         uint8_t *exact = malloc(bytes + (bytes == 0));
         assert_non_null(exact);
         memcpy(exact, text, bytes);
