@@ -8,6 +8,8 @@
  */
 #include "fuzz.h"
 
+#include <errno.h>
+
 struct road {
     struct plan *plan;
     const ProtobufCServiceDescriptor *service;
