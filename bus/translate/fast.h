@@ -175,12 +175,16 @@ static inline bool fast_convert(const struct plan *plan, const struct program_op
             const struct program_pair *pairs = &plan->pairs[map->pair_first];
             if (map->pair_count > FAST_PAIR_COUNT_MAX)
                 return false;
+            bool found = false;
             for (uint32_t i = 0; i < map->pair_count && pairs[i].source <= value; i++) {
                 if (pairs[i].source == value) {
+                    found = true;
                     mapped = pairs[i].target;
                     lost = (pairs[i].flags & PAIR_LOST) != 0;
                 }
             }
+            if (!found && (map->flags & MAP_OTHERWISE))
+                return false;
         } else if (convert->mode != CONVERT_NONE) {
             return false;
         }

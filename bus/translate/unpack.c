@@ -383,11 +383,10 @@ static inline __attribute__((always_inline)) int unpack_loop(struct unpack *u,
             struct slot *slot = op->slot == PROGRAM_SLOT_NONE ? &unused : &frame->slots[op->slot];
             slot->data = at;
             slot->bytes = (uint32_t)(after - at);
-            if (!fast_convert(u->plan, op->op, raw, slot)) {
+            if (!fast_convert(u->plan, op->op, raw, slot))
                 r = run_decode(&u->run, op->op, at, value, slot);
-                if (r < 0)
-                    return r;
-            }
+            if (r < 0)
+                return r;
             slot->seen = true;
             ++*fields;
             if (op->quantifier != 0)

@@ -8,7 +8,7 @@
  * the end of the message; a field that has no slot for it (in a repeated field or a oneof) refuses
  * with -ERANGE as well.
  */
-#include "translate/run.h"
+#include "translate/fast.h"
 
 static int64_t unzigzag(uint64_t raw)
 {
@@ -122,7 +122,8 @@ static int128 convert(const struct plan *plan, const struct program_op *op, int1
 static int decode_next(struct run *run, const struct program_op *op, const uint8_t *at,
                        const uint8_t *pos, const uint8_t **ret_pos, struct slot *ret_value)
 {
-    int128 value = run_number((enum kind)op->kind, run_bits((enum wire_type)op->wire, pos, ret_pos));
+    int128 value =
+        run_number((enum kind)op->kind, run_bits((enum wire_type)op->wire, pos, ret_pos));
     int128 mapped = convert(run->plan, op, value, &ret_value->lost);
     if (!fits((enum kind)op->written, mapped))
         return run_fail(run, -ERANGE, at, op->number, "the value has no place in this version");
@@ -140,6 +141,8 @@ int run_decode(struct run *run, const struct program_op *op, const uint8_t *at, 
                struct slot *ret_value)
 {
     const uint8_t *after;
+    if (fast_convert(run->plan, op, run_bits((enum wire_type)op->wire, pos, &after), ret_value))
+        return 0;
     return decode_next(run, op, at, pos, &after, ret_value);
 }
 
