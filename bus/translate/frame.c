@@ -349,7 +349,7 @@ static inline int translate_fast(struct run *run, struct frame *frame, struct fa
             !fast_count(run, op, &frame->fields))
             return 1;
         *ret_pos = data + bytes;
-        int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
+        int r = run_write_read(run, *copied, (size_t)(at - *copied));
         struct frame nested;
         *copied = *ret_pos;
         return r < 0 ? r : do_message(run, frame, op, NULL, at, data, bytes, &nested);
@@ -364,7 +364,7 @@ static inline int translate_fast(struct run *run, struct frame *frame, struct fa
         run_note(frame, op, at, value, after);
         return 0;
     }
-    int r = run_write_bytes(run, *copied, (size_t)(at - *copied));
+    int r = run_write_read(run, *copied, (size_t)(at - *copied));
     *copied = after;
     if (r < 0)
         return r;
@@ -378,7 +378,7 @@ static inline int translate_fast(struct run *run, struct frame *frame, struct fa
     if (op->slot != PROGRAM_SLOT_NONE)
         run_note(frame, op, at, value, after);
     r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | op->wire);
-    return r < 0 ? r : run_write_bytes(run, value, (size_t)(after - value));
+    return r < 0 ? r : run_write_read(run, value, (size_t)(after - value));
 }
 
 int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,

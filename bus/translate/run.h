@@ -275,6 +275,26 @@ static inline int run_write_bytes(struct run *run, const void *data, size_t byte
     return 0;
 }
 
+/* The same for what the loops read: @data is where fields are, up to run->readable. Most of it is
+ * short, and then more than that is copied, if there is room for more on both sides. */
+static inline int run_write_read(struct run *run, const uint8_t *data, size_t bytes)
+{
+    if (bytes == 0)
+        return 0;
+#if defined(__SSE2__)
+    if (bytes <= 32 && run->limit - run->out >= 32 && run->readable - data >= 32) {
+        const __m128i *from = (const __m128i *)(const void *)data;
+        __m128i first = _mm_loadu_si128(from), second = _mm_loadu_si128(from + 1);
+        __m128i *to = (__m128i *)(void *)run->out;
+        _mm_storeu_si128(to, first);
+        _mm_storeu_si128(to + 1, second);
+        run->out += bytes;
+        return 0;
+    }
+#endif
+    return run_write_bytes(run, data, bytes);
+}
+
 static inline int run_write_tag(struct run *run, uint32_t tag)
 {
     if (__builtin_expect(run->limit - run->out < 5, 0) &&
