@@ -155,6 +155,13 @@ static bool same_program(const struct plan *a, const struct plan *b)
     return a_bytes == b_bytes && memcmp(a_program, b_program, a_bytes) == 0;
 }
 
+/* Where both were compiled: nothing has to be sent if nothing is different. */
+static bool same_plans(const struct bridge *a, const struct bridge *b)
+{
+    return a->class == b->class && same_program(a->requests, b->requests) &&
+           same_program(a->replies, b->replies);
+}
+
 static struct bridge *bridge_find(struct negotiator *negotiator, const struct schema_entry *client,
                                   const struct schema_entry *service)
 {
@@ -192,6 +199,24 @@ static void join_line(struct negotiator *negotiator, struct bridge *bridge)
     }
 }
 
+/* The same plans as the last ones of the line are those: whoever has them need not be sent them
+ * again. Only the last ones, for channels never go back in their line. */
+static void share_ids(struct negotiator *negotiator, struct bridge *bridge)
+{
+    const struct bridge *other;
+    LIST_FOREACH(other, &negotiator->bridges, entry) {
+        if (other == bridge || other->result < 0 ||
+            other->requests_line != bridge->requests_line)
+            continue;
+        if (!same_plans(other, bridge))
+            return;
+        bridge->requests_id = other->requests_id;
+        bridge->replies_id = other->replies_id;
+        bridge->tag = other->tag;
+        return;
+    }
+}
+
 static struct bridge *bridge_new(struct negotiator *negotiator, struct schema_entry *client,
                                  struct schema_entry *service)
 {
@@ -206,6 +231,8 @@ static struct bridge *bridge_new(struct negotiator *negotiator, struct schema_en
     bridge->path = bridge->wanted;
     if (bridge->result == 0)
         bridge->result = compile(negotiator, bridge);
+    if (bridge->result == 0)
+        share_ids(negotiator, bridge);
     return bridge;
 }
 
@@ -229,13 +256,6 @@ static bool still_good(struct negotiator *negotiator, struct bridge *bridge)
         return false;
     bridge->checked_at = negotiator->generation;
     return true;
-}
-
-/* Where both were compiled: nothing has to be sent if nothing is different. */
-static bool same_plans(const struct bridge *a, const struct bridge *b)
-{
-    return a->class == b->class && same_program(a->requests, b->requests) &&
-           same_program(a->replies, b->replies);
 }
 
 /* @old takes over what @new was compiled from. */

@@ -170,6 +170,10 @@ int registry_file(struct negotiator *negotiator, struct schema_entry *entry, con
                   struct error_text *error);
 void registry_unfile(struct negotiator *negotiator, struct schema_entry *entry);
 
+/* The highest known version of the package before it, or of one that comes after it; NULL: none. */
+struct schema_entry *registry_previous(struct negotiator *negotiator,
+                                       const struct schema_entry *entry);
+struct schema_entry *registry_next(struct negotiator *negotiator, const struct schema_entry *entry);
 /* The content whose rules count for what @entry is a content of. */
 struct schema_entry *registry_in_force(struct negotiator *negotiator, struct schema_entry *entry);
 /* Return: 0; -EINVAL with the version that is missing and the way out; -E2BIG. */

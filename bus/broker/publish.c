@@ -198,6 +198,33 @@ static enum parley_status publish(struct endpoint *endpoint, const Parley__Publi
     return status;
 }
 
+/* ---- What a new schema can be bridged with ---- */
+
+static void check_bridge(struct broker *broker, struct schema_entry *older,
+                         struct schema_entry *newer)
+{
+    struct error_text error = {""};
+    struct bridge *bridge;
+    if (!older || !newer ||
+        (negotiator_bridge(&broker->negotiator, older, newer, &bridge, &error) == 0 &&
+         negotiator_bridge(&broker->negotiator, newer, older, &bridge, &error) == 0))
+        return;
+    const Parley__Interface *interface = schema_service(newer->schema)->interface;
+    const struct event event = {
+        .topic = "refused", .interface = interface->name, .version = interface->version};
+    event_publish(broker, &event, "%s %s and %s will not be bridged: %s", interface->name,
+                  schema_service(older->schema)->interface->version, interface->version,
+                  error.text);
+}
+
+/* Clients of the versions beside it will be refused if it cannot be bridged: that is told now, not
+ * only when the first of them comes. */
+static void check_bridges(struct broker *broker, struct schema_entry *entry)
+{
+    check_bridge(broker, registry_previous(&broker->negotiator, entry), entry);
+    check_bridge(broker, entry, registry_next(&broker->negotiator, entry));
+}
+
 void session_on_publish(struct endpoint *endpoint, const Parley__Publish *message)
 {
     struct broker *broker = endpoint->broker;
@@ -223,8 +250,11 @@ void session_on_publish(struct endpoint *endpoint, const Parley__Publish *messag
                    instance->draining ? "is draining" : "is up");
     if (!instance->draining)
         contracts_instance_up(broker, instance);
-    if (broker->negotiator.generation != before)
-        contracts_refresh(broker);
+    if (broker->negotiator.generation == before)
+        return;
+    contracts_refresh(broker);
+    if (instance->version->schema)
+        check_bridges(broker, instance->version->schema);
 }
 
 void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message)

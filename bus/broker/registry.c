@@ -255,6 +255,30 @@ static struct schema_entry *best_of(struct negotiator *negotiator, const char *i
     return best;
 }
 
+struct schema_entry *registry_previous(struct negotiator *negotiator,
+                                       const struct schema_entry *entry)
+{
+    const char *previous = previous_of(entry);
+    return previous ? best_of(negotiator, interface_of(entry), previous) : NULL;
+}
+
+struct schema_entry *registry_next(struct negotiator *negotiator, const struct schema_entry *entry)
+{
+    struct schema_entry *best = NULL;
+    struct schema_entry *other;
+    TAILQ_FOREACH(other, &negotiator->schemas, entry) {
+        const char *previous = previous_of(other);
+        if (!schema_entry_trusted(other) || !previous ||
+            strcmp(previous, package_of(entry)) != 0 ||
+            strcmp(interface_of(other), interface_of(entry)) != 0)
+            continue;
+        int order = best ? semver_compare(&other->version, &best->version) : 1;
+        if (order > 0 || (order == 0 && schema_entry_prevails(other, best)))
+            best = other;
+    }
+    return best;
+}
+
 /* ---- Paths ---- */
 
 #define PATH_E_UNRELATED 1

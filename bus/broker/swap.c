@@ -162,6 +162,12 @@ static void offer_review(struct broker *broker, struct contract *contract, struc
     }
     if (bridge == offer->bridge)
         return;
+    if (bridge->requests_id == offer->bridge->requests_id) { /* the same plans */
+        bridge_keep(negotiator, bridge);
+        bridge_drop(negotiator, offer->bridge);
+        offer->bridge = bridge;
+        return;
+    }
     if (negotiator->swapping++ == 0) {
         negotiator->swap_begun_ns = clock_now_ns();
         negotiator->swapped = 0;

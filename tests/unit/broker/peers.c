@@ -212,6 +212,7 @@ static void free_thing(Google__Protobuf__DescriptorProto *thing)
 }
 
 static const char *accepted_rules[2]; /* for set_make() */
+static unsigned oddity_made;          /* enum set_oddity; 0: none */
 
 /* (parley.interface): an extension, so an unknown field to this generated code. */
 static size_t pack_option(const char *interface, const char *version, const char *previous,
@@ -251,6 +252,10 @@ void set_make(struct set *set, const char *interface, const char *version, const
         GOOGLE__PROTOBUF__METHOD_DESCRIPTOR_PROTO__INIT;
     method.name = (char *)(uintptr_t) "Get";
     method.input_type = method.output_type = type;
+    method.has_server_streaming = method.server_streaming = oddity_made == SET_STREAMS;
+    if (oddity_made == SET_REQUIRES)
+        thing.field[fields - 1]->label =
+            GOOGLE__PROTOBUF__FIELD_DESCRIPTOR_PROTO__LABEL__LABEL_REQUIRED;
     Google__Protobuf__ServiceDescriptorProto service =
         GOOGLE__PROTOBUF__SERVICE_DESCRIPTOR_PROTO__INIT;
     service.name = (char *)(uintptr_t) "Things";
@@ -271,7 +276,7 @@ void set_make(struct set *set, const char *interface, const char *version, const
     (void)snprintf(name, sizeof(name), "%s.proto", package);
     file.name = name;
     file.package = (char *)(uintptr_t)package;
-    file.syntax = (char *)(uintptr_t) "proto3";
+    file.syntax = (char *)(uintptr_t)(oddity_made == SET_REQUIRES ? "proto2" : "proto3");
     file.options = &options;
     file.n_message_type = 1;
     file.message_type = &(Google__Protobuf__DescriptorProto *){&thing};
@@ -296,6 +301,14 @@ void set_make_accepting(struct set *set, const char *interface, const char *vers
     accepted_rules[1] = other_rule;
     set_make(set, interface, version, package, previous, fields);
     accepted_rules[0] = NULL;
+}
+
+void set_make_odd(struct set *set, const char *interface, const char *version, const char *package,
+                  const char *previous, unsigned fields, enum set_oddity oddity)
+{
+    oddity_made = oddity;
+    set_make(set, interface, version, package, previous, fields);
+    oddity_made = 0;
 }
 
 void set_rename(struct set *set)

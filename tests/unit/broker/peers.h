@@ -61,6 +61,11 @@ void set_make(struct set *set, const char *interface, const char *version, const
 void set_make_accepting(struct set *set, const char *interface, const char *version,
                         const char *package, const char *previous, unsigned fields,
                         const char *rule, const char *other_rule);
+/* The same with something that cannot be bridged: its method streams, or its last field is required
+ * (and all of it proto2). */
+enum set_oddity { SET_STREAMS = 1, SET_REQUIRES = 2 };
+void set_make_odd(struct set *set, const char *interface, const char *version, const char *package,
+                  const char *previous, unsigned fields, enum set_oddity oddity);
 /* Its fields get other names: neither it nor what it was may follow the other. */
 void set_rename(struct set *set);
 void set_free(struct set *set);
