@@ -175,6 +175,62 @@ static uint32_t clients_of(const struct interface *interface)
     return count;
 }
 
+#define LIST_OFFER_MAX 64
+
+/* One for each pair of versions, and class: contents of a version may differ. NULL: no room. */
+static Parley__OfferInfo *offer_info(Parley__InterfaceInfo *info, Parley__OfferInfo *infos,
+                                     const char *client_version, const char *version,
+                                     uint32_t translation)
+{
+    for (size_t i = 0; i < info->n_offer; i++)
+        if (infos[i].translation == translation && strcmp(infos[i].version, version) == 0 &&
+            strcmp(infos[i].client_version, client_version) == 0)
+            return &infos[i];
+    if (info->n_offer == LIST_OFFER_MAX)
+        return NULL;
+    Parley__OfferInfo *out = &infos[info->n_offer];
+    parley__offer_info__init(out);
+    out->has_translation = out->has_clients = true;
+    out->client_version = (char *)(uintptr_t)client_version;
+    out->version = (char *)(uintptr_t)version;
+    out->translation = translation;
+    info->offer[info->n_offer++] = out;
+    return out;
+}
+
+static void list_path(struct blocks *blocks, const struct bridge *bridge, Parley__OfferInfo *info)
+{
+    if (!bridge || bridge->path.count <= 2 || info->over)
+        return;
+    info->over = take(blocks, bridge->path.count * sizeof(*info->over));
+    for (size_t i = 1; i + 1 < bridge->path.count && info->over; i++)
+        info->over[info->n_over++] =
+            schema_service(bridge->path.entries[i]->schema)->interface->version;
+}
+
+static void list_offers(struct blocks *blocks, const struct interface *interface,
+                        Parley__InterfaceInfo *info)
+{
+    Parley__OfferInfo *infos = take(blocks, LIST_OFFER_MAX * sizeof(*infos));
+    info->offer = take(blocks, LIST_OFFER_MAX * sizeof(*info->offer));
+    const struct contract *contract;
+    if (blocks->failed)
+        return;
+    LIST_FOREACH(contract, &interface->contracts, interface_entry) {
+        const char *own = schema_service(contract->schema->schema)->interface->version;
+        for (size_t i = 0; i < contract->offer_count && !contract->endpoint->internal; i++) {
+            const struct offer *offer = &contract->offers[i];
+            Parley__OfferInfo *out =
+                offer_info(info, infos, own, offer->version->name,
+                           offer->bridge ? offer->bridge->class : PLAN_IDENTITY);
+            if (!out)
+                continue;
+            out->clients++;
+            list_path(blocks, offer->bridge, out);
+        }
+    }
+}
+
 static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
 {
     Parley__InterfaceInfo *infos = take(blocks, ROUTE_SLOT_MAX * sizeof(*infos));
@@ -190,6 +246,7 @@ static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley
         out->clients = clients_of(i);
         out->route_generation = i->generation;
         list_versions(blocks, i, out);
+        list_offers(blocks, i, out);
         list->interface[list->n_interface++] = out;
     }
 }

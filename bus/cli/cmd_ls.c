@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "cli/json.h"
+#include "parley/client.h"
 #include "wire/wire.h"
 
 static const char *or_dash(const char *text)
@@ -84,6 +85,41 @@ static void print_interfaces(FILE *out, const Parley__ListReply *list)
     table_free(table);
 }
 
+/* "carried over 2.0.0, 3.0.0" */
+static void add_offer(struct table *table, const Parley__InterfaceInfo *interface,
+                      const Parley__OfferInfo *offer)
+{
+    char over[128] = "-";
+    size_t used = 0;
+    for (size_t i = 0; i < offer->n_over && used < sizeof(over); i++) {
+        int n = snprintf(over + used, sizeof(over) - used, "%s%s", i ? ", " : "",
+                         or_dash(offer->over[i]));
+        used += n > 0 ? (size_t)n : 0;
+    }
+    table_cell(table, "%s", or_dash(interface->name));
+    table_cell(table, "%s", or_dash(offer->client_version));
+    table_cell(table, "%s", or_dash(offer->version));
+    table_cell(table, "%s", parley_translation_name(offer->translation));
+    table_cell(table, "%s", over);
+    table_cell(table, "%" PRIu32, offer->clients);
+}
+
+static void print_offers(FILE *out, const Parley__ListReply *list)
+{
+    static const char *const titles[] = {"INTERFACE",   "CLIENTS OF", "MAY CALL",
+                                         "TRANSLATION", "OVER",       ">CLIENTS", NULL};
+    struct table *table = table_new(titles);
+    size_t rows = 0;
+    for (size_t i = 0; i < list->n_interface; i++)
+        for (size_t k = 0; k < list->interface[i]->n_offer; k++, rows++)
+            add_offer(table, list->interface[i], list->interface[i]->offer[k]);
+    if (rows > 0) {
+        fputc('\n', out);
+        table_print(table, out);
+    }
+    table_free(table);
+}
+
 static void print_endpoints(FILE *out, const Parley__ListReply *list)
 {
     static const char *const titles[] = {"ENDPOINT", ">PID", ">UID", ">SERVES", ">CALLS", NULL};
@@ -129,9 +165,22 @@ static json_t *version_json(const Parley__VersionInfo *version)
     return object;
 }
 
+static json_t *offer_json(const Parley__OfferInfo *offer)
+{
+    json_t *object = json_object(), *over = json_array();
+    json_set_text(object, "client_version", offer->client_version);
+    json_set_text(object, "version", offer->version);
+    json_set_text(object, "translation", parley_translation_name(offer->translation));
+    json_object_set_new(object, "clients", json_integer(offer->clients));
+    for (size_t i = 0; i < offer->n_over; i++)
+        json_array_append_new(over, json_string(offer->over[i]));
+    json_object_set_new(object, "over", over);
+    return object;
+}
+
 static json_t *interface_json(const Parley__InterfaceInfo *interface)
 {
-    json_t *object = json_object(), *versions = json_array();
+    json_t *object = json_object(), *versions = json_array(), *offers = json_array();
     json_set_text(object, "interface", interface->name);
     json_object_set_new(object, "clients", json_integer(interface->clients));
     json_object_set_new(object, "route_generation",
@@ -139,6 +188,9 @@ static json_t *interface_json(const Parley__InterfaceInfo *interface)
     for (size_t i = 0; i < interface->n_version; i++)
         json_array_append_new(versions, version_json(interface->version[i]));
     json_object_set_new(object, "versions", versions);
+    for (size_t i = 0; i < interface->n_offer; i++)
+        json_array_append_new(offers, offer_json(interface->offer[i]));
+    json_object_set_new(object, "offers", offers);
     return object;
 }
 
@@ -211,6 +263,14 @@ static int by_version(const void *a, const void *b)
                            (*(Parley__VersionInfo *const *)b)->version);
 }
 
+static int by_offer(const void *a, const void *b)
+{
+    const Parley__OfferInfo *x = *(Parley__OfferInfo *const *)a;
+    const Parley__OfferInfo *y = *(Parley__OfferInfo *const *)b;
+    int order = version_compare(x->client_version, y->client_version);
+    return order ? order : version_compare(x->version, y->version);
+}
+
 static int by_interface(const void *a, const void *b)
 {
     return strcmp(or_dash((*(Parley__InterfaceInfo *const *)a)->name),
@@ -227,6 +287,8 @@ static void sort(Parley__ListReply *list)
         if (interface->n_version > 0)
             qsort(interface->version, interface->n_version, sizeof(*interface->version),
                   by_version);
+        if (interface->n_offer > 0)
+            qsort(interface->offer, interface->n_offer, sizeof(*interface->offer), by_offer);
     }
 }
 
@@ -261,6 +323,7 @@ static int run(struct cli *cli, int argc, char **argv)
     } else {
         print_instances(cli->out, reply->list);
         print_interfaces(cli->out, reply->list);
+        print_offers(cli->out, reply->list);
         print_endpoints(cli->out, reply->list);
     }
     wire_free(reply);
@@ -272,7 +335,9 @@ const struct cli_command cmd_ls = {
     .usage = "[--names | --methods | --json]",
     .summary = "list interfaces, versions, instances and endpoints",
     .details = "Lists what is on the bus: each interface with its versions, their share of the\n"
-               "calls and their instances; then how many clients each interface has; then every\n"
+               "calls and their instances; then how many clients each interface has; which versions\n"
+               "were negotiated for clients of which, with the class of the translation (identity,\n"
+               "iso, carried, lossy) and the versions that it leads over; then every\n"
                "endpoint (SERVES: instances that it publishes, CALLS: interfaces that it calls).\n",
     .example = "  parley ls\n"
                "  parley ls --json | jq '.interfaces[].versions[].instances | length'\n",

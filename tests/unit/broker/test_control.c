@@ -82,6 +82,12 @@ static void test_list_shows_interfaces_instances_and_endpoints(void **state)
     assert_string_equal(list->interface[0]->name, "things");
     assert_int_equal(list->interface[0]->clients, 1);
     assert_int_equal(list->interface[0]->n_version, 2);
+    assert_int_equal(list->interface[0]->n_offer, 1);
+    assert_string_equal(list->interface[0]->offer[0]->client_version, "1.0.0");
+    assert_string_equal(list->interface[0]->offer[0]->version, "1.0.0");
+    assert_int_equal(list->interface[0]->offer[0]->translation, 0);
+    assert_int_equal(list->interface[0]->offer[0]->clients, 1);
+    assert_int_equal(list->interface[0]->offer[0]->n_over, 0);
     const Parley__VersionInfo *version = list->interface[0]->version[0];
     assert_string_equal(version->version, "1.0.0");
     assert_string_equal(version->service, "things.v1.Things");

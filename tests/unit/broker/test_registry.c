@@ -304,15 +304,10 @@ static void test_idle_schemas_of_clients_go_first(void **state)
 
 /* ---- The control API ---- */
 
-static Parley__ControlReply *ask_schemas(struct world *world, const char *interface)
+static Parley__ControlReply *ask(struct world *world, const Parley__ControlRequest *request)
 {
-    Parley__SchemasRequest schemas = PARLEY__SCHEMAS_REQUEST__INIT;
-    schemas.interface = (char *)(uintptr_t)interface;
-    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
-    request.body_case = PARLEY__CONTROL_REQUEST__BODY_SCHEMAS;
-    request.schemas = &schemas;
     uint8_t data[256];
-    size_t bytes = parley__control_request__pack(&request, data);
+    size_t bytes = parley__control_request__pack(request, data);
     uint8_t *answer;
     size_t answer_bytes;
     assert_int_equal(control_handle(world->broker, data, bytes, NULL, &answer, &answer_bytes), 0);
@@ -323,6 +318,40 @@ static Parley__ControlReply *ask_schemas(struct world *world, const char *interf
         fail_msg("%s", error.text);
     free(answer);
     return (Parley__ControlReply *)message;
+}
+
+static Parley__ControlReply *ask_schemas(struct world *world, const char *interface)
+{
+    Parley__SchemasRequest schemas = PARLEY__SCHEMAS_REQUEST__INIT;
+    schemas.interface = (char *)(uintptr_t)interface;
+    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
+    request.body_case = PARLEY__CONTROL_REQUEST__BODY_SCHEMAS;
+    request.schemas = &schemas;
+    return ask(world, &request);
+}
+
+static void test_a_path_is_listed_with_what_it_leads_over(void **state)
+{
+    struct world *world = *state;
+    put_set(world, "two.set", &world->v2);
+    watch(world);
+    publish(&world->service, 1, &world->v3);
+    say_open(&world->client, 1, &world->v1, NULL);
+    (void)peer_hear(&world->client, PARLEY__LINK_MESSAGE__BODY_PLAN);
+    (void)hear_opened(&world->client, 1, PARLEY_OK);
+    Parley__ListRequest list = PARLEY__LIST_REQUEST__INIT;
+    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
+    request.body_case = PARLEY__CONTROL_REQUEST__BODY_LIST;
+    request.list = &list;
+    Parley__ControlReply *reply = ask(world, &request);
+    const Parley__InterfaceInfo *info = reply->list->interface[0];
+    assert_int_equal(info->n_offer, 1);
+    assert_string_equal(info->offer[0]->client_version, "1.0.0");
+    assert_string_equal(info->offer[0]->version, "3.0.0");
+    assert_int_not_equal(info->offer[0]->translation, 0);
+    assert_int_equal(info->offer[0]->n_over, 1);
+    assert_string_equal(info->offer[0]->over[0], "2.0.0");
+    wire_free(reply);
 }
 
 static void test_the_registry_is_listed_with_hashes_and_origins(void **state)
@@ -372,6 +401,7 @@ int main(void)
         TEST(test_versions_that_go_round_in_a_circle_are_refused),
         TEST(test_versions_without_relation_are_refused_with_the_option_to_set),
         TEST(test_idle_schemas_of_clients_go_first),
+        TEST(test_a_path_is_listed_with_what_it_leads_over),
         TEST(test_the_registry_is_listed_with_hashes_and_origins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

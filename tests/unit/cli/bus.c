@@ -50,6 +50,18 @@ static Parley__VersionInfo versions[] = {
 static Parley__VersionInfo *catalog_versions[] = {&versions[1], &versions[0]};
 static Parley__VersionInfo *orders_versions[] = {&versions[2]};
 
+static char *over[] = {(char *)"1.4.0", (char *)"2.0.0"};
+#define OFFER(mine, theirs, class, count)                                                          \
+    .base = PROTOBUF_C_MESSAGE_INIT(&parley__offer_info__descriptor), .client_version = (mine),    \
+    .version = (theirs), .has_translation = 1, .translation = (class), .has_clients = 1,           \
+    .clients = (count)
+static Parley__OfferInfo offers[] = {
+    {OFFER((char *)"2.0.0", (char *)"1.0.0", 3, 1)},
+    {OFFER((char *)"1.0.0", (char *)"3.0.0", 2, 4), .n_over = 2, .over = over},
+    {OFFER((char *)"1.0.0", (char *)"1.0.0", 0, 11)},
+};
+static Parley__OfferInfo *offer_pointers[] = {&offers[0], &offers[1], &offers[2]};
+
 static Parley__InterfaceInfo interfaces[] = {
     {
         .base = PROTOBUF_C_MESSAGE_INIT(&parley__interface_info__descriptor),
@@ -60,6 +72,8 @@ static Parley__InterfaceInfo interfaces[] = {
         .clients = 12,
         .has_route_generation = 1,
         .route_generation = 7,
+        .n_offer = 3,
+        .offer = offer_pointers,
     },
     {
         .base = PROTOBUF_C_MESSAGE_INIT(&parley__interface_info__descriptor),
