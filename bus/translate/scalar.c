@@ -371,6 +371,10 @@ enum domain scalar_convert(const struct plan *plan, const struct program_convert
         from = to;
         to = other;
     }
+    if (from.kind == KIND_ENUM && convert->map != PROGRAM_NONE &&
+        (plan->maps[convert->map].flags & MAP_CLOSED) &&
+        !find_pair(plan, &plan->maps[convert->map], in->number))
+        return DOMAIN_ALIEN;
     if (is_text(from.kind) && is_text(to.kind))
         return recode(convert, from, to, in, out);
     struct value middle;
