@@ -147,9 +147,14 @@ void moves_free(struct compiler *compiler);
 bool rules_is_shape(const Parley__FieldRule *rule);
 int rules_shape(struct pairing *pairing, const struct schema_field *source,
                 const struct schema_field *target);
-/* How one value goes over, without a slot. @rule: for an error. */
+/* How one value goes over, without a slot. */
+struct shape_place {                  /* what an error is about */
+    const struct schema_field *field; /* of the newer message; NULL: the message */
+    const char *rule;
+};
 int shape_value(struct pairing *pairing, const struct schema_field *from,
-                const struct schema_field *to, const char *rule, struct program_op *ret_op);
+                const struct schema_field *to, const struct shape_place *place,
+                struct program_op *ret_op);
 /* A table of such ops, by number. */
 uint32_t shape_table(struct pairing *pairing, struct program_op *ops, size_t count);
 

@@ -184,7 +184,8 @@ static int check_value(struct pairing *pairing, const Parley__Move *rule, struct
     struct program_op op;
     if (move->by_slot)
         return 0;
-    int r = shape_value(pairing, source, target, "(parley.message).move", &op);
+    struct shape_place place = {NULL, "(parley.message).move"};
+    int r = shape_value(pairing, source, target, &place, &op);
     op.flags |= source->repeated ? OP_REPEATED : 0;
     if (r == 0)
         move->table = shape_table(pairing, &op, 1);

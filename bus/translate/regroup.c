@@ -112,6 +112,7 @@ static int make_ops(struct group *group, uint16_t slot, struct program_op *ops,
                     struct program_member *members, uint32_t *ret_count)
 {
     struct pairing *pairing = group->pairing;
+    bool up = pairing->newer == pairing->target;
     uint32_t count = 0;
     for (size_t i = 0; i < pairing->source->field_count; i++) {
         const struct schema_field *source = &pairing->source->fields[i];
@@ -131,9 +132,10 @@ static int make_ops(struct group *group, uint16_t slot, struct program_op *ops,
         struct program_op op = compile_check_op(pairing->compiler, source);
         ops[count] = op;
         ops[count].action = ACTION_CARRY;
+        struct shape_place place = {up ? target : source, "(parley.field).from"};
         int r = target ? check_member(pairing, source, target) : 0;
         if (r == 0 && target)
-            r = shape_value(pairing, source, target, "(parley.field).from", &ops[count]);
+            r = shape_value(pairing, source, target, &place, &ops[count]);
         if (r < 0)
             return r;
         op.action = ACTION_DEFER;

@@ -34,9 +34,25 @@ static bool is_text(enum kind kind)
     return kind == KIND_STRING || kind == KIND_BYTES;
 }
 
+static int place_error(const struct pairing *pairing, const struct shape_place *place,
+                       const char *what)
+{
+    return error_set(pairing->compiler->error, -EINVAL, "%s%s%s: %s: %s", pairing->newer->name,
+                     place->field ? "." : "", place->field ? place->field->name : "", place->rule,
+                     what);
+}
+
+static const struct schema_field *newer_of(const struct pairing *pairing,
+                                           const struct schema_field *source,
+                                           const struct schema_field *target)
+{
+    return pairing->newer == pairing->target ? target : source;
+}
+
 /* How one value goes over. It may stand in messages of both sides; no other rule changes it. */
 int shape_value(struct pairing *pairing, const struct schema_field *from,
-                const struct schema_field *to, const char *rule, struct program_op *ret_op)
+                const struct schema_field *to, const struct shape_place *place,
+                struct program_op *ret_op)
 {
     enum kind kind = compile_kind(from), written = compile_kind(to);
     struct program_op op = program_op_default(from->number, kind);
@@ -45,7 +61,7 @@ int shape_value(struct pairing *pairing, const struct schema_field *from,
     op.action = ACTION_RENUMBER;
     if (kind == KIND_MESSAGE && written == KIND_MESSAGE) {
         if (!compile_types_pair(pairing->compiler, from->message, to->message))
-            return shape_error(pairing, from, to, rule,
+            return place_error(pairing, place,
                                "its messages are not versions of one; if they are, set "
                                "(parley.message).from on the newer one");
         op.action = ACTION_MESSAGE;
@@ -62,7 +78,7 @@ int shape_value(struct pairing *pairing, const struct schema_field *from,
     } else if (is_integer(kind) && is_integer(written)) {
         op.action = kind == written ? ACTION_RENUMBER : ACTION_SCALAR;
     } else if (kind != written) {
-        return shape_error(pairing, from, to, rule,
+        return place_error(pairing, place,
                            "no rule converts between the types of its values; keep the type");
     }
     *ret_op = op;
@@ -168,8 +184,9 @@ static int rules_pick(struct pairing *pairing, const struct schema_field *source
                            "is for a field that is repeated in one of the versions only; remove "
                            "it");
     struct program_op value;
+    struct shape_place place = {newer_of(pairing, source, target), "(parley.field).pick"};
     uint16_t slot = 0;
-    r = shape_value(pairing, source, target, "(parley.field).pick", &value);
+    r = shape_value(pairing, source, target, &place, &value);
     if (r == 0)
         r = pairing_slot(pairing, &slot);
     if (r < 0)
@@ -245,7 +262,8 @@ static int rules_wrap(struct pairing *pairing, const struct schema_field *source
                            "is for a field that is repeated in both versions or in neither");
     struct program_op value;
     uint16_t slot = 0;
-    r = shape_value(pairing, to_message ? source : inside, to_message ? inside : target, what,
+    struct shape_place place = {newer_of(pairing, source, target), what};
+    r = shape_value(pairing, to_message ? source : inside, to_message ? inside : target, &place,
                     &value);
     if (r == 0)
         r = pairing_slot(pairing, &slot);
@@ -316,6 +334,7 @@ static int rules_entries(struct pairing *pairing, const struct schema_field *sou
     const struct schema_field *map = (from_map ? source : target)->message->fields;
     uint16_t slot = 0;
     struct program_op ops[2] = {0};
+    struct shape_place place = {newer_of(pairing, source, target), rule};
     int r = check_entries(pairing, source, target);
     if (r == 0)
         r = find_part(pairing, source, target, list, entries->key, &key);
@@ -324,9 +343,10 @@ static int rules_entries(struct pairing *pairing, const struct schema_field *sou
     if (r == 0 && key == value)
         r = shape_error(pairing, source, target, rule, "key and value are one field; name two");
     if (r == 0)
-        r = shape_value(pairing, from_map ? &map[0] : key, from_map ? key : &map[0], rule, &ops[0]);
+        r = shape_value(pairing, from_map ? &map[0] : key, from_map ? key : &map[0], &place,
+                        &ops[0]);
     if (r == 0)
-        r = shape_value(pairing, from_map ? &map[1] : value, from_map ? value : &map[1], rule,
+        r = shape_value(pairing, from_map ? &map[1] : value, from_map ? value : &map[1], &place,
                         &ops[1]);
     if (r == 0)
         r = pairing_slot(pairing, &slot);

@@ -153,6 +153,32 @@ static void test_edit_of_a_moved_value_wins_and_a_deleted_message_stays_deleted(
     assert_trips("Moved", trips);
 }
 
+static void test_lists_and_maps_are_moved_dropped_and_carried(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        {UP,
+         "{\"parts\":{\"k\":{\"name\":\"p\",\"weight\":3}}}",
+         "{\"info\":{\"parts\":{\"k\":{\"name\":\"p\",\"weight\":\"3\"}}}}",
+         {0},
+         NULL,
+         NULL},
+        {UP,
+         "{\"gone\":{\"1\":\"a\",\"2\":\"b\"},\"gone_parts\":[{\"name\":\"p\"},{}]}",
+         "{}",
+         {0},
+         NULL,
+         NULL},
+        {DOWN,
+         "{\"added\":{\"k\":\"v\"},\"info\":{\"more\":\"m\"}}",
+         "{}",
+         {0},
+         "{\"title\":\"t\"}",
+         "{\"added\":{\"k\":\"v\"},\"info\":{\"title\":\"t\",\"more\":\"m\"}}"},
+    };
+    assert_trips("Moved", trips);
+}
+
 static void test_moved_fields_of_every_message_come_back(void **state)
 {
     (void)state;
@@ -166,6 +192,7 @@ int main(void)
         cmocka_unit_test(test_values_move_out_of_a_message_that_is_gone),
         cmocka_unit_test(test_values_move_into_and_out_of_messages_that_both_have),
         cmocka_unit_test(test_edit_of_a_moved_value_wins_and_a_deleted_message_stays_deleted),
+        cmocka_unit_test(test_lists_and_maps_are_moved_dropped_and_carried),
         cmocka_unit_test(test_moved_fields_of_every_message_come_back),
     };
     return cmocka_run_group_tests(tests, forms_setup, forms_teardown);
