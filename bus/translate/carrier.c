@@ -63,6 +63,8 @@ int run_carry(struct run *run, struct frame *frame, const uint8_t *data, size_t 
               const uint64_t *guard)
 {
     struct open_length open;
+    if (frame->carry)
+        return run_carry_as(run, frame, data, bytes, frame->carry, guard);
     int r = run_carry_begin(run, frame, guard, bytes, &open);
     if (r == 0)
         r = run_write_bytes(run, data, bytes);
@@ -331,7 +333,7 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
 
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)
 {
-    return run_carry_records_as(run, frame, number, number, guard);
+    return run_carry_records_as(run, frame, number, frame->carry ? frame->carry : number, guard);
 }
 
 int run_carry_records_as(struct run *run, struct frame *frame, uint32_t number, uint32_t carry,

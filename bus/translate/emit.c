@@ -393,8 +393,7 @@ static int emit_join(struct run *run, struct frame *frame, const struct program_
     const struct program_template *template = &run->plan->templates[emit->template];
     if (told && !slot->marked && comes_back(run, frame->slots, template, written))
         return 0;
-    return run_carry_records_as(run, frame, emit->number, emit->carry ? emit->carry : emit->number,
-                                guard_of_text(&text));
+    return run_carry_records(run, frame, emit->number, guard_of_text(&text));
 }
 
 static int emit_lost(struct run *run, struct frame *frame, const struct program_emit *emit,
@@ -404,8 +403,6 @@ static int emit_lost(struct run *run, struct frame *frame, const struct program_
         return 0;
     bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
     uint64_t guard = text ? run_guard_text(NULL, 0) : run_guard_value(slot->mapped);
-    if (emit->carry)
-        return run_carry_as(run, frame, slot->data, slot->bytes, emit->carry, &guard);
     return run_carry(run, frame, slot->data, slot->bytes, &guard);
 }
 

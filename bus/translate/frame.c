@@ -414,7 +414,9 @@ static int emit_one(struct run *run, struct frame *frame, const struct program_e
         frame->carrier = NULL; /* as in run_field() */
     frame->owner = emit->owner ? emit->owner : frame->table->source_id;
     frame->opens = emit->opens ? emit->opens : frame->table->target_id;
+    frame->carry = emit->carry;
     int r = run_emit(run, frame, emit);
+    frame->carry = 0;
     return r < 0 || !emit->pipe ? r : run_pipe(run, frame, emit->pipe, begin, frame->start, before);
 }
 

@@ -306,7 +306,7 @@ static bool fuse_copied(struct mix *mix, const struct program_op *a, const struc
         if (kind == KIND_MESSAGE &&
             !checks_no_more(mix->builder, b->table, a->table, &pairs))
             return false;
-        return a->number == b->number && kind == b->kind && b->oneof == 0;
+        return kind == b->kind && b->oneof == 0;
     case ACTION_RESIDUE:
         return checks_no_more(mix->builder, b->table, a->table, &pairs) ||
                fuse_by_pipe(mix, a, b, ret_op);
@@ -571,7 +571,7 @@ bool fuse_emit_behind(struct mix *mix, const struct program_emit *b, struct prog
     if (!fuse_knows_emit(b))
         return false;
     *ret_emit = *b;
-    if (b->kind != EMIT_JOIN)
+    if (b->kind != EMIT_JOIN && b->kind != EMIT_CONVERT && b->kind != EMIT_UNUSUAL)
         return true;
     /* It goes over the records of the source. */
     if (!find_copy(mix, b->number, &copy))

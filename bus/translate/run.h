@@ -71,6 +71,7 @@ struct frame {
     uint32_t carrier_owner;
     uint32_t owner;  /* of what is carried now */
     uint32_t opens;  /* of the carriers that the emit looks into */
+    uint32_t carry;  /* the number under which the emit carries records; 0: their own */
     bool guarded;    /* has guarded carriers, to be looked at at the end */
     bool gathers;    /* has carriers with OP_GATHERED fields */
     bool marked;     /* ACTION_MARK, or an unknown field under TABLE_MARK */
