@@ -153,7 +153,9 @@ for share in "1.0.0=1" "2.0.0=1"; do
     run 0 call -v catalog@1.0.0/Get '{"name": "base-files"}'
     has "$out" '"id": "base-files:amd64"' '"installedKib": 341' \
         '"maintainer": "Santiago Vila <sanvila@debian.org>"'
-    has "$err" "parley: OK, served by ${share%=1}, executed: yes"
+    class=identity
+    [[ $share == 2.0.0=1 ]] && class=carried
+    has "$err" "parley: OK, served by ${share%=1} ($class), executed: yes"
     run 0 call -v catalog@2.0.0/Get '{"package": "base-files"}'
     has "$out" '"installedBytes": "349184"' '"email": "sanvila@debian.org"'
     has "$err" "served by ${share%=1}"
@@ -165,7 +167,8 @@ echo '{"package": "base-files"}' >"$PARLEY_DIR/request"
 run 0 call catalog@2.0.0/Get "@$PARLEY_DIR/request"
 has "$out" '"name": "base-files"'
 run 0 call --json catalog@1.0.0/Get '{"name": "base-files"}'
-has "$out" '{"status": "OK", "executed": "yes", "served_by": "2.0.0", "reply": {'
+has "$out" '{"status": "OK", "executed": "yes", "served_by": "2.0.0", "translation": "carried", '\
+'"reply": {'
 run 1 call catalog@1.0.0/Get '{"name": "no-such-package"}'
 has "$err" "parley: NOT_FOUND: " "no-such-package"
 [[ -s $out ]] && fail "a failed call prints a reply"
@@ -289,10 +292,41 @@ if command -v bash >/dev/null; then
     [[ $(cat "$out") == 1.0.0= ]] || fail "completion of a version"
     complete_words parley call --ver
     has "$out" --verbose
+    complete_words parley diff --format g
+    [[ $(cat "$out") == github ]] || fail "completion of a format"
 fi
 
 end "$v1"
 end "$broker"
+
+echo "-- diff, which needs no broker"
+run 0 diff "$source_dir/schemas" "$source_dir/schemas"
+has "$out" "nothing breaks"
+run 0 diff "$source_dir/schemas/demo/catalog_v1.proto" "$source_dir/schemas/demo/catalog_v2.proto"
+mkdir -p "$PARLEY_DIR/new" "$PARLEY_DIR/tmp"
+sed 's/uint32 total = 2;/string total = 2;/' "$source_dir/schemas/demo/catalog_v1.proto" \
+    >"$PARLEY_DIR/new/catalog_v1.proto"
+run 1 diff --format github "$source_dir/schemas/demo/catalog_v1.proto" "$PARLEY_DIR/new"
+has "$out" "::error file=catalog_v1.proto,line=" ",title=FIELD_WIRE_JSON_COMPATIBLE_TYPE::catalog.v1.ListReply.total: "
+run 2 diff "$PARLEY_DIR/new" "$PARLEY_DIR/nothing"
+printf '#!/bin/sh\n: >"%s"\nexec sleep 60\n' "$PARLEY_DIR/compiling" >"$PARLEY_DIR/slow"
+chmod +x "$PARLEY_DIR/slow"
+# A process group of its own, as a terminal's foreground job has, so that both get the signal; a shell's
+# background jobs ignore it.
+TMPDIR=$PARLEY_DIR/tmp PROTOC=$PARLEY_DIR/slow env --default-signal=INT setsid "$parley" diff "$PARLEY_DIR/new" \
+    "$PARLEY_DIR/new" >"$out" 2>"$err" &
+diff=$!
+pids+=("$diff")
+for ((tries = 0; tries < 2000; tries++)); do
+    [[ -e $PARLEY_DIR/compiling ]] && break
+    sleep 0.01
+done
+kill -INT -- "-$diff"
+wait "$diff"
+code=$?
+[[ $code == 130 ]] || fail "Ctrl-C: exit code $code instead of 130"
+[[ -z $(ls -A "$PARLEY_DIR/tmp") ]] || fail "Ctrl-C left files behind: $(ls -A "$PARLEY_DIR/tmp")"
+
 if ((failures > 0)); then
     echo "$failures failed"
     exit 1
