@@ -151,5 +151,7 @@ int plan_compile_path(const struct schema *const *versions, size_t count,
                          count, PLAN_PATH_MAX);
     if (count <= 2)
         return plan_compile(versions[0], versions[count - 1], payload, ret_plan, error);
-    return chain_compile(versions, count, payload, false, ret_plan, error);
+    int r = chain_compile(versions, count, payload, false, ret_plan, error);
+    /* Rules that cannot be fused, which only the verifier has seen: step by step, then. */
+    return r == -EBADMSG ? chain_compile(versions, count, payload, true, ret_plan, error) : r;
 }

@@ -126,6 +126,35 @@ static int write_member(struct run *run, struct frame *frame, const struct group
     return 0;
 }
 
+/* Whether the target is told of it: where it cannot tell a default from absence, it is not. */
+static int is_told(struct run *run, const struct frame *frame, const struct group *group,
+                   uint32_t index, bool *ret_told)
+{
+    struct element element;
+    int r = last_value(run, frame, group, index, &element);
+    *ret_told = r == 0 && ((group->members[index].flags & EMIT_PRESENCE) ||
+                           !shape_is_default(run, &group->ops[index], &element));
+    return r;
+}
+
+/* Whether all that is set, and wins, is told. If not, what would be restored beside it would be
+ * all that the target has, and win on the way back. */
+static int all_told(struct run *run, const struct frame *frame, const struct group *group,
+                    bool *ret_told)
+{
+    *ret_told = true;
+    for (uint32_t i = 0; i < group->count; i++) {
+        bool told = true;
+        int r = group->first[i] != 0 && group->ops[i].action != ACTION_CARRY && wins(group, i)
+                    ? is_told(run, frame, group, i, &told)
+                    : 0;
+        if (r < 0)
+            return r;
+        *ret_told = *ret_told && told;
+    }
+    return 0;
+}
+
 /* Those that the target has. What it does not get stays in *lost, by index. */
 static int write_winners(struct run *run, struct frame *frame, const struct group *group,
                          uint64_t *ret_lost, uint64_t *ret_guard)
@@ -134,13 +163,11 @@ static int write_winners(struct run *run, struct frame *frame, const struct grou
     *ret_guard = 0;
     for (uint32_t i = 0; i < group->count; i++) {
         const struct program_op *op = &group->ops[i];
-        struct element element;
+        bool told;
         if (group->first[i] == 0)
             continue;
-        int r = last_value(run, frame, group, i, &element);
-        bool told =
-            r == 0 && wins(group, i) &&
-            ((group->members[i].flags & EMIT_PRESENCE) || !shape_is_default(run, op, &element));
+        int r = is_told(run, frame, group, i, &told);
+        told = told && wins(group, i);
         if (told)
             r = write_member(run, frame, group, i, op);
         if (r < 0)
@@ -197,8 +224,11 @@ int emit_oneof(struct run *run, struct frame *frame, const struct program_emit *
     uint64_t guard, lost;
     if (!slot->seen && !frame->guarded)
         return 0;
+    bool told;
     int r = find_set(run, frame, emit, slot, &group, &guard);
-    if (r == 0 && frame->guarded)
+    if (r == 0)
+        r = all_told(run, frame, &group, &told);
+    if (r == 0 && frame->guarded && told)
         r = restore_members(run, frame, emit, &guard);
     if (r == 0)
         r = write_winners(run, frame, &group, &lost, &guard);

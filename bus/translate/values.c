@@ -257,14 +257,21 @@ static uint32_t map_flags(const struct values *values, bool up)
                                                                     : 0);
 }
 
-static uint32_t add_map(struct builder *builder, const struct program_pair *pairs, size_t count,
-                        uint32_t flags, bool to_closed, const struct schema_enum_value *stands)
+/* Whether every value, and every number that is none, goes over as it is. */
+static bool is_trivial(const struct program_pair *pairs, size_t count, uint32_t flags,
+                       bool to_closed)
 {
     bool closed = flags & MAP_CLOSED;
     bool trivial = !(flags & MAP_OTHERWISE) && closed == to_closed;
     for (size_t i = 0; i < count; i++)
         trivial = trivial && pairs[i].source == pairs[i].target && pairs[i].flags == 0;
-    if (trivial)
+    return trivial;
+}
+
+static uint32_t add_map(struct builder *builder, const struct program_pair *pairs, size_t count,
+                        uint32_t flags, bool to_closed, const struct schema_enum_value *stands)
+{
+    if (is_trivial(pairs, count, flags, to_closed))
         return PROGRAM_NONE;
     uint32_t first = builder_add(builder, SECTION_PAIR, count);
     uint32_t map = builder_add(builder, SECTION_MAP, 1);
@@ -355,8 +362,10 @@ int rules_enum(struct pairing *pairing, const struct schema_field *source,
             add_map(&pairing->compiler->builder, pairs, count, map_flags(&values, up),
                     !strict && target->enumeration->closed, otherwise(&values, up));
     bool mapped = ret_map->convert != PROGRAM_NONE || pairing->compiler->builder.error;
+    bool mapped_back = !is_trivial(back, count_back, map_flags(&values, !up),
+                                   !strict && source->enumeration->closed);
     ret_map->lost &= mapped;
-    ret_map->later =
-        (mapped || ret_map->lost_back) && (values.newer->closed || values.older->closed);
+    ret_map->later = (mapped || mapped_back || ret_map->lost_back) &&
+                     (values.newer->closed || values.older->closed);
     return r;
 }
