@@ -617,6 +617,14 @@ static const struct {
     {"unwrap", edit_unwrap},
     {"pick", edit_pick},
     {"merge", edit_merge},
+    {"into a oneof", edit_group},
+    {"out of a oneof", edit_ungroup},
+    {"convert", edit_convert},
+    {"convert", edit_convert},
+    {"default", edit_default},
+    {"computed", edit_computed},
+    {"enum otherwise", edit_enum_rule},
+    {"lossy", edit_lossy},
 };
 
 unsigned edit_kind_count(void)

@@ -31,4 +31,15 @@ bool edit_unwrap(struct picks *picks);
 bool edit_pick(struct picks *picks);
 bool edit_merge(struct picks *picks);
 
+bool edit_group(struct picks *picks);
+bool edit_ungroup(struct picks *picks);
+
+/* ---- evolve_values.c ---- */
+
+bool edit_convert(struct picks *picks);
+bool edit_default(struct picks *picks);
+bool edit_computed(struct picks *picks);
+bool edit_enum_rule(struct picks *picks);
+bool edit_lossy(struct picks *picks);
+
 #endif

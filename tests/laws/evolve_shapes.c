@@ -119,3 +119,79 @@ bool edit_merge(struct picks *picks)
     field->changed = true;
     return true;
 }
+
+/* ---- Oneofs ---- */
+
+static bool is_groupable(const struct field *field)
+{
+    return is_shapeable(field) && field->label == LABEL_PLAIN;
+}
+
+/* Plain fields become members, of a new oneof or of one that is there. */
+bool edit_group(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_groupable);
+    if (!field)
+        return false;
+    struct message *message = picks->message;
+    int oneof = message->oneof_count;
+    if (oneof > 0 && random_below(picks->random, 2))
+        oneof = (int)random_below(picks->random, (uint32_t)oneof);
+    if (oneof == LAWS_ONEOF_MAX)
+        return false;
+    if (oneof == message->oneof_count)
+        version_name(picks->newer, "o", message->oneofs[message->oneof_count++]);
+    field->oneof = oneof;
+    for (int i = 0; i < message->field_count; i++)
+        if (is_groupable(&message->fields[i]) && random_below(picks->random, 3) == 0)
+            message->fields[i].oneof = oneof;
+    return true;
+}
+
+static bool is_member(const struct field *field)
+{
+    return field->origin >= 0 && field->oneof >= 0 && !field->changed;
+}
+
+static void drop_empty_oneofs(struct message *message)
+{
+    for (int oneof = message->oneof_count - 1; oneof >= 0; oneof--) {
+        bool used = false;
+        for (int i = 0; i < message->field_count; i++)
+            used |= message->fields[i].oneof == oneof;
+        if (used)
+            continue;
+        for (int i = 0; i < message->field_count; i++)
+            message->fields[i].oneof -= message->fields[i].oneof > oneof;
+        memmove(message->oneofs[oneof], message->oneofs[oneof + 1],
+                (size_t)(message->oneof_count - oneof - 1) * LAWS_NAME_BYTES);
+        message->oneof_count--;
+    }
+}
+
+/* A member becomes a plain field, goes to another oneof, or goes altogether. */
+bool edit_ungroup(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_member);
+    if (!field)
+        return false;
+    struct message *message = picks->message;
+    int oneof = field->oneof;
+    switch (random_below(picks->random, 4)) {
+    case 0:
+        remove_field(message, field);
+        break;
+    case 1:
+        field->oneof = (int)random_below(picks->random, (uint32_t)message->oneof_count);
+        break;
+    case 2:
+        for (int i = 0; i < message->field_count; i++)
+            if (message->fields[i].oneof == oneof)
+                message->fields[i].oneof = -1;
+        break;
+    default:
+        field->oneof = -1;
+    }
+    drop_empty_oneofs(message);
+    return true;
+}

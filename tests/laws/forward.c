@@ -158,9 +158,9 @@ static int forward_enum(const struct model *model, const struct schema_enum *fro
             return 0;
         }
     }
-    const char *otherwise = newer->rule && !strict
-                                ? (model->up ? newer->rule->otherwise : newer->rule->otherwise_before)
-                                : NULL;
+    const char *otherwise = newer->rule && !strict ? (model->up ? newer->rule->otherwise
+                                                                : newer->rule->otherwise_before)
+                                                   : NULL;
     if (otherwise) {
         *ret_number = named(to, otherwise)->number;
         return 0;
@@ -427,9 +427,11 @@ static int take_out(const struct model *model, const struct field_pair *pair,
         const struct values *values = values_of(source->list[i].tree, inner.from);
         if (values->count == 0 && inner.from->presence && !pair->to->repeated)
             continue;
+        if (values->count == 0 && inner.from->message) { /* stands for none: of nobody's version */
+            values_add(model->arena, target)->tree = tree_new(model->arena, pair->to->message);
+            continue;
+        }
         struct value value = values->count ? values->list[0] : nothing;
-        if (inner.from->message && !value.tree)
-            value.tree = tree_new(model->arena, inner.from->message);
         int r = forward_value(model, &inner, &value, values_add(model->arena, target));
         if (r < 0)
             return r;
@@ -533,6 +535,8 @@ static int forward_pair(const struct model *model, const struct field_pair *pair
 {
     const struct values *values = values_of(source, pair->from);
     struct values *result = values_of(target, pair->to);
+    if (pair->rule && pair->rule->convert)
+        return -ENOTSUP; /* the other laws hold for it as well */
     if (pair->rule && pair->rule->split) {
         (model->up ? split : join)(model, pair, values, result, pair->rule->split);
         return 0;
@@ -550,6 +554,80 @@ static int forward_pair(const struct model *model, const struct field_pair *pair
     return forward_values(model, pair, values, result);
 }
 
+/* A field that the version before lacks, and says by a rule what it is. */
+static void forward_new(const struct model *model, const struct schema_field *field,
+                        const struct tree *source, struct values *target)
+{
+    struct piece pieces[PIECE_MAX];
+    struct value value = {0};
+    const char *text = field->rule->default_;
+    if (field->rule->computed) {
+        size_t count = read_pattern(source->type, field->rule->computed, pieces);
+        if (take_fields(source, pieces, count) > 0)
+            *values_add(model->arena, target) = concatenate(model, pieces, count);
+        return;
+    }
+    if (!text)
+        return;
+    if (field->type == TYPE(STRING))
+        value = (struct value){.data = (const uint8_t *)text, .bytes = strlen(text)};
+    else if (field->enumeration)
+        value.bits = (uint64_t)(int64_t)named(field->enumeration, text)->number;
+    else if (field->type == TYPE(DOUBLE) || field->type == TYPE(FLOAT))
+        value.bits =
+            field->type == TYPE(DOUBLE) ? UINT64_C(0x401c000000000000) : 0x40e00000; /* 7 */
+    else
+        value.bits = same(text, "true") ? 1 : strtoull(text, NULL, 0);
+    *values_add(model->arena, target) = value;
+}
+
+/* The number of the source's field that the target's comes from. */
+static uint32_t source_number(const struct model *model, const struct schema_message *source,
+                              const struct schema_message *target, const struct schema_field *field)
+{
+    const struct schema_message *newer = model->up ? target : source;
+    const struct schema_message *older = model->up ? source : target;
+    for (size_t i = 0; i < newer->field_count; i++) {
+        const struct schema_field *mine = &newer->fields[i], *other = older_field(older, mine);
+        if (other && (model->up ? mine : other) == field)
+            return (model->up ? other : mine)->number;
+    }
+    return 0;
+}
+
+/* Of several that want into one oneof, the one with the highest number of the source wins. */
+static void choose_members(const struct model *model, const struct schema_message *source,
+                           struct tree *target)
+{
+    const struct schema_message *type = target->type;
+    for (size_t i = 0; i < type->field_count; i++)
+        for (size_t j = 0; j < type->field_count; j++)
+            if (i != j && type->fields[i].oneof >= 0 &&
+                type->fields[i].oneof == type->fields[j].oneof && target->fields[i].count > 0 &&
+                target->fields[j].count > 0 &&
+                source_number(model, source, type, &type->fields[i]) <
+                    source_number(model, source, type, &type->fields[j]))
+                target->fields[i].count = 0;
+}
+
+/* Whether the oneofs of the two have the same members, or there are none. */
+static bool same_members(const struct model *model, const struct field_pair *pair,
+                         const struct schema_message *source, const struct schema_message *target)
+{
+    size_t wanted = 0, pairs = 0, there = 0;
+    for (size_t i = 0; i < source->field_count; i++)
+        wanted += pair->from->oneof >= 0 && source->fields[i].oneof == pair->from->oneof;
+    for (size_t i = 0; i < target->field_count; i++) {
+        if (pair->to->oneof < 0 || target->fields[i].oneof != pair->to->oneof)
+            continue;
+        uint32_t number = source_number(model, source, target, &target->fields[i]);
+        const struct schema_field *from = number ? schema_field_number(source, number) : NULL;
+        pairs += from && from->oneof >= 0 && from->oneof == pair->from->oneof;
+        there++;
+    }
+    return (wanted <= 1 && there <= 1) || (wanted == pairs && there == pairs);
+}
+
 int forward_tree(const struct model *model, struct tree *source,
                  const struct schema_message *target_type, struct tree **ret_target)
 {
@@ -558,18 +636,24 @@ int forward_tree(const struct model *model, struct tree *source,
     const struct schema_message *older = model->up ? source->type : target_type;
     for (size_t i = 0; i < newer->field_count; i++) {
         const struct schema_field *mine = &newer->fields[i], *other = older_field(older, mine);
-        if (!other)
+        if (!other) {
+            if (model->up && mine->rule)
+                forward_new(model, mine, source, values_of(target, mine));
             continue;
+        }
         struct field_pair pair = {
             .from = model->up ? other : mine,
             .to = model->up ? mine : other,
             .rule = mine->rule,
         };
+        pair.strict = !same_members(model, &pair, source->type, target_type);
         int r = forward_pair(model, &pair, source, target);
         if (r < 0)
             return r;
     }
     int r = forward_message_rules(model, source, target);
+    if (r == 0)
+        choose_members(model, source->type, target);
     for (size_t i = 0; i < source->unknown_count; i++)
         if (!schema_field_number(target_type, source->unknowns[i].number))
             tree_add_unknown(model->arena, target, &source->unknowns[i]);
@@ -609,6 +693,8 @@ static bool depends(const struct schema_message *newer, const struct schema_fiel
 {
     const Parley__MessageRule *rule = newer->rule;
     if (older_field(older, mine) == other)
+        return true;
+    if (mine->rule && mentions(mine->rule->computed, other->name))
         return true;
     for (size_t i = 0; rule && i < rule->n_move; i++)
         if (path_begins(rule->move[i]->to, mine->name) &&
