@@ -254,6 +254,46 @@ static void test_prereleases_match_only_where_they_are_asked_for(void **state)
     expect_rows(rows, COUNT(rows));
 }
 
+static void test_prereleases_at_the_edges_are_as_node_semver_has_them(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        /* A pre-release of the upper end is above everything, and below its release. */
+        {"^1.2.3", "1.8.1", "1.2.3-pre 1.2.3-beta 2.0.0-rc1"},
+        {"^1.2", "1.4.2", "1.2.0-pre 2.0.0-alpha"},
+        {"^1.2 ^1", "1.4.2", "1.1.9 1.4.2-pre"},
+        {"^1.2.3-alpha", "1.2.3-pre 1.2.3 1.9.0", "1.2.4-pre 2.0.0-pre"},
+        {"^1.2.0-alpha", "1.2.0-pre 1.2.0", "1.2.1-pre"},
+        {"^0.0.1-alpha", "0.0.1-beta 0.0.1", "0.0.2-alpha 0.0.2"},
+        {"^0.1.1-alpha", "0.1.1-beta 0.1.2", "0.1.2-beta 0.2.0"},
+        {"^0.0.1", "0.0.1", "0.0.1-alpha 0.0.2-alpha 0.0.2"},
+        {"~v0.5.4-pre", "0.5.4 0.5.5 0.5.4-rc", "0.5.5-rc 0.6.0-pre"},
+        {">1.2", "1.3.0", "1.3.0-beta"},
+        {"<=1.2.3", "1.2.3", "1.2.3-beta"},
+        {"<1.2.3-rc.2", "1.2.3-rc.1 1.2.2", "1.2.3-rc.2 1.2.2-rc.1"},
+        {"=0.7.x", "0.7.2", "0.7.0-asdf"},
+        {">=0.7.x", "0.7.2 8.0.0", "0.7.0-asdf"},
+        {"<=0.7.x", "0.7.2 0.6.2", "0.7.0-asdf 0.8.0-asdf"},
+        {"1 - 2", "1.0.0 2.9.9", "1.0.0-pre 2.0.0-pre 3.0.0-pre"},
+        {"1.0 - 2", "1.0.0", "1.0.0-pre"},
+        {"1.1.x", "1.1.0", "1.0.0-a 1.1.0-a 1.2.0-a"},
+        {"1.x", "1.0.0", "1.0.0-a 1.1.0-a 1.2.0-a 2.0.0-a"},
+        {">=1.0.0 <1.1.0", "1.0.0", "1.1.0 1.1.0-pre"},
+        {">=1.0.0 <1.1.0-pre", "1.0.0", "1.1.0-pre 1.1.0"},
+        {">=1.0.0 <1.1.0-pre", "1.1.0-alpha", "1.0.5-alpha"},
+        {"*", "1.2.3", "1.2.3-foo"},
+        {"x - 1.x", "0.9.7 1.9.9", "2.0.0-rc.1 1.0.0-rc.1"},
+        /* Only the set of comparators that it is in lets a pre-release through. */
+        {">=1.2.3-beta || <1.0.0", "1.2.3-rc 0.9.0", "0.9.0-rc 1.3.0-rc"},
+        {"~1.2.1 >=1.2.3-rc.1", "1.2.3-rc.1 1.2.3", "1.2.2 1.2.4-rc.1 1.2.1-rc.1"},
+        /* Build metadata is nothing, on both sides. */
+        {"^1.2.3+build", "1.2.3 1.3.0 1.2.3+other", "2.0.0 1.2.0"},
+        {"1.2.3-pre+asdf - 2.4.3-pre+asdf", "1.2.3 1.2.3-pre.2 2.4.3-alpha", "2.4.3"},
+        {"1.2.3+asdf - 2.4.3+asdf", "1.2.3 2.4.3", "1.2.3-pre.2 2.4.3-alpha"},
+    };
+    expect_rows(rows, COUNT(rows));
+}
+
 static void test_commas_separate_alternatives_in_order(void **state)
 {
     (void)state;
@@ -325,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_tilde_ranges),
         cmocka_unit_test(test_caret_ranges),
         cmocka_unit_test(test_prereleases_match_only_where_they_are_asked_for),
+        cmocka_unit_test(test_prereleases_at_the_edges_are_as_node_semver_has_them),
         cmocka_unit_test(test_commas_separate_alternatives_in_order),
         cmocka_unit_test(test_what_is_no_range_is_refused_with_its_place),
         cmocka_unit_test(test_longest_ranges_parse_and_one_more_byte_does_not),
