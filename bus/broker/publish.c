@@ -75,8 +75,22 @@ static void send_published(struct endpoint *endpoint, uint64_t instance_id,
     (void)session_send(endpoint, &message, NULL, 0);
 }
 
-/* Whether a schema may be published while @before is served as the same version. An instance that
- * comes back with an older content of it is welcome, too, but changes nothing: *ret_follows. */
+/* Its rules are in force from now on, if the clients that there are can live with them. */
+static int try_rules(struct broker *broker, const struct version *version,
+                     struct schema_entry *schema, struct error_text *error)
+{
+    uint64_t before = schema->published;
+    registry_published(&broker->negotiator, schema);
+    int r = swap_possible(broker, version, schema, error);
+    if (r < 0) {
+        schema->published = before;
+        broker->negotiator.generation++;
+    }
+    return r;
+}
+
+/* Whether a schema may be published while another content of its version is served. An instance that
+ * comes back with an older content is welcome, too, but changes nothing: *ret_follows. */
 static int may_join(struct broker *broker, const struct version *version,
                     struct schema_entry *schema, bool *ret_follows, struct error_text *error)
 {
@@ -85,7 +99,7 @@ static int may_join(struct broker *broker, const struct version *version,
     int r = compat_follows(before, schema, error);
     *ret_follows = r == 0;
     if (r == 0)
-        return swap_possible(broker, version, schema, error);
+        return try_rules(broker, version, schema, error);
     if (r == -EINVAL && compat_follows(schema, before, &backwards) == 0)
         return 0;
     if (r == -EINVAL)
@@ -108,7 +122,7 @@ static enum parley_status adopt_schema(struct broker *broker, struct version *ve
     int r = compat_neighbours(negotiator, schema, error);
     if (r == 0 && served && version->schema != schema)
         r = may_join(broker, version, schema, &follows, error);
-    if (r == 0 && follows)
+    else if (r == 0)
         registry_published(negotiator, schema);
     if (r < 0 || !follows || version->schema == schema) {
         schema_entry_drop(negotiator, schema); /* one user a version is enough */
