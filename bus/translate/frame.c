@@ -335,6 +335,33 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
     return r;
 }
 
+/* What run_scalar() does, for a varint that becomes a varint behind a tag of one byte. False: it is
+ * to do it. */
+static inline bool fast_scalar(struct run *run, struct frame *frame, const struct program_op *op,
+                               const uint8_t *at, const uint8_t *value, const uint8_t *after)
+{
+    struct slot unused;
+    struct slot *slot = op->slot == PROGRAM_SLOT_NONE ? &unused : &frame->slots[op->slot];
+    uint64_t raw;
+    if (op->wire != WIRE_VARINT || (op->tag & 7) != WIRE_VARINT || op->tag >= 0x80 ||
+        run->limit - run->out < 1 + 10 || !run_read_varint(value, after, &raw) ||
+        !fast_convert(run->plan, op, raw, slot))
+        return false;
+    slot->seen = true;
+    slot->data = at;
+    slot->bytes = (uint32_t)(after - at);
+    raw = (uint64_t)slot->mapped;
+    if (op->written == KIND_SINT32 || op->written == KIND_SINT64)
+        raw = raw << 1 ^ (uint64_t)(slot->mapped >> 63);
+    uint8_t *out = run->out;
+    *out++ = (uint8_t)op->tag;
+    for (; raw >= 0x80; raw >>= 7)
+        *out++ = (uint8_t)(raw | 0x80);
+    *out++ = (uint8_t)raw;
+    run->out = out;
+    return true;
+}
+
 /* A field that goes the short way: its value begins behind @at. *copied: as above. 1: it does not.
  */
 static inline int translate_fast(struct run *run, struct frame *frame, struct fast way,
@@ -374,7 +401,9 @@ static inline int translate_fast(struct run *run, struct frame *frame, struct fa
         return 0;
     }
     if (way.action == FAST_SCALAR)
-        return run_scalar(run, frame, op, (enum wire_type)op->wire, at, value, after);
+        return fast_scalar(run, frame, op, at, value, after)
+                   ? 0
+                   : run_scalar(run, frame, op, (enum wire_type)op->wire, at, value, after);
     if (op->slot != PROGRAM_SLOT_NONE)
         run_note(frame, op, at, value, after);
     r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | op->wire);

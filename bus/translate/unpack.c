@@ -27,8 +27,8 @@
 
 #include <stdlib.h>
 
-#define READ_BYTES 32      /* behind the copy: the NUL of its end, and what checks may read */
-#define SCRATCH_BYTES 8192 /* on the stack; enough for sources of 1,024 bytes */
+#define READ_BYTES 32       /* behind the copy: the NUL of its end, and what checks may read */
+#define SCRATCH_BYTES 12288 /* on the stack; enough for sources of 2,048 bytes */
 
 /* ---- Wire bytes of the reader's version, into the struct ---- */
 
