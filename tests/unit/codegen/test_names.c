@@ -52,15 +52,25 @@ static void test_full_names_are_joined_by_two_underscores(void **state)
     expect_full("a", "lower_Svc", "a__lower__svc", "A__LowerSvc");
 }
 
+static void test_constants_are_the_same_in_capitals(void **state)
+{
+    (void)state;
+    struct text text = {0};
+    names_full_upper(&text, "my_pkg.HTTPApi.v1beta2", "getX1Reply.inner_thing");
+    assert_string_equal(text.data, "MY_PKG__HTTPAPI__V1BETA2__GET_X1_REPLY__INNER_THING");
+    text.bytes = 0;
+    names_upper(&text, "nameX");
+    assert_string_equal(text.data, "NAME_X");
+    free(text.data);
+}
+
 /* FileOptions with one unknown field, (pb_c_file) = CONTENT. */
-static const char *c_package(const char *content, size_t bytes, char *buffer, size_t room)
+static Google__Protobuf__FileOptions *options_of(const char *content, size_t bytes)
 {
     static uint8_t data[64];
     static ProtobufCMessageUnknownField field;
     static Google__Protobuf__FileOptions options;
-    static Google__Protobuf__FileDescriptorProto file;
     google__protobuf__file_options__init(&options); /* the INIT macro names deprecated fields */
-    file = (Google__Protobuf__FileDescriptorProto)GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
     data[0] = (uint8_t)bytes;
     for (size_t i = 0; i < bytes; i++)
         data[i + 1] = (uint8_t)content[i];
@@ -72,8 +82,15 @@ static const char *c_package(const char *content, size_t bytes, char *buffer, si
     };
     options.base.n_unknown_fields = 1;
     options.base.unknown_fields = &field;
+    return &options;
+}
+
+static const char *c_package(const char *content, size_t bytes, char *buffer, size_t room)
+{
+    static Google__Protobuf__FileDescriptorProto file;
+    file = (Google__Protobuf__FileDescriptorProto)GOOGLE__PROTOBUF__FILE_DESCRIPTOR_PROTO__INIT;
     file.package = (char *)"own.package";
-    file.options = &options;
+    file.options = options_of(content, bytes);
     return names_c_package(&file, buffer, room);
 }
 
@@ -89,12 +106,28 @@ static void test_package_in_c_stands_in_for_the_package(void **state)
     assert_string_equal(c_package("\x32\x08my.Own.x", 10, buffer, 8), "own.package");
 }
 
+static void test_flags_are_read_from_options_that_arrive_as_unknown(void **state)
+{
+    (void)state;
+    assert_int_equal(pb_c_flag(NULL, 2), -1);
+    assert_int_equal(pb_c_flag(&options_of("", 0)->base, 2), -1);
+    assert_int_equal(pb_c_flag(&options_of("\x10\x01", 2)->base, 2), 1);
+    assert_int_equal(pb_c_flag(&options_of("\x10\x00", 2)->base, 2), 0);
+    assert_int_equal(pb_c_flag(&options_of("\x10\x01", 2)->base, 3), -1);
+    /* The last one wins; others, and text, are passed over. */
+    assert_int_equal(pb_c_flag(&options_of("\x10\x01\x32\x01x\x18\x01\x10\x00", 9)->base, 2), 0);
+    /* Cut off: what came before counts. */
+    assert_int_equal(pb_c_flag(&options_of("\x10\x01\x32\x05x", 5)->base, 2), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_methods_are_named_as_protoc_gen_c_does),
         cmocka_unit_test(test_full_names_are_joined_by_two_underscores),
+        cmocka_unit_test(test_constants_are_the_same_in_capitals),
         cmocka_unit_test(test_package_in_c_stands_in_for_the_package),
+        cmocka_unit_test(test_flags_are_read_from_options_that_arrive_as_unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
