@@ -79,6 +79,12 @@ static size_t random_text(uint64_t *random, uint8_t *out, size_t most)
             one = characters[random_below(random, sizeof(characters) / sizeof(characters[0]))];
         memcpy(out + bytes, one, strlen(one));
         bytes += strlen(one);
+        if (random_below(random, 40) == 0) { /* blocks of plain text in between */
+            size_t run = random_below(random, 300);
+            run = bytes + run + 4 < most ? run : 0;
+            memset(out + bytes, 'a', run);
+            bytes += run;
+        }
     }
     for (uint32_t n = random_below(random, 3); n > 0 && bytes > 0; n--)
         out[random_below(random, (uint32_t)bytes)] = (uint8_t)random_next(random);
@@ -93,7 +99,7 @@ static void test_random_text_is_judged_alike(void **state)
     uint64_t random = 5;
     unsigned good = 0, bad = 0;
     for (unsigned i = 0; i < 60000; i++) {
-        uint8_t buffer[300];
+        uint8_t buffer[900];
         size_t bytes =
             random_text(&random, buffer, random_below(&random, i % 2 ? sizeof(buffer) : 37));
         uint8_t *text = malloc(bytes + 1); /* so that a sanitizer sees what is read */
