@@ -53,7 +53,7 @@ static int next_value(struct run *run, const struct program_op *op, struct look 
         if (r <= 0)
             return r;
         look->packed = look->closed = NULL;
-        convert_reset(value);
+        scalar_clear(value);
         if (type != WIRE_BYTES || op->wire == WIRE_BYTES) {
             r = convert_read(run, op, (enum kind)op->kind, pos, after, value, &pos);
             return r < 0 ? r : 1;
@@ -61,7 +61,7 @@ static int next_value(struct run *run, const struct program_op *op, struct look 
         look->packed = run_read_length(pos, after, &bytes);
         look->closed = look->packed ? after : NULL;
     }
-    convert_reset(value);
+    scalar_clear(value);
     int r = convert_read(run, op, (enum kind)op->kind, look->packed, look->closed, value,
                          &look->packed);
     return r < 0 ? r : 1;
@@ -246,7 +246,7 @@ static int write_record(struct run *run, const struct program_op *op, enum wire_
     }
     while (r == 0 && pos < after) {
         const uint8_t *at = pos;
-        convert_reset(&in);
+        scalar_clear(&in);
         r = convert_read(run, op, (enum kind)op->kind, pos, after, &in, &pos);
         if (r == 0)
             r = convert_resolve(run, op, convert_of(run, op), &in, at, &out, lost);

@@ -51,6 +51,8 @@ enum domain {
 
 /* ---- scalar.c ---- */
 
+/* Everything but `scratch`: a number, 0. */
+void scalar_clear(struct value *value);
 /* What the rule makes of @in; @back: of a value of the target, for the source. */
 enum domain scalar_convert(const struct plan *plan, const struct program_convert *convert,
                            bool back, const struct value *in, struct value *out);

@@ -30,7 +30,6 @@ enum walk {
 /* The value of @kind at @pos, which was checked. @value: what has been read of a time so far. */
 int convert_read(struct run *run, const struct program_op *op, enum kind kind, const uint8_t *pos,
                  const uint8_t *end, struct value *value, const uint8_t **ret_pos);
-void convert_reset(struct value *value);
 /* What a field that is not there has. */
 void convert_reset_to(struct value *value, enum kind kind);
 /* Without its tag. */

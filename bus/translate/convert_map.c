@@ -56,7 +56,7 @@ static void read_key(const struct program_convert *entries, const struct entry *
 {
     uint32_t bytes = 0;
     const uint8_t *pos = entry->key;
-    convert_reset(key);
+    scalar_clear(key);
     if (entries->key == KIND_STRING) {
         key->form = VALUE_TEXT;
         pos = pos ? run_read_length(pos, entry->key_end, &bytes) : NULL;

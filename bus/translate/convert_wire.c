@@ -75,23 +75,10 @@ int convert_read(struct run *run, const struct program_op *op, enum kind kind, c
     }
 }
 
-void convert_reset(struct value *value)
-{
-    value->form = VALUE_NUMBER;
-    value->number = 0;
-    value->real = 0;
-    value->bits = 0;
-    value->nanos = 0;
-    value->extra = value->inexact = false;
-    value->data = value->scratch;
-    value->bytes = 0;
-    value->coding = CODING_NONE;
-}
-
 /* What a field that is not there has. */
 void convert_reset_to(struct value *value, enum kind kind)
 {
-    convert_reset(value);
+    scalar_clear(value);
     value->form = kind == KIND_STRING || kind == KIND_BYTES   ? VALUE_TEXT
                   : kind == KIND_FLOAT || kind == KIND_DOUBLE ? VALUE_REAL
                   : kind == KIND_MESSAGE                      ? VALUE_TIME

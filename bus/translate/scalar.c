@@ -23,6 +23,19 @@
 
 #define OUT_OF_SIGHT ((int128)1 << 100) /* past every integer type */
 
+void scalar_clear(struct value *value)
+{
+    value->form = VALUE_NUMBER;
+    value->number = 0;
+    value->real = 0;
+    value->bits = 0;
+    value->nanos = 0;
+    value->extra = value->inexact = false;
+    value->data = value->scratch;
+    value->bytes = 0;
+    value->coding = CODING_NONE;
+}
+
 struct side {
     enum kind kind;
     enum form form;
@@ -362,8 +375,7 @@ enum domain scalar_convert(const struct plan *plan, const struct program_convert
     struct side from = {(enum kind)convert->kind, (enum form)convert->form};
     struct side to = {(enum kind)convert->written, (enum form)convert->written_form};
     bool up = !(convert->flags & CONVERT_DOWN) != back;
-    out->extra = out->inexact = false;
-    out->coding = CODING_NONE;
+    scalar_clear(out);
     if (convert->mode == CONVERT_MAP)
         return map_number(plan, &plan->maps[convert->map], in->number, out);
     if (back) {
@@ -379,6 +391,7 @@ enum domain scalar_convert(const struct plan *plan, const struct program_convert
         return recode(convert, from, to, in, out);
     struct value middle;
     enum domain domain = DOMAIN_GOOD;
+    scalar_clear(&middle);
     take(in, &middle);
     if (is_text(from.kind))
         domain = parse(plan, convert, to, in, &middle);
@@ -434,8 +447,7 @@ void scalar_otherwise(const struct plan *plan, const struct program_convert *con
                       struct value *out)
 {
     enum kind kind = (enum kind)convert->written;
-    out->extra = out->inexact = false;
-    out->coding = CODING_NONE;
+    scalar_clear(out);
     if (is_text(kind)) {
         out->form = VALUE_TEXT;
         out->data = plan->text + convert->text_first;
@@ -459,12 +471,8 @@ void scalar_otherwise(const struct plan *plan, const struct program_convert *con
 void scalar_default(const struct program_convert *convert, struct value *out)
 {
     enum kind kind = (enum kind)convert->written;
-    out->extra = out->inexact = false;
-    out->coding = CODING_NONE;
+    scalar_clear(out);
     out->number = kind == KIND_ENUM ? convert->first : 0;
-    out->nanos = 0;
-    out->bytes = 0;
-    out->data = out->scratch;
     out->form = is_text(kind)          ? VALUE_TEXT
                 : kind == KIND_MESSAGE ? VALUE_TIME
                 : is_real(kind)        ? VALUE_REAL

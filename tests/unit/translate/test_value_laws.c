@@ -413,10 +413,113 @@ static void test_laws_hold_for_fields_that_one_version_lacks(void **state)
     check_type("News", "New");
 }
 
+/* ---- Bad input ---- */
+
+static const char *const methods[][2] = {
+    {"Enums", "Enum"}, {"Texts", "Text"}, {"Numbers", "Number"}, {"Offsets", "Offset"},
+    {"Blobs", "Blob"}, {"Times", "Time"}, {"News", "New"}};
+
+static void damage(struct bytes in, uint64_t *random)
+{
+    for (uint32_t n = 1 + random_below(random, 3); n > 0 && in.bytes > 0; n--)
+        in.data[random_below(random, (uint32_t)in.bytes)] ^=
+            (uint8_t)(1u << random_below(random, 8));
+}
+
+/* A message of a random type. */
+static struct bytes any_message(uint64_t *random, bool newer, uint32_t *ret_entry)
+{
+    uint32_t i = random_below(random, sizeof(methods) / sizeof(methods[0]));
+    char name[64];
+    size_t index;
+    (void)snprintf(name, sizeof(name), "convert.v%d.%s", newer ? 2 : 1, methods[i][0]);
+    assert_non_null(schema_method_find(versions.v1, methods[i][1], &index));
+    *ret_entry = (uint32_t)index;
+    return message_of(schema_message_find(newer ? versions.v2 : versions.v1, name), random);
+}
+
+/* run() gives the plan exactly the memory that it was promised, and the sanitizers watch. */
+static void test_damaged_messages_are_refused_or_harmless(void **state)
+{
+    (void)state;
+    uint64_t random = 5, count = from_env("PARLEY_LAWS_COUNT", 4000), refused = 0, passed = 0;
+    for (uint64_t i = 0; i < 5 * count; i++) {
+        bool newer = i & 1;
+        uint32_t entry;
+        struct bytes in = any_message(&random, newer, &entry), out = {NULL, 0};
+        struct bytes back = {NULL, 0};
+        const struct plan *there = newer ? versions.down_requests : versions.up_requests;
+        const struct plan *home = newer ? versions.up_requests : versions.down_requests;
+        /* With carriers, half of them. */
+        if ((i & 2) && run(there, entry, in, &out, NULL) == 0) {
+            const struct plan *swap = there;
+            there = home;
+            home = swap;
+            free(in.data);
+            in = out;
+            out = (struct bytes){NULL, 0};
+        }
+        damage(in, &random);
+        int r = run(there, entry, in, &out, NULL);
+        refused += r < 0;
+        /* What came out is well-formed: the way back takes it, but for values. */
+        if (r == 0) {
+            passed++;
+            r = run(home, entry, out, &back, NULL);
+            if (r < 0 && r != -ERANGE) {
+                print_bytes("message", in);
+                fail_msg("case %llu: comes out malformed: %d", (unsigned long long)i, r);
+            }
+        }
+        free(in.data);
+        free(out.data);
+        free(back.data);
+    }
+    assert_true(refused > 0 && passed > count);
+}
+
+static void test_corrupted_programs_are_refused_or_harmless(void **state)
+{
+    (void)state;
+    uint64_t random = 6, count = from_env("PARLEY_LAWS_COUNT", 4000), loaded = 0;
+    for (uint64_t i = 0; i < 5 * count; i++) {
+        bool newer = i & 1;
+        size_t bytes;
+        const uint8_t *program =
+            plan_program(newer ? versions.down_requests : versions.up_requests, &bytes);
+        struct bytes copy = bytes_of(program, bytes);
+        struct plan *plan = NULL;
+        for (uint32_t n = 1 + random_below(&random, 3); n > 0; n--) {
+            uint32_t at = random_below(&random, (uint32_t)bytes);
+            if (random_below(&random, 2))
+                copy.data[at] ^= (uint8_t)(1u << random_below(&random, 8));
+            else
+                copy.data[at] = (uint8_t)random_below(&random, 32);
+        }
+        if (plan_load(copy.data, bytes, &plan, NULL) == 0) {
+            loaded++;
+            for (int j = 0; j < 3; j++) {
+                uint32_t entry;
+                struct bytes in = any_message(&random, newer, &entry), out = {NULL, 0};
+                if (j == 2)
+                    damage(in, &random);
+                (void)run(plan, entry, in, &out, NULL);
+                free(in.data);
+                free(out.data);
+            }
+            plan_unref(plan);
+        }
+        free(copy.data);
+    }
+    assert_true(loaded > count / 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_laws_hold_for_closed_enums),
+        cmocka_unit_test(test_damaged_messages_are_refused_or_harmless),
+        cmocka_unit_test(test_corrupted_programs_are_refused_or_harmless),
         cmocka_unit_test(test_laws_hold_for_enums),
         cmocka_unit_test(test_laws_hold_for_texts),
         cmocka_unit_test(test_laws_hold_for_numbers),
