@@ -155,6 +155,11 @@ struct shape_place {                  /* what an error is about */
 int shape_value(struct pairing *pairing, const struct schema_field *from,
                 const struct schema_field *to, const struct shape_place *place,
                 struct program_op *ret_op);
+/* For entries whose value is the whole message: the table of two messages of which one has a key
+ * that is not the other's, and goes its own way. */
+uint32_t moves_without_key(struct compiler *compiler, const struct schema_message *source,
+                           const struct schema_message *target, const struct schema_field *key,
+                           bool of_source);
 /* A table of such ops, by number. */
 uint32_t shape_table(struct pairing *pairing, struct program_op *ops, size_t count);
 

@@ -251,7 +251,9 @@ static int look_for_rest(struct run *run, struct work *work, const struct elemen
     /* In a map a number or text that is not there is its default, whoever wrote it. */
     bool from_map = flags & EMIT_FROM_MAP;
     bool key = from_map || !(flags & EMIT_KEY_PRESENCE);
-    bool value = (from_map && work->value->kind != KIND_MESSAGE) || !(flags & EMIT_INNER_PRESENCE);
+    bool whole = !from_map && (flags & EMIT_WHOLE); /* all of it is the value */
+    bool value =
+        whole || (from_map && work->value->kind != KIND_MESSAGE) || !(flags & EMIT_INNER_PRESENCE);
     while (pos && pos < entry->end) {
         struct run_record field;
         int r = run_next_record(run, &pos, entry->end, &field);
@@ -261,10 +263,60 @@ static int look_for_rest(struct run *run, struct work *work, const struct elemen
         bool is_value = field.tag == (work->value->number << 3 | work->value->wire);
         key |= is_key;
         value |= is_value;
-        work->has_rest |= !is_key && !is_value;
+        work->has_rest |= !is_key && !is_value && !whole;
     }
     work->has_rest |= !key || !value;
     return 0;
+}
+
+/* The message itself into the map, without its key. */
+static int write_whole(struct run *run, const struct frame *inside, const struct work *work,
+                       const struct element *entry, const struct element *carried)
+{
+    struct program_op inner = shape_inner(work->value);
+    struct wrapped before = {.has_value = true};
+    struct open_length open;
+    struct frame nested;
+    uint8_t *begin = run->out;
+    uint32_t bytes = 0;
+    const uint8_t *data = run_read_length(entry->value, entry->end, &bytes);
+    int r = shape_check_depth(run, inside, work->value->number);
+    if (r == 0 && carried) {
+        before.has_value = false;
+        r = shape_look_inside(run, carried, &inner, &before);
+    }
+    if (r == 0)
+        r = run_write_tag(run, work->value->tag);
+    if (r == 0)
+        r = run_open_length(run, bytes, &open);
+    uint8_t *content = run->out;
+    if (r == 0)
+        r = run_translate(run, &run->plan->tables[work->value->table], NULL, data, data + bytes,
+                          inside->depth + 1, &nested);
+    if (r == 0 && run->out == content && !before.has_value) {
+        run->out = begin;
+        return 0;
+    }
+    return r < 0 ? r : run_close_length(run, &open);
+}
+
+/* And out of it: what the value holds is the message's. */
+static int write_unfolded(struct run *run, const struct frame *inside, const struct work *work,
+                          const struct element *entry)
+{
+    uint32_t bytes = 0;
+    const uint8_t *data = run_read_length(entry->value, entry->end, &bytes);
+    struct elements pieces = {
+        .pos = data, .end = data + bytes, .number = work->value->number, .wire = WIRE_BYTES};
+    struct element piece;
+    int r = 0;
+    while (r == 0 && (r = elements_next(run, &pieces, &piece)) > 0) {
+        struct frame nested;
+        data = run_read_length(piece.value, piece.end, &bytes);
+        r = run_translate(run, &run->plan->tables[work->value->table], NULL, data, data + bytes,
+                          inside->depth, &nested);
+    }
+    return r;
 }
 
 static int write_entry(struct run *run, struct frame *frame, struct work *work,
@@ -283,11 +335,15 @@ static int write_entry(struct run *run, struct frame *frame, struct work *work,
         r = run_write_tag(run, work->emit->tag);
     if (r == 0)
         r = run_open_length(run, (size_t)(entry->end - entry->value), &open);
-    if (r == 0 && carried)
+    bool whole = flags & EMIT_WHOLE, from_map = flags & EMIT_FROM_MAP;
+    if (r == 0 && carried && !(whole && from_map))
         r = write_rest(run, frame, work, carried);
     if (r == 0)
         r = write_part(run, &inside, work->key, entry, carried, flags & EMIT_KEY_PRESENCE);
-    if (r == 0)
+    if (r == 0 && whole)
+        r = from_map ? write_unfolded(run, &inside, work, entry)
+                     : write_whole(run, &inside, work, entry, carried);
+    else if (r == 0)
         r = write_part(run, &inside, work->value, entry, carried, flags & EMIT_INNER_PRESENCE);
     return r < 0 ? r : run_close_length(run, &open);
 }

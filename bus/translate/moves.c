@@ -52,6 +52,8 @@ struct moves {
 struct context {
     struct context *next;
     struct moves *moves;
+    const struct schema_field *key; /* of an entry, instead of moves; NULL: none */
+    bool key_of_source;
     unsigned level; /* messages between the root and this one */
     const struct schema_field *source[PROGRAM_PATH_MAX], *target[PROGRAM_PATH_MAX];
 };
@@ -545,6 +547,44 @@ static int check_scope(const struct scope *scope)
     return 0;
 }
 
+uint32_t moves_without_key(struct compiler *compiler, const struct schema_message *source,
+                           const struct schema_message *target, const struct schema_field *key,
+                           bool of_source)
+{
+    struct context *context = calloc(1, sizeof(*context));
+    if (!context) {
+        compiler->builder.error = -ENOMEM;
+        return 0;
+    }
+    context->key = key;
+    context->key_of_source = of_source;
+    context->next = compiler->contexts;
+    compiler->contexts = context;
+    return compile_context(compiler, source, target, context);
+}
+
+/* It is written with the entry, and read from it. */
+static int leave_key_out(struct pairing *pairing)
+{
+    const struct context *context = pairing->context;
+    bool source = context->key_of_source;
+    size_t index = field_index(source ? pairing->source : pairing->target, context->key);
+    bool *done = &(source ? pairing->source_done : pairing->target_done)[index];
+    if (*done || (source ? pairing->target_of : pairing->source_of)[index])
+        return error_set(pairing->compiler->error, -EINVAL,
+                         "%s and %s: (parley.field).entries: the message in the map may not have "
+                         "the key \"%s\" as well; take it out of there, or name a `value`",
+                         pairing->source->name, pairing->target->name, context->key->name);
+    *done = true;
+    struct program_op op = compile_check_op(pairing->compiler, context->key);
+    op.action = ACTION_SKIP;
+    if (source)
+        pairing_op(pairing, op);
+    else
+        pairing_restore(pairing, op);
+    return 0;
+}
+
 void moves_free(struct compiler *compiler)
 {
     while (compiler->contexts) {
@@ -581,6 +621,8 @@ int rules_moves(struct pairing *pairing)
         if (r == 0)
             r = go_all(&own);
     }
+    if (r == 0 && pairing->context && pairing->context->key)
+        return leave_key_out(pairing);
     if (r == 0 && pairing->context) {
         struct scope scope = {pairing, pairing->context, pairing->context->moves, {0}};
         r = pairing_slot(pairing, &scope.slots[0]);

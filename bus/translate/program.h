@@ -139,9 +139,9 @@ struct program_table {
     uint32_t restore;                  /* table for the content of a carrier of target_id */
     uint32_t owner_first, owner_count; /* the same for carriers of versions in between */
     uint32_t next;                     /* table + 1 for the message that it has written; 0: none */
-    /* How often a byte of the message is gone through again, at most, after the first time: 0 where no
-     * `next` and no pipe is reached. Of `next` it is lower by one, and of what is reached on the way
-     * by as much as there is behind it: so it ends. */
+    /* How often a byte of the message is gone through again, at most, after the first time: 0 where
+     * no `next` and no pipe is reached. Of `next` it is lower by one, and of what is reached on the
+     * way by as much as there is behind it: so it ends. */
     uint32_t level;
 };
 
@@ -183,6 +183,7 @@ enum emit {
 #define EMIT_FROM_MAP UINT8_C(64)       /* ENTRIES: the source is the map */
 #define EMIT_OF_ROOT UINT8_C(8)         /* MOVED, WITHIN, GATHER: the root is further out */
 #define EMIT_DEEP UINT8_C(128)          /* GATHER: has EMIT_MOVED in it */
+#define EMIT_WHOLE UINT8_C(8)           /* ENTRIES: the value is the message without its key */
 #define EMIT_KEY_PRESENCE UINT8_C(32)   /* ENTRIES: the key's field does; INNER: the value's */
 #define EMIT_COUNTS UINT8_C(64) /* CONVERT: an absent value is 0, which becomes something else */
 #define EMIT_LOSSY UINT8_C(128) /* CONVERT: nothing is carried */

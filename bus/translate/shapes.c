@@ -296,8 +296,8 @@ static int find_part(const struct pairing *pairing, const struct schema_field *s
     *ret_part = name ? schema_field_find(list->message, name) : NULL;
     if (!*ret_part)
         return shape_error(pairing, source, target, rule,
-                           "needs the names of two fields of the repeated message, `key` and "
-                           "`value`; name them");
+                           "needs the name of a field of the repeated message as `key`, and of "
+                           "another as `value`, if it is not the whole message; correct it");
     if ((*ret_part)->repeated || (*ret_part)->default_value || (*ret_part)->required ||
         field_shares_oneof(list->message, *ret_part))
         return shape_error(pairing, source, target, rule,
@@ -325,37 +325,67 @@ static int check_entries(const struct pairing *pairing, const struct schema_fiel
     return 0;
 }
 
+/* How the value goes over, and whether the target can tell that it is not there. */
+static int entries_value(struct pairing *pairing, const struct schema_field *source,
+                         const struct schema_field *target, const struct shape_place *place,
+                         const char *name, const struct schema_field *key,
+                         struct program_op *ret_op, bool *ret_presence)
+{
+    bool from_map = is_map(source);
+    const struct schema_field *list = from_map ? target : source, *value = NULL;
+    const struct schema_field *map = &(from_map ? source : target)->message->fields[1];
+    if (name) {
+        int r = find_part(pairing, source, target, list, name, &value);
+        if (r == 0 && key == value)
+            r = shape_error(pairing, source, target, place->rule,
+                            "key and value are one field; name two");
+        *ret_presence = r == 0 && value->presence;
+        return r < 0 ? r
+                     : shape_value(pairing, from_map ? map : value, from_map ? value : map, place,
+                                   ret_op);
+    }
+    *ret_presence = true;
+    const struct schema_message *from = from_map ? map->message : list->message;
+    const struct schema_message *to = from_map ? list->message : map->message;
+    if (!map->message || !compile_types_pair(pairing->compiler, from, to))
+        return shape_error(pairing, source, target, place->rule,
+                           "without a `value` the map's messages must be versions of the repeated "
+                           "ones; name a `value`, or set (parley.message).from");
+    *ret_op = program_op_default(from_map ? map->number : WIRE_NUMBER_MAX, KIND_MESSAGE);
+    ret_op->tag = (from_map ? WIRE_NUMBER_MAX : map->number) << 3 | WIRE_BYTES;
+    ret_op->action = ACTION_MESSAGE;
+    ret_op->table = moves_without_key(pairing->compiler, from, to, key, !from_map);
+    return 0;
+}
+
 static int rules_entries(struct pairing *pairing, const struct schema_field *source,
                          const struct schema_field *target, const Parley__Entries *entries)
 {
     static const char rule[] = "(parley.field).entries";
     bool from_map = is_map(source);
-    const struct schema_field *list = from_map ? target : source, *key = NULL, *value = NULL;
+    const struct schema_field *list = from_map ? target : source, *key = NULL;
     const struct schema_field *map = (from_map ? source : target)->message->fields;
     uint16_t slot = 0;
     struct program_op ops[2] = {0};
+    bool presence = false;
     struct shape_place place = {newer_of(pairing, source, target), rule};
     int r = check_entries(pairing, source, target);
     if (r == 0)
         r = find_part(pairing, source, target, list, entries->key, &key);
     if (r == 0)
-        r = find_part(pairing, source, target, list, entries->value, &value);
-    if (r == 0 && key == value)
-        r = shape_error(pairing, source, target, rule, "key and value are one field; name two");
-    if (r == 0)
         r = shape_value(pairing, from_map ? &map[0] : key, from_map ? key : &map[0], &place,
                         &ops[0]);
     if (r == 0)
-        r = shape_value(pairing, from_map ? &map[1] : value, from_map ? value : &map[1], &place,
-                        &ops[1]);
+        r = entries_value(pairing, source, target, &place, entries->value, key, &ops[1], &presence);
     if (r == 0)
         r = pairing_slot(pairing, &slot);
     if (r < 0)
         return r;
-    uint8_t flags = (uint8_t)((from_map ? EMIT_FROM_MAP : 0) |
-                              (entries->has_unique && entries->unique ? EMIT_ONLY : 0) |
-                              (key->presence ? EMIT_KEY_PRESENCE : 0) |
-                              (value->presence ? EMIT_INNER_PRESENCE : 0));
+    uint8_t flags =
+        (uint8_t)((from_map ? EMIT_FROM_MAP : 0) |
+                  (entries->has_unique && entries->unique ? EMIT_ONLY : 0) |
+                  (key->presence ? EMIT_KEY_PRESENCE : 0) | (presence ? EMIT_INNER_PRESENCE : 0) |
+                  (entries->value ? 0 : EMIT_WHOLE));
     struct program_op back = compile_check_op(pairing->compiler, target);
     back.action = ACTION_HELD;
     back.flags |= OP_GATHERED;

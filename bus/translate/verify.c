@@ -231,6 +231,14 @@ static int verify_node(const struct verifier *v, const struct program_table *tab
     return r;
 }
 
+/* The value of a whole entry is a message that is translated. */
+static bool is_whole(const struct verifier *v, const struct program_table *table, bool from_map)
+{
+    const struct program_op *ops = &v->plan->ops[table->op_first];
+    bool first_is_key = (from_map ? ops[0].number : ops[0].tag >> 3) == 1;
+    return ops[first_is_key ? 1 : 0].kind == KIND_MESSAGE;
+}
+
 /* What says how the values of a field that changes its shape are written: no slots, no carriers. */
 static int verify_shape(const struct verifier *v, const struct program_table *around,
                         const struct program_emit *emit, uint32_t index)
@@ -249,7 +257,9 @@ static int verify_shape(const struct verifier *v, const struct program_table *ar
              op->action != ACTION_SCALAR && op->action != ACTION_MESSAGE))
             return bad(v, "emit", index, "its values cannot be written");
     }
-    if (emit->kind == EMIT_ENTRIES && table->op_count != 2)
+    if (emit->kind == EMIT_ENTRIES &&
+        (table->op_count != 2 ||
+         ((emit->flags & EMIT_WHOLE) && !is_whole(v, table, emit->flags & EMIT_FROM_MAP))))
         return bad(v, "emit", index, "impossible entries");
     if (emit->kind == EMIT_ONEOF && (table->op_count > PROGRAM_MEMBER_MAX ||
                                      !in_range(v, SECTION_MEMBER, emit->node, table->op_count)))

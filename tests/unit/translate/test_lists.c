@@ -297,6 +297,57 @@ static void test_many_entries_are_told_apart(void **state)
     free(down.data);
 }
 
+static void test_whole_messages_go_into_a_map_without_their_key(void **state)
+{
+    (void)state;
+    static const struct trip trips[] = {
+        {UP,
+         "{\"cards\":[{\"name\":\"a\",\"amount\":1},{\"name\":\"b\"},{}]}",
+         "{\"cards\":{\"a\":{\"amount\":\"1\"},\"b\":{},\"\":{}}}",
+         {0},
+         NULL,
+         NULL},
+        {UP,
+         "{\"cards\":[{\"name\":\"a\",\"gone\":\"g\"},{\"name\":\"a\",\"amount\":2}]}",
+         "{\"cards\":{\"a\":{\"amount\":\"2\"}}}",
+         {0},
+         NULL,
+         NULL},
+        {UP,
+         "{\"cards\":[{\"name\":\"a\",\"amount\":1,\"gone\":\"g\"},{\"name\":\"b\"}]}",
+         NULL,
+         {0},
+         "{\"cards\":{\"c\":{\"amount\":\"3\"}}}",
+         "{\"cards\":[{\"name\":\"a\",\"amount\":1,\"gone\":\"g\"},{\"name\":\"b\"},{\"name\":"
+         "\"c\",\"amount\":3}]}"},
+        {DOWN,
+         "{\"cards\":{\"a\":{\"amount\":\"1\",\"added\":\"x\"}}}",
+         "{\"cards\":[{\"name\":\"a\",\"amount\":1}]}",
+         {0},
+         NULL,
+         NULL},
+        {DOWN,
+         "{\"drawer\":[{\"place\":3,\"name\":\"n\"},{\"place\":0},{\"place\":-1,\"amount\":2}]}",
+         "{\"drawer\":{\"3\":{\"name\":\"n\"},\"0\":{},\"-1\":{\"amount\":2}}}",
+         {0},
+         NULL,
+         NULL},
+        {DOWN,
+         "{\"drawer\":[{\"name\":\"n\"}]}",
+         "{\"drawer\":{\"0\":{\"name\":\"n\"}}}",
+         {0},
+         NULL,
+         NULL},
+        {UP,
+         "{\"drawer\":{\"4\":{\"name\":\"n\",\"gone\":\"g\"}}}",
+         "{\"drawer\":[{\"place\":4,\"name\":\"n\"}]}",
+         {0},
+         NULL,
+         NULL},
+    };
+    assert_trips("Tabled", trips);
+}
+
 static void test_entries_of_every_message_come_back(void **state)
 {
     (void)state;
@@ -315,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_second_entry_of_a_key_is_refused_where_keys_are_unique),
         cmocka_unit_test(test_duplicates_of_a_map_say_nothing_and_come_back),
         cmocka_unit_test(test_many_entries_are_told_apart),
+        cmocka_unit_test(test_whole_messages_go_into_a_map_without_their_key),
         cmocka_unit_test(test_entries_of_every_message_come_back),
     };
     return cmocka_run_group_tests(tests, forms_setup, forms_teardown);
