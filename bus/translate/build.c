@@ -73,7 +73,8 @@ uint32_t builder_add(struct builder *builder, enum section section, size_t count
     size_t have = builder->sections[section].count, capacity = builder->sections[section].capacity;
     if (builder->error || count == 0)
         return (uint32_t)have;
-    if (count > PLAN_BYTES_MAX / size - have) {
+    size_t max = builder->bytes_max ? builder->bytes_max : PLAN_BYTES_MAX;
+    if (count > max / size - have) {
         builder->error = -E2BIG;
         return 0;
     }

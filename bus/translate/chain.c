@@ -106,9 +106,9 @@ static int fuse_step(struct chain *chain, struct fuser *fuser, size_t step, bool
     return fuse_all(fuser);
 }
 
-static int fuse_steps(struct chain *chain, enum plan_payload payload, bool stages_only)
+static int fuse_steps(struct chain *chain, enum plan_payload payload, bool stages_only, bool lean)
 {
-    struct fuser fuser = {.builder = &chain->builder, .stages_only = stages_only};
+    struct fuser fuser = {.builder = &chain->builder, .stages_only = stages_only, .lean = lean};
     size_t count = chain->step_count, methods = chain->entry_count[0];
     builder_add(&chain->builder, SECTION_ENTRY, methods);
     for (uint32_t i = 0; i < methods && !chain->builder.error; i++)
@@ -124,12 +124,14 @@ static int fuse_steps(struct chain *chain, enum plan_payload payload, bool stage
     return r;
 }
 
-int chain_compile(const struct schema *const *versions, size_t count, enum plan_payload payload,
-                  bool stages_only, struct plan **ret_plan, struct error_text *error)
+static int compile(const struct schema *const *versions, size_t count, enum plan_payload payload,
+                   bool stages_only, bool lean, struct plan **ret_plan, struct error_text *error)
 {
     _cleanup_(chain_deinit) struct chain chain = {.step_count = count - 1};
+    /* All steps, and what they are fused to, lie side by side before most of it is left out. */
+    chain.builder.bytes_max = 2 * PLAN_PATH_MAX * (size_t)PLAN_BYTES_MAX;
     int r = compile_steps(&chain, versions, payload, error);
-    if (r == 0 && (fuse_steps(&chain, payload, stages_only) == -ENOMEM ||
+    if (r == 0 && (fuse_steps(&chain, payload, stages_only, lean) == -ENOMEM ||
                    collect(&chain.builder) == -ENOMEM))
         r = error_set(error, -ENOMEM, "out of memory while compiling a plan");
     if (r < 0)
@@ -139,6 +141,15 @@ int chain_compile(const struct schema *const *versions, size_t count, enum plan_
     if (chain.class == PLAN_IDENTITY && !identity)
         chain.class = PLAN_ISO;
     return builder_finish(&chain.builder, chain.class, ret_plan, error);
+}
+
+int chain_compile(const struct schema *const *versions, size_t count, enum plan_payload payload,
+                  bool stages_only, struct plan **ret_plan, struct error_text *error)
+{
+    int r = compile(versions, count, payload, stages_only, false, ret_plan, NULL);
+    if (r < 0) /* smaller; or with what is to be said */
+        r = compile(versions, count, payload, stages_only, r == -E2BIG, ret_plan, error);
+    return r;
 }
 
 int plan_compile_path(const struct schema *const *versions, size_t count,

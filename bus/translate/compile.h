@@ -68,6 +68,7 @@ int chain_compile(const struct schema *const *versions, size_t count, enum plan_
 struct fuser {
     struct builder *builder;
     bool stages_only;    /* nothing is fused: what fused tables are compared with */
+    bool lean;        /* messages that carriers have in vain are not looked into */
     struct fusion *list; /* grows while it is worked off */
     size_t count, capacity, done;
 };

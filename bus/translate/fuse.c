@@ -159,12 +159,24 @@ static bool add_emit(struct mix *mix, struct program_emit emit)
 }
 
 /* The ops of a's table @table (itself, or for carriers) with b's; and b's for what passes it. */
+/* Checking what is left out anyway takes a table for each type of each version. */
+static struct program_op lean_op(struct program_op op)
+{
+    if (op.action == ACTION_SKIP && op.kind == KIND_MESSAGE) {
+        op.kind = op.written = KIND_BYTES;
+        op.table = PROGRAM_NONE;
+    }
+    return op;
+}
+
 static bool mix_ops(struct mix *mix, const struct program_table *table, bool in_carrier)
 {
     struct program_op op, fused;
     mix->op_count = 0;
     for (uint32_t i = 0; i < table->op_count; i++) {
         op = fuse_op_at(mix->builder, table->op_first + i);
+        if (in_carrier && mix->fuser->lean)
+            op = lean_op(op);
         if (op.action != ACTION_OPEN &&
             (!fuse_op(mix, &op, in_carrier, &fused) || !add_op(mix, fused)))
             return false;

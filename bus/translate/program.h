@@ -406,7 +406,8 @@ struct builder {
         uint8_t *data;
         size_t count, capacity;
     } sections[SECTION_COUNT];
-    int error; /* the first -ENOMEM or -E2BIG; then nothing more is added */
+    int error;        /* the first -ENOMEM or -E2BIG; then nothing more is added */
+    size_t bytes_max; /* of a section, while it is being built; 0: PLAN_BYTES_MAX */
 };
 
 void builder_deinit(struct builder *builder);

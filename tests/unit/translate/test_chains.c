@@ -688,6 +688,89 @@ static void test_output_of_a_path_is_limited_as_that_of_a_step(void **state)
     }
 }
 
+#define COPY_COUNT 120
+
+static Google__Protobuf__DescriptorProto *message_of(Google__Protobuf__FileDescriptorProto *file,
+                                                     const char *name)
+{
+    for (size_t i = 0; i < file->n_message_type; i++)
+        if (strcmp(file->message_type[i]->name, name) == 0)
+            return file->message_type[i];
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+/* A version with the message Package once more under many names, as fields of Answer. */
+static struct schema *enlarge(const char *path)
+{
+    struct set set = set_read(path), larger;
+    Google__Protobuf__FileDescriptorSet *files = set_unpack(&set);
+    Google__Protobuf__FileDescriptorProto *file = files->file[files->n_file - 1], whole = *file;
+    Google__Protobuf__DescriptorProto *answer = message_of(file, "Answer");
+    Google__Protobuf__DescriptorProto answer_was = *answer, *list[32 + COPY_COUNT];
+    Google__Protobuf__DescriptorProto copies[COPY_COUNT];
+    Google__Protobuf__FieldDescriptorProto fields[COPY_COUNT], *members[8 + COPY_COUNT];
+    char names[COPY_COUNT][16], types[COPY_COUNT][64];
+    memcpy(list, file->message_type, file->n_message_type * sizeof(list[0]));
+    memcpy(members, answer->field, answer->n_field * sizeof(members[0]));
+    for (size_t i = 0; i < COPY_COUNT; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "Copy%zu", i);
+        (void)snprintf(types[i], sizeof(types[i]), ".%s.%s", file->package, names[i]);
+        copies[i] = *message_of(file, "Package");
+        copies[i].name = names[i];
+        list[file->n_message_type + i] = &copies[i];
+        fields[i] = *answer->field[0];
+        fields[i].name = fields[i].json_name = names[i];
+        fields[i].number = 100 + (int32_t)i;
+        fields[i].type_name = types[i];
+        members[answer->n_field + i] = &fields[i];
+    }
+    file->message_type = list;
+    file->n_message_type += COPY_COUNT;
+    answer->field = members;
+    answer->n_field += COPY_COUNT;
+    larger = set_pack(files);
+    *answer = answer_was;
+    *file = whole;
+    wire_free(files);
+    free(set.data);
+    struct schema *schema = NULL;
+    struct error_text error = {""};
+    if (schema_new(larger.data, larger.bytes, NULL, &schema, &error) < 0)
+        fail_msg("%s: %s", path, error.text);
+    free(larger.data);
+    return schema;
+}
+
+static void test_path_of_a_large_interface_is_one_plan(void **state)
+{
+    (void)state;
+    const struct schema *versions[VERSION_COUNT];
+    struct schema *schemas[VERSION_COUNT];
+    for (size_t i = 0; i < VERSION_COUNT; i++)
+        versions[i] = schemas[i] = enlarge(chain->sets[i]);
+    struct plan *plan = NULL;
+    struct error_text error = {""};
+    size_t bytes, steps_bytes = 0, step_bytes;
+    for (size_t i = 0; i + 1 < VERSION_COUNT; i++) {
+        struct plan *step = compile(versions[i], versions[i + 1], PLAN_REPLIES);
+        (void)plan_program(step, &step_bytes);
+        steps_bytes += step_bytes;
+        plan_unref(step);
+    }
+    if (plan_compile_path(versions, VERSION_COUNT, PLAN_REPLIES, &plan, &error) < 0)
+        fail_msg("%s", error.text);
+    (void)plan_program(plan, &bytes);
+    assert_true(bytes < PLAN_BYTES_MAX);
+    /* All that it was made of would not have gone into one. */
+    assert_true(steps_bytes + bytes > PLAN_BYTES_MAX);
+    struct unfused count = count_unfused(plan);
+    assert_int_equal(count.messages + count.fields, 0);
+    plan_unref(plan);
+    for (size_t i = 0; i < VERSION_COUNT; i++)
+        schema_unref(schemas[i]);
+}
+
 /* ---- Programs that are corrupted ---- */
 
 /* The tables of a copy of a program. */
@@ -781,6 +864,7 @@ int main(void)
         cmocka_unit_test(test_depth_of_a_path_is_limited_as_that_of_a_step),
         cmocka_unit_test(test_elements_of_a_path_are_limited_as_those_of_a_step),
         cmocka_unit_test(test_output_of_a_path_is_limited_as_that_of_a_step),
+        cmocka_unit_test(test_path_of_a_large_interface_is_one_plan),
         cmocka_unit_test(test_stages_that_lead_back_are_refused),
         cmocka_unit_test(test_corrupted_path_that_passes_stays_within_its_buffers),
     };
