@@ -43,6 +43,9 @@ struct diff {
 
 #define DIFF_PLACE(...) (&(struct diff_place){__VA_ARGS__})
 
+/* diff_findings.c: the exceptions of the new set; reports those that make no sense. */
+int diff_collect_accepts(struct diff *diff);
+
 /* diff_message.c, diff_enum.c, diff_service.c: two elements of one name. */
 void diff_message_pair(struct diff *diff, const struct schema_message *old,
                        const struct schema_message *new);
