@@ -16,7 +16,8 @@
  * translating loop, which checks each value by the same functions before it uses it.
  *
  * The stack: `struct run` (6 KiB, most of it slots) and, for each level of nesting, below 900
- * bytes, an opened carrier included; no recursion but by nesting, and that ends at WIRE_DEPTH_MAX.
+ * bytes, an opened carrier included, or below 3 KiB where it lies in a field whose shape changes
+ * (entries.c, oneof.c); no recursion but by nesting, and that ends at WIRE_DEPTH_MAX.
  */
 #include "translate/fast.h"
 

@@ -191,6 +191,34 @@ static void test_message_becomes_a_bare_value_and_comes_back(void **state)
     assert_trips("Unwrapped", trips);
 }
 
+static void test_wrapping_message_is_filled_up_to_the_limit_of_fields(void **state)
+{
+    (void)state;
+    /* v2's title: 4,095 or 4,096 times a language of no bytes, and no text. */
+    for (size_t fields = WIRE_FIELDS_MAX - 1; fields <= WIRE_FIELDS_MAX; fields++) {
+        struct bytes in = {malloc(2 * WIRE_FIELDS_MAX + 8), 0}, up = {NULL, 0};
+        assert_non_null(in.data);
+        uint8_t *out = wire_write_tag(in.data, 1, WIRE_BYTES);
+        out = wire_write_varint(out, 2 * fields);
+        for (size_t i = 0; i < fields; i++) {
+            out = wire_write_tag(out, 1, WIRE_BYTES);
+            *out++ = 0;
+        }
+        in.bytes = (size_t)(out - in.data);
+        struct bytes down = must_go(DOWN, "Wrapped", in);
+        struct bytes set = edited(false, "Wrapped", down, NULL, "{\"title\":\"t\"}");
+        assert_int_equal(go(UP, "Wrapped", down, &up), 0);
+        assert_true(same_message(&forms__v2__wrap__descriptor, in, up));
+        free(up.data);
+        up.data = NULL;
+        assert_int_equal(go(UP, "Wrapped", set, &up), fields < WIRE_FIELDS_MAX ? 0 : -E2BIG);
+        free(up.data);
+        free(set.data);
+        free(down.data);
+        free(in.data);
+    }
+}
+
 static void test_wrapped_and_unwrapped_every_message_comes_back(void **state)
 {
     (void)state;
@@ -485,6 +513,7 @@ int main(void)
         cmocka_unit_test(test_what_a_wrapping_message_also_holds_stays_with_an_edited_value),
         cmocka_unit_test(test_wrapping_message_is_as_present_as_it_was),
         cmocka_unit_test(test_message_becomes_a_bare_value_and_comes_back),
+        cmocka_unit_test(test_wrapping_message_is_filled_up_to_the_limit_of_fields),
         cmocka_unit_test(test_wrapped_and_unwrapped_every_message_comes_back),
         cmocka_unit_test(test_picked_element_stands_for_the_list),
         cmocka_unit_test(test_list_of_defaults_is_no_empty_list),
