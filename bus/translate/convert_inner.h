@@ -14,7 +14,8 @@ struct look {
 
 static inline struct look look_at(const struct slot *slot)
 {
-    return (struct look){slot->data, slot->data + slot->bytes, NULL, NULL};
+    const uint8_t *end = slot->data ? slot->data + slot->bytes : NULL;
+    return (struct look){slot->data, end, NULL, NULL};
 }
 
 /* What a guard of a map is made over. */

@@ -136,11 +136,15 @@ static int store_packed(struct unpack *u, uint8_t *message, const struct bound_o
     if (counted > WIRE_ELEMENTS_MAX - u->run.elements)
         return run_fail(&u->run, -E2BIG, at, op->number, "more repeated elements than the limit");
     u->run.elements += (uint32_t)counted;
+    if (count == 0 && pos == end)
+        return 0; /* and there may be no array yet */
     int r = reserve(u, message, op, count);
     if (r < 0)
         return r;
     size_t *n = count_of(message, op);
-    uint8_t *member = *(uint8_t **)(void *)(message + op->offset) + *n * op->size;
+    uint8_t *member = *(uint8_t **)(void *)(message + op->offset);
+    if (member)
+        member += *n * op->size;
     while (pos < end) {
         uint64_t raw;
         bool bad = op->kind == KIND_BOOL && *pos > 1;
