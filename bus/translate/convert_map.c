@@ -7,7 +7,7 @@
  */
 #include "translate/convert_inner.h"
 
-#define MAP_KEYS_MAX 256
+#define MAP_KEYS_MAX 64
 
 struct entry {
     const uint8_t *key, *key_end; /* NULL: the default */
