@@ -56,6 +56,8 @@ struct bench_result {
     bool measured;
     double ns[BENCH_PERCENTILES]; /* the medians of all rounds */
     double p50_least, p50_most;   /* of all rounds */
+    const double *p50_of_round;   /* in their order */
+    uint32_t round_count;
 };
 
 struct bench {
@@ -73,6 +75,9 @@ struct bench {
 };
 
 int bench_main(int argc, char **argv, const struct bench *bench);
+
+/* How many times the p50 of @of: the median of what it is in each round. For conclude(). */
+double bench_ratio(const struct bench_result *result, const struct bench_result *of);
 
 /* ---- For subjects ---- */
 

@@ -46,10 +46,23 @@ static double median(double *values, uint32_t count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+double bench_ratio(const struct bench_result *result, const struct bench_result *of)
+{
+    double ratios[ROUND_COUNT_MAX];
+    for (uint32_t i = 0; i < result->round_count; i++)
+        ratios[i] = result->p50_of_round[i] / of->p50_of_round[i];
+    return median(ratios, result->round_count);
+}
+
 static struct bench_result summarize(const struct session *session, size_t subject)
 {
-    struct bench_result result = {.measured = session->rounds_done > 0};
+    static double p50_of_round[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
+    struct bench_result result = {.measured = session->rounds_done > 0,
+                                  .p50_of_round = p50_of_round[subject],
+                                  .round_count = session->rounds_done};
     double values[ROUND_COUNT_MAX];
+    for (uint32_t round = 0; round < session->rounds_done; round++)
+        p50_of_round[subject][round] = session->figures[subject][round].ns[BENCH_P50];
     for (int i = BENCH_PERCENTILES - 1; i >= 0 && result.measured; i--) {
         for (uint32_t round = 0; round < session->rounds_done; round++)
             values[round] = session->figures[subject][round].ns[i];
