@@ -484,6 +484,25 @@ static enum passes made_passes(struct mix *mix, const struct program_emit *a, ui
     return PASSES_BY_PIPE;
 }
 
+/* What carriers have for it is written as it is. */
+static enum passes held_passes(struct mix *mix, const struct program_emit *a, enum passes worst)
+{
+    struct builder *builder = mix->builder;
+    if (mix->a.restore == PROGRAM_NONE)
+        return worst;
+    struct program_table restore =
+        *(struct program_table *)builder_at(builder, SECTION_TABLE, mix->a.restore);
+    for (uint32_t i = 0; i < restore.op_count; i++) {
+        struct program_op op = fuse_op_at(builder, restore.op_first + i);
+        if (op.action != ACTION_HELD || op.slot != a->slot)
+            continue;
+        enum passes passes = made_passes(mix, a, op.number << 3);
+        if (passes > worst)
+            worst = passes;
+    }
+    return worst;
+}
+
 /* Emits that make a field of another shape, or several. */
 static bool fuse_made(struct mix *mix, const struct program_emit *a, struct program_emit *ret_emit)
 {
@@ -500,6 +519,7 @@ static bool fuse_made(struct mix *mix, const struct program_emit *a, struct prog
         if (passes > worst)
             worst = passes;
     }
+    worst = held_passes(mix, a, worst);
     if (worst == PASSES_NOT)
         return false;
     if (worst == PASSES_BY_PIPE)
