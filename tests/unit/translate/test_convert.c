@@ -98,6 +98,32 @@ static void test_duplicate_keys_of_a_map_come_back_from_a_program_that_dropped_t
     free(back.data);
 }
 
+/* @count entries of LEVEL_PEAK, all with one key; and back from a program that keeps the last. */
+static bool survives_dropping_duplicates(unsigned count)
+{
+    static const uint8_t entry[] = {0x2a, 5, 0x0a, 1, 'a', 0x10, 4};
+    uint8_t sent[128 * sizeof(entry)];
+    for (unsigned i = 0; i < count; i++)
+        memcpy(sent + i * sizeof(entry), entry, sizeof(entry));
+    struct bytes in = bytes_of(sent, count * sizeof(entry)), got = must_run(enums.down, 0, in);
+    struct bytes rewritten = wire_of(enums.v1, "{\"byName\": {\"a\": \"LEVEL_HIGH\"}}");
+    struct bytes whole = with_carriers(rewritten, got), back = must_run(enums.up, 0, whole);
+    bool same = back.bytes == in.bytes && memcmp(back.data, in.data, in.bytes) == 0;
+    free(in.data);
+    free(got.data);
+    free(rewritten.data);
+    free(whole.data);
+    free(back.data);
+    return same;
+}
+
+static void test_keys_are_compared_in_maps_of_64_entries_not_of_65(void **state)
+{
+    (void)state;
+    assert_true(survives_dropping_duplicates(64));
+    assert_false(survives_dropping_duplicates(65));
+}
+
 static void test_otherwise_stands_for_all_values_without_a_pair(void **state)
 {
     (void)state;
@@ -145,6 +171,18 @@ static void test_text_that_is_not_canonical_comes_back_unless_edited(void **stat
     TRY_DOWN(&texts, {"{\"number\": -2147483648, \"list\": [0, 5]}",
                       "{\"number\": \"-2147483648\", \"list\": [\"0\", \"5\"]}",
                       "{\"number\": \"05\"}", "{\"number\": 5}"});
+}
+
+static void test_a_number_has_at_most_128_bytes_of_text(void **state)
+{
+    (void)state;
+    char sent[160];
+    for (int bytes = 128; bytes <= 129; bytes++) {
+        (void)snprintf(sent, sizeof(sent), "{\"number\": \"%0*d\"}", bytes, 7);
+        TRY_UP(&texts, {sent, bytes == 128 ? "{\"number\": 7}" : NULL, NULL, NULL});
+        (void)snprintf(sent, sizeof(sent), "{\"real\": \"%0*d\"}", bytes, 7);
+        TRY_UP(&numbers, {sent, bytes == 128 ? "{\"real\": 7}" : NULL, NULL, NULL});
+    }
 }
 
 static void test_canonical_text_costs_nothing(void **state)
@@ -535,9 +573,11 @@ int main(void)
         cmocka_unit_test(test_enum_in_a_oneof_comes_back_only_as_the_member_that_is_set),
         cmocka_unit_test(test_enum_in_a_map_comes_back_in_any_order_of_its_entries),
         cmocka_unit_test(test_duplicate_keys_of_a_map_come_back_from_a_program_that_dropped_them),
+        cmocka_unit_test(test_keys_are_compared_in_maps_of_64_entries_not_of_65),
         cmocka_unit_test(test_otherwise_stands_for_all_values_without_a_pair),
         cmocka_unit_test(test_packed_values_stay_packed),
         cmocka_unit_test(test_text_that_is_not_canonical_comes_back_unless_edited),
+        cmocka_unit_test(test_a_number_has_at_most_128_bytes_of_text),
         cmocka_unit_test(test_canonical_text_costs_nothing),
         cmocka_unit_test(test_absent_text_is_an_absent_number),
         cmocka_unit_test(test_text_in_a_oneof_and_in_a_map_converts),
