@@ -2,11 +2,11 @@
  * Fusing what two steps do to one field: a reads it, b reads what a has written.
  *
  * Most of it is simple, because at least one of the two only copies. Where both do something, their
- * ops can seldom be one: then a's op gets a pipe to all that b does (struct program_op, pipe), which
- * costs a copy of that field's records, and nothing for any other. If what a restores or emits at the
- * end of a message is something that b waits for, then b's end comes after a's (TABLE_ORDERED). What
- * cannot be piped is what goes over the records of the source once more. Then the whole message is
- * done in stages.
+ * ops can seldom be one: then a's op gets a pipe to all that b does (struct program_op, pipe),
+ * which costs a copy of that field's records, and nothing for any other. If what a restores or
+ * emits at the end of a message is something that b waits for, then b's end comes after a's
+ * (TABLE_ORDERED). What cannot be piped is what goes over the records of the source once more. Then
+ * the whole message is done in stages.
  *
  * What is not known here, an action, a kind of emit or a flag, is refused and so done in stages: a
  * rule works on paths before this file has heard of it.
@@ -14,8 +14,7 @@
 #include "translate/fuse.h"
 
 /* Not OP_YIELDS: which member of a oneof wins depends on all of them. */
-#define OP_KNOWN                                                                                   \
-    (OP_REPEATED | OP_OWN_PRESENCE | OP_GATHERED | OP_TELLS | OP_STRICT | OP_LATER)
+#define OP_KNOWN (OP_REPEATED | OP_OWN_PRESENCE | OP_GATHERED | OP_TELLS | OP_STRICT | OP_LATER)
 
 __extension__ typedef __int128 int128;
 
@@ -152,8 +151,8 @@ static bool is_nested(const struct program_op *op)
            op->action == ACTION_MESSAGE;
 }
 
-/* Goes over the records of its field once more, where they lay in the source: what is piped does not
- * lie there. */
+/* Goes over the records of its field once more, where they lay in the source: what is piped does
+ * not lie there. */
 static bool looks_back(const struct program_op *op)
 {
     return op->action == ACTION_JOIN || op->action == ACTION_DEFER || op->action == ACTION_LATER;
@@ -235,15 +234,13 @@ static bool checks_no_more(struct builder *builder, uint32_t own, uint32_t b, st
     pairs->list[pairs->count][0] = own;
     pairs->list[pairs->count++][1] = b;
     struct program_table table = *(struct program_table *)builder_at(builder, SECTION_TABLE, b);
-    struct program_table checked =
-        *(struct program_table *)builder_at(builder, SECTION_TABLE, own);
+    struct program_table checked = *(struct program_table *)builder_at(builder, SECTION_TABLE, own);
     for (uint32_t i = 0; i < table.op_count; i++) {
         struct program_op op = fuse_op_at(builder, table.op_first + i), before;
         if (!fuse_find(builder, &checked, op.number, &before) || op.kind != before.kind ||
             op.required != before.required)
             return false;
-        if (op.kind == KIND_MESSAGE &&
-            !checks_no_more(builder, before.table, op.table, pairs))
+        if (op.kind == KIND_MESSAGE && !checks_no_more(builder, before.table, op.table, pairs))
             return false;
     }
     return true;
@@ -303,8 +300,7 @@ static bool fuse_copied(struct mix *mix, const struct program_op *a, const struc
         /* The emit of what is deferred knows it by its number. */
         return b->action == ACTION_CARRY || a->number == b->number;
     case ACTION_LATER:
-        if (kind == KIND_MESSAGE &&
-            !checks_no_more(mix->builder, b->table, a->table, &pairs))
+        if (kind == KIND_MESSAGE && !checks_no_more(mix->builder, b->table, a->table, &pairs))
             return false;
         return kind == b->kind && b->oneof == 0;
     case ACTION_RESIDUE:
@@ -421,7 +417,8 @@ static bool fuse_alone(struct mix *mix, const struct program_op *a, struct progr
     return rebase_op(mix, ret_op);
 }
 
-bool fuse_op(struct mix *mix, const struct program_op *a, bool in_carrier, struct program_op *ret_op)
+bool fuse_op(struct mix *mix, const struct program_op *a, bool in_carrier,
+             struct program_op *ret_op)
 {
     struct program_op b;
     if (!fuse_knows_op(a))
@@ -472,9 +469,9 @@ static enum passes made_passes(struct mix *mix, const struct program_emit *a, ui
     struct program_op b;
     if (!fuse_find(mix->builder, &mix->b, tag >> 3, &b))
         return PASSES;
-    bool required = b.required == PROGRAM_REQUIRED_NONE ||
-                    (a->required != PROGRAM_REQUIRED_NONE &&
-                     mix->required[a->required] == b.required);
+    bool required =
+        b.required == PROGRAM_REQUIRED_NONE ||
+        (a->required != PROGRAM_REQUIRED_NONE && mix->required[a->required] == b.required);
     bool checks = (b.kind == KIND_STRING && a->written != KIND_STRING) || b.kind == KIND_MESSAGE;
     if (required && copies(&b) && b.tag >> 3 == tag >> 3 && !checks)
         return PASSES;
@@ -514,8 +511,7 @@ static bool fuse_made(struct mix *mix, const struct program_emit *a, struct prog
     enum passes worst = many ? PASSES : made_passes(mix, a, a->tag);
     for (uint32_t i = 0; i < table.op_count && many; i++) {
         struct program_op op = fuse_op_at(builder, table.op_first + i);
-        enum passes passes =
-            op.action == ACTION_CARRY ? PASSES : made_passes(mix, a, op.tag);
+        enum passes passes = op.action == ACTION_CARRY ? PASSES : made_passes(mix, a, op.tag);
         if (passes > worst)
             worst = passes;
     }
@@ -549,7 +545,9 @@ static bool is_made(const struct program_emit *emit)
 bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emit *ret_emit)
 {
     struct program_op b;
-    if (!fuse_knows_emit(a))
+    /* Which of a oneof's members are set is a guard, and that is not the same over several steps.
+     */
+    if (!fuse_knows_emit(a) || a->kind == EMIT_ONEOF)
         return false;
     *ret_emit = *a;
     bool carries = a->kind == EMIT_LOST || a->kind == EMIT_DROPPED || a->kind == EMIT_UNUSUAL;
