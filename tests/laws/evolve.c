@@ -625,6 +625,7 @@ static const struct {
     {"computed", edit_computed},
     {"enum otherwise", edit_enum_rule},
     {"lossy", edit_lossy},
+    {"entries", edit_entries},
 };
 
 unsigned edit_kind_count(void)

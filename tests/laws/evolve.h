@@ -33,6 +33,7 @@ bool edit_merge(struct picks *picks);
 
 bool edit_group(struct picks *picks);
 bool edit_ungroup(struct picks *picks);
+bool edit_entries(struct picks *picks);
 
 /* ---- evolve_values.c ---- */
 

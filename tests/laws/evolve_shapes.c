@@ -195,3 +195,79 @@ bool edit_ungroup(struct picks *picks)
     drop_empty_oneofs(message);
     return true;
 }
+
+/* ---- Maps and entries ---- */
+
+static bool is_entries_field(const struct field *field)
+{
+    return field->origin >= 0 && !field->changed && field->oneof < 0 &&
+           (field->label == LABEL_MAP ||
+            (field->label == LABEL_REPEATED && is_message_field(field)));
+}
+
+static bool can_be_key(const struct field *field)
+{
+    return field->label == LABEL_PLAIN && field->oneof < 0 && !field->default_value[0] &&
+           (field->type == TYPE(STRING) || field->type == TYPE(BOOL) ||
+            type_is_integer(field->type));
+}
+
+static bool can_be_value(const struct field *field)
+{
+    return field->label == LABEL_PLAIN && field->oneof < 0 && !field->default_value[0];
+}
+
+static bool into_entries(struct picks *picks, struct field *field, Parley__Entries *entries)
+{
+    struct message *message = new_message(picks);
+    if (!message)
+        return false;
+    struct field *key = new_field(picks, message, field->key_type);
+    struct field *value = new_field(picks, message, field->type);
+    value->ref = field->ref;
+    entries->key = key->name;
+    entries->value = value->name;
+    field->label = LABEL_REPEATED;
+    field->type = TYPE(MESSAGE);
+    field->ref = (int)(message - picks->newer->messages);
+    return true;
+}
+
+static bool into_map(struct picks *picks, struct field *field, Parley__Entries *entries)
+{
+    const struct message *message = &picks->older->messages[field->ref];
+    const struct field *key = NULL, *value = NULL;
+    for (int i = 0; i < message->field_count; i++) {
+        const struct field *candidate = &message->fields[i];
+        if (!key && can_be_key(candidate))
+            key = candidate;
+        else if (can_be_value(candidate))
+            value = candidate;
+    }
+    if (!key || !value)
+        return false;
+    entries->key = text_of(key->name);
+    entries->value = text_of(value->name);
+    field->label = LABEL_MAP;
+    field->key_type = key->type;
+    field->type = value->type;
+    field->ref = value->ref;
+    return true;
+}
+
+bool edit_entries(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_entries_field);
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    Parley__Entries entries = PARLEY__ENTRIES__INIT;
+    if (!field)
+        return false;
+    entries.has_unique = entries.unique = random_below(picks->random, 4) == 0;
+    if (!(field->label == LABEL_MAP ? into_entries : into_map)(picks, field, &entries))
+        return false;
+    rule.entries = &entries;
+    option_add(&field->rule, &rule);
+    field->packed = -1;
+    field->changed = true;
+    return true;
+}

@@ -428,6 +428,9 @@ static int take_out(const struct model *model, const struct field_pair *pair,
         if (values->count == 0 && inner.from->presence && !pair->to->repeated)
             continue;
         if (values->count == 0 && inner.from->message) { /* stands for none: of nobody's version */
+            for (size_t j = 0; j < pair->to->message->field_count; j++)
+                if (pair->to->message->fields[j].required)
+                    return -ERANGE;
             values_add(model->arena, target)->tree = tree_new(model->arena, pair->to->message);
             continue;
         }
@@ -535,7 +538,7 @@ static int forward_pair(const struct model *model, const struct field_pair *pair
 {
     const struct values *values = values_of(source, pair->from);
     struct values *result = values_of(target, pair->to);
-    if (pair->rule && pair->rule->convert)
+    if (pair->rule && (pair->rule->convert || pair->rule->entries))
         return -ENOTSUP; /* the other laws hold for it as well */
     if (pair->rule && pair->rule->split) {
         (model->up ? split : join)(model, pair, values, result, pair->rule->split);
@@ -647,9 +650,10 @@ int forward_tree(const struct model *model, struct tree *source,
             .rule = mine->rule,
         };
         pair.strict = !same_members(model, &pair, source->type, target_type);
+        bool regrouped = pair.strict;
         int r = forward_pair(model, &pair, source, target);
-        if (r < 0)
-            return r;
+        if (r < 0) /* what loses in a oneof may have no place */
+            return regrouped ? -ENOTSUP : r;
     }
     int r = forward_message_rules(model, source, target);
     if (r == 0)
