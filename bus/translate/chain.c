@@ -147,9 +147,12 @@ int chain_compile(const struct schema *const *versions, size_t count, enum plan_
                   bool stages_only, struct plan **ret_plan, struct error_text *error)
 {
     int r = compile(versions, count, payload, stages_only, false, ret_plan, NULL);
-    if (r < 0) /* smaller; or with what is to be said */
-        r = compile(versions, count, payload, stages_only, r == -E2BIG, ret_plan, error);
-    return r;
+    if (r == 0)
+        return 0;
+    /* Smaller; or in stages, if the verifier has found what fusing has overlooked; or with what is
+     * to be said. */
+    return compile(versions, count, payload, stages_only || r == -EBADMSG, r == -E2BIG, ret_plan,
+                   error);
 }
 
 int plan_compile_path(const struct schema *const *versions, size_t count,
