@@ -718,10 +718,35 @@ static bool depends_at_all(const struct schema_field *field, const struct schema
                          : depends(other_type, other, type, field);
 }
 
+static bool shares_oneof(const struct schema_message *type, const struct schema_field *field)
+{
+    size_t members = 0;
+    for (size_t i = 0; i < type->field_count && field->oneof >= 0; i++)
+        members += type->fields[i].oneof == field->oneof;
+    return members > 1;
+}
+
+/* Whether it is in a oneof of several, here or there. */
+static bool is_grouped(const struct schema_field *field, const struct schema_message *type,
+                       const struct schema_message *other_type, bool type_is_newer)
+{
+    if (shares_oneof(type, field))
+        return true;
+    for (size_t i = 0; i < other_type->field_count; i++)
+        if (shares_oneof(other_type, &other_type->fields[i]) &&
+            depends_at_all(field, type, &other_type->fields[i], other_type, type_is_newer))
+            return true;
+    return false;
+}
+
 bool forward_depends(const struct schema_field *field, const struct schema_message *type,
                      const struct schema_field *other, const struct schema_message *other_type,
                      bool type_is_newer)
 {
+    /* Fields that hang together by oneofs come back together or not at all. */
+    if (is_grouped(field, type, other_type, type_is_newer) &&
+        is_grouped(other, other_type, type, !type_is_newer))
+        return true;
     /* To set one member of a oneof is to clear the others. */
     for (size_t i = 0; i < type->field_count; i++)
         for (size_t j = 0; j < other_type->field_count; j++) {
