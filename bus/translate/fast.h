@@ -3,16 +3,19 @@
  *
  * Most fields have a tag of one byte, come unpacked, and are checked and copied, or copied behind
  * another tag. For these a plan has, made from the program when it is loaded (fast.c) and not part
- * of it, a record for each tag byte of each table: what to check, and what to do. A field that is
+ * of it, a record for each such number of each table: what to check, and what to do. A field that is
  * not as expected in any way (malformed, past a limit) is left to the long way, which says what is
  * wrong.
  */
 #ifndef PARLEY_TRANSLATE_FAST_H
 #define PARLEY_TRANSLATE_FAST_H
 
+#include <stdalign.h>
+
 #include "translate/run.h"
 
-#define FAST_TAG_COUNT 128 /* tags of one byte: numbers 1..15 */
+#define FAST_NUMBER_COUNT 16 /* numbers that fit a tag of one byte */
+#define FAST_TAG_COUNT (8 * FAST_NUMBER_COUNT)
 
 /* How a value is checked. */
 enum fast_value {
@@ -29,22 +32,42 @@ enum fast_value {
 enum fast_action {
     FAST_SLOW, /* the long way */
     FAST_KEEP, /* stays where it is */
-    FAST_NOTE, /* too, and is noted in a slot */
-    FAST_RENUMBER,
-    FAST_SLOT, /* a text for a slot */
+    FAST_PUT,  /* the value's bytes, behind another tag */
+    FAST_TAKE, /* a text for a slot; nothing is written */
     FAST_SCALAR,
     FAST_TRANSLATE, /* a message */
+    FAST_ACTION_COUNT,
 };
 
 struct fast {
+    alignas(16) uint16_t source; /* its tag byte; FAST_NO_TAG: none */
     uint8_t value;
     uint8_t action;
-    uint16_t op; /* in the table */
+    uint8_t tag;   /* to write, of one byte; not FAST_KEEP, FAST_TAKE */
+    bool repeated;
+    uint16_t op;   /* in the table */
+    uint16_t slot; /* where a text or a number is noted; PROGRAM_SLOT_NONE: nowhere */
 };
 
+#define FAST_NO_TAG UINT16_C(0x100)
+
 struct fast_table {
-    struct fast by_tag[FAST_TAG_COUNT];
+    bool plain; /* no frame is needed, unless there are carriers, or a value loses something */
+    struct fast by_number[FAST_NUMBER_COUNT];
 };
+
+/* The way of the field that begins with this byte; NULL: the long one. */
+static inline const struct fast *fast_find(const struct fast_table *table, uint8_t tag)
+{
+    const struct fast *way = &table->by_number[tag >> 3 & (FAST_NUMBER_COUNT - 1)];
+    return way->source == tag ? way : NULL;
+}
+
+/* quick.c: as many fields as go the short way, from *pos on, in the frame of @table, which does not
+ * mark. *copied: up to where the source has been dealt with; what lies between it and *pos goes over
+ * as it is. Stops before a field that does not go this way, whatever the reason. Never fails. */
+void fast_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                 const uint8_t **pos, const uint8_t *end, const uint8_t **copied);
 
 /* Bytes that may be read from @pos on. */
 static inline size_t fast_room(const struct run *run, const uint8_t *pos)

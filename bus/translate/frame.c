@@ -335,98 +335,40 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
     return r;
 }
 
-/* What run_scalar() does, for a varint that becomes a varint behind a tag of one byte. False: it is
- * to do it. */
-static inline bool fast_scalar(struct run *run, struct frame *frame, const struct program_op *op,
-                               const uint8_t *at, const uint8_t *value, const uint8_t *after)
+/* A message that needs a frame, and nothing else. 1: it is not that. */
+static int translate_message(struct run *run, struct frame *frame,
+                             const struct program_table *table, const uint8_t *at,
+                             const uint8_t *end, const uint8_t **copied, const uint8_t **ret_pos)
 {
-    struct slot unused;
-    struct slot *slot = op->slot == PROGRAM_SLOT_NONE ? &unused : &frame->slots[op->slot];
-    uint64_t raw;
-    if (op->wire != WIRE_VARINT || (op->tag & 7) != WIRE_VARINT || op->tag >= 0x80 ||
-        run->limit - run->out < 1 + 10 || !run_read_varint(value, after, &raw) ||
-        !fast_convert(run->plan, op, raw, slot))
-        return false;
-    slot->seen = true;
-    slot->data = at;
-    slot->bytes = (uint32_t)(after - at);
-    raw = (uint64_t)slot->mapped;
-    if (op->written == KIND_SINT32 || op->written == KIND_SINT64)
-        raw = raw << 1 ^ (uint64_t)(slot->mapped >> 63);
-    uint8_t *out = run->out;
-    *out++ = (uint8_t)op->tag;
-    for (; raw >= 0x80; raw >>= 7)
-        *out++ = (uint8_t)(raw | 0x80);
-    *out++ = (uint8_t)raw;
-    run->out = out;
-    return true;
-}
-
-/* A field that goes the short way: its value begins behind @at. *copied: as above. 1: it does not.
- */
-static inline int translate_fast(struct run *run, struct frame *frame, struct fast way,
-                                 const struct program_op *op, const uint8_t *at, const uint8_t *end,
-                                 const uint8_t **copied, const uint8_t **ret_pos)
-{
-    const uint8_t *value = at + 1, *after;
-    uint32_t bytes = 0;
-    if (way.value == FAST_MESSAGE) {
-        const uint8_t *data = run_read_length(value, end, &bytes);
-        if (way.action != FAST_TRANSLATE || !data || frame->depth == WIRE_DEPTH_MAX ||
-            !fast_count(run, op, &frame->fields))
-            return 1;
-        *ret_pos = data + bytes;
-        int r = run_write_read(run, *copied, (size_t)(at - *copied));
-        struct frame nested;
-        *copied = *ret_pos;
-        return r < 0 ? r : do_message(run, frame, op, NULL, at, data, bytes, &nested);
-    }
-    after = fast_check(run, way.value, value, end);
-    if (!after || !fast_count(run, op, &frame->fields))
+    const struct fast *way = fast_find(&run->plan->fast[table - run->plan->tables], *at);
+    uint32_t bytes;
+    if (!way || way->action != FAST_TRANSLATE || frame->depth == WIRE_DEPTH_MAX)
         return 1;
-    *ret_pos = after;
-    if (way.action == FAST_KEEP)
-        return 0;
-    if (way.action == FAST_NOTE) {
-        run_note(frame, op, at, value, after);
-        return 0;
-    }
+    const struct program_op *op = &run->plan->ops[table->op_first + way->op];
+    const uint8_t *data = run_read_length(at + 1, end, &bytes);
+    if (!data || !fast_count(run, op, &frame->fields))
+        return 1;
     int r = run_write_read(run, *copied, (size_t)(at - *copied));
-    *copied = after;
-    if (r < 0)
-        return r;
-    if (way.action == FAST_SLOT) {
-        const uint8_t *data = run_read_length(value, after, &bytes);
-        run_note_text(frame, op, data, bytes);
-        return 0;
-    }
-    if (way.action == FAST_SCALAR)
-        return fast_scalar(run, frame, op, at, value, after)
-                   ? 0
-                   : run_scalar(run, frame, op, (enum wire_type)op->wire, at, value, after);
-    if (op->slot != PROGRAM_SLOT_NONE)
-        run_note(frame, op, at, value, after);
-    r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | op->wire);
-    return r < 0 ? r : run_write_read(run, value, (size_t)(after - value));
+    struct frame nested;
+    *copied = *ret_pos = data + bytes;
+    return r < 0 ? r : do_message(run, frame, op, NULL, at, data, bytes, &nested);
 }
 
 int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
                          const uint8_t *pos, const uint8_t *end)
 {
-    const struct plan *plan = run->plan;
-    const struct program_op *ops = plan->ops + table->op_first;
-    const struct fast *fast = plan->fast[table - plan->tables].by_tag;
     const uint8_t *copied = pos;
     while (pos < end) {
-        struct fast way = fast[*pos & (FAST_TAG_COUNT - 1)];
-        if (*pos < FAST_TAG_COUNT && way.action != FAST_SLOW) {
-            int r = translate_fast(run, frame, way, &ops[way.op], pos, end, &copied, &pos);
-            if (r < 0)
-                return r;
-            if (r == 0)
-                continue;
-        }
-        int r = run_translate_field(run, frame, table, pos, end, &copied, &pos);
+        if (!(table->flags & TABLE_MARK))
+            fast_fields(run, frame, table, &pos, end, &copied);
+        if (pos == end)
+            break;
+        int r = translate_message(run, frame, table, pos, end, &copied, &pos);
+        if (r == 0)
+            continue;
+        if (r < 0)
+            return r;
+        r = run_translate_field(run, frame, table, pos, end, &copied, &pos);
         if (r < 0)
             return r;
         if (table->flags & TABLE_MARK)

@@ -113,8 +113,8 @@ uint32_t plan_method(const struct plan *plan, uint32_t entry);
 
 /* The room that plan_run() needs for a source of that length: the same length for the identity.
  * Otherwise the most that it writes, 4 x + 4,096 (at most WIRE_MESSAGE_BYTES_MAX), and the length
- * of the source, whose copy lies behind what is written; a plan over a path that could not be fused
- * all through needs the former twice. */
+ * of the source, whose copy lies behind what is written, and 64 bytes, so that reading may go past its
+ * end; a plan over a path that could not be fused all through needs the first twice. */
 size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes);
 
 struct plan_failure {

@@ -172,15 +172,15 @@ static int check_message(struct run *run, const struct program_table *table, con
 {
     const struct plan *plan = run->plan;
     const struct program_op *ops = plan->ops + table->op_first;
-    const struct fast *fast = plan->fast[table - plan->tables].by_tag;
+    const struct fast_table *fast = &plan->fast[table - plan->tables];
     uint32_t fields = 0;
     uint64_t required = 0;
     while (pos < end) {
         const uint8_t *at = pos;
-        if (*pos < FAST_TAG_COUNT) {
-            struct fast way = fast[*pos];
-            const struct program_op *op = &ops[way.op];
-            if (way.value == FAST_MESSAGE && depth < WIRE_DEPTH_MAX) {
+        const struct fast *way = fast_find(fast, *pos);
+        if (way) {
+            const struct program_op *op = &ops[way->op];
+            if (way->value == FAST_MESSAGE && depth < WIRE_DEPTH_MAX) {
                 uint32_t bytes;
                 const uint8_t *data = run_read_length(pos + 1, end, &bytes);
                 if (data && fast_count(run, op, &fields)) {
@@ -191,7 +191,7 @@ static int check_message(struct run *run, const struct program_table *table, con
                     continue;
                 }
             } else {
-                const uint8_t *after = fast_check(run, way.value, pos + 1, end);
+                const uint8_t *after = fast_check(run, way->value, pos + 1, end);
                 if (after && fast_count(run, op, &fields)) {
                     pos = after;
                     continue;
@@ -230,17 +230,27 @@ static size_t output_most(size_t source_bytes)
     return most < WIRE_MESSAGE_BYTES_MAX ? most : WIRE_MESSAGE_BYTES_MAX;
 }
 
+static size_t room_most(const struct plan *plan, size_t source_bytes)
+{
+    return (plan->header->flags & PROGRAM_STAGED ? 2 : 1) * output_most(source_bytes);
+}
+
 /* Where the source's copy goes and how far the output may grow. */
 static int translate(struct run *run, const struct program_table *table, const uint8_t *source,
                      size_t source_bytes, uint8_t *out, size_t out_bytes, size_t *ret_bytes)
 {
-    uint8_t *copy = out + (out_bytes - source_bytes);
+    size_t most = room_most(run->plan, source_bytes);
+    size_t room = out_bytes - source_bytes;
+    size_t behind = room >= most + RUN_BEHIND_BYTES ? RUN_BEHIND_BYTES : 0;
+    room -= behind;
+    uint8_t *copy = out + room;
     if (source_bytes > 0)
         memcpy(copy, source, source_bytes);
-    size_t room = out_bytes - source_bytes;
-    size_t most = plan_output_bytes_max(run->plan, source_bytes) - source_bytes;
+    if (behind > 0)
+        memset(copy + source_bytes, 0, RUN_BEHIND_BYTES);
     run->source = copy;
-    run->source_end = run->readable = copy + source_bytes;
+    run->source_end = copy + source_bytes;
+    run->readable = run->source_end + behind;
     run->out = out;
     run->limit = out + (room < most ? room : most);
     run->over = room < most ? -ENOBUFS : -E2BIG;
@@ -266,6 +276,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     run.slots_used = 0;
     run.root = NULL;
     run.moves_in = false;
+    run.stuck = NULL;
     run.source = run.source_end = run.readable = run.origin = NULL;
     run.failure = (struct plan_failure){0, 0, "no such method"};
     int r = -EINVAL;
@@ -298,6 +309,5 @@ size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes)
 {
     if (plan_class(plan) == PLAN_IDENTITY || source_bytes > WIRE_MESSAGE_BYTES_MAX)
         return source_bytes;
-    unsigned stages = plan->header->flags & PROGRAM_STAGED ? 2 : 1;
-    return source_bytes + stages * output_most(source_bytes);
+    return room_most(plan, source_bytes) + source_bytes + RUN_BEHIND_BYTES;
 }

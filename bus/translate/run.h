@@ -10,6 +10,8 @@
 #include "translate/program.h"
 #include "wire/text.h"
 
+/* Behind the private copy, so that the short way may read on there. */
+#define RUN_BEHIND_BYTES 64
 #define RUN_SLOT_MAX 128 /* open at once, in all messages around the current one */
 
 __extension__ typedef __int128 int128;
@@ -44,6 +46,7 @@ struct run {
     const uint8_t *source; /* private */
     const uint8_t *source_end;
     const uint8_t *readable; /* the end of what may be read behind a field: its buffer's */
+    const uint8_t *stuck;    /* a field in a nested message that does not go the short way */
     const uint8_t *origin;   /* where in it a stage's input comes from; NULL: it is the source's */
     uint8_t *out;            /* the next byte to write */
     uint8_t *limit;          /* the first that must not be */
