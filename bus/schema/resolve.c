@@ -199,6 +199,28 @@ static int read_default(const struct build *build,
     return 0;
 }
 
+/* In a map a number or text that is not there is its default, whatever the syntax: nobody can tell
+ * the two apart by key. (Of an enum if that is 0; its values may not be read yet.) */
+static bool is_default_in_map(const struct build *build, const struct schema_field *field)
+{
+    if (!build->message->map_entry || is_message_type(field->type) || field->default_value)
+        return false;
+    if (!field->enumeration)
+        return true;
+    const struct enum_source *source =
+        &build->load->enums[field->enumeration - build->load->schema->enums];
+    return source->proto->n_value > 0 && source->proto->value[0]->number == 0;
+}
+
+static bool tells_presence(const struct build *build,
+                           const Google__Protobuf__FieldDescriptorProto *proto,
+                           const struct schema_field *field)
+{
+    if (field->repeated || is_default_in_map(build, field))
+        return false;
+    return !build->proto3 || is_message_type(field->type) || proto->has_oneof_index;
+}
+
 static int read_field(const struct build *build,
                       const Google__Protobuf__FieldDescriptorProto *proto,
                       struct schema_field *field)
@@ -226,8 +248,7 @@ static int read_field(const struct build *build,
         r = read_default(build, proto, field);
     if (r < 0)
         return r;
-    field->presence = !field->repeated &&
-                      (!build->proto3 || is_message_type(field->type) || proto->has_oneof_index);
+    field->presence = tells_presence(build, proto, field);
     char what[2 * SCHEMA_NAME_BYTES_MAX + 32];
     (void)snprintf(what, sizeof(what), "message %s: field %s", build->message->name, field->name);
     const void *rule;

@@ -58,7 +58,8 @@ struct schema_field {
     bool repeated;
     bool required;
     bool packed;   /* written packed by default or by option; both are read */
-    bool presence; /* the wire tells absent from default: messages, proto2, oneofs, `optional` */
+    bool presence; /* the wire tells absent from default: messages, proto2, oneofs, `optional`; not
+                    * in entries of maps */
     int32_t oneof; /* index in the message's oneofs, -1: none (nor for proto3 `optional`) */
     const char *default_value; /* proto2's, as text; NULL: none */
     const struct schema_message *message;  /* of TYPE_MESSAGE and TYPE_GROUP */

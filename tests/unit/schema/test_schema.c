@@ -114,6 +114,20 @@ static void test_presence_is_proto3s(void **state)
     schema_unref(schema);
 }
 
+/* An entry without a key is one with the key 0 or "": a carrier that tells them apart says nothing. */
+static void test_entries_of_maps_have_no_presence_in_proto2(void **state)
+{
+    (void)state;
+    struct schema *schema = schema_read(KINDS2_SET);
+    const struct schema_message *message = message_of(schema, "kinds.v2.Old");
+    const struct schema_message *entry = field_of(message, "shape_of")->message;
+    assert_true(entry->map_entry);
+    assert_false(field_of(entry, "key")->presence);
+    assert_false(field_of(entry, "value")->presence);
+    assert_true(field_of(message, "number")->presence);
+    schema_unref(schema);
+}
+
 static void test_optional_is_no_oneof(void **state)
 {
     (void)state;
@@ -510,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_messages_are_listed_by_index),
         cmocka_unit_test(test_fields_ascend_and_are_found_by_number),
         cmocka_unit_test(test_presence_is_proto3s),
+        cmocka_unit_test(test_entries_of_maps_have_no_presence_in_proto2),
         cmocka_unit_test(test_optional_is_no_oneof),
         cmocka_unit_test(test_packed_defaults_differ_by_syntax),
         cmocka_unit_test(test_maps_are_repeated_entries),
