@@ -42,8 +42,8 @@ struct schema_enum {
     const char *package; /* "catalog.v2" */
     bool closed;         /* proto2: unknown values are unknown fields */
     size_t value_count;
-    const struct schema_enum_value *values; /* as declared */
-    const Parley__EnumRule *rule;           /* NULL: none */
+    const struct schema_enum_value *values;            /* as declared */
+    const Parley__EnumRule *rule;                      /* NULL: none */
     const Google__Protobuf__FileDescriptorProto *file; /* that declares it */
     const Google__Protobuf__EnumDescriptorProto *proto;
 };
@@ -61,23 +61,23 @@ struct schema_field {
     bool presence; /* the wire tells absent from default: messages, proto2, oneofs, `optional`; not
                     * in entries of maps */
     int32_t oneof; /* index in the message's oneofs, -1: none (nor for proto3 `optional`) */
-    const char *default_value; /* proto2's, as text; NULL: none */
+    const char *default_value;             /* proto2's, as text; NULL: none */
     const struct schema_message *message;  /* of TYPE_MESSAGE and TYPE_GROUP */
     const struct schema_enum *enumeration; /* of TYPE_ENUM */
     const Parley__FieldRule *rule;         /* NULL: none */
 };
 
 struct schema_message {
-    const char *name;    /* full, "catalog.v2.Package" */
-    const char *local;   /* without the package */
+    const char *name;  /* full, "catalog.v2.Package" */
+    const char *local; /* without the package */
     const char *package;
-    uint32_t index;      /* in schema_messages() */
+    uint32_t index; /* in schema_messages() */
     bool map_entry;
     size_t field_count;
     const struct schema_field *fields; /* by ascending number */
     size_t oneof_count;
-    const char *const *oneofs; /* names */
-    const Parley__MessageRule *rule; /* NULL: none */
+    const char *const *oneofs;                         /* names */
+    const Parley__MessageRule *rule;                   /* NULL: none */
     const Google__Protobuf__FileDescriptorProto *file; /* that declares it */
     const Google__Protobuf__DescriptorProto *proto;
 };
@@ -88,7 +88,7 @@ struct schema_method {
     const struct schema_message *output;
     bool client_streaming;
     bool server_streaming;
-    uint32_t idempotency; /* protobuf's IdempotencyLevel = enum parley_idempotency */
+    uint32_t idempotency;           /* protobuf's IdempotencyLevel = enum parley_idempotency */
     const Parley__MethodRule *rule; /* NULL: none */
 };
 

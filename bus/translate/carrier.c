@@ -17,6 +17,7 @@
  * written behind it.
  */
 #include "translate/convert.h"
+#include "translate/shape.h"
 
 int run_carry_begin(struct run *run, struct frame *frame, const uint64_t *guard, size_t guess,
                     struct open_length *ret_open)
@@ -207,8 +208,11 @@ static int restore_record(struct run *run, struct frame *frame, const struct pro
     if (r < 0)
         return r;
     frame->slots[op->slot].restored = true;
-    /* Where absent and empty are the same, absent says it. */
-    if (op->kind == KIND_STRING && !(op->flags & (OP_OWN_PRESENCE | OP_REPEATED)) && after[-1] == 0)
+    /* Where absent and default are the same, absent says it. (A number that does not wait may have
+     * been written already, and then it is the last that counts.) */
+    const struct element value = {record->at, record->value, after, (enum wire_type)op->wire};
+    if (!(op->flags & (OP_OWN_PRESENCE | OP_REPEATED)) &&
+        (op->kind == KIND_STRING || (op->flags & OP_LATER)) && shape_is_zero(op, &value))
         return 0;
     if (op->required != PROGRAM_REQUIRED_NONE)
         frame->required |= UINT64_C(1) << op->required;

@@ -114,7 +114,8 @@ static void test_presence_is_proto3s(void **state)
     schema_unref(schema);
 }
 
-/* An entry without a key is one with the key 0 or "": a carrier that tells them apart says nothing. */
+/* An entry without a key is one with the key 0 or "": a carrier that tells them apart says nothing.
+ */
 static void test_entries_of_maps_have_no_presence_in_proto2(void **state)
 {
     (void)state;

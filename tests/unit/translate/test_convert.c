@@ -350,10 +350,30 @@ static void test_an_absent_number_with_an_offset_is_0(void **state)
             "{\"fahrenheit\": 32, \"celsius\": -273}", "{}"},
            {"{\"kelvin\": -2147483648}", NULL, NULL, NULL});
     TRY_DOWN(&offsets,
-             {"{}", "{\"celsius\": -17.77777777777778, \"kelvin\": 273}",
+             {"{}", "{\"celsius\": -17.77777777777778, \"kelvin\": 273, \"high\": 7}",
               "{\"celsius\": 10, \"kelvin\": 273}", "{\"fahrenheit\": 50}"},
-             {"{\"fahrenheit\": 1, \"celsius\": -273}", "{\"celsius\": -17.22222222222222}", NULL,
-              NULL});
+             {"{\"fahrenheit\": 1, \"celsius\": -273}",
+              "{\"celsius\": -17.22222222222222, \"high\": 7}", NULL, NULL});
+}
+
+/* A 0 that says nothing must not be left where the message before had nothing. */
+static void test_an_absent_number_comes_back_as_absent(void **state)
+{
+    (void)state;
+    uint8_t nothing = 0;
+    struct bytes got = must_run(offsets.up, offsets.entry, (struct bytes){&nothing, 0});
+    struct bytes back = must_run(offsets.down, offsets.entry, got);
+    assert_json(offsets.v2, got, "{\"fahrenheit\": 32, \"celsius\": -273}", "nothing");
+    struct wire_reader reader = {back.data, back.data + back.bytes};
+    while (reader.pos < reader.end) {
+        uint32_t number = 0;
+        enum wire_type type = WIRE_VARINT;
+        assert_int_equal(wire_read_tag(&reader, &number, &type), 0);
+        assert_int_not_equal(number, 3);
+        assert_int_equal(wire_skip(&reader, number, type), 0);
+    }
+    free(got.data);
+    free(back.data);
 }
 
 static void test_a_real_as_text_reads_back_as_the_same(void **state)
@@ -590,6 +610,7 @@ int main(void)
         cmocka_unit_test(test_integers_become_bools_and_enums),
         cmocka_unit_test(test_linear_numbers_are_exact_or_come_back),
         cmocka_unit_test(test_an_absent_number_with_an_offset_is_0),
+        cmocka_unit_test(test_an_absent_number_comes_back_as_absent),
         cmocka_unit_test(test_a_real_as_text_reads_back_as_the_same),
         cmocka_unit_test(test_the_sign_of_zero_comes_back),
         cmocka_unit_test(test_the_comma_of_a_locale_is_no_point),
