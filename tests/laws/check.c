@@ -464,15 +464,6 @@ static int check_paths(struct check *check, const struct buffer *message, int r,
     return 0;
 }
 
-static bool in_pieces(const struct tree *tree)
-{
-    bool pieces = tree->pieces;
-    for (size_t i = 0; i < tree->type->field_count && !pieces; i++)
-        for (size_t j = 0; j < tree->fields[i].count && !pieces; j++)
-            pieces = tree->fields[i].list[j].tree && in_pieces(tree->fields[i].list[j].tree);
-    return pieces;
-}
-
 static int say_difference(struct check *check, const struct tree *tree,
                           const ProtobufCMessage *message, int from, int to)
 {
@@ -514,7 +505,7 @@ static int compare_structs(struct check *check, const struct plan_binding *bindi
     if (result == 0 && q == 0 && r == 0) {
         struct tree *tree = read_as(check, to, &bytes, &why);
         /* Of messages in pieces protobuf-c loses what is in all but the last. */
-        if (tree && !in_pieces(tree) &&
+        if (tree && !tree_in_pieces(tree) &&
             (wire_unpack_checked(type, bytes.data, bytes.bytes, &unpacked) < 0 ||
              !same_structs(direct, unpacked)))
             result = say_difference(check, tree, direct, from, to);

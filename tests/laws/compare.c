@@ -166,6 +166,15 @@ bool tree_equal(const struct tree *a, const struct tree *b, unsigned flags,
     return unknowns_within(a, b, flags, where) && unknowns_within(b, a, flags, where);
 }
 
+bool tree_in_pieces(const struct tree *tree)
+{
+    bool pieces = tree->pieces;
+    for (size_t i = 0; i < tree->type->field_count && !pieces; i++)
+        for (size_t j = 0; j < tree->fields[i].count && !pieces; j++)
+            pieces = tree->fields[i].list[j].tree && tree_in_pieces(tree->fields[i].list[j].tree);
+    return pieces;
+}
+
 bool tree_is_plain(const struct tree *tree)
 {
     if (tree->pieces)

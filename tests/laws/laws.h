@@ -223,6 +223,9 @@ bool values_equal(const struct schema_field *field, const struct values *a, cons
 /* Whether the laws speak of it: a message without carriers of its own versions, which only a
  * translation may write, and in one piece. */
 bool tree_is_plain(const struct tree *tree);
+/* It, or one of the messages in it, came in several pieces; also if another member of a oneof has
+ * taken its place, for protobuf-c cannot read all of these. */
+bool tree_in_pieces(const struct tree *tree);
 void tree_print(const struct tree *tree, int indent, FILE *out);
 
 #define LAWS_CARRIER_NUMBER UINT32_C(536870896)

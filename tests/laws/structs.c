@@ -58,14 +58,16 @@ static void init_message(const ProtobufCMessageDescriptor *type, ProtobufCMessag
     INIT(h##1)                                                                                     \
     INIT(h##2)                                                                                     \
     INIT(h##3)                                                                                     \
-    INIT(h##4) INIT(h##5) INIT(h##6) INIT(h##7) INIT(h##8) INIT(h##9) INIT(h##a) INIT(h##b)        \
-        INIT(h##c) INIT(h##d) INIT(h##e) INIT(h##f)
+    INIT(h##4)                                                                                     \
+    INIT(h##5) INIT(h##6) INIT(h##7) INIT(h##8) INIT(h##9) INIT(h##a) INIT(h##b) INIT(h##c)        \
+        INIT(h##d) INIT(h##e) INIT(h##f)
 INIT_16(0)
 INIT_16(1)
 INIT_16(2)
 INIT_16(3)
-INIT_16(4) INIT_16(5) INIT_16(6) INIT_16(7) INIT_16(8) INIT_16(9) INIT_16(a) INIT_16(b) INIT_16(c)
-    INIT_16(d) INIT_16(e) INIT_16(f)
+INIT_16(4)
+INIT_16(5) INIT_16(6) INIT_16(7) INIT_16(8) INIT_16(9) INIT_16(a) INIT_16(b) INIT_16(c) INIT_16(d)
+    INIT_16(e) INIT_16(f)
 
 #define NAME_16(h)                                                                                 \
     init_##h##0, init_##h##1, init_##h##2, init_##h##3, init_##h##4, init_##h##5, init_##h##6,     \

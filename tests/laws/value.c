@@ -223,6 +223,14 @@ static bool read_scalar(struct cursor *cursor, int type, uint64_t *ret_bits)
     return true;
 }
 
+/* Of a oneof: another member is there now. */
+static void forget(struct tree *tree, struct values *values)
+{
+    if (values->count > 0 && values->list[0].tree)
+        tree->pieces |= tree_in_pieces(values->list[0].tree);
+    values->count = 0;
+}
+
 /* The place for one more value of the field: a singular field has only one. */
 static struct value *place(struct arena *arena, struct tree *tree, const struct schema_field *field)
 {
@@ -231,7 +239,7 @@ static struct value *place(struct arena *arena, struct tree *tree, const struct 
     if (field->oneof >= 0)
         for (size_t i = 0; i < tree->type->field_count; i++)
             if (i != index && tree->type->fields[i].oneof == field->oneof)
-                tree->fields[i].count = 0;
+                forget(tree, &tree->fields[i]);
     if (!field->repeated && values->count == 1)
         return &values->list[0];
     struct value *value = values_add(arena, values);
