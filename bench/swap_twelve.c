@@ -2,6 +2,10 @@
  * The same change, until the last of twelve endpoints (four instances, eight clients) has verified
  * its new plan and been told to use it. They are links that do what libparley does with such
  * messages, one after the other in one process: each verification counts.
+ *
+ * A service that was killed before, by another subject, may be listed for some time yet: the kernel
+ * hangs its link up only when it has taken its io_uring apart. Nothing is timed until it is gone,
+ * for a swap waits for every instance that there is.
  */
 #include "swap_twelve.h"
 
@@ -56,11 +60,13 @@ struct peer {
     bool is_client;
     bool done; /* in this swap */
     uint64_t plan_id;
-    unsigned instances; /* client's: told of */
+    unsigned instances; /* client's: told of, and asked to connect to */
+    unsigned others;    /* client's: told of, and not ours */
 };
 
 struct bus {
     struct peer peers[PEERS];
+    uint64_t instance_ids[SERVICES];
     struct set v1, v2, changed;
     char schemas[128];
     struct error_text *error;
@@ -98,11 +104,11 @@ static int join(struct bus *bus, struct peer *peer, const char *socket)
     return say(peer, PARLEY__LINK_MESSAGE__BODY_HELLO, &hello, &peer->stats.fd, 1);
 }
 
-static int publish(struct bus *bus, struct peer *peer)
+static int publish(struct bus *bus, struct peer *peer, uint64_t instance_id)
 {
     Parley__Publish body = PARLEY__PUBLISH__INIT;
     body.has_instance_id = body.has_descriptor_set = true;
-    body.instance_id = random_id();
+    body.instance_id = instance_id;
     body.interface = (char *)(uintptr_t) "bench-large";
     body.version = (char *)(uintptr_t) "2.0.0";
     body.service = (char *)(uintptr_t) "large.v2.Large";
@@ -161,10 +167,24 @@ static int on_plan(struct peer *peer, const Parley__Plan *body, struct error_tex
     return say(peer, PARLEY__LINK_MESSAGE__BODY_PLAN_TAKEN, &taken, NULL, 0);
 }
 
-static int on_instances(struct peer *peer, const Parley__Instances *body)
+static bool is_ours(const struct bus *bus, uint64_t instance_id)
+{
+    for (size_t i = 0; i < SERVICES; i++)
+        if (bus->instance_ids[i] == instance_id)
+            return true;
+    return false;
+}
+
+static int on_instances(const struct bus *bus, struct peer *peer, const Parley__Instances *body)
 {
     peer->done = peer->done || body->n_offers > 0;
+    for (size_t i = 0; i < body->n_gone; i++)
+        peer->others -= !is_ours(bus, body->gone[i]);
     for (size_t i = 0; i < body->n_up; i++) {
+        if (!is_ours(bus, body->up[i]->instance_id)) {
+            peer->others++;
+            continue;
+        }
         int r = connect_to(peer, body->up[i]->instance_id);
         if (r < 0)
             return r;
@@ -173,8 +193,9 @@ static int on_instances(struct peer *peer, const Parley__Instances *body)
     return 0;
 }
 
-static int hear(struct peer *peer, struct error_text *error)
+static int hear(const struct bus *bus, struct peer *peer)
 {
+    struct error_text *error = bus->error;
     for (;;) {
         Parley__LinkMessage *message;
         int fds[LINK_FD_MAX];
@@ -187,7 +208,7 @@ static int hear(struct peer *peer, struct error_text *error)
         if (message->body_case == PARLEY__LINK_MESSAGE__BODY_PLAN)
             r = on_plan(peer, message->plan, error);
         else if (message->body_case == PARLEY__LINK_MESSAGE__BODY_INSTANCES)
-            r = on_instances(peer, message->instances);
+            r = on_instances(bus, peer, message->instances);
         else if (message->body_case == PARLEY__LINK_MESSAGE__BODY_FAREWELL)
             r = error_set(error, -EPROTO, "%s", message->farewell->text);
         else if (message->body_case == PARLEY__LINK_MESSAGE__BODY_PUBLISHED &&
@@ -219,7 +240,7 @@ static int until(struct bus *bus, bool (*is)(const struct peer *peer))
             return error_set(bus->error, -ETIMEDOUT, "the broker said nothing for %d s",
                              PATIENCE_MS / 1000);
         for (size_t i = 0; i < PEERS; i++) {
-            int r = fds[i].revents ? hear(&bus->peers[i], bus->error) : 0;
+            int r = fds[i].revents ? hear(bus, &bus->peers[i]) : 0;
             if (r < 0)
                 return r;
         }
@@ -234,7 +255,7 @@ static bool is_done(const struct peer *peer)
 
 static bool is_connected(const struct peer *peer)
 {
-    return peer->is_client ? peer->instances == SERVICES : peer->plan_id != 0;
+    return peer->is_client ? peer->instances == SERVICES && peer->others == 0 : peer->plan_id != 0;
 }
 
 /* ---- The whole ---- */
@@ -258,6 +279,8 @@ static int set_up(struct bus *bus, struct bench_run *run)
     bus->error = run->error;
     (void)snprintf(socket, sizeof(socket), "%s/parleyd.sock", run->folder);
     (void)snprintf(bus->schemas, sizeof(bus->schemas), "%s/" PARLEY_CALL_SCHEMAS, run->folder);
+    for (size_t i = 0; i < SERVICES; i++)
+        bus->instance_ids[i] = random_id();
     int r = set_read("v1", &bus->v1, run->error);
     if (r == 0)
         r = set_read("v2", &bus->v2, run->error);
@@ -270,8 +293,10 @@ static int set_up(struct bus *bus, struct bench_run *run)
                 break;
             (void)poll(NULL, 0, 5);
         }
-        if (r == 0)
-            r = i < SERVICES ? publish(bus, &bus->peers[i]) : open_contract(bus, &bus->peers[i]);
+        if (r == 0 && i < SERVICES)
+            r = publish(bus, &bus->peers[i], bus->instance_ids[i]);
+        else if (r == 0)
+            r = open_contract(bus, &bus->peers[i]);
     }
     return r == 0 ? until(bus, is_connected) : r;
 }
