@@ -196,7 +196,8 @@ static inline bool fast_convert(const struct plan *plan, const struct program_op
         } else if (convert->mode == CONVERT_MAP) {
             const struct program_map *map = &plan->maps[convert->map];
             const struct program_pair *pairs = &plan->pairs[map->pair_first];
-            if (map->pair_count > FAST_PAIR_COUNT_MAX || (map->flags & MAP_OTHERWISE))
+            if (map->pair_count > FAST_PAIR_COUNT_MAX ||
+                (map->flags & (MAP_OTHERWISE | MAP_ONE_WAY)))
                 return false;
             bool found = false;
             for (uint32_t i = 0; i < map->pair_count && pairs[i].source <= value; i++) {

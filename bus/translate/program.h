@@ -261,6 +261,7 @@ struct program_convert {
 #define MAP_CLOSED UINT32_C(2)    /* what has no pair is no value of the source: an unknown field */
 #define MAP_STRICT UINT32_C(4)    /* what has no pair has no meaning */
 #define MAP_ABSENT UINT32_C(8)    /* what has no pair is left out: a closed target lacks it */
+#define MAP_ONE_WAY UINT32_C(16)  /* what has no pair stays what it is, but does not come back */
 
 struct program_map {
     uint32_t pair_first, pair_count;

@@ -107,6 +107,7 @@ static enum domain map_number(const struct plan *plan, const struct program_map 
         out->number = map->otherwise;
         out->inexact = true;
     }
+    out->inexact |= (map->flags & MAP_ONE_WAY) != 0;
     return DOMAIN_GOOD;
 }
 

@@ -90,8 +90,8 @@ static int32_t map_value(const struct plan *plan, const struct program_map *map,
     }
     if (low == map->pair_count || pairs[low].source != value) {
         /* Declared by neither: it stays what it is, unless the rule has something else for it. */
-        *ret_lost = (map->flags & MAP_OTHERWISE) != 0;
-        return *ret_lost ? map->otherwise : value;
+        *ret_lost = (map->flags & (MAP_OTHERWISE | MAP_ONE_WAY)) != 0;
+        return map->flags & MAP_OTHERWISE ? map->otherwise : value;
     }
     *ret_lost = (pairs[low].flags & PAIR_LOST) != 0;
     return pairs[low].target;

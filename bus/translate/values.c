@@ -160,6 +160,12 @@ static const struct schema_enum_value *otherwise(const struct values *values, bo
     return up ? values->otherwise : values->otherwise_before;
 }
 
+/* Whether a number that neither declares is not mapped there, and on the way back is. */
+static bool is_one_way(const struct values *values, bool up)
+{
+    return !values->strict && !otherwise(values, up) && otherwise(values, !up);
+}
+
 /* How one number goes over. */
 static int map_number(const struct values *values, bool up, const struct schema_enum_value *value,
                       struct program_pair *ret_pair)
@@ -240,6 +246,7 @@ static int map_all(const struct values *values, bool up, struct program_pair *pa
         *ret_lost |= !values->strict && !from->closed;
     }
     *ret_lost |= otherwise(values, up) && !from->closed;
+    *ret_lost |= is_one_way(values, up) && !from->closed;
     if (count > 1)
         qsort(pairs, count, sizeof(*pairs), compare_pairs);
     *ret_count = count;
@@ -252,9 +259,10 @@ static uint32_t map_flags(const struct values *values, bool up)
     const struct schema_enum *to = up ? values->newer : values->older;
     if (values->strict)
         return 0;
-    return (from->closed ? MAP_CLOSED : 0) | (otherwise(values, up) ? MAP_OTHERWISE
-                                              : to->closed          ? MAP_ABSENT
-                                                                    : 0);
+    return (from->closed ? MAP_CLOSED : 0) | (is_one_way(values, up) ? MAP_ONE_WAY : 0) |
+           (otherwise(values, up) ? MAP_OTHERWISE
+            : to->closed          ? MAP_ABSENT
+                                  : 0);
 }
 
 /* Whether every value, and every number that is none, goes over as it is. */
@@ -262,7 +270,7 @@ static bool is_trivial(const struct program_pair *pairs, size_t count, uint32_t 
                        bool to_closed)
 {
     bool closed = flags & MAP_CLOSED;
-    bool trivial = !(flags & MAP_OTHERWISE) && closed == to_closed;
+    bool trivial = !(flags & (MAP_OTHERWISE | MAP_ONE_WAY)) && closed == to_closed;
     for (size_t i = 0; i < count; i++)
         trivial = trivial && pairs[i].source == pairs[i].target && pairs[i].flags == 0;
     return trivial;

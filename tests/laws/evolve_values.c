@@ -211,9 +211,9 @@ bool edit_enum_rule(struct picks *picks)
     uint32_t b = random_below(picks->random, (uint32_t)older->value_count);
     (void)sprintf(otherwise, "%s_%s", newer->prefix, newer->values[a].name);
     (void)sprintf(before, "%s_%s", older->prefix, older->values[b].name);
-    /* Both: a number that only one direction maps does not come back as it is. */
-    rule.otherwise = otherwise;
-    rule.otherwise_before = before;
+    uint32_t which = 1 + random_below(picks->random, 3);
+    rule.otherwise = which & 1 ? otherwise : NULL;
+    rule.otherwise_before = which & 2 ? before : NULL;
     option_add(&newer->rule, &rule);
     return true;
 }

@@ -138,6 +138,19 @@ static void test_otherwise_stands_for_all_values_without_a_pair(void **state)
                       "{\"grade\": \"GRADE_OTHER\"}", "{\"grade\": \"MARK_PLUS\"}"});
 }
 
+/* 7 goes up as 7, and would come down as what stands for all others. */
+static void test_otherwise_in_one_direction_brings_back_what_the_other_let_pass(void **state)
+{
+    (void)state;
+    TRY_UP(&enums,
+           {"{\"taste\": 7}", "{\"taste\": 7}", "{\"taste\": 8}", "{\"taste\": \"TASTE_OTHER\"}"},
+           {"{\"tastes\": [1, 7]}", "{\"tastes\": [1, 7]}", "{\"tastes\": [7]}",
+            "{\"tastes\": [\"TASTE_OTHER\"]}"});
+    TRY_DOWN(&enums, {"{\"taste\": 7, \"tastes\": [7, 1]}",
+                      "{\"taste\": \"TASTE_OTHER\", \"tastes\": [\"TASTE_OTHER\", 1]}",
+                      "{\"taste\": 9, \"tastes\": [9]}", "{\"taste\": 9, \"tastes\": [9]}"});
+}
+
 static void test_packed_values_stay_packed(void **state)
 {
     (void)state;
@@ -595,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_duplicate_keys_of_a_map_come_back_from_a_program_that_dropped_them),
         cmocka_unit_test(test_keys_are_compared_in_maps_of_64_entries_not_of_65),
         cmocka_unit_test(test_otherwise_stands_for_all_values_without_a_pair),
+        cmocka_unit_test(test_otherwise_in_one_direction_brings_back_what_the_other_let_pass),
         cmocka_unit_test(test_packed_values_stay_packed),
         cmocka_unit_test(test_text_that_is_not_canonical_comes_back_unless_edited),
         cmocka_unit_test(test_a_number_has_at_most_128_bytes_of_text),
