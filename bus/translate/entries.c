@@ -140,6 +140,7 @@ struct work {
     const struct slot *slot;
     const struct program_op *key, *value;
     struct index source, carried;
+    uint32_t last; /* 1 + where the source's entry begins that was written last */
     bool has_carried, has_rest;
 };
 
@@ -319,10 +320,20 @@ static int write_unfolded(struct run *run, const struct frame *inside, const str
     return r;
 }
 
+/* A map has no order of its own: if its entries do not come in the list's, the list is carried. */
+static void look_for_order(const struct frame *frame, struct work *work,
+                           const struct element *entry)
+{
+    uint32_t place = (uint32_t)(entry->at - frame->start) + 1;
+    work->has_rest |= !(work->emit->flags & EMIT_FROM_MAP) && place < work->last;
+    work->last = place;
+}
+
 static int write_entry(struct run *run, struct frame *frame, struct work *work,
                        const struct element *entry, const struct element *carried)
 {
     struct frame inside = *frame;
+    look_for_order(frame, work, entry);
     struct open_length open;
     uint8_t flags = work->emit->flags;
     int r = shape_check_depth(run, frame, work->emit->number);

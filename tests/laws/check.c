@@ -576,24 +576,6 @@ static bool is_lossy(const struct check *check)
     return false;
 }
 
-/* Edits beside entries that say nothing are not always kept yet: with `entries` on the way, the law
- * is not asked for. */
-static bool has_entries(const struct check *check)
-{
-    int first = check->from < check->to ? check->from : check->to;
-    int last = check->from + check->to - first;
-    for (int version = first + 1; version <= last; version++) {
-        size_t count;
-        const struct schema_message *const *messages =
-            schema_messages(check->c->schemas[version], &count);
-        for (size_t i = 0; i < count; i++)
-            for (size_t j = 0; j < messages[i]->field_count; j++)
-                if (messages[i]->fields[j].rule && messages[i]->fields[j].rule->entries)
-                    return true;
-    }
-    return false;
-}
-
 static int check_message(struct check *check, const struct buffer *message, uint64_t variant)
 {
     const char *why;
@@ -626,7 +608,7 @@ static int check_message(struct check *check, const struct buffer *message, uint
     if (!is_lossy(check) &&
         (check_back(check, LAW_GETPUT, source, &there) < 0 ||
          check_back(check, LAW_GETPUT_PROGRAM, source, &rewritten) < 0 ||
-         (!has_entries(check) && check_edit(check, source, &there, variant) < 0)))
+         check_edit(check, source, &there, variant) < 0))
         return -1;
     if (check_struct(check, check->from, check->to, message) < 0 ||
         check_struct(check, check->to, check->from, &rewritten) < 0 ||

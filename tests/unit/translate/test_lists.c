@@ -265,6 +265,29 @@ static void test_duplicates_of_a_map_say_nothing_and_come_back(void **state)
     free(up.data);
 }
 
+/* v1's map has something to come back for, in another order than what v2 has made of the list. */
+static void test_edited_order_of_a_list_comes_back_through_a_map(void **state)
+{
+    (void)state;
+    /* v1's counts: "a": 1, with an unknown field; "b": 2 */
+    static const uint8_t wire[] = {0x22, 7,    0x0a, 1,    'a', 0x10, 1,    0x78,
+                                   1,    0x22, 5,    0x0a, 1,   'b',  0x10, 2};
+    static const char list[] = "{\"counts\":[{\"of\":\"c\",\"count\":3},{\"of\":\"b\",\"count\":2},"
+                               "{\"of\":\"a\",\"count\":1}]}";
+    static const uint32_t clear[] = {4, 0};
+    struct bytes in = bytes_of(wire, sizeof(wire)), up = must_go(UP, "Tabled", in);
+    struct bytes other = edited(true, "Tabled", up, clear, list);
+    struct bytes down = must_go(DOWN, "Tabled", other);
+    assert_json(DOWN, "Tabled", down, "{\"counts\":{\"a\":1,\"b\":2,\"c\":3}}");
+    struct bytes again = must_go(UP, "Tabled", down);
+    assert_json(UP, "Tabled", again, list);
+    free(in.data);
+    free(up.data);
+    free(other.data);
+    free(down.data);
+    free(again.data);
+}
+
 static void test_many_entries_are_told_apart(void **state)
 {
     (void)state;
@@ -365,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_entry_keeps_what_else_it_holds_by_its_key),
         cmocka_unit_test(test_second_entry_of_a_key_is_refused_where_keys_are_unique),
         cmocka_unit_test(test_duplicates_of_a_map_say_nothing_and_come_back),
+        cmocka_unit_test(test_edited_order_of_a_list_comes_back_through_a_map),
         cmocka_unit_test(test_many_entries_are_told_apart),
         cmocka_unit_test(test_whole_messages_go_into_a_map_without_their_key),
         cmocka_unit_test(test_entries_of_every_message_come_back),
