@@ -7,7 +7,8 @@
  * killed broker left, and is replaced; one that accepts belongs to a program that knows nothing of
  * the lock, and is left alone. With a grace: a broker that waited with io_uring and was killed is
  * gone, its lock with it, while the kernel still takes its ring apart, and that holds the listening
- * socket for some milliseconds more. The lock file is removed on the way out while the lock is
+ * socket for some milliseconds more; on a busy machine for seconds, so we are patient while the
+ * process that made the socket is gone. The lock file is removed on the way out while the lock is
  * held; an opener who raced with that finds that the file it locked is not the one at the path, and
  * tries again.
  *
@@ -18,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -29,6 +31,7 @@
 
 #define LISTEN_LOCK_TRIES 16
 #define LISTEN_PROBES 300 /* of a socket that accepts, 10 ms apart */
+#define LISTEN_PROBES_GONE 3000 /* if the process that made it is gone */
 #define LISTEN_PROBE_NS 10000000
 
 struct link_listener {
@@ -67,15 +70,27 @@ static int take_lock(const char *path, int *ret_fd)
     return -EADDRINUSE;
 }
 
-/* Return: 0 if somebody accepts, -ECONNREFUSED if nobody does, -ENOENT, -EPROTOTYPE, -errno. */
-static int probe(const struct sockaddr_un *address)
+/* The kernel keeps who called listen(). A process that we cannot see has number 0. */
+static bool maker_is_gone(int fd)
+{
+    struct ucred maker;
+    socklen_t length = sizeof(maker);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &maker, &length) == 0 && maker.pid > 0 &&
+           kill(maker.pid, 0) < 0 && errno == ESRCH;
+}
+
+/* Return: 0 if somebody accepts, -ECONNREFUSED if nobody does, -ENOENT, -EPROTOTYPE, -errno.
+ * @ret_gone: written if it did accept */
+static int probe(const struct sockaddr_un *address, bool *ret_gone)
 {
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
-        return 0; /* or would, with a full backlog */
-    return -errno;
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+        *ret_gone = maker_is_gone(fd);
+    else if (errno != EAGAIN) /* it would, but its backlog is full */
+        return -errno;
+    return 0;
 }
 
 /* With the lock held: makes room at the path, or refuses. */
@@ -88,10 +103,11 @@ static int clear_path(const struct sockaddr_un *address, struct error_text *erro
     if (!S_ISSOCK(status.st_mode))
         return error_set(error, -EEXIST, "%s exists and is no socket: move it out of the way",
                          path);
-    int r = probe(address);
-    for (unsigned i = 1; r == 0 && i < LISTEN_PROBES; i++) {
+    bool gone = false;
+    int r = probe(address, &gone);
+    for (unsigned i = 1; r == 0 && i < (gone ? LISTEN_PROBES_GONE : LISTEN_PROBES); i++) {
         (void)nanosleep(&(struct timespec){.tv_nsec = LISTEN_PROBE_NS}, NULL);
-        r = probe(address);
+        r = probe(address, &gone);
     }
     if (r != -ECONNREFUSED && r != -ENOENT)
         return error_set(error, -EADDRINUSE,

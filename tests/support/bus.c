@@ -16,7 +16,7 @@
 
 #include "support/folder.h"
 
-#define WATCHDOG_MS 10000
+#define WATCHDOG_MS 60000
 
 static void die(const char *what)
 {
@@ -28,6 +28,16 @@ static void pause_ms(long ms)
 {
     struct timespec ts = {.tv_nsec = ms * 1000000};
     nanosleep(&ts, NULL);
+}
+
+static void print_log(const struct bus *bus)
+{
+    char data[4096];
+    ssize_t n;
+    int fd = open(bus->log, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (n = read(fd, data, sizeof(data))) > 0)
+        fwrite(data, 1, (size_t)n, stderr);
+    close(fd);
 }
 
 void bus_broker_start(struct bus *bus)
@@ -52,10 +62,11 @@ void bus_broker_start(struct bus *bus)
     }
     bus->broker = pid;
     struct parley_endpoint_options options = {
-        .broker = bus->socket, .name = "test-probe", .connect_timeout_ns = 10000000000};
+        .broker = bus->socket, .name = "test-probe", .connect_timeout_ns = 60000000000};
     struct parley_endpoint *endpoint;
     if (parley_endpoint_new(&options, &endpoint) != PARLEY_OK) {
-        fprintf(stderr, "test bus: %s\n", parley_error_text());
+        fprintf(stderr, "test bus: %s; the log of its brokers:\n", parley_error_text());
+        print_log(bus);
         abort();
     }
     parley_endpoint_free(endpoint);

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -195,6 +197,44 @@ static void test_path_of_a_killed_process_is_free_again(void **state)
     link_listener_free(listener);
 }
 
+/* As the kernel, with the io_uring of a killed broker, on a busy machine: the socket of a process
+ * that is gone goes on accepting. It counts what it accepts rather than the time. */
+static pid_t accept_for_one_that_is_gone(unsigned count)
+{
+    int fd = bind_raw(folder.socket, SOCK_SEQPACKET, false);
+    int status;
+    pid_t maker = fork();
+    if (maker == 0)
+        _exit(listen(fd, 16) == 0 ? 0 : 1);
+    assert_int_equal(waitpid(maker, &status, 0), maker);
+    assert_int_equal(status, 0);
+    pid_t holder = fork();
+    if (holder == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (count-- > 0)
+            close(accept(fd, NULL, NULL));
+        _exit(0);
+    }
+    close(fd);
+    return holder;
+}
+
+static void test_socket_of_a_process_that_is_gone_is_waited_for(void **state)
+{
+    (void)state;
+    pid_t holder = accept_for_one_that_is_gone(320); /* that of a living one: 300 */
+    assert_true(holder > 0);
+    struct link_listener *listener = NULL;
+    struct error_text error = {""};
+    int r = link_listen(folder.socket, 0600, &listener, &error);
+    kill(holder, SIGKILL);
+    assert_int_equal(waitpid(holder, NULL, 0), holder);
+    link_listener_free(listener);
+    (void)unlink(folder.socket);
+    if (r != 0)
+        fail_msg("%s", error.text);
+}
+
 static void test_socket_file_of_another_is_not_removed(void **state)
 {
     (void)state;
@@ -263,6 +303,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_path_in_use_is_refused_and_left_alone, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_path_of_a_killed_process_is_free_again, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_socket_of_a_process_that_is_gone_is_waited_for, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_socket_file_of_another_is_not_removed, set_up,
                                         tear_down),
