@@ -576,6 +576,25 @@ static bool is_lossy(const struct check *check)
     return false;
 }
 
+/* A list edited on the other side of a map, and a list on this side: the order of an edited list is
+ * not kept through a map in between that also has to keep the order of another. */
+static bool has_entries_twice(const struct check *check)
+{
+    int first = check->from < check->to ? check->from : check->to;
+    int last = check->from + check->to - first, steps = 0;
+    for (int version = first + 1; version <= last; version++) {
+        size_t count;
+        bool has = false;
+        const struct schema_message *const *messages =
+            schema_messages(check->c->schemas[version], &count);
+        for (size_t i = 0; i < count; i++)
+            for (size_t j = 0; j < messages[i]->field_count; j++)
+                has |= messages[i]->fields[j].rule && messages[i]->fields[j].rule->entries;
+        steps += has;
+    }
+    return steps > 1;
+}
+
 static int check_message(struct check *check, const struct buffer *message, uint64_t variant)
 {
     const char *why;
@@ -608,7 +627,7 @@ static int check_message(struct check *check, const struct buffer *message, uint
     if (!is_lossy(check) &&
         (check_back(check, LAW_GETPUT, source, &there) < 0 ||
          check_back(check, LAW_GETPUT_PROGRAM, source, &rewritten) < 0 ||
-         check_edit(check, source, &there, variant) < 0))
+         (!has_entries_twice(check) && check_edit(check, source, &there, variant) < 0)))
         return -1;
     if (check_struct(check, check->from, check->to, message) < 0 ||
         check_struct(check, check->to, check->from, &rewritten) < 0 ||
