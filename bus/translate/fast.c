@@ -127,5 +127,6 @@ int fast_make(struct plan *plan)
     for (uint32_t i = 0; i < count; i++)
         fill(plan, &plan->tables[i], &plan->fast[i]);
     spread(plan, count);
+    fast_find_joins(plan, count);
     return 0;
 }

@@ -53,8 +53,19 @@ struct fast {
 
 struct fast_table {
     bool plain; /* no frame is needed, unless there are carriers, or a value loses something */
+    bool whole; /* its message has to be translated in one piece */
+    bool joins; /* has messages of such tables in it, at any depth */
+    uint64_t messages; /* fast_message_bit()s of fields that are, or have, such messages */
     struct fast by_number[FAST_NUMBER_COUNT];
 };
+
+static inline uint64_t fast_message_bit(uint32_t number)
+{
+    return UINT64_C(1) << (number & 63);
+}
+
+/* pieces.c: fills `whole`, `joins` and `messages` of all tables. */
+void fast_find_joins(struct plan *plan, uint32_t count);
 
 /* The way of the field that begins with this byte; NULL: the long one. */
 static inline const struct fast *fast_find(const struct fast_table *table, uint8_t tag)

@@ -629,6 +629,8 @@ int pair_fill_same(struct compiler *compiler, const struct job *job)
                              target->name, field->name, field->number);
         ops[count] = program_op_default(field->number, kind);
         ops[count].flags |= field->repeated ? OP_REPEATED : 0;
+        if (field_shares_oneof(target, field)) /* what it replaces, if it comes in pieces */
+            ops[count].oneof = (uint16_t)(field->oneof + 1);
         if (field->required && required == PROGRAM_REQUIRED_MAX)
             return error_set(compiler->error, -EINVAL, "%s: more than %d required fields",
                              target->name, PROGRAM_REQUIRED_MAX);

@@ -255,7 +255,11 @@ static int translate(struct run *run, const struct program_table *table, const u
     run->limit = out + (room < most ? room : most);
     run->over = room < most ? -ENOBUFS : -E2BIG;
     struct frame frame;
-    int r = run_translate(run, table, NULL, copy, copy + source_bytes, 1, &frame);
+    size_t joined_bytes = source_bytes;
+    int r = run_join_pieces(run, table, copy, &joined_bytes, 1);
+    run->source_end = copy + joined_bytes;
+    if (r == 0)
+        r = run_translate(run, table, NULL, copy, copy + joined_bytes, 1, &frame);
     if (r == 0 && (size_t)(run->out - out) > output_most(source_bytes))
         return run_fail(run, -E2BIG, NULL, 0, "the translation is larger than the limit");
     if (r == 0)

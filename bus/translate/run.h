@@ -197,6 +197,13 @@ int run_carry_as(struct run *run, struct frame *frame, const uint8_t *data, size
 /* Writes a record under another number. */
 int run_write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t number);
 
+/* ---- pieces.c ---- */
+
+/* Moves the pieces of messages together where they have to be one, in the private copy of a message
+ * at @depth. *bytes: its length, which may shrink. Return: 0, -E2BIG. */
+int run_join_pieces(struct run *run, const struct program_table *table, uint8_t *start,
+                    size_t *bytes, unsigned depth);
+
 /* ---- stage.c ---- */
 
 /* Translates once more, by @table, the message that lies from @begin to run->out. It came from

@@ -32,7 +32,9 @@ int run_next(struct run *run, const struct program_table *table, uint8_t *begin,
     if (!origin)
         run->origin = start;
     struct frame frame;
-    int r = run_translate(run, table, NULL, input, input + bytes, depth, &frame);
+    int r = run_join_pieces(run, table, input, &bytes, depth);
+    if (r == 0)
+        r = run_translate(run, table, NULL, input, input + bytes, depth, &frame);
     run->limit = limit;
     run->readable = readable;
     run->origin = origin;

@@ -549,8 +549,16 @@ static int unpack_source(struct unpack *u, const struct bound_table *table, cons
     /* Pipes lower the limit for as long as a message is open, so it must be known before. */
     if (u->plan->header->flags & PROGRAM_STAGED)
         r = need_scratch(u);
+    size_t bytes = u->source_bytes;
+    if (r == 0 && table->table)
+        r = run_join_pieces(&u->run, table->table, copy, &bytes, 1);
+    if (bytes < u->source_bytes) {
+        u->run.source_end = copy + bytes;
+        u->run.readable = u->run.source_end + READ_BYTES;
+        memset(copy + bytes, 0, READ_BYTES);
+    }
     if (r == 0)
-        r = unpack_message(u, table, message, copy, copy + u->source_bytes, 1);
+        r = unpack_message(u, table, message, copy, copy + bytes, 1);
     if (r == 0) {
         *u->open_end = 0;
         *ret_message = (ProtobufCMessage *)(void *)message;

@@ -210,7 +210,7 @@ static void write_message(struct generator *generator, const struct schema_messa
 void message_random(const struct schema_message *type, uint64_t seed, unsigned wild,
                     struct buffer *out)
 {
-    struct generator generator = {seed, wild, false};
+    struct generator generator = {seed, wild, true};
     write_message(&generator, type, 1, out);
 }
 

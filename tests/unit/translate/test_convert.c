@@ -4,7 +4,7 @@
 #include <locale.h>
 
 static struct versions versions;
-static struct pairs enums, texts, numbers, offsets, blobs, times;
+static struct pairs enums, texts, numbers, offsets, blobs, times, pieces;
 
 static int setup(void **state)
 {
@@ -16,6 +16,7 @@ static int setup(void **state)
     offsets = pairs_of(&versions, "convert.v1.Offsets", "convert.v2.Offsets", "Offset");
     blobs = pairs_of(&versions, "convert.v1.Blobs", "convert.v2.Blobs", "Blob");
     times = pairs_of(&versions, "convert.v1.Times", "convert.v2.Times", "Time");
+    pieces = pairs_of(&versions, "convert.v1.Pieces", "convert.v2.Pieces", "Join");
     return 0;
 }
 
@@ -24,6 +25,49 @@ static int teardown(void **state)
     (void)state;
     versions_deinit(&versions);
     return 0;
+}
+
+/* ---- Messages in several pieces ---- */
+
+/* 0 says nothing in v1, but it is the last, so e is absent in v2: not what the first piece had. */
+static void test_pieces_of_a_message_are_translated_as_one(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t sent[16];
+        size_t bytes;
+        const char *got;
+    } tries[] = {
+        {{0x0a, 2, 0x60, 4, 0x0a, 2, 0x60, 0}, 8, "{\"n\": {}}"},
+        {{0x0a, 2, 0x60, 4, 0x38, 1, 0x0a, 2, 0x60, 0, 0x38, 2}, 12, "{\"n\": {}}"},
+        {{0x0a, 2, 0x60, 0, 0x0a, 0, 0x0a, 2, 0x60, 7}, 10, "{\"n\": {\"e\": 7}}"},
+        {{0x8a, 0x00, 2, 0x60, 4, 0x0a, 0x82, 0x00, 0x60, 0}, 10, "{\"n\": {}}"},
+    };
+    for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+        struct bytes in = bytes_of(tries[i].sent, tries[i].bytes);
+        struct bytes out = must_run(pieces.up, pieces.entry, in);
+        assert_json(pieces.v2, out, tries[i].got, "pieces");
+        free(in.data);
+        free(out.data);
+    }
+}
+
+static void test_more_pieces_than_may_be_joined_are_refused(void **state)
+{
+    (void)state;
+    static const uint8_t piece[] = {0x0a, 2, 0x60, 4};
+    for (size_t count = 500; count <= 3000; count += 2500) {
+        struct bytes in = {malloc(count * sizeof(piece)), count * sizeof(piece)}, out = {NULL, 0};
+        assert_non_null(in.data);
+        for (size_t i = 0; i < count; i++)
+            memcpy(in.data + i * sizeof(piece), piece, sizeof(piece));
+        int r = run(pieces.up, pieces.entry, in, &out, NULL);
+        assert_int_equal(r, count == 500 ? 0 : -E2BIG);
+        if (r == 0)
+            assert_json(pieces.v2, out, "{\"n\": {\"e\": 4}}", "500 pieces");
+        free(in.data);
+        free(out.data);
+    }
 }
 
 /* ---- Enums ---- */
@@ -634,6 +678,8 @@ int main(void)
         cmocka_unit_test(test_bytes_that_are_no_text_are_carried_if_the_rule_says_so),
         cmocka_unit_test(test_times_are_integers_of_a_unit),
         cmocka_unit_test(test_times_are_text),
+        cmocka_unit_test(test_pieces_of_a_message_are_translated_as_one),
+        cmocka_unit_test(test_more_pieces_than_may_be_joined_are_refused),
         cmocka_unit_test(test_pieces_of_a_time_are_one_time),
         cmocka_unit_test(test_unknown_fields_of_a_time_come_back),
     };
