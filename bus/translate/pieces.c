@@ -114,7 +114,16 @@ static bool has_pieces(const struct plan *plan, const struct program_table *tabl
 {
     struct record record;
     uint64_t seen = 0;
-    for (; pos < end && next_record(pos, end, &record); pos = record.end) {
+    const uint64_t messages = all ? UINT64_MAX : plan->fast[table - plan->tables].messages;
+    for (; pos < end; pos = record.end) {
+        /* Most have a tag and a length, or a value, of one byte each, and are no messages. */
+        while (end - pos > 2 && (pos[0] | pos[1]) < 0x80 &&
+               ((pos[0] & 7) == WIRE_VARINT ||
+                ((pos[0] & 7) == WIRE_BYTES && !(messages & fast_message_bit(pos[0] >> 3)) &&
+                 pos[1] < end - pos - 2)))
+            pos += (pos[0] & 7) == WIRE_VARINT ? 2 : 2 + pos[1];
+        if (!next_record(pos, end, &record))
+            return false;
         const struct program_op *op = find_message(plan, table, &record, all);
         if (!op)
             continue;
