@@ -344,6 +344,7 @@ int rules_enum(struct pairing *pairing, const struct schema_field *source,
         .older = up ? source->enumeration : target->enumeration,
         .strict = strict,
     };
+    ret_map->lost = ret_map->lost_back = false;
     size_t most = values.newer->value_count + values.older->value_count;
     values.newer_prefix = values_prefix(values.newer);
     values.older_prefix = values_prefix(values.older);
