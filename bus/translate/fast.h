@@ -36,7 +36,6 @@ enum fast_action {
     FAST_TAKE, /* a text for a slot; nothing is written */
     FAST_SCALAR,
     FAST_TRANSLATE, /* a message */
-    FAST_ACTION_COUNT,
 };
 
 struct fast {

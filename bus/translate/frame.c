@@ -56,9 +56,7 @@ void run_note(struct frame *frame, const struct program_op *op, const uint8_t *a
     struct slot *slot = &frame->slots[op->slot];
     uint32_t bytes = 0;
     const uint8_t *data = run_read_length(pos, after, &bytes);
-    slot->seen = true;
-    slot->data = data;
-    slot->bytes = bytes;
+    run_keep(slot, data, bytes);
     if (op->flags & OP_OWN_PRESENCE) {
         slot->lost = bytes == 0;
         slot->data = at;
@@ -158,10 +156,7 @@ static void note_given(struct frame *frame, const struct program_op *op, bool gi
 void run_note_text(struct frame *frame, const struct program_op *op, const uint8_t *data,
                    uint32_t bytes)
 {
-    struct slot *slot = &frame->slots[op->slot];
-    slot->seen = true;
-    slot->data = data;
-    slot->bytes = bytes;
+    run_keep(&frame->slots[op->slot], data, bytes);
     note_given(frame, op, bytes > 0);
 }
 

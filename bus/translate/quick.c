@@ -78,15 +78,6 @@ static inline uint8_t *write_varint(uint8_t *out, uint64_t value)
     return out;
 }
 
-static inline void note(struct frame *frame, unsigned slot_index, const uint8_t *data,
-                        uint32_t bytes)
-{
-    struct slot *slot = &frame->slots[slot_index];
-    slot->seen = true;
-    slot->data = data;
-    slot->bytes = bytes;
-}
-
 /* A converted varint. NULL: it is not for us. */
 static inline uint8_t *put_scalar(const struct run *run, struct frame *frame,
                                   const struct program_op *op, const struct fast *way, uint64_t raw,
@@ -102,7 +93,7 @@ static inline uint8_t *put_scalar(const struct run *run, struct frame *frame,
         slot->lost = value.lost;
         slot->value = value.value;
         slot->mapped = value.mapped;
-        note(frame, way->slot, at, (uint32_t)(after - at));
+        run_keep(slot, at, (uint32_t)(after - at));
     }
     raw = (uint64_t)value.mapped;
     if (op->written == KIND_SINT32 || op->written == KIND_SINT64)
@@ -151,6 +142,43 @@ static inline bool put_message(struct run *run, uint32_t index, uint8_t tag,
     return true;
 }
 
+/* A value that is no message, of the field at @pos. Return: its end; NULL: it is not for us. @raw: of a
+ * varint; @data, @bytes: of a text. */
+static inline __attribute__((always_inline)) const uint8_t *
+check(const struct fast *way, const uint8_t *pos, const uint8_t *end, uint64_t *ret_raw,
+      const uint8_t **ret_data, uint32_t *ret_bytes)
+{
+    const uint8_t *data = pos + 2, *after = data;
+    uint32_t bytes = pos[1];
+    *ret_raw = bytes;
+    if (way->value == FAST_STRING) {
+        if (__builtin_expect(bytes >= 0x80, 0)) {
+            if (*data >= 0x80)
+                return NULL;
+            bytes = (bytes & 0x7f) | (uint32_t)*data++ << 7;
+        }
+        if ((ptrdiff_t)bytes > end - data || !text_is_string(data, bytes, TEXT_SHORT_BYTES_MAX))
+            return NULL;
+        after = data + bytes;
+    } else if (way->value == FAST_VARINT) {
+        if (bytes >= 0x80)
+            after = read_varint(pos + 1, ret_raw);
+        return after && after <= end ? after : NULL;
+    } else if (way->value == FAST_BYTES) {
+        if (bytes >= 0x80 || (ptrdiff_t)bytes > end - data)
+            return NULL;
+        after = data + bytes;
+    } else {
+        bytes = way->value == FAST_FIXED32 ? 4 : 8;
+        if ((ptrdiff_t)bytes > end - (pos + 1))
+            return NULL;
+        after = pos + 1 + bytes;
+    }
+    *ret_data = data;
+    *ret_bytes = bytes;
+    return after;
+}
+
 /* The loop, up to @stop; no value passes @end. @frame NULL: of a plain table. */
 static inline __attribute__((always_inline)) void
 fields(struct run *run, struct frame *frame, const struct program_table *table,
@@ -163,28 +191,9 @@ fields(struct run *run, struct frame *frame, const struct program_table *table,
     uint32_t count = state->fields, elements = state->elements;
     while (pos < stop) {
         const struct fast *way = fast_find(fast, *pos);
-        const uint8_t *data = pos + 2, *after;
-        uint32_t bytes = pos[1];
-        uint64_t raw = bytes;
         if (!way || way->action == FAST_SLOW)
             break;
-        if (way->value == FAST_STRING) {
-            if (__builtin_expect(bytes >= 0x80, 0)) {
-                if (*data >= 0x80)
-                    break;
-                bytes = (bytes & 0x7f) | (uint32_t)*data++ << 7;
-            }
-            if ((ptrdiff_t)bytes > end - data ||
-                !text_is_string(data, bytes, TEXT_SHORT_BYTES_MAX))
-                break;
-            after = data + bytes;
-        } else if (way->value == FAST_VARINT) {
-            after = data;
-            if (raw >= 0x80)
-                after = read_varint(pos + 1, &raw);
-            if (!after || after > end)
-                break;
-        } else if (way->value == FAST_MESSAGE) {
+        if (way->value == FAST_MESSAGE) {
             struct state here = {pos, copied, out, 0, elements};
             if (!put_message(run, ops[way->op].table, way->tag, end, depth, &here))
                 break;
@@ -193,16 +202,13 @@ fields(struct run *run, struct frame *frame, const struct program_table *table,
             elements = here.elements + way->repeated;
             count += !way->repeated;
             continue;
-        } else if (way->value == FAST_BYTES) {
-            if (bytes >= 0x80 || (ptrdiff_t)bytes > end - data)
-                break;
-            after = data + bytes;
-        } else {
-            bytes = way->value == FAST_FIXED32 ? 4 : 8;
-            if ((ptrdiff_t)bytes > end - (pos + 1))
-                break;
-            after = pos + 1 + bytes;
         }
+        uint64_t raw;
+        const uint8_t *data = NULL;
+        uint32_t bytes = 0;
+        const uint8_t *after = check(way, pos, end, &raw, &data, &bytes);
+        if (!after)
+            break;
         if (way->action != FAST_KEEP) {
             if (pos != copied)
                 out = copy(out, copied, (size_t)(pos - copied));
@@ -222,7 +228,7 @@ fields(struct run *run, struct frame *frame, const struct program_table *table,
             if (way->action == FAST_TAKE)
                 run_note_text(frame, &ops[way->op], data, bytes);
             else
-                note(frame, way->slot, data, bytes);
+                run_keep(&frame->slots[way->slot], data, bytes);
         }
         pos = after;
         elements += way->repeated;

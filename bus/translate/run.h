@@ -36,6 +36,13 @@ struct slot {
     uint64_t guard;
 };
 
+static inline void run_keep(struct slot *slot, const uint8_t *data, uint32_t bytes)
+{
+    slot->seen = true;
+    slot->data = data;
+    slot->bytes = bytes;
+}
+
 struct frame;
 
 struct run {
