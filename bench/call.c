@@ -122,14 +122,8 @@ static int run_down(struct bench_run *run)
 /* ---- The question ---- */
 
 static const struct bench_subject subjects[] = {
-    [CACHE_LINE] = {.name = "cache-line",
-                    .about = "cache line, there and back",
-                    .sample_count = 100000,
-                    .run = floor_cache_line},
-    [CLOCK] = {.name = "clock",
-               .about = "one look at the clock (in every row)",
-               .sample_count = 100000,
-               .run = floor_clock},
+    [CACHE_LINE] = FLOOR_CACHE_LINE,
+    [CLOCK] = FLOOR_CLOCK,
     [SAME_V2] = {.name = "v2-v2",
                  .about = "client v2, service v2: no translation",
                  .sample_count = 30000,

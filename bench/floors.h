@@ -11,6 +11,17 @@
 int floor_cache_line(struct bench_run *run);
 /* Reading the clock, which is in every sample of every subject. */
 int floor_clock(struct bench_run *run);
+/* The two as subjects, for every benchmark that has them beside its own. */
+#define FLOOR_CACHE_LINE                                                                           \
+    {                                                                                              \
+        .name = "cache-line", .about = "cache line, there and back", .sample_count = 100000,       \
+        .run = floor_cache_line                                                                    \
+    }
+#define FLOOR_CLOCK                                                                                \
+    {                                                                                              \
+        .name = "clock", .about = "one look at the clock (in every row)", .sample_count = 100000,  \
+        .run = floor_clock                                                                         \
+    }
 /* A record of call header and message through the channel's ring, and one back. */
 int floor_ring(struct bench_run *run);
 /* protobuf-c: pack and unpack one message. */

@@ -15,14 +15,8 @@
 enum { CACHE_LINE, CLOCK, RING, PROTOBUF, PARLEY, PARLEY_DEFAULT, NNG, NNG_APART, NNG_TOGETHER };
 
 static const struct bench_subject subjects[] = {
-    [CACHE_LINE] = {.name = "cache-line",
-                    .about = "cache line, there and back",
-                    .sample_count = 100000,
-                    .run = floor_cache_line},
-    [CLOCK] = {.name = "clock",
-               .about = "one look at the clock (in every row)",
-               .sample_count = 100000,
-               .run = floor_clock},
+    [CACHE_LINE] = FLOOR_CACHE_LINE,
+    [CLOCK] = FLOOR_CLOCK,
     [RING] = {.name = "ring",
               .about = "ring, header and message, echoed",
               .sample_count = 100000,

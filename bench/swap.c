@@ -128,10 +128,7 @@ static int run_swaps(struct bench_run *run)
 /* ---- The question ---- */
 
 static const struct bench_subject subjects[] = {
-    [CACHE_LINE] = {.name = "cache-line",
-                    .about = "cache line, there and back",
-                    .sample_count = 100000,
-                    .run = floor_cache_line},
+    [CACHE_LINE] = FLOOR_CACHE_LINE,
     [SWAP] = {.name = "swap",
               .about = "a schema's rename to the first reply by it",
               .sample_count = 20,

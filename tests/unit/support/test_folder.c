@@ -1,22 +1,30 @@
 #include "support/test.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "support/folder.h"
 
 #define WATCHDOG_MS 10000
 
+struct told {
+    char path[sizeof("/tmp/parley-test-XXXXXX")];
+    pid_t guard;
+};
+
 /* Makes a guarded folder with something in it, tells its name, and waits to be killed. */
 static void live(int out)
 {
-    char path[] = "/tmp/parley-test-XXXXXX", inner[64];
-    if (folder_guard(path) < 0)
+    struct told told = {.path = "/tmp/parley-test-XXXXXX"};
+    char *path = told.path, inner[64];
+    told.guard = folder_guard(path);
+    if (told.guard < 0)
         _exit(1);
     snprintf(inner, sizeof(inner), "%s/inner", path);
     (void)mkdir(inner, 0700);
@@ -24,7 +32,7 @@ static void live(int out)
     FILE *file = fopen(inner, "w");
     if (file)
         (void)fclose(file);
-    if (write(out, path, sizeof(path)) != sizeof(path))
+    if (write(out, &told, sizeof(told)) != sizeof(told))
         _exit(1);
     for (;;)
         (void)pause();
@@ -33,20 +41,22 @@ static void live(int out)
 static void test_folder_of_a_killed_test_is_removed(void **state)
 {
     (void)state;
-    char path[sizeof("/tmp/parley-test-XXXXXX")] = "";
+    struct told told;
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0)
         live(ends[1]);
-    assert_int_equal(read(ends[0], path, sizeof(path)), sizeof(path));
-    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(read(ends[0], &told, sizeof(told)), sizeof(told));
+    assert_int_equal(access(told.path, F_OK), 0);
+    struct pollfd guard = {.fd = (int)syscall(SYS_pidfd_open, told.guard, 0), .events = POLLIN};
+    assert_true(guard.fd >= 0);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
-    for (int waited = 0; waited < WATCHDOG_MS && access(path, F_OK) == 0; waited++)
-        (void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(poll(&guard, 1, WATCHDOG_MS), 1); /* it has done its work and ended */
+    assert_int_not_equal(access(told.path, F_OK), 0);
+    (void)close(guard.fd);
     (void)close(ends[0]);
     (void)close(ends[1]);
 }
