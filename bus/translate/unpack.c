@@ -273,6 +273,59 @@ static int unpack_other(struct unpack *u, const struct bound_table *table, struc
     return r;
 }
 
+/* CODE_CONVERT, of the field at @at. Return: 0 and the place behind it; 1: not this way; or an error. */
+static inline __attribute__((always_inline)) int
+store_converted(struct unpack *u, struct frame *frame, const struct bound_op *op, uint8_t *message,
+                const uint8_t *at, const uint8_t *end, const uint8_t **ret_pos)
+{
+    uint64_t raw;
+    const uint8_t *after = read_raw((enum wire_type)op->wire, at + 1, end, &raw);
+    struct slot unused = {0};
+    if (!frame || !after)
+        return 1;
+    struct slot *slot = op->slot == PROGRAM_SLOT_NONE ? &unused : &frame->slots[op->slot];
+    slot->data = at;
+    slot->bytes = (uint32_t)(after - at);
+    int r = 0;
+    if (!fast_convert(u->plan, op->op, raw, slot))
+        r = run_decode(&u->run, op->op, at, at + 1, slot);
+    if (r < 0)
+        return r;
+    slot->seen = true;
+    if (op->quantifier != 0)
+        *quantifier(message, op) = 1;
+    if (op->size == 4)
+        store32(message + op->offset, (uint32_t)slot->mapped);
+    else
+        store64(message + op->offset, (uint64_t)slot->mapped);
+    *ret_pos = after;
+    return 0;
+}
+
+/* CODE_INT32 to CODE_FIXED64, whose value is at @value. Return: its end; NULL: not this way. */
+static inline __attribute__((always_inline)) const uint8_t *
+store_number(const struct bound_op *op, uint8_t *message, const uint8_t *value, const uint8_t *end)
+{
+    uint64_t raw;
+    const uint8_t *after = read_raw((enum wire_type)op->wire, value, end, &raw);
+    uint8_t *member = message + op->offset;
+    if (!after)
+        return NULL;
+    if (op->quantifier != 0)
+        *quantifier(message, op) = 1;
+    if (op->code == CODE_INT32 || op->code == CODE_FIXED32)
+        store32(member, (uint32_t)raw);
+    else if (op->code == CODE_INT64 || op->code == CODE_FIXED64)
+        store64(member, raw);
+    else if (op->code == CODE_BOOL)
+        store32(member, raw != 0);
+    else if (op->code == CODE_SINT32)
+        store32(member, (uint32_t)unzigzag32((uint32_t)raw));
+    else
+        store64(member, (uint64_t)unzigzag64(raw));
+    return after;
+}
+
 /* All fields of a message. @frame: NULL unless the table translates. The required ones that were
  * seen are added to *ret_required, or to the frame's. What is to become NUL behind the message's
  * end, once that has been read, is left in u->open_end.
@@ -297,7 +350,6 @@ static inline __attribute__((always_inline)) int unpack_loop(struct unpack *u,
         const uint8_t *at = pos;
         uint8_t *next = spare;
         uint32_t bytes;
-        uint64_t raw;
         uint16_t index = *pos < BOUND_TAG_COUNT ? table->by_tag[*pos] : 0;
         if (__builtin_expect(index == 0 || *fields >= WIRE_FIELDS_MAX, 0))
             goto other;
@@ -374,47 +426,19 @@ static inline __attribute__((always_inline)) int unpack_loop(struct unpack *u,
         }
         case CODE_VALUE:
             goto other;
-        case CODE_CONVERT: {
-            const uint8_t *value = at + 1;
-            const uint8_t *after = read_raw((enum wire_type)op->wire, value, end, &raw);
-            struct slot unused = {0};
-            if (!frame || !after)
-                goto other;
-            struct slot *slot = op->slot == PROGRAM_SLOT_NONE ? &unused : &frame->slots[op->slot];
-            slot->data = at;
-            slot->bytes = (uint32_t)(after - at);
-            if (!fast_convert(u->plan, op->op, raw, slot))
-                r = run_decode(&u->run, op->op, at, value, slot);
+        case CODE_CONVERT:
+            r = store_converted(u, frame, op, message, at, end, &pos);
             if (r < 0)
                 return r;
-            slot->seen = true;
+            if (r > 0)
+                goto other;
             ++*fields;
-            if (op->quantifier != 0)
-                *quantifier(message, op) = 1;
-            if (op->size == 4)
-                store32(member, (uint32_t)slot->mapped);
-            else
-                store64(member, (uint64_t)slot->mapped);
-            pos = after;
             break;
-        }
         default: {
-            const uint8_t *after = read_raw((enum wire_type)op->wire, at + 1, end, &raw);
+            const uint8_t *after = store_number(op, message, at + 1, end);
             if (!after)
                 goto other;
             ++*fields;
-            if (op->quantifier != 0)
-                *quantifier(message, op) = 1;
-            if (op->code == CODE_INT32 || op->code == CODE_FIXED32)
-                store32(member, (uint32_t)raw);
-            else if (op->code == CODE_INT64 || op->code == CODE_FIXED64)
-                store64(member, raw);
-            else if (op->code == CODE_BOOL)
-                store32(member, raw != 0);
-            else if (op->code == CODE_SINT32)
-                store32(member, (uint32_t)unzigzag32((uint32_t)raw));
-            else
-                store64(member, (uint64_t)unzigzag64(raw));
             pos = after;
         }
         }
