@@ -1,13 +1,19 @@
 /*
- * The table of the short way (fast.h), made from a verified program.
+ * The records of the short way (fast.h), made from a verified program.
  *
  * What goes this way must come out as it would by the long one. So it is for singular values and
  * for repeated text, bytes and messages, whose records are elements; never for required fields, for
- * what stages and carriers take part in, and for tables that mark what they meet.
+ * what stages take part in, and for what tables mark that they meet. Whatever depends on the program
+ * alone is worked out here: the bytes of tags, how large a number may be before its conversion needs
+ * a second look, what small numbers of a map become.
+ *
+ * All is in one block: the tables, their records, the conversions.
  */
 #include "translate/fast.h"
 
 #include <stdlib.h>
+
+static const struct fast no_fields[FAST_NUMBER_COUNT];
 
 static enum fast_value value_of(const struct program_op *op)
 {
@@ -26,107 +32,290 @@ static enum fast_value value_of(const struct program_op *op)
                                     : FAST_FIXED64;
 }
 
-static enum fast_action action_of(const struct program_table *table, const struct program_op *op)
+/* ---- What is done with a field ---- */
+
+static enum fast_code code_of_message(const struct plan *plan, const struct program_op *op)
 {
-    bool text = op->kind == KIND_STRING || op->kind == KIND_BYTES;
-    bool has_slot = op->slot != PROGRAM_SLOT_NONE;
-    bool tag = op->tag < FAST_TAG_COUNT; /* of one byte */
-    if ((table->flags & TABLE_MARK) || (op->flags & (OP_GATHERED | OP_YIELDS)) || op->pipe != 0)
+    const struct program_table *inner = &plan->tables[op->table];
+    bool shared = inner->flags & TABLE_SHARED, marks = inner->flags & TABLE_MARK;
+    if (inner->required_count > 0 || inner->next != 0)
         return FAST_SLOW;
-    /* A text is noted; what else a slot can ask of an op that copies is for the long way. */
-    bool notes = has_slot && (!text || (op->flags & OP_OWN_PRESENCE));
     switch (op->action) {
     case ACTION_VERBATIM:
-        return notes ? FAST_SLOW : FAST_KEEP;
     case ACTION_RENUMBER:
-        return notes || !tag ? FAST_SLOW : FAST_PUT;
-    case ACTION_SLOT:
-        return text ? FAST_TAKE : FAST_SLOW;
-    case ACTION_SCALAR:
-        return !tag || op->wire != WIRE_VARINT || (op->tag & 7) != WIRE_VARINT ||
-                       op->kind == KIND_MESSAGE
-                   ? FAST_SLOW
-                   : FAST_SCALAR;
     case ACTION_MESSAGE:
-        return tag ? FAST_TRANSLATE : FAST_SLOW;
+        return op->slot != PROGRAM_SLOT_NONE || shared || marks ? FAST_SLOW : FAST_PUT_MESSAGE;
+    case ACTION_RESIDUE:
+        return shared && !marks && !(op->flags & OP_REPEATED) ? FAST_RESIDUE : FAST_SLOW;
+    case ACTION_JOIN:
+        return shared && !(op->flags & OP_REPEATED) ? FAST_JOIN : FAST_SLOW;
     default:
         return FAST_SLOW;
     }
 }
 
-/* What waits for the message's end there is only for values that have lost something. */
-static bool needs_no_frame(const struct plan *plan, const struct program_table *table)
+static enum fast_code put_code(enum fast_value value)
 {
-    for (uint32_t i = 0; i < table->emit_count; i++) {
-        const struct program_emit *emit = &plan->emits[table->emit_first + i];
-        if (emit->kind != EMIT_LOST)
-            return false;
-    }
-    return table->required_count == 0 && table->next == 0 &&
-           !(table->flags & (TABLE_SHARED | TABLE_MARK));
+    return value == FAST_STRING   ? FAST_PUT_STRING
+           : value == FAST_BYTES  ? FAST_PUT_BYTES
+           : value == FAST_VARINT ? FAST_PUT_VARINT
+                                  : FAST_PUT_FIXED;
 }
 
-static void fill(const struct plan *plan, const struct program_table *table,
-                 struct fast_table *fast)
+static enum fast_code code_of(const struct plan *plan, const struct program_table *table,
+                              const struct program_op *op, enum fast_value value)
 {
-    fast->plain = needs_no_frame(plan, table);
-    for (size_t i = 0; i < FAST_NUMBER_COUNT; i++)
-        fast->by_number[i].source = FAST_NO_TAG;
-    for (uint32_t i = 0; i < table->op_count; i++) {
-        const struct program_op *op = &plan->ops[table->op_first + i];
-        enum fast_value value = value_of(op);
-        if (op->number >= FAST_NUMBER_COUNT)
-            break;
-        /* What is no field of the source has no kind of its own. */
-        if (op->action == ACTION_ALIEN || op->action == ACTION_OPEN || value == FAST_NONE)
-            continue;
-        enum fast_action action = action_of(table, op);
-        uint32_t wire = action == FAST_PUT ? op->wire : op->tag & 7;
-        fast->by_number[op->number] = (struct fast){
-            .source = (uint16_t)(op->number << 3 | op->wire),
-            .value = (uint8_t)value,
-            .action = (uint8_t)action,
-            .tag = (uint8_t)((op->tag & ~UINT32_C(7)) | wire),
-            .repeated = op->flags & OP_REPEATED,
-            .op = (uint16_t)i,
-            .slot = op->slot,
-        };
+    bool text = value == FAST_STRING || value == FAST_BYTES;
+    bool has_slot = op->slot != PROGRAM_SLOT_NONE;
+    if ((op->flags & (OP_GATHERED | OP_YIELDS)) || op->pipe != 0)
+        return FAST_SLOW;
+    if ((table->flags & TABLE_MARK) && op->action != ACTION_SLOT)
+        return FAST_SLOW;
+    if (value == FAST_MESSAGE)
+        return code_of_message(plan, op);
+    switch (op->action) {
+    case ACTION_VERBATIM:
+    case ACTION_RENUMBER:
+        /* A text is noted; what else a slot can ask of an op that copies is for the long way. */
+        return has_slot && (!text || (op->flags & OP_OWN_PRESENCE)) ? FAST_SLOW : put_code(value);
+    case ACTION_SLOT:
+        return !text ? FAST_SLOW : value == FAST_STRING ? FAST_TAKE_STRING : FAST_TAKE_BYTES;
+    case ACTION_SCALAR:
+        return op->wire == WIRE_VARINT && (op->tag & 7) == WIRE_VARINT ? FAST_SCALAR : FAST_SLOW;
+    case ACTION_CARRY:
+        return text && op->tag >> 3 == op->number ? FAST_CARRY : FAST_SLOW;
+    default:
+        return FAST_SLOW;
     }
 }
 
-/* A message is plain if all that are in it are, too. */
-static bool has_only_plain(const struct plan *plan, const struct program_table *table)
+/* ---- Conversions ---- */
+
+/* Up to which integers are what their bytes say. 0: of this kind none are. */
+static uint64_t most_of(unsigned kind)
 {
-    for (uint32_t i = 0; i < table->op_count; i++) {
-        const struct program_op *op = &plan->ops[table->op_first + i];
-        if (op->action == ACTION_MESSAGE && !plan->fast[op->table].plain)
-            return false;
+    switch (kind) {
+    case KIND_INT32:
+    case KIND_ENUM:
+        return INT32_MAX;
+    case KIND_UINT32:
+        return UINT32_MAX;
+    case KIND_INT64:
+    case KIND_UINT64:
+        return INT64_MAX;
+    default:
+        return 0;
+    }
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void fill_map(const struct plan *plan, const struct program_map *map,
+                     struct fast_scalar *scalar)
+{
+    for (int i = 0; i < FAST_MAP_COUNT; i++)
+        scalar->map[i] = (int8_t)i; /* declared by neither: it stays what it is */
+    for (uint32_t i = 0; i < map->pair_count; i++) {
+        const struct program_pair *pair = &plan->pairs[map->pair_first + i];
+        bool fits = pair->target >= 0 && pair->target <= INT8_MAX && !(pair->flags & PAIR_LOST);
+        if (pair->source >= 0 && pair->source < FAST_MAP_COUNT)
+            scalar->map[pair->source] = fits ? (int8_t)pair->target : FAST_MAP_ASK;
+    }
+}
+
+/* FAST_SCALAR: it is another conversion. */
+static enum fast_code work_out(const struct plan *plan, const struct program_op *op,
+                               struct fast_scalar *scalar)
+{
+    const uint64_t source = most_of(op->kind), target = most_of(op->written);
+    if (source == 0 || target == 0 || (op->flags & OP_OWN_PRESENCE))
+        return FAST_SCALAR;
+    *scalar = (struct fast_scalar){.most = least(source, target), .factor = 1};
+    if (op->convert == PROGRAM_NONE)
+        return FAST_MULTIPLY;
+    const struct program_convert *convert = &plan->converts[op->convert];
+    scalar->factor = convert->factor;
+    switch (convert->mode) {
+    case CONVERT_NONE:
+        scalar->factor = 1;
+        return FAST_MULTIPLY;
+    case CONVERT_MULTIPLY:
+        scalar->most = least(source, target / convert->factor);
+        return FAST_MULTIPLY;
+    case CONVERT_DIVIDE:
+        if (convert->factor == 1)
+            return FAST_SCALAR;
+        /* 2^64 / factor, for a factor that does not divide it; else one less, which serves too. */
+        scalar->reciprocal = UINT64_MAX / convert->factor;
+        scalar->most = target > INT64_MAX / convert->factor ? source
+                                                            : least(source, target * convert->factor);
+        return FAST_DIVIDE;
+    case CONVERT_MAP:
+        if (plan->maps[convert->map].flags & (MAP_OTHERWISE | MAP_ONE_WAY))
+            return FAST_SCALAR;
+        fill_map(plan, &plan->maps[convert->map], scalar);
+        scalar->most = FAST_MAP_COUNT - 1;
+        return FAST_MAP;
+    default:
+        return FAST_SCALAR;
+    }
+}
+
+/* ---- Records ---- */
+
+static unsigned tag_bytes_of(uint32_t tag, uint32_t *ret_bytes)
+{
+    uint8_t bytes[8] = {0};
+    unsigned count = (unsigned)(wire_write_varint(bytes, tag) - bytes);
+    *ret_bytes = 0;
+    for (unsigned i = 0; i < count && i < 4; i++)
+        *ret_bytes |= (uint32_t)bytes[i] << (8 * i);
+    return count;
+}
+
+/* False: the field goes the long way whatever happens. */
+static bool fill_record(const struct plan *plan, const struct program_table *table,
+                        const struct program_op *op, struct fast *record,
+                        struct fast_scalar **scalars)
+{
+    enum fast_value value = value_of(op);
+    uint32_t source;
+    /* What is no field of the source has no kind of its own. */
+    if (op->action == ACTION_ALIEN || op->action == ACTION_OPEN || value == FAST_NONE)
+        return false;
+    enum fast_code code = code_of(plan, table, op, value);
+    uint32_t wire = op->action == ACTION_SCALAR ? op->tag & 7 : op->wire;
+    uint32_t target = op->action == ACTION_VERBATIM ? op->number << 3 | op->wire
+                                                    : (op->tag & ~UINT32_C(7)) | wire;
+    (void)tag_bytes_of(op->number << 3 | op->wire, &source);
+    *record = (struct fast){
+        .source = (uint16_t)source,
+        .value = (uint8_t)value,
+        .code = (uint8_t)code,
+        .repeated = op->flags & OP_REPEATED,
+        .slot = op->slot,
+        .op = op,
+    };
+    record->tag_bytes = (uint8_t)tag_bytes_of(target, &record->tag);
+    if (record->tag_bytes > 4)
+        record->code = FAST_SLOW;
+    if (value == FAST_MESSAGE)
+        record->table = &plan->fast[op->table]; /* which may not be filled yet */
+    if (record->code == FAST_SCALAR) {
+        record->code = (uint8_t)work_out(plan, op, *scalars);
+        record->scalar = (*scalars)++;
     }
     return true;
 }
 
-static void spread(struct plan *plan, uint32_t count)
+static uint32_t number_count(const struct plan *plan, const struct program_table *table)
 {
-    for (bool changed = true; changed;) { /* at most as often as there are tables */
-        changed = false;
-        for (uint32_t i = count; i-- > 0;) {
-            if (plan->fast[i].plain && !has_only_plain(plan, &plan->tables[i])) {
-                plan->fast[i].plain = false;
-                changed = true;
-            }
-        }
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        const struct program_op *op = &plan->ops[table->op_first + i];
+        if (op->number <= FAST_NUMBER_MAX && value_of(op) != FAST_NONE &&
+            op->action != ACTION_ALIEN && op->action != ACTION_OPEN)
+            most = op->number;
     }
+    return most == 0 ? 0 : most < FAST_NUMBER_COUNT ? FAST_NUMBER_COUNT : most + 1;
+}
+
+/* ---- Tables ---- */
+
+static bool ends_simply(const struct plan *plan, const struct program_emit *emit)
+{
+    if (emit->pipe != 0 || emit->required != PROGRAM_REQUIRED_NONE)
+        return false;
+    switch (emit->kind) {
+    case EMIT_MOVE:
+    case EMIT_SPLIT:
+    case EMIT_TEXT:
+    case EMIT_JOIN:
+    case EMIT_LOST:
+    case EMIT_DROPPED:
+        return true;
+    case EMIT_GATHER: {
+        const struct program_node *node = &plan->nodes[emit->node];
+        bool simple = node->child_count == 0 && emit->flags == 0;
+        for (uint32_t i = 0; i < node->leaf_count; i++) {
+            const struct program_emit *leaf = &plan->emits[node->leaf_first + i];
+            simple = simple && leaf->kind == EMIT_MOVE && ends_simply(plan, leaf);
+        }
+        return simple;
+    }
+    default:
+        return false;
+    }
+}
+
+static void fill_table(const struct plan *plan, const struct program_table *table,
+                       struct fast_table *fast)
+{
+    fast->ends = table->required_count == 0 && table->next == 0 &&
+                 !(table->flags & (TABLE_SHARED | TABLE_MARK | TABLE_ORDERED));
+    fast->framed = table->flags & TABLE_SHARED;
+    for (uint32_t i = 0; i < table->emit_count; i++) {
+        const struct program_emit *emit = &plan->emits[table->emit_first + i];
+        fast->ends = fast->ends && ends_simply(plan, emit);
+        fast->framed = fast->framed || emit->kind != EMIT_LOST;
+    }
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        const struct program_op *op = &plan->ops[table->op_first + i];
+        fast->ends = fast->ends && op->pipe == 0;
+        fast->framed = fast->framed || op->action == ACTION_CARRY || op->action == ACTION_SLOT ||
+                       op->action == ACTION_RESIDUE || op->action == ACTION_JOIN;
+    }
+}
+
+static void fill_records(const struct plan *plan, const struct program_table *table,
+                         struct fast *records, struct fast_scalar **scalars)
+{
+    for (uint32_t i = 0; i < table->op_count; i++) {
+        const struct program_op *op = &plan->ops[table->op_first + i];
+        if (op->number <= FAST_NUMBER_MAX)
+            (void)fill_record(plan, table, op, &records[op->number], scalars);
+    }
+}
+
+/* A message whose end is not simple does not go this way, if it has one. */
+static void leave_out(struct fast *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (records[i].code == FAST_PUT_MESSAGE && records[i].table->framed &&
+            !records[i].table->ends)
+            records[i].code = FAST_SLOW;
 }
 
 int fast_make(struct plan *plan)
 {
-    uint32_t count = plan->header->count[SECTION_TABLE];
-    plan->fast = aligned_alloc(alignof(struct fast_table), (count + 1) * sizeof(*plan->fast));
+    const uint32_t count = plan->header->count[SECTION_TABLE];
+    size_t record_count = 0, scalar_count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        record_count += number_count(plan, &plan->tables[i]);
+    for (uint32_t i = 0; i < plan->header->count[SECTION_OP]; i++)
+        scalar_count += plan->ops[i].action == ACTION_SCALAR;
+    const size_t table_bytes = ((count + 1) * sizeof(struct fast_table) + 15) & ~(size_t)15;
+    plan->fast = calloc(1, table_bytes + record_count * sizeof(struct fast) +
+                               scalar_count * sizeof(struct fast_scalar));
     if (!plan->fast)
         return -ENOMEM;
-    for (uint32_t i = 0; i < count; i++)
-        fill(plan, &plan->tables[i], &plan->fast[i]);
-    spread(plan, count);
+    struct fast *const all = (struct fast *)(void *)((uint8_t *)plan->fast + table_bytes);
+    struct fast *records = all;
+    struct fast_scalar *scalars = (struct fast_scalar *)(void *)(records + record_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct program_table *table = &plan->tables[i];
+        struct fast_table *fast = &plan->fast[i];
+        fast->table = table;
+        fast->number_count = number_count(plan, table);
+        fast->by_number = fast->number_count ? records : no_fields;
+        fill_records(plan, table, records, &scalars);
+        records += fast->number_count;
+        fill_table(plan, table, fast);
+    }
+    leave_out(all, record_count);
     fast_find_joins(plan, count);
     return 0;
 }

@@ -1,11 +1,12 @@
 /*
  * Inside the plan runner: the short way through fields that need little.
  *
- * Most fields have a tag of one byte, come unpacked, and are checked and copied, or copied behind
- * another tag. For these a plan has, made from the program when it is loaded (fast.c) and not part
- * of it, a record for each such number of each table: what to check, and what to do. A field that is
- * not as expected in any way (malformed, past a limit) is left to the long way, which says what is
- * wrong.
+ * Most fields come unpacked, have a tag of one byte or two, and are checked and copied, copied
+ * behind another tag, noted for the message's end, or converted from one varint to another. For
+ * these a plan has, made from the program when it is loaded (fast.c) and not part of it, a record
+ * for each such number of each table: how to check, and what to do, with all that can be worked out
+ * before. A field that is not as expected in any way (malformed, past a limit) is left to the long
+ * way, which says what is wrong.
  */
 #ifndef PARLEY_TRANSLATE_FAST_H
 #define PARLEY_TRANSLATE_FAST_H
@@ -14,8 +15,11 @@
 
 #include "translate/run.h"
 
-#define FAST_NUMBER_COUNT 16 /* numbers that fit a tag of one byte */
-#define FAST_TAG_COUNT (8 * FAST_NUMBER_COUNT)
+#define FAST_NUMBER_COUNT 16      /* numbers that fit a tag of one byte: every table has as many */
+#define FAST_NUMBER_MAX 255       /* that go this way; two bytes hold 2,047 */
+#define FAST_NO_TAG UINT16_C(0)   /* no field has this one: its number would be 0 */
+#define FAST_READ_BYTES 48        /* from a field's tag on: what may be read without asking */
+#define FAST_WRITE_BYTES 64       /* what may be written beyond what is counted */
 
 /* How a value is checked. */
 enum fast_value {
@@ -28,34 +32,61 @@ enum fast_value {
     FAST_MESSAGE,
 };
 
-/* What a table that translates does with it. */
-enum fast_action {
-    FAST_SLOW, /* the long way */
-    FAST_KEEP, /* stays where it is */
-    FAST_PUT,  /* the value's bytes, behind another tag */
-    FAST_TAKE, /* a text for a slot; nothing is written */
-    FAST_SCALAR,
-    FAST_TRANSLATE, /* a message */
+/* What is done with it. */
+enum fast_code {
+    FAST_SLOW,       /* the long way */
+    FAST_PUT_STRING, /* copied, behind its tag; noted, if it has a slot */
+    FAST_PUT_VARINT,
+    FAST_PUT_BYTES,
+    FAST_PUT_FIXED,
+    FAST_TAKE_STRING, /* for a slot; nothing is written */
+    FAST_TAKE_BYTES,
+    FAST_CARRY,       /* text or bytes, to the carrier */
+    FAST_PUT_MESSAGE, /* translated, or checked, by its table */
+    FAST_RESIDUE,     /* a message of which nothing is left: all its fields go to slots */
+    FAST_JOIN,        /* a message that becomes text: fields to slots */
+    FAST_MULTIPLY,    /* a varint, not negative, by what struct fast_scalar says */
+    FAST_DIVIDE,
+    FAST_MAP,
+    FAST_SCALAR, /* another conversion from varint to varint */
+};
+
+#define FAST_MAP_COUNT 32     /* numbers from 0 on, in a map that is looked up */
+#define FAST_MAP_ASK INT8_MIN /* not in it, or it would not come back */
+
+/* A conversion of integers that are not negative, worked out. */
+struct fast_scalar {
+    uint64_t most;       /* the largest that goes this way: it and its result fit their kinds */
+    uint64_t factor;
+    uint64_t reciprocal; /* FAST_DIVIDE: 2^64 / factor, rounded down; factor > 1 */
+    int8_t map[FAST_MAP_COUNT];
 };
 
 struct fast {
-    alignas(16) uint16_t source; /* its tag byte; FAST_NO_TAG: none */
+    uint16_t source; /* its tag's bytes, the first one low; FAST_NO_TAG: none */
     uint8_t value;
-    uint8_t action;
-    uint8_t tag;   /* to write, of one byte; not FAST_KEEP, FAST_TAKE */
+    uint8_t code;
+    uint8_t tag_bytes; /* of the tag to write */
     bool repeated;
-    uint16_t op;   /* in the table */
     uint16_t slot; /* where a text or a number is noted; PROGRAM_SLOT_NONE: nowhere */
+    uint32_t tag;  /* to write: its bytes, the first one low */
+    const struct program_op *op;
+    union {
+        const struct fast_table *table;   /* of a message */
+        const struct fast_scalar *scalar; /* MULTIPLY, DIVIDE, MAP */
+    };
 };
 
-#define FAST_NO_TAG UINT16_C(0x100)
-
 struct fast_table {
-    bool plain; /* no frame is needed, unless there are carriers, or a value loses something */
-    bool whole; /* its message has to be translated in one piece */
-    bool joins; /* has messages of such tables in it, at any depth */
-    uint64_t messages; /* fast_message_bit()s of fields that are, or have, such messages */
-    struct fast by_number[FAST_NUMBER_COUNT];
+    const struct program_table *table;
+    const struct fast *by_number; /* of FAST_NUMBER_COUNT at least */
+    uint32_t number_count;
+    bool framed; /* has slots or carries: needs a frame; without one nothing is lost */
+    bool ends;   /* quick_end() may deal with what waits for its message's end */
+    bool whole;  /* its message has to be translated in one piece */
+    bool joins;  /* has messages of such tables in it, at any depth */
+    uint64_t pieces;   /* fast_message_bit()s of the fields that have to be one message */
+    uint64_t messages; /* and of those that have such in them */
 };
 
 static inline uint64_t fast_message_bit(uint32_t number)
@@ -63,28 +94,42 @@ static inline uint64_t fast_message_bit(uint32_t number)
     return UINT64_C(1) << (number & 63);
 }
 
-/* pieces.c: fills `whole`, `joins` and `messages` of all tables. */
+/* pieces.c: fills `whole`, `joins`, `pieces` and `messages` of all tables. */
 void fast_find_joins(struct plan *plan, uint32_t count);
 
-/* The way of the field that begins with this byte; NULL: the long one. */
-static inline const struct fast *fast_find(const struct fast_table *table, uint8_t tag)
+/* The way of the field that begins at *pos, of which two bytes can be read: moves *pos behind the tag.
+ * NULL: the long one. */
+static inline const struct fast *fast_find(const struct fast_table *table, const uint8_t **pos)
 {
-    const struct fast *way = &table->by_number[tag >> 3 & (FAST_NUMBER_COUNT - 1)];
-    return way->source == tag ? way : NULL;
+    const uint8_t *at = *pos;
+    unsigned source = at[0], number = source >> 3;
+    if (__builtin_expect(source >= 0x80, 0)) {
+        source |= (unsigned)at[1] << 8;
+        number = (source >> 3 & 15) | (unsigned)at[1] << 4;
+        if (number >= table->number_count) /* also if there is a third byte */
+            return NULL;
+        at++;
+    }
+    const struct fast *way = &table->by_number[number];
+    *pos = at + 1;
+    return way->source == source ? way : NULL;
 }
 
 /* quick.c: as many fields as go the short way, from *pos on, in the frame of @table, which does not
- * mark. *copied: up to where the source has been dealt with; what lies between it and *pos goes over
- * as it is. Stops before a field that does not go this way, whatever the reason. Never fails. */
-void fast_fields(struct run *run, struct frame *frame, const struct program_table *table,
-                 const uint8_t **pos, const uint8_t *end, const uint8_t **copied);
+ * mark. Whatever is before *pos has been dealt with. Stops before a field that does not go this way,
+ * whatever the reason. Never fails. */
+void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                  const uint8_t **pos, const uint8_t *end);
+
+/* quick_end.c: what waits for the message's end, from @out on, where that is simple, and has room.
+ * Return: behind what is written; NULL, and nothing has changed: the long way. */
+uint8_t *quick_end(struct run *run, struct frame *frame, uint8_t *out);
 
 /* Bytes that may be read from @pos on. */
 static inline size_t fast_room(const struct run *run, const uint8_t *pos)
 {
     return (size_t)(run->readable - pos);
 }
-
 /* The end of a value that is not a message and that begins at @pos; NULL if anything is the matter.
  */
 static inline const uint8_t *fast_check(const struct run *run, unsigned value, const uint8_t *pos,

@@ -305,6 +305,13 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
     }
     if (op->required != PROGRAM_REQUIRED_NONE)
         frame->required |= UINT64_C(1) << op->required;
+    if (op->kind == KIND_MESSAGE && type == WIRE_BYTES) {
+        uint32_t bytes;
+        const uint8_t *data = run_read_length(pos, end, &bytes);
+        int r = data ? run_watch_piece(run, frame, table, op, data, data + bytes) : 0;
+        if (r < 0)
+            return r;
+    }
     if (op->action == ACTION_VERBATIM) {
         int r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
         if (r == 0 && op->slot != PROGRAM_SLOT_NONE)
@@ -335,18 +342,36 @@ static int translate_message(struct run *run, struct frame *frame,
                              const struct program_table *table, const uint8_t *at,
                              const uint8_t *end, const uint8_t **copied, const uint8_t **ret_pos)
 {
-    const struct fast *way = fast_find(&run->plan->fast[table - run->plan->tables], *at);
+    const uint8_t *pos = at;
     uint32_t bytes;
-    if (!way || way->action != FAST_TRANSLATE || frame->depth == WIRE_DEPTH_MAX)
+    if (end - at < 2 || frame->depth == WIRE_DEPTH_MAX)
         return 1;
-    const struct program_op *op = &run->plan->ops[table->op_first + way->op];
-    const uint8_t *data = run_read_length(at + 1, end, &bytes);
+    const struct fast *way = fast_find(&run->plan->fast[table - run->plan->tables], &pos);
+    if (!way || way->value != FAST_MESSAGE || way->op->action != ACTION_MESSAGE ||
+        (way->op->flags & OP_YIELDS) || way->op->pipe != 0 || way->op->owner != 0)
+        return 1;
+    const struct program_op *op = way->op;
+    const uint8_t *data = run_read_length(pos, end, &bytes);
     if (!data || !fast_count(run, op, &frame->fields))
         return 1;
-    int r = run_write_read(run, *copied, (size_t)(at - *copied));
+    int r = run_watch_piece(run, frame, table, op, data, data + bytes);
+    if (r == 0)
+        r = run_write_read(run, *copied, (size_t)(at - *copied));
     struct frame nested;
     *copied = *ret_pos = data + bytes;
     return r < 0 ? r : do_message(run, frame, op, NULL, at, data, bytes, &nested);
+}
+
+/* The short way, as far as it goes. What has been left to be copied goes first. */
+static int translate_quickly(struct run *run, struct frame *frame,
+                             const struct program_table *table, const uint8_t **pos,
+                             const uint8_t *end, const uint8_t **copied)
+{
+    int r = run_write_read(run, *copied, (size_t)(*pos - *copied));
+    if (r == 0)
+        quick_fields(run, frame, table, pos, end);
+    *copied = *pos;
+    return r;
 }
 
 int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
@@ -354,11 +379,14 @@ int run_translate_fields(struct run *run, struct frame *frame, const struct prog
 {
     const uint8_t *copied = pos;
     while (pos < end) {
-        if (!(table->flags & TABLE_MARK))
-            fast_fields(run, frame, table, &pos, end, &copied);
+        int r = table->flags & TABLE_MARK
+                    ? 0
+                    : translate_quickly(run, frame, table, &pos, end, &copied);
+        if (r < 0)
+            return r;
         if (pos == end)
             break;
-        int r = translate_message(run, frame, table, pos, end, &copied, &pos);
+        r = translate_message(run, frame, table, pos, end, &copied, &pos);
         if (r == 0)
             continue;
         if (r < 0)
@@ -390,6 +418,13 @@ int run_close_frame(struct run *run, struct frame *frame)
 {
     const struct program_table *table = frame->table;
     bool ordered = table->flags & TABLE_ORDERED;
+    if (!run->divert && run->plan->fast[table - run->plan->tables].ends) {
+        uint8_t *out = quick_end(run, frame, run->out);
+        if (out) {
+            run->out = out;
+            return 0;
+        }
+    }
     int r = frame->guarded && !ordered ? run_restore_guarded(run, frame, 0) : 0;
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++) {
         int diverted = run->divert ? run->divert(run, frame, i) : 0;
@@ -410,21 +445,15 @@ int run_open_frame(struct run *run, const struct program_table *table, struct sl
                    struct frame *ret_frame)
 {
     struct frame *frame = ret_frame;
-    *frame = (struct frame){
-        .table = table,
-        .slots = slots,
-        .start = start,
-        .end = end,
-        .depth = depth,
-        .owner = table->source_id,
-    };
+    run_init_frame(frame, table, slots, start, end, depth);
     if (slots)
         return 0;
     uint32_t used = run->slots_used;
     if (table->slot_count > RUN_SLOT_MAX - used)
         return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
     frame->slots = run->slots + used;
-    memset(frame->slots, 0, table->slot_count * sizeof(frame->slots[0]));
+    for (uint32_t i = 0; i < table->slot_count; i++)
+        run_init_slot(&frame->slots[i]);
     run->slots_used = used + table->slot_count;
     return 0;
 }

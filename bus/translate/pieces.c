@@ -4,14 +4,17 @@
  *
  * Much of a message waits for its end: presence, guards, texts made of its fields. So it has to be
  * translated as one, too. Where that matters (`joins`, made when a plan is loaded, of messages whose
- * tables are not indifferent to it), the private copy is looked through before it is translated; and
- * if there are pieces, they are moved together in it, behind the first. That needs no room but what
- * is there: a header less. What comes in between moves back; between the members of a oneof it must
- * not, for there the pieces before another member are forgotten.
+ * tables are not indifferent to it), the translation watches out for a second piece; when there is
+ * one it is given up, the private copy is looked through, all pieces are moved together in it, behind
+ * the first, and it begins again. That needs no room but what is there: a header less. What comes in
+ * between moves back; between the members of a oneof it must not, for there the pieces before another
+ * member are forgotten.
  *
- * Looking is once over the tags on the way to such messages. Joining is rare, and nobody's program
- * does it by itself, so it may take its time, but not any: the bytes that it moves are counted, and
- * more than 16 for each byte of the source, and 1 MiB, are refused with -E2BIG.
+ * Watching is a bit for each such field of a message. What waits for the message's end as it is, or
+ * goes to a carrier, is looked through when it is met, for nobody does while it is translated.
+ * Joining is rare, and nobody's program does it by itself, so it may take its time, but not any: the
+ * bytes that it moves are counted, and more than 16 for each byte of the source, and 1 MiB, are
+ * refused with -E2BIG.
  *
  * A malformed message is left as it is from there on: the translation says what is wrong with it.
  * If pieces were joined, it says so at its place in the joined message.
@@ -139,6 +142,25 @@ static bool has_pieces(const struct plan *plan, const struct program_table *tabl
             return true;
     }
     return false;
+}
+
+int run_watch_piece(struct run *run, struct frame *frame, const struct program_table *table,
+                    const struct program_op *op, const uint8_t *data, const uint8_t *end)
+{
+    const struct plan *plan = run->plan;
+    const uint64_t bit = fast_message_bit(op->number);
+    if (!run->watches || run->origin || table != frame->table ||
+        !(plan->fast[table - plan->tables].messages & bit) || !is_looked_into(op))
+        return 0;
+    if (joins(plan, op, false)) {
+        if (frame->seen & bit)
+            return RUN_PIECES;
+        frame->seen |= bit;
+    }
+    bool deep = waits(op) && frame->depth < WIRE_DEPTH_MAX;
+    return deep && has_pieces(plan, &plan->tables[op->table], data, end, frame->depth + 1, true)
+               ? RUN_PIECES
+               : 0;
 }
 
 static int count_moved(struct joiner *joiner, const uint8_t *at, size_t bytes)
@@ -269,6 +291,16 @@ static int join_message(struct joiner *joiner, const struct program_table *table
                         const uint8_t *start, const uint8_t *end, unsigned depth, bool all,
                         const uint8_t **ret_end);
 
+/* Whether it is whole fields: else a field could go on in the next piece, which no reader would see. */
+static bool is_whole(const struct record *message)
+{
+    struct record record;
+    const uint8_t *pos = message->value;
+    while (pos < message->end && next_record(pos, message->end, &record))
+        pos = record.end;
+    return pos == message->end;
+}
+
 /* Joins the pieces of one message, and what is in it. *ret_end: of its content. Return: 1: nothing
  * is left of it. */
 static int join_field(struct joiner *joiner, const struct program_table *table,
@@ -279,6 +311,8 @@ static int join_field(struct joiner *joiner, const struct program_table *table,
     struct record piece;
     bool replaced;
     while (joins(plan, op, all) && find_piece(plan, table, op, record, end, &piece, &replaced)) {
+        if (!is_whole(record) || !is_whole(&piece))
+            break; /* the translation says what is wrong with it */
         int r = replaced ? leave_out(joiner->run, op, record, depth)
                          : join_two(joiner, record, &piece);
         if (r < 0 || replaced)
@@ -323,6 +357,12 @@ static int join_message(struct joiner *joiner, const struct program_table *table
     return 0;
 }
 
+bool run_has_pieces(const struct run *run, const struct program_table *table, const uint8_t *start,
+                    size_t bytes)
+{
+    return run->watches && has_pieces(run->plan, table, start, start + bytes, 1, false);
+}
+
 int run_join_pieces(struct run *run, const struct program_table *table, uint8_t *start,
                     size_t *bytes, unsigned depth)
 {
@@ -351,6 +391,8 @@ static void look_at(const struct plan *plan, const struct program_table *table,
             continue;
         bool join = joins(plan, op, false);
         fast->whole |= join;
+        if (join)
+            fast->pieces |= fast_message_bit(op->number);
         if (join || leads_on(plan, op, false)) {
             fast->joins = true;
             fast->messages |= fast_message_bit(op->number);
@@ -366,7 +408,7 @@ void fast_find_joins(struct plan *plan, uint32_t count)
                               (table->required_count > 0 && !(table->flags & TABLE_VERBATIM)) ||
                               table->next != 0 || (table->flags & (TABLE_SHARED | TABLE_MARK));
         plan->fast[i].joins = false;
-        plan->fast[i].messages = 0;
+        plan->fast[i].pieces = plan->fast[i].messages = 0;
     }
     for (bool changed = true; changed;) { /* at most thrice as often as there are tables */
         changed = false;

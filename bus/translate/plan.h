@@ -111,10 +111,10 @@ uint32_t plan_entry_count(const struct plan *plan);
  * the last. */
 uint32_t plan_method(const struct plan *plan, uint32_t entry);
 
-/* The room that plan_run() needs for a source of that length: the same length for the identity.
- * Otherwise the most that it writes, 4 x + 4,096 (at most WIRE_MESSAGE_BYTES_MAX), and the length
- * of the source, whose copy lies behind what is written, and 64 bytes, so that reading may go past its
- * end; a plan over a path that could not be fused all through needs the first twice. */
+/* The room that plan_run() wants for a source of that length: as much, and 64 bytes, so that reading
+ * may go past its end. Unless the plan is the identity also the most that it writes, 4 x + 4,096 (at
+ * most WIRE_MESSAGE_BYTES_MAX), for the copy of the source lies behind that; twice for a plan over a
+ * path that could not be fused all through. With less it is slower, or may not do at all. */
 size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes);
 
 struct plan_failure {

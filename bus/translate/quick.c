@@ -1,38 +1,52 @@
 /*
  * The short way: fields that need little, in one loop that keeps its state in registers.
  *
- * Most fields of most messages have a tag and a length of one byte each, come in order, and are
- * checked and copied, noted for a template, or converted from one varint to another. Most messages
- * have nothing else. This loop does those, by the records that fast.c made, and stops before a
- * field that it does not know, or that has anything wrong or unusual: the long way (frame.c) deals
- * with that one, says what is wrong with it, and comes back.
+ * Most fields of most messages come in order, and are checked and copied, noted for the message's
+ * end, or converted from one varint to another. Most messages have nothing else. This loop does
+ * those, by the records that fast.c made, and stops before a field that it does not know, or that
+ * has anything wrong or unusual: the long way (frame.c) deals with that one, says what is wrong with
+ * it, and comes back.
  *
- * A nested message needs no frame if nothing in it waits for its end (`plain`). It is done here as
- * a whole or not at all: if the loop stops inside, what it wrote is forgotten, and the message goes
- * the long way from its beginning. Where it stopped is kept (`stuck`), so that the messages around
- * that field, and those within these, are not tried again.
+ * A nested message is done here as a whole, with what waits for its end (quick_end.c), or not at
+ * all: if the loop stops inside, what it wrote is forgotten, and the message goes the long way from
+ * its beginning. Where it stopped is kept (`stuck`), so that the messages around that field, and
+ * those within these, are not tried again.
  *
  * What makes it short: the source has readable bytes behind it (RUN_BEHIND_BYTES), and all limits
- * are worked out before it begins, as a place to stop. So values are loaded eight, sixteen, thirty-two
- * bytes at once, masked, and written so too, with nothing to ask between.
+ * are worked out before it begins, as a place to stop. So values are loaded eight, sixteen,
+ * thirty-two bytes at once and written so too, with nothing to ask between; a length is below 0x80
+ * if so many plain bytes follow it; and whether a value has passed the end is asked once, where the
+ * next field would begin.
  */
 #include "translate/fast.h"
 
-/* Behind a field's tag: what is read at once, and what is written beyond what is counted. */
-#define READ_BYTES (2 + TEXT_SHORT_BYTES_MAX)
-#define WRITE_BYTES 64
-/* The most bytes that are written for one that is read: a tag, and eleven for a varint of one. */
-#define GROWTH_MAX 6
+#include <assert.h>
+
+/* The most bytes that are written for one that is read: a tag of four and ten for a varint of one,
+ * behind a tag of one. */
+#define GROWTH_MAX 7
 #define NESTED_BYTES_MAX (2 * WIRE_FIELDS_MAX) /* so it has no more fields than it may */
 
-struct state {
-    const uint8_t *pos;    /* the next field */
-    const uint8_t *copied; /* from here to it the source goes over as it is */
-    uint8_t *out;
-    uint32_t fields, elements; /* seen */
-};
+static_assert(FAST_READ_BYTES >= 2 + 2 + TEXT_SHORT_BYTES_MAX && FAST_READ_BYTES <= RUN_BEHIND_BYTES,
+              "a tag and a length of two bytes each, and a text");
 
-/* Copies, in steps that may pass the end. */
+static inline void put32(uint8_t *out, uint32_t bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(out, &bytes, 4);
+#else
+    for (int i = 0; i < 4; i++)
+        out[i] = (uint8_t)(bytes >> (8 * i));
+#endif
+}
+
+static inline uint8_t *put_tag(uint8_t *out, const struct fast *way)
+{
+    put32(out, way->tag);
+    return out + way->tag_bytes;
+}
+
+/* Copies, in steps that may pass the end of what is short. */
 static inline uint8_t *copy(uint8_t *out, const uint8_t *data, size_t bytes)
 {
     if (__builtin_expect(bytes <= 32, 1)) {
@@ -50,6 +64,10 @@ static inline const uint8_t *read_varint(const uint8_t *pos, uint64_t *ret_value
     if (*pos < 0x80) {
         *ret_value = *pos;
         return pos + 1;
+    }
+    if (pos[1] < 0x80) {
+        *ret_value = (*pos & 0x7fu) | (uint32_t)pos[1] << 7;
+        return pos + 2;
     }
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint64_t raw;
@@ -70,6 +88,29 @@ static inline const uint8_t *read_varint(const uint8_t *pos, uint64_t *ret_value
 #endif
 }
 
+/* Copies a varint, however long. NULL: it is none. */
+static inline const uint8_t *copy_varint(const uint8_t *pos, uint8_t **out)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t raw;
+    memcpy(&raw, pos, 8);
+    memcpy(*out, &raw, 8);
+    uint64_t stops = ~raw & UINT64_C(0x8080808080808080);
+    if (__builtin_expect(stops != 0, 1)) {
+        unsigned bytes = (unsigned)__builtin_ctzll(stops) / 8 + 1;
+        *out += bytes;
+        return pos + bytes;
+    }
+#endif
+    uint64_t value;
+    const uint8_t *after = run_read_varint(pos, pos + 10, &value);
+    if (after) {
+        memcpy(*out, pos, 16);
+        *out += after - pos;
+    }
+    return after;
+}
+
 static inline uint8_t *write_varint(uint8_t *out, uint64_t value)
 {
     for (; value >= 0x80; value >>= 7)
@@ -78,197 +119,461 @@ static inline uint8_t *write_varint(uint8_t *out, uint64_t value)
     return out;
 }
 
-/* A converted varint. NULL: it is not for us. */
-static inline uint8_t *put_scalar(const struct run *run, struct frame *frame,
-                                  const struct program_op *op, const struct fast *way, uint64_t raw,
-                                  const uint8_t *at, const uint8_t *after, uint8_t *out)
+/* ---- Values ---- */
+
+/* A text that is long, or not plain. Return: its end; NULL: it is not for us. */
+static inline const uint8_t *read_text(const uint8_t *pos, const uint8_t *end, bool string,
+                                       const uint8_t **ret_data)
 {
-    struct slot value;
-    if (!fast_convert(run->plan, op, raw, &value))
+    uint32_t bytes;
+    const uint8_t *data = run_read_length(pos, end, &bytes);
+    if (!data || (string && !text_is_string(data, bytes, TEXT_SHORT_BYTES_MAX)))
         return NULL;
-    if (!frame && value.lost)
-        return NULL;
-    if (frame && way->slot != PROGRAM_SLOT_NONE) {
-        struct slot *slot = &frame->slots[way->slot];
-        slot->lost = value.lost;
-        slot->value = value.value;
-        slot->mapped = value.mapped;
-        run_keep(slot, at, (uint32_t)(after - at));
-    }
-    raw = (uint64_t)value.mapped;
-    if (op->written == KIND_SINT32 || op->written == KIND_SINT64)
-        raw = raw << 1 ^ (uint64_t)(value.mapped >> 63);
-    *out++ = way->tag;
-    return write_varint(out, raw);
-}
-
-static bool plain_fields(struct run *run, const struct program_table *table,
-                         const uint8_t *end, unsigned depth, struct state *state);
-
-/* A nested message, whole. False: it is not for us. */
-static inline bool put_message(struct run *run, uint32_t index, uint8_t tag,
-                               const uint8_t *end, unsigned depth, struct state *state)
-{
-    const uint8_t *pos = state->pos + 1;
-    uint32_t bytes = *pos++;
-    if (bytes >= 0x80) {
-        if (*pos >= 0x80)
-            return false;
-        bytes = (bytes & 0x7f) | (uint32_t)*pos++ << 7;
-    }
-    if (depth >= WIRE_DEPTH_MAX || (ptrdiff_t)bytes > end - pos || bytes > NESTED_BYTES_MAX ||
-        !run->plan->fast[index].plain || (uintptr_t)run->stuck - (uintptr_t)pos < bytes)
-        return false;
-    uint8_t *out = state->out;
-    if (state->pos != state->copied)
-        out = copy(out, state->copied, (size_t)(state->pos - state->copied));
-    *out++ = tag;
-    uint8_t *content = out + (bytes < 0x80 ? 1 : 2);
-    struct state nested = {pos, pos, content, 0, state->elements};
-    if (!plain_fields(run, &run->plan->tables[index], pos + bytes, depth + 1, &nested)) {
-        if ((uintptr_t)run->stuck - (uintptr_t)pos >= bytes)
-            run->stuck = nested.pos;
-        return false;
-    }
-    size_t length = (size_t)(nested.out - content), size = wire_varint_size(length);
-    if (__builtin_expect(out + size != content, 0)) {
-        memmove(out + size, content, length);
-        nested.out = out + size + length;
-    }
-    (void)write_varint(out, length);
-    state->pos = state->copied = nested.pos;
-    state->out = nested.out;
-    state->elements = nested.elements;
-    return true;
-}
-
-/* A value that is no message, of the field at @pos. Return: its end; NULL: it is not for us. @raw: of a
- * varint; @data, @bytes: of a text. */
-static inline __attribute__((always_inline)) const uint8_t *
-check(const struct fast *way, const uint8_t *pos, const uint8_t *end, uint64_t *ret_raw,
-      const uint8_t **ret_data, uint32_t *ret_bytes)
-{
-    const uint8_t *data = pos + 2, *after = data;
-    uint32_t bytes = pos[1];
-    *ret_raw = bytes;
-    if (way->value == FAST_STRING) {
-        if (__builtin_expect(bytes >= 0x80, 0)) {
-            if (*data >= 0x80)
-                return NULL;
-            bytes = (bytes & 0x7f) | (uint32_t)*data++ << 7;
-        }
-        if ((ptrdiff_t)bytes > end - data || !text_is_string(data, bytes, TEXT_SHORT_BYTES_MAX))
-            return NULL;
-        after = data + bytes;
-    } else if (way->value == FAST_VARINT) {
-        if (bytes >= 0x80)
-            after = read_varint(pos + 1, ret_raw);
-        return after && after <= end ? after : NULL;
-    } else if (way->value == FAST_BYTES) {
-        if (bytes >= 0x80 || (ptrdiff_t)bytes > end - data)
-            return NULL;
-        after = data + bytes;
-    } else {
-        bytes = way->value == FAST_FIXED32 ? 4 : 8;
-        if ((ptrdiff_t)bytes > end - (pos + 1))
-            return NULL;
-        after = pos + 1 + bytes;
-    }
     *ret_data = data;
-    *ret_bytes = bytes;
+    return data + bytes;
+}
+
+/* From its length on, which is at @pos. Copies it. */
+static inline __attribute__((always_inline)) const uint8_t *
+put_string(const uint8_t *pos, const uint8_t *end, const uint8_t **ret_data, uint8_t **out)
+{
+    const uint8_t *data = pos + 1;
+    size_t bytes = *pos;
+    if (__builtin_expect(text_is_plain(data, bytes), 1)) {
+        uint8_t *to = *out;
+        *to = (uint8_t)bytes;
+        memcpy(to + 1, data, 16);
+        memcpy(to + 17, data + 16, 16);
+        *out = to + bytes + 1;
+        *ret_data = data;
+        return data + bytes;
+    }
+    const uint8_t *after = read_text(pos, end, true, ret_data);
+    if (after)
+        *out = copy(*out, pos, (size_t)(after - pos));
     return after;
 }
 
-/* The loop, up to @stop; no value passes @end. @frame NULL: of a plain table. */
-static inline __attribute__((always_inline)) void
-fields(struct run *run, struct frame *frame, const struct program_table *table,
-       const uint8_t *stop, const uint8_t *end, unsigned depth, struct state *state)
+/* The same, without a copy. */
+static inline const uint8_t *take_text(const uint8_t *pos, const uint8_t *end, bool string,
+                                       const uint8_t **ret_data)
 {
-    const struct fast_table *const fast = &run->plan->fast[table - run->plan->tables];
-    const struct program_op *const ops = run->plan->ops + table->op_first;
-    const uint8_t *pos = state->pos, *copied = state->copied;
-    uint8_t *out = state->out;
-    uint32_t count = state->fields, elements = state->elements;
-    while (pos < stop) {
-        const struct fast *way = fast_find(fast, *pos);
-        if (!way || way->action == FAST_SLOW)
-            break;
-        if (way->value == FAST_MESSAGE) {
-            struct state here = {pos, copied, out, 0, elements};
-            if (!put_message(run, ops[way->op].table, way->tag, end, depth, &here))
-                break;
-            pos = copied = here.pos;
-            out = here.out;
-            elements = here.elements + way->repeated;
-            count += !way->repeated;
-            continue;
-        }
-        uint64_t raw;
-        const uint8_t *data = NULL;
-        uint32_t bytes = 0;
-        const uint8_t *after = check(way, pos, end, &raw, &data, &bytes);
-        if (!after)
-            break;
-        if (way->action != FAST_KEEP) {
-            if (pos != copied)
-                out = copy(out, copied, (size_t)(pos - copied));
-            copied = pos;
-            if (way->action == FAST_PUT) {
-                *out++ = way->tag;
-                out = copy(out, pos + 1, (size_t)(after - pos - 1));
-            } else if (way->action == FAST_SCALAR) {
-                uint8_t *next = put_scalar(run, frame, &ops[way->op], way, raw, pos, after, out);
-                if (!next)
-                    break;
-                out = next;
-            }
-            copied = after;
-        }
-        if (frame && way->slot != PROGRAM_SLOT_NONE && way->action != FAST_SCALAR) {
-            if (way->action == FAST_TAKE)
-                run_note_text(frame, &ops[way->op], data, bytes);
-            else
-                run_keep(&frame->slots[way->slot], data, bytes);
-        }
-        pos = after;
-        elements += way->repeated;
-        count += !way->repeated;
-    }
-    *state = (struct state){pos, copied, out, count, elements};
+    *ret_data = pos + 1;
+    if (string && __builtin_expect(text_is_plain(pos + 1, *pos), 1))
+        return pos + 1 + *pos;
+    return read_text(pos, end, string, ret_data);
 }
 
-/* Whether all of it went this way; also what is to be copied is copied then. */
-static bool plain_fields(struct run *run, const struct program_table *table,
-                         const uint8_t *end, unsigned depth, struct state *state)
+static inline void note_number(struct frame *frame, const struct fast *way, uint64_t value,
+                               uint64_t mapped, const uint8_t *at, const uint8_t *after)
 {
-    fields(run, NULL, table, end, end, depth, state);
-    if (state->pos != end)
-        return false;
-    if (end != state->copied)
-        state->out = copy(state->out, state->copied, (size_t)(end - state->copied));
+    if (!frame || way->slot == PROGRAM_SLOT_NONE)
+        return;
+    struct slot *slot = &frame->slots[way->slot];
+    slot->lost = false;
+    slot->value = (int64_t)value;
+    slot->mapped = (int64_t)mapped;
+    run_keep(slot, at, (uint32_t)(after - at));
+}
+
+/* A conversion that is not worked out. NULL: it is not for us. */
+static uint8_t *put_scalar(const struct run *run, struct frame *frame, const struct fast *way,
+                           uint64_t raw, const uint8_t *at, const uint8_t *after, uint8_t *out)
+{
+    const struct program_op *op = way->op;
+    struct slot value;
+    if (!fast_convert(run->plan, op, raw, &value) || (!frame && value.lost))
+        return NULL;
+    note_number(frame, way, (uint64_t)value.value, (uint64_t)value.mapped, at, after);
+    if (frame && way->slot != PROGRAM_SLOT_NONE)
+        frame->slots[way->slot].lost = value.lost;
+    raw = (uint64_t)value.mapped;
+    if (op->written == KIND_SINT32 || op->written == KIND_SINT64)
+        raw = raw << 1 ^ (uint64_t)(value.mapped >> 63);
+    return write_varint(put_tag(out, way), raw);
+}
+
+/* A varint that is converted. NULL: it is not for us. */
+static inline __attribute__((always_inline)) uint8_t *
+convert(const struct run *run, struct frame *frame, const struct fast *way, uint64_t raw,
+        const uint8_t *at, const uint8_t *after, uint8_t *out)
+{
+    const struct fast_scalar *scalar = way->scalar;
+    uint64_t mapped;
+    if (way->code == FAST_SCALAR || __builtin_expect(raw > scalar->most, 0))
+        return put_scalar(run, frame, way, raw, at, after, out);
+    if (way->code == FAST_MULTIPLY) {
+        mapped = raw * scalar->factor;
+    } else if (way->code == FAST_DIVIDE) {
+        mapped = (uint64_t)((uint128)raw * scalar->reciprocal >> 64);
+        uint64_t rest = raw - mapped * scalar->factor; /* or a factor more */
+        if (rest >= scalar->factor) {
+            rest -= scalar->factor;
+            mapped++;
+        }
+        if (__builtin_expect(rest != 0, 0))
+            return put_scalar(run, frame, way, raw, at, after, out);
+    } else {
+        if (__builtin_expect(scalar->map[raw] == FAST_MAP_ASK, 0))
+            return put_scalar(run, frame, way, raw, at, after, out);
+        mapped = (uint64_t)scalar->map[raw];
+    }
+    note_number(frame, way, raw, mapped, at, after);
+    return write_varint(put_tag(out, way), mapped);
+}
+
+/* A record to the carrier, as run_carry() does it. */
+static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t *at, size_t bytes,
+                      uint8_t *out)
+{
+    if (way->op->owner)
+        frame->owner = way->op->owner;
+    if (frame->carrier && frame->carrier_end == out && frame->carrier_owner == frame->owner) {
+        uint64_t before = 0;
+        uint8_t *content = frame->carrier + (read_varint(frame->carrier, &before) - frame->carrier);
+        uint8_t *moved = frame->carrier + wire_varint_size(before + bytes);
+        if (moved != content) {
+            memmove(moved, content, before);
+            out += moved - content;
+        }
+        (void)write_varint(frame->carrier, before + bytes);
+    } else {
+        out = wire_write_varint(out, CARRIER_TAG);
+        frame->carrier = out;
+        out = write_varint(out, bytes + CARRIER_OWNER_BYTES);
+        *out++ = CARRIER_PLAIN_TAG;
+        memcpy(out, &frame->owner, 4);
+        out += 4;
+        frame->fields++;
+    }
+    memcpy(out, at, bytes);
+    frame->carrier_end = out + bytes;
+    frame->carrier_owner = frame->owner;
+    return out + bytes;
+}
+
+/* ---- The loop ---- */
+
+#define FRAME_MAX 8 /* nested, with frames of their own: more go the long way */
+
+/* A message that has been left for one in it, and what there is to know of that. */
+struct level {
+    const struct fast_table *table;
+    struct frame *frame;
+    const uint8_t *stop;
+    uint64_t seen;
+    const struct fast *way; /* of the message in it */
+    uint8_t *length;        /* its length, to be written at its end */
+    uint8_t *content;
+};
+
+struct loop {
+    struct run *run;
+    uint64_t watched; /* all bits, or none */
+    unsigned depth;   /* of the outermost message */
+    unsigned frame_count;
+    const struct level *last; /* behind those that there may be */
+    const uint8_t *end;       /* no value of the outermost message passes it */
+    /* As it was before the message in the outermost one, to which it goes back if that is given up. */
+    const uint8_t *at;
+    uint8_t *out;
+    uint32_t elements, count, slots_used;
+    struct level levels[WIRE_DEPTH_MAX];
+    struct frame frames[FRAME_MAX];
+};
+
+static inline void note(struct frame *frame, const struct fast *way, const uint8_t *data,
+                        const uint8_t *after)
+{
+    if (frame && way->slot != PROGRAM_SLOT_NONE)
+        run_keep(&frame->slots[way->slot], data, (uint32_t)(after - data));
+}
+
+/* A frame for a nested message; its table shares @slots, if any. NULL: there is none for it. */
+static struct frame *open_frame(struct loop *loop, const struct fast_table *table,
+                                struct slot *slots, const uint8_t *start, const uint8_t *end,
+                                unsigned depth)
+{
+    struct run *run = loop->run;
+    const struct program_table *program = table->table;
+    if (loop->frame_count == FRAME_MAX ||
+        (!slots && (!table->ends || program->slot_count > RUN_SLOT_MAX - run->slots_used)))
+        return NULL;
+    struct frame *frame = &loop->frames[loop->frame_count++];
+    run_init_frame(frame, program, slots ? slots : run->slots + run->slots_used, start, end, depth);
+    if (slots)
+        return frame;
+    for (uint32_t i = 0; i < program->slot_count; i++)
+        run_init_slot(&frame->slots[i]);
+    run->slots_used += program->slot_count;
+    return frame;
+}
+
+/* What waited for the end of a nested message. Return: behind what is written; NULL: it is not for us. */
+static uint8_t *close_frame(struct loop *loop, struct frame *frame, uint8_t *out)
+{
+    struct run *run = loop->run;
+    out = quick_end(run, frame, out);
+    run->slots_used -= frame->table->slot_count;
+    loop->frame_count--;
+    bool room = out && (run->limit - out - FAST_WRITE_BYTES) / GROWTH_MAX >= run->budget - frame->end;
+    return room ? out : NULL;
+}
+
+/* A message of which all fields have gone to the slots of the one around it: ACTION_RESIDUE,
+ * ACTION_JOIN. False: it is not for us. */
+static bool close_shared(struct loop *loop, struct frame *frame, const struct fast *way,
+                         const struct frame *inner)
+{
+    loop->frame_count--;
+    if (way->code == FAST_JOIN) {
+        frame->slots[way->slot].seen = true;
+        return true;
+    }
+    if (inner->diverted == 0)
+        return false; /* it is not told by what goes elsewhere */
+    frame->diverted = (frame->diverted & ~inner->touched) | inner->diverted;
+    frame->touched |= inner->touched;
     return true;
 }
 
-void fast_fields(struct run *run, struct frame *frame, const struct program_table *table,
-                 const uint8_t **pos, const uint8_t *end, const uint8_t **copied)
+/* What the loop does not do itself, of the field at @at, with its value at @pos. Return: its end; NULL:
+ * it is not for us. */
+static const uint8_t *uncommon(struct frame *frame, const struct fast *way, const uint8_t *at,
+                               const uint8_t *pos, const uint8_t *end, uint8_t **out)
+{
+    const uint8_t *data, *after = NULL;
+    switch (way->code) {
+    case FAST_PUT_FIXED:
+        *out = put_tag(*out, way);
+        memcpy(*out, pos, 8);
+        after = pos + (way->value == FAST_FIXED32 ? 4 : 8);
+        *out += after - pos;
+        break;
+    case FAST_PUT_BYTES:
+        after = read_text(pos, end, false, &data);
+        if (after) {
+            *out = put_tag(*out, way);
+            *out = copy(*out, pos, (size_t)(after - pos));
+            note(frame, way, data, after);
+        }
+        break;
+    case FAST_TAKE_BYTES:
+        after = frame ? read_text(pos, end, false, &data) : NULL;
+        if (after)
+            run_note_text(frame, way->op, data, (uint32_t)(after - data));
+        break;
+    case FAST_CARRY:
+        after = frame ? take_text(pos, end, way->value == FAST_STRING, &data) : NULL;
+        after = after && after <= end ? after : NULL;
+        if (after)
+            *out = carry(frame, way, at, (size_t)(after - at), *out);
+        break;
+    default:
+        break;
+    }
+    return after;
+}
+
+/* The length of a nested message is known: room for one byte was left, or for two. */
+static inline uint8_t *close_message(const struct level *level, uint8_t *out)
+{
+    uint8_t *const length = level->length, *const content = level->content;
+    const size_t written = (size_t)(out - content);
+    if (__builtin_expect(written < 0x80 && content == length + 1, 1)) {
+        *length = (uint8_t)written;
+        return out;
+    }
+    const size_t size = wire_varint_size(written);
+    if (length + size != content)
+        memmove(length + size, content, written);
+    (void)write_varint(length, written);
+    return length + size + written;
+}
+
+/* The message in @level has come to its end. Return: behind what is written; NULL: it is not for us. */
+static inline uint8_t *close_level(struct loop *loop, const struct level *level,
+                                   struct frame *frame, uint8_t *out)
+{
+    if (__builtin_expect(level->way->code != FAST_PUT_MESSAGE, 0))
+        return out == level->content && close_shared(loop, level->frame, level->way, frame) ? out
+                                                                                           : NULL;
+    if (frame)
+        out = close_frame(loop, frame, out);
+    return out ? close_message(level, out) : NULL;
+}
+
+/* The content of the message whose length is at @pos. NULL: it is not for us. */
+static inline const uint8_t *read_message(const struct run *run, const uint8_t *pos,
+                                          const uint8_t *end, const uint8_t **ret_after)
+{
+    ptrdiff_t bytes = *pos++;
+    if (bytes >= 0x80) {
+        bytes = (bytes & 0x7f) | *pos << 7;
+        if (*pos++ >= 0x80 || bytes > NESTED_BYTES_MAX)
+            return NULL;
+    }
+    *ret_after = pos + bytes;
+    bool stuck = (uintptr_t)run->stuck - (uintptr_t)pos < (uintptr_t)bytes;
+    return bytes <= end - pos && !stuck ? pos : NULL;
+}
+
+/* All fields from @pos to @stop, or up to the first that is not for us: run->pos; no value passes @end.
+ * Nested messages are done in the same loop, on a stack of levels: a call for each would cost as much
+ * as their fields. Return: behind what is written. */
+static uint8_t *fields(struct run *run, struct frame *outermost, const struct fast_table *table,
+                       const uint8_t *pos, const uint8_t *stop, const uint8_t *end, uint8_t *out)
+{
+    struct loop loop;
+    struct level *level = loop.levels;
+    struct frame *frame = outermost;
+    const bool own = frame->table == table->table; /* and not of a carrier's content */
+    uint64_t seen = own ? frame->seen : 0;
+    uint32_t count = 0, elements = 0;
+    const struct fast *way = NULL;
+    const uint8_t *at = pos, *data;
+    uint8_t *before = out;
+    loop.run = run;
+    loop.watched = run->watches && !run->origin && own ? UINT64_MAX : 0;
+    loop.depth = frame->depth;
+    loop.frame_count = 0;
+    loop.last = level + (WIRE_DEPTH_MAX - frame->depth);
+    loop.end = end;
+    loop.slots_used = run->slots_used;
+    for (;;) {
+        if (__builtin_expect(pos >= stop, 0)) {
+            if (level == loop.levels)
+                break;
+            if (pos != stop || !(out = close_level(&loop, level - 1, frame, out)))
+                goto leave;
+            level--;
+            table = level->table;
+            frame = level->frame;
+            seen = level->seen;
+            stop = end = level->stop;
+            if (level == loop.levels) {
+                end = loop.end;
+                count = loop.count + 1;
+            }
+            continue;
+        }
+        at = pos;
+        before = out;
+        way = fast_find(table, &pos);
+        if (__builtin_expect(!way, 0))
+            goto leave;
+        if (way->code == FAST_PUT_STRING) {
+            out = put_tag(out, way);
+            pos = put_string(pos, end, &data, &out);
+            if (!pos)
+                goto leave;
+            note(frame, way, data, pos);
+            elements += way->repeated;
+        } else if (way->code == FAST_PUT_VARINT) {
+            out = put_tag(out, way);
+            pos = copy_varint(pos, &out);
+            if (!pos)
+                goto leave;
+        } else if (way->code >= FAST_MULTIPLY) {
+            uint64_t raw;
+            pos = read_varint(pos, &raw);
+            out = pos ? convert(run, frame, way, raw, at, pos, out) : NULL;
+            if (!out)
+                goto leave;
+        } else if (way->code >= FAST_PUT_MESSAGE) {
+            const uint64_t bit = fast_message_bit(way->op->number) & table->pieces & loop.watched;
+            const uint8_t *after;
+            pos = read_message(run, pos, end, &after);
+            if (!pos || (seen & bit) || level == loop.last ||
+                (!frame && way->code != FAST_PUT_MESSAGE))
+                goto leave;
+            if (level == loop.levels) {
+                loop.at = at;
+                loop.out = out;
+                loop.elements = elements;
+                loop.count = count;
+            }
+            elements += way->repeated;
+            level->table = table;
+            level->frame = frame;
+            level->stop = stop;
+            level->seen = seen | bit;
+            level->way = way;
+            level->length = level->content = out;
+            if (way->code == FAST_PUT_MESSAGE) {
+                level->length = put_tag(out, way);
+                level->content = out = level->length + (after - pos < 0x80 ? 1 : 2);
+            }
+            stop = end = after;
+            table = way->table;
+            seen = 0;
+            level++;
+            frame = NULL;
+            if (table->framed) {
+                frame = open_frame(
+                    &loop, table, way->code == FAST_PUT_MESSAGE ? NULL : level[-1].frame->slots,
+                    pos, after, loop.depth + (unsigned)(level - loop.levels));
+                if (!frame)
+                    goto leave;
+            }
+            continue;
+        } else if (way->code == FAST_TAKE_STRING && frame) {
+            pos = take_text(pos, end, true, &data);
+            if (!pos)
+                goto leave;
+            run_note_text(frame, way->op, data, (uint32_t)(pos - data));
+            elements += way->repeated;
+        } else {
+            pos = uncommon(frame, way, at, pos, end, &out);
+            if (!pos)
+                goto leave;
+            elements += way->repeated;
+        }
+        count++;
+    }
+    if (__builtin_expect(pos <= end, 1))
+        goto done;
+    count--;
+    elements -= way->repeated;
+leave:
+    pos = at;
+    out = before;
+    if (level != loop.levels) {
+        const struct level *first = loop.levels;
+        run->stuck = at;
+        run->slots_used = loop.slots_used;
+        seen = first->seen & ~fast_message_bit(first->way->op->number);
+        pos = loop.at;
+        out = loop.out;
+        elements = loop.elements;
+        count = loop.count;
+    }
+done:
+    if (own)
+        outermost->seen = seen;
+    outermost->fields += count - elements;
+    run->elements += elements;
+    run->pos = pos;
+    return out;
+}
+
+void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                  const uint8_t **pos, const uint8_t *end)
 {
     /* What the loop need not ask: there is room for so many bytes of the source, of which a field
      * has two at least; and something to read behind them. */
-    ptrdiff_t room = (run->limit - run->out - (*pos - *copied) - WRITE_BYTES) / GROWTH_MAX;
+    ptrdiff_t room = (run->limit - run->out - FAST_WRITE_BYTES) / GROWTH_MAX;
     ptrdiff_t stop = 2 * (ptrdiff_t)(WIRE_FIELDS_MAX - frame->fields);
     ptrdiff_t elements = 2 * (ptrdiff_t)(WIRE_ELEMENTS_MAX - run->elements);
-    ptrdiff_t readable = run->readable - *pos - READ_BYTES;
+    ptrdiff_t readable = run->readable - *pos - FAST_READ_BYTES;
     room = room < elements ? room : elements;
     room = room < readable ? room : readable;
     room = room < end - *pos ? room : end - *pos;
     stop = stop < room ? stop : room;
     if (stop <= 0)
         return;
-    struct state state = {*pos, *copied, run->out, frame->fields, run->elements};
-    fields(run, frame, table, *pos + stop, *pos + room, frame->depth, &state);
-    *pos = state.pos;
-    *copied = state.copied;
-    run->out = state.out;
-    run->elements = state.elements;
-    frame->fields = state.fields;
+    run->budget = *pos + room;
+    run->out = fields(run, frame, &run->plan->fast[table - run->plan->tables], *pos, *pos + stop,
+                      *pos + room, run->out);
+    *pos = run->pos;
 }

@@ -167,61 +167,100 @@ int run_skip_unknown(struct run *run, uint32_t tag, const uint8_t *at, const uin
     return 0;
 }
 
+/* As many fields as are simple and right, from *pos on. What a message has at most is looked after by
+ * the caller: before @stop it cannot be too much. Return: 0, and *pos is the first field that is not,
+ * and be it right; or an error, of a message in there. */
+static int check_fields(struct run *run, const struct fast_table *fast, const uint8_t **ret_pos,
+                        const uint8_t *stop, const uint8_t *end, unsigned depth,
+                        uint32_t *ret_fields)
+{
+    const uint8_t *pos = *ret_pos, *at = pos;
+    uint32_t count = 0, elements = 0, bytes;
+    const struct fast *way = NULL;
+    int r = 0;
+    while (pos < stop) {
+        at = pos;
+        way = fast_find(fast, &pos);
+        if (!way)
+            goto leave;
+        if (way->value == FAST_STRING && text_is_plain(pos + 1, *pos)) {
+            pos += 1 + *pos;
+            elements += way->repeated;
+        } else if (way->value == FAST_VARINT && *pos < 0x80) {
+            pos++;
+        } else if (way->value == FAST_MESSAGE) {
+            const uint8_t *data = run_read_length(pos, end, &bytes);
+            if (!data || depth >= WIRE_DEPTH_MAX)
+                goto leave;
+            pos = data + bytes;
+            r = check_message(run, way->table->table, data, pos, depth + 1);
+            if (r < 0)
+                break;
+            elements += way->repeated;
+        } else {
+            pos = fast_check(run, way->value, pos, end);
+            if (!pos)
+                goto leave;
+            elements += way->repeated;
+        }
+        count++;
+    }
+    if (__builtin_expect(pos > end, 0)) {
+        count--;
+        elements -= way->repeated;
+    } else {
+        at = pos;
+    }
+leave:
+    run->elements += elements;
+    *ret_fields += count - elements;
+    *ret_pos = at;
+    return r;
+}
+
+/* One field, by the long way. */
+static int check_field(struct run *run, const struct program_table *table, const uint8_t **ret_pos,
+                       const uint8_t *end, unsigned depth, uint32_t *fields, uint64_t *required)
+{
+    const uint8_t *at = *ret_pos;
+    uint32_t tag;
+    const uint8_t *pos = run_read_u32(at, end, &tag);
+    if (!pos)
+        return run_fail(run, -EBADMSG, at, 0, "truncated or malformed tag");
+    const struct program_op *op = run_find(run->plan, table, tag >> 3);
+    if ((!op || !(op->flags & OP_REPEATED)) && ++*fields > WIRE_FIELDS_MAX)
+        return run_fail(run, -E2BIG, at, tag >> 3, "more fields in one message than the limit");
+    if (!op)
+        return run_skip_unknown(run, tag, at, pos, end, ret_pos);
+    if (op->required != PROGRAM_REQUIRED_NONE)
+        *required |= UINT64_C(1) << op->required;
+    return run_check_value(run, op, (enum wire_type)(tag & 7), at, pos, end, depth, ret_pos);
+}
+
 static int check_message(struct run *run, const struct program_table *table, const uint8_t *pos,
                          const uint8_t *end, unsigned depth)
 {
-    const struct plan *plan = run->plan;
-    const struct program_op *ops = plan->ops + table->op_first;
-    const struct fast_table *fast = &plan->fast[table - plan->tables];
+    const struct fast_table *fast = &run->plan->fast[table - run->plan->tables];
     uint32_t fields = 0;
     uint64_t required = 0;
-    while (pos < end) {
-        const uint8_t *at = pos;
-        const struct fast *way = fast_find(fast, *pos);
-        if (way) {
-            const struct program_op *op = &ops[way->op];
-            if (way->value == FAST_MESSAGE && depth < WIRE_DEPTH_MAX) {
-                uint32_t bytes;
-                const uint8_t *data = run_read_length(pos + 1, end, &bytes);
-                if (data && fast_count(run, op, &fields)) {
-                    pos = data + bytes;
-                    int r = check_message(run, &plan->tables[op->table], data, pos, depth + 1);
-                    if (r < 0)
-                        return r;
-                    continue;
-                }
-            } else {
-                const uint8_t *after = fast_check(run, way->value, pos + 1, end);
-                if (after && fast_count(run, op, &fields)) {
-                    pos = after;
-                    continue;
-                }
-            }
-        }
-        uint32_t tag;
-        pos = run_read_u32(pos, end, &tag);
-        if (!pos)
-            return run_fail(run, -EBADMSG, at, 0, "truncated or malformed tag");
-        const struct program_op *op = run_find(run->plan, table, tag >> 3);
-        if (!op || !(op->flags & OP_REPEATED)) {
-            if (++fields > WIRE_FIELDS_MAX)
-                return run_fail(run, -E2BIG, at, tag >> 3,
-                                "more fields in one message than the limit");
-        }
-        int r;
-        if (op) {
-            if (op->required != PROGRAM_REQUIRED_NONE)
-                required |= UINT64_C(1) << op->required;
-            r = run_check_value(run, op, (enum wire_type)(tag & 7), at, pos, end, depth, &pos);
-        } else {
-            r = run_skip_unknown(run, tag, at, pos, end, &pos);
-        }
-        if (r < 0)
-            return r;
+    int r = 0;
+    while (pos < end && r == 0) {
+        /* A field has two bytes at least. */
+        ptrdiff_t stop = run->readable - pos - FAST_READ_BYTES;
+        ptrdiff_t most = 2 * (ptrdiff_t)(WIRE_FIELDS_MAX - fields);
+        ptrdiff_t elements = 2 * (ptrdiff_t)(WIRE_ELEMENTS_MAX - run->elements);
+        stop = stop < most ? stop : most;
+        stop = stop < elements ? stop : elements;
+        stop = stop < end - pos ? stop : end - pos;
+        if (stop > 0)
+            r = check_fields(run, fast, &pos, pos + stop, end, depth, &fields);
+        if (r == 0 && pos < end)
+            r = check_field(run, table, &pos, end, depth, &fields, &required);
     }
-    if (table->required_count && (required + 1) << (64 - table->required_count) != 0)
+    if (r == 0 && table->required_count &&
+        (required + 1) << (64 - table->required_count) != 0)
         return run_fail(run, -EBADMSG, end, 0, "a required field is missing");
-    return 0;
+    return r;
 }
 
 static size_t output_most(size_t source_bytes)
@@ -233,6 +272,23 @@ static size_t output_most(size_t source_bytes)
 static size_t room_most(const struct plan *plan, size_t source_bytes)
 {
     return (plan->header->flags & PROGRAM_STAGED ? 2 : 1) * output_most(source_bytes);
+}
+
+/* Once more from the beginning, after the pieces of messages have been joined. */
+static int translate_joined(struct run *run, const struct program_table *table, uint8_t *copy,
+                            size_t bytes, uint8_t *out)
+{
+    struct frame frame;
+    run->watches = false;
+    run->elements = 0;
+    run->slots_used = 0;
+    run->root = NULL;
+    run->moves_in = false;
+    run->stuck = run->origin = NULL;
+    run->out = out;
+    int r = run_join_pieces(run, table, copy, &bytes, 1);
+    run->source_end = copy + bytes;
+    return r < 0 ? r : run_translate(run, table, NULL, copy, copy + bytes, 1, &frame);
 }
 
 /* Where the source's copy goes and how far the output may grow. */
@@ -255,11 +311,14 @@ static int translate(struct run *run, const struct program_table *table, const u
     run->limit = out + (room < most ? room : most);
     run->over = room < most ? -ENOBUFS : -E2BIG;
     struct frame frame;
-    size_t joined_bytes = source_bytes;
-    int r = run_join_pieces(run, table, copy, &joined_bytes, 1);
-    run->source_end = copy + joined_bytes;
-    if (r == 0)
-        r = run_translate(run, table, NULL, copy, copy + joined_bytes, 1, &frame);
+    run->watches = run->plan->fast[table - run->plan->tables].joins;
+    uint8_t *limit = run->limit;
+    int r = run_translate(run, table, NULL, copy, copy + source_bytes, 1, &frame);
+    run->limit = limit;
+    /* What is wrong may be so only in a piece that another member of its oneof has replaced. */
+    if (__builtin_expect(r == RUN_PIECES || (r < 0 && run_has_pieces(run, table, copy, source_bytes)),
+                         0))
+        r = translate_joined(run, table, copy, source_bytes, out);
     if (r == 0 && (size_t)(run->out - out) > output_most(source_bytes))
         return run_fail(run, -E2BIG, NULL, 0, "the translation is larger than the limit");
     if (r == 0)
@@ -280,7 +339,8 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     run.slots_used = 0;
     run.root = NULL;
     run.moves_in = false;
-    run.stuck = NULL;
+    run.stuck = run.budget = NULL;
+    run.watches = false;
     run.source = run.source_end = run.readable = run.origin = NULL;
     run.failure = (struct plan_failure){0, 0, "no such method"};
     int r = -EINVAL;
@@ -296,6 +356,10 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
                 memcpy(out, source, source_bytes);
             run.source = out;
             run.source_end = run.readable = out + source_bytes;
+            if (out_bytes - source_bytes >= RUN_BEHIND_BYTES) {
+                memset(out + source_bytes, 0, RUN_BEHIND_BYTES);
+                run.readable += RUN_BEHIND_BYTES;
+            }
             bytes = source_bytes;
             r = check_message(&run, table, out, out + source_bytes, 1);
         } else {
@@ -311,7 +375,9 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
 
 size_t plan_output_bytes_max(const struct plan *plan, size_t source_bytes)
 {
-    if (plan_class(plan) == PLAN_IDENTITY || source_bytes > WIRE_MESSAGE_BYTES_MAX)
+    if (source_bytes > WIRE_MESSAGE_BYTES_MAX)
         return source_bytes;
+    if (plan_class(plan) == PLAN_IDENTITY)
+        return source_bytes + RUN_BEHIND_BYTES;
     return room_most(plan, source_bytes) + source_bytes + RUN_BEHIND_BYTES;
 }

@@ -15,6 +15,7 @@
 #define RUN_SLOT_MAX 128 /* open at once, in all messages around the current one */
 
 __extension__ typedef __int128 int128;
+__extension__ typedef unsigned __int128 uint128;
 
 struct span {
     const uint8_t *data;
@@ -54,6 +55,9 @@ struct run {
     const uint8_t *source_end;
     const uint8_t *readable; /* the end of what may be read behind a field: its buffer's */
     const uint8_t *stuck;    /* a field in a nested message that does not go the short way */
+    const uint8_t *pos;      /* where the short way has stopped */
+    const uint8_t *budget;   /* the end of what the short way has asked the room for */
+    bool watches;            /* for messages in pieces: run_watch_piece() */
     const uint8_t *origin;   /* where in it a stage's input comes from; NULL: it is the source's */
     uint8_t *out;            /* the next byte to write */
     uint8_t *limit;          /* the first that must not be */
@@ -76,6 +80,7 @@ struct frame {
     uint64_t diverted;    /* slots that got a value other than the default */
     uint64_t touched;     /* slots that got one */
     uint64_t required;    /* seen */
+    uint64_t seen;        /* messages that have to be one: fast_message_bit()s */
     uint8_t *carrier;     /* the length of a carrier that can still grow; NULL: none */
     uint8_t *carrier_end; /* it can if nothing was written behind it */
     uint32_t carrier_owner;
@@ -211,6 +216,16 @@ int run_write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t nu
 int run_join_pieces(struct run *run, const struct program_table *table, uint8_t *start,
                     size_t *bytes, unsigned depth);
 
+/* A message is met at @data, up to @end. RUN_PIECES: it is the second of what has to be one, or has
+ * such in it where nobody will look. Then all has to be joined, and begun again. Only if run->watches.
+ */
+int run_watch_piece(struct run *run, struct frame *frame, const struct program_table *table,
+                    const struct program_op *op, const uint8_t *data, const uint8_t *end);
+/* Whether there may be any, in a whole message, if run->watches. */
+bool run_has_pieces(const struct run *run, const struct program_table *table, const uint8_t *start,
+                    size_t bytes);
+#define RUN_PIECES (-EAGAIN) /* for the caller of the outermost run_translate() */
+
 /* ---- stage.c ---- */
 
 /* Translates once more, by @table, the message that lies from @begin to run->out. It came from
@@ -278,6 +293,38 @@ int run_defer(struct run *run, struct frame *frame, const struct program_op *op,
               const uint8_t **ret_pos);
 /* EMIT_PICK and what follows it. */
 int run_emit_shape(struct run *run, struct frame *frame, const struct program_emit *emit);
+
+/* One by one, for compilers make a loop of the whole. */
+static inline void run_init_frame(struct frame *frame, const struct program_table *table,
+                                  struct slot *slots, const uint8_t *start, const uint8_t *end,
+                                  unsigned depth)
+{
+    frame->table = table;
+    frame->slots = slots;
+    frame->start = start;
+    frame->end = end;
+    frame->depth = depth;
+    frame->fields = 0;
+    frame->diverted = frame->touched = frame->required = frame->seen = 0;
+    frame->carrier = frame->carrier_end = NULL;
+    frame->carrier_owner = 0;
+    frame->owner = table->source_id;
+    frame->opens = frame->carry = 0;
+    frame->guarded = frame->gathers = frame->marked = false;
+    frame->moved_in = 0;
+    frame->near = 0;
+}
+
+/* The same for a slot. */
+static inline void run_init_slot(struct slot *slot)
+{
+    slot->data = NULL;
+    slot->bytes = 0;
+    slot->seen = slot->lost = slot->marked = slot->has_guard = false;
+    slot->restored = slot->overridden = false;
+    slot->value = slot->mapped = 0;
+    slot->guard = 0;
+}
 
 /* ---- Writing, all inline ---- */
 

@@ -607,7 +607,8 @@ int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_
     u.run.slots_used = 0;
     u.run.root = NULL;
     u.run.moves_in = false;
-    u.run.stuck = NULL;
+    u.run.stuck = u.run.budget = NULL;
+    u.run.watches = false;
     u.run.source = u.run.source_end = u.run.readable = u.run.origin = NULL;
     u.run.out = u.run.limit = u.fragment = u.scratch = NULL;
     u.run.failure = (struct plan_failure){0, 0, "no such method"};

@@ -43,6 +43,24 @@ static inline unsigned text_plain_bits(const uint8_t *data)
 }
 #endif
 
+/* Whether it is TEXT_SHORT_BYTES_MAX bytes at most, all 0x01..0x7f. So many can be read from @data on. */
+static inline bool text_is_plain(const uint8_t *data, size_t bytes)
+{
+#if defined(__SSE2__)
+    /* The first that is not plain is none of them. (All bits above those of the blocks are set.) */
+    uint64_t plain = text_plain_bits(data);
+    if (__builtin_expect(bytes <= (unsigned)__builtin_ctz(~(unsigned)plain), 1))
+        return true;
+    plain |= (uint64_t)text_plain_bits(data + 16) << 16;
+    return bytes <= (unsigned)__builtin_ctzll(~plain);
+#else
+    unsigned plain = bytes <= TEXT_SHORT_BYTES_MAX;
+    for (size_t i = 0; i < bytes && plain; i++)
+        plain = data[i] - 1u < 0x7f;
+    return plain;
+#endif
+}
+
 /* UTF-8 without NUL, of which most are short and ASCII. @room: bytes that may be read from @data
  * on, those of the text and others behind it. */
 static inline bool text_is_string(const uint8_t *data, size_t bytes, size_t room)

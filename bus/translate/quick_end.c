@@ -1,0 +1,331 @@
+/*
+ * The short way at a message's end: what waited for it, where that is simple.
+ *
+ * Most of what waits is text: moved to another message, taken apart, put together, or dropped
+ * because others say the same. Here it is written as emit.c writes it, byte by byte the same, but
+ * the room is asked for once for each, and nothing can be carried: if an emit has something that
+ * would have to be (a value that does not come back, a dropped text that the others do not give),
+ * all of them are left to the long way, and nothing has been written.
+ *
+ * Which tables' ends this may be is worked out when a plan is loaded (`ends`, in fast.c): no stages,
+ * no required fields, no other emits than these.
+ */
+#include "translate/fast.h"
+
+/* What is being written: `out` moves on as in the runner, and counts only at the end. */
+struct ending {
+    const struct plan *plan;
+    const struct frame *frame;
+    uint8_t *out;
+    size_t room;     /* behind `out`, without what copies may pass the end by */
+    uint32_t fields; /* written */
+    size_t moved_in;
+    bool failed;
+};
+
+static inline bool take_room(struct ending *ending, size_t bytes)
+{
+    if (__builtin_expect(bytes > ending->room, 0)) {
+        ending->failed = true;
+        return false;
+    }
+    ending->room -= bytes;
+    return true;
+}
+
+static inline void put_varint(struct ending *ending, uint32_t value)
+{
+    if (__builtin_expect(value < 0x80, 1))
+        *ending->out++ = (uint8_t)value;
+    else
+        ending->out = wire_write_varint(ending->out, value);
+}
+
+/* Of the private copy, which can be read on behind @data. */
+static inline void put_source(struct ending *ending, struct span text)
+{
+    if (__builtin_expect(text.bytes <= 32, 1)) {
+        memcpy(ending->out, text.data, 16);
+        memcpy(ending->out + 16, text.data + 16, 16);
+    } else {
+        memcpy(ending->out, text.data, text.bytes);
+    }
+    ending->out += text.bytes;
+}
+
+static inline void put_literal(struct ending *ending, struct span literal)
+{
+    for (size_t i = 0; i < literal.bytes; i++)
+        *ending->out++ = literal.data[i];
+}
+
+static inline struct span text_of(const struct slot *slot)
+{
+    return (struct span){slot->data, slot->bytes};
+}
+
+static inline struct span literal_of(const struct plan *plan, const struct program_part *part)
+{
+    return (struct span){plan->text + part->text_first, part->text_bytes};
+}
+
+static inline size_t record_bytes(uint32_t tag, size_t bytes)
+{
+    return wire_varint_size(tag) + wire_varint_size(bytes) + bytes;
+}
+
+/* An empty text may lie nowhere, so it is not read. */
+static void put_text(struct ending *ending, uint32_t tag, struct span text)
+{
+    put_varint(ending, tag);
+    put_varint(ending, (uint32_t)text.bytes);
+    if (text.bytes > 0)
+        put_source(ending, text);
+}
+
+/* ---- The emits ---- */
+
+static void end_move(struct ending *ending, const struct program_emit *emit)
+{
+    const struct slot *slot = &ending->frame->slots[emit->slot];
+    bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
+    if (!run_moves(emit, slot) ||
+        !take_room(ending, text ? record_bytes(emit->tag, slot->bytes) : 5 + 10))
+        return;
+    ending->fields++;
+    if (text) {
+        put_text(ending, emit->tag, text_of(slot));
+    } else {
+        put_varint(ending, emit->tag);
+        ending->out = run_encode(ending->out, (enum kind)emit->written, slot->mapped);
+    }
+}
+
+/* Its content is written where it would be behind a length of one byte, and moved if it is longer. */
+static void close_message(struct ending *ending, uint8_t *content)
+{
+    size_t bytes = (size_t)(ending->out - content), size = wire_varint_size(bytes);
+    if (__builtin_expect(size > 1, 0)) {
+        memmove(content + size - 1, content, bytes);
+        ending->out += size - 1;
+    }
+    (void)wire_write_varint(content - 1, bytes);
+}
+
+static void end_gather(struct ending *ending, const struct program_emit *emit)
+{
+    const struct program_node *node = &ending->plan->nodes[emit->node];
+    uint8_t *before = ending->out;
+    const uint32_t fields = ending->fields;
+    if (!take_room(ending, 5 + 5))
+        return;
+    put_varint(ending, node->tag);
+    uint8_t *content = ++ending->out;
+    for (uint32_t i = 0; i < node->leaf_count; i++)
+        end_move(ending, &ending->plan->emits[node->leaf_first + i]);
+    if (ending->fields == fields) {
+        ending->out = before;
+        return;
+    }
+    ending->fields++;
+    close_message(ending, content);
+    ending->moved_in += (size_t)(ending->out - before);
+}
+
+static void end_split(struct ending *ending, const struct program_emit *emit)
+{
+    const struct slot *slot = &ending->frame->slots[emit->slot];
+    const struct program_template *template = &ending->plan->templates[emit->template];
+    const struct program_part *parts = ending->plan->parts + template->part_first;
+    struct span text = text_of(slot), fields[PROGRAM_PART_MAX];
+    if (!run_splits(emit, slot) ||
+        !take_room(ending, 5 + 5 + text.bytes + template->part_count * (size_t)(5 + 5)))
+        return;
+    bool fits = run_take_apart(ending->plan, template, text, fields);
+    ending->fields++;
+    put_varint(ending, emit->tag);
+    uint8_t *content = ++ending->out;
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        if (parts[i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        if (fits)
+            put_text(ending, parts[i].tag, fields[i]);
+        else if (i == template->otherwise && text.bytes > 0)
+            put_text(ending, parts[i].tag, text);
+    }
+    close_message(ending, content);
+}
+
+/* How much text a template makes, as make_text() in emit.c does. *alone: only its `otherwise` is
+ * there, and stands for all. */
+static size_t template_bytes(const struct ending *ending, const struct program_template *template,
+                             bool join, bool *alone)
+{
+    const struct program_part *parts = ending->plan->parts + template->part_first;
+    const struct slot *slots = ending->frame->slots;
+    unsigned fields = 0, filled = 0;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        bytes += parts[i].text_bytes;
+        if (parts[i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        fields++;
+        filled += slots[parts[i].slot].bytes > 0;
+        bytes += slots[parts[i].slot].bytes;
+    }
+    *alone = false;
+    if (filled == 0 && fields > 0)
+        return 0;
+    uint16_t otherwise = parts[template->otherwise].slot;
+    *alone = join && fields > 1 && filled == 1 && otherwise != PROGRAM_SLOT_NONE &&
+             slots[otherwise].bytes > 0;
+    return *alone ? slots[otherwise].bytes : bytes;
+}
+
+/* @bytes, @alone: from template_bytes(). */
+static void put_template(struct ending *ending, uint32_t tag,
+                         const struct program_template *template, size_t bytes, bool alone)
+{
+    const struct program_part *parts = ending->plan->parts + template->part_first;
+    const struct slot *slots = ending->frame->slots;
+    ending->fields++;
+    put_varint(ending, tag);
+    put_varint(ending, (uint32_t)bytes);
+    if (alone) {
+        put_source(ending, text_of(&slots[parts[template->otherwise].slot]));
+        return;
+    }
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        put_literal(ending, literal_of(ending->plan, &parts[i]));
+        if (parts[i].slot != PROGRAM_SLOT_NONE && slots[parts[i].slot].bytes > 0)
+            put_source(ending, text_of(&slots[parts[i].slot]));
+    }
+}
+
+static void end_text(struct ending *ending, const struct program_emit *emit)
+{
+    const struct program_template *template = &ending->plan->templates[emit->template];
+    bool alone;
+    if (ending->frame->slots[emit->slot].restored)
+        return;
+    size_t bytes = template_bytes(ending, template, false, &alone);
+    if (bytes > 0 && take_room(ending, 5 + 5 + bytes))
+        put_template(ending, emit->tag, template, bytes, false);
+}
+
+static bool is_same(struct span a, struct span b)
+{
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
+}
+
+/* Whether taking @text apart gives what is in the slots. */
+static bool comes_back(const struct ending *ending, const struct program_template *template,
+                       struct span text)
+{
+    const struct program_part *parts = ending->plan->parts + template->part_first;
+    struct span fields[PROGRAM_PART_MAX];
+    bool fits = run_take_apart(ending->plan, template, text, fields);
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        if (parts[i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        struct span got = fits                       ? fields[i]
+                          : i == template->otherwise ? text
+                                                     : (struct span){text.data, 0};
+        if (!is_same(got, text_of(&ending->frame->slots[parts[i].slot])))
+            return false;
+    }
+    return true;
+}
+
+static void end_join(struct ending *ending, const struct program_emit *emit)
+{
+    const struct slot *slot = &ending->frame->slots[emit->slot];
+    const struct program_template *template = &ending->plan->templates[emit->template];
+    bool alone;
+    if (!slot->seen)
+        return;
+    size_t bytes = template_bytes(ending, template, true, &alone);
+    if (bytes == 0 || slot->marked) {
+        ending->failed = true; /* something is to be carried */
+        return;
+    }
+    if (!take_room(ending, 5 + 5 + bytes))
+        return;
+    put_template(ending, emit->tag, template, bytes, alone);
+    if (!comes_back(ending, template, (struct span){ending->out - bytes, bytes}))
+        ending->failed = true;
+}
+
+/* Fails unless the template gives the text that is dropped. */
+static void end_dropped(struct ending *ending, const struct program_emit *emit)
+{
+    const struct program_template *template = &ending->plan->templates[emit->template];
+    const struct program_part *parts = ending->plan->parts + template->part_first;
+    struct span text = text_of(&ending->frame->slots[emit->slot]);
+    bool alone;
+    if (template_bytes(ending, template, false, &alone) != text.bytes) {
+        ending->failed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < template->part_count && text.bytes > 0; i++) {
+        struct span pieces[2] = {literal_of(ending->plan, &parts[i]), {NULL, 0}};
+        if (parts[i].slot != PROGRAM_SLOT_NONE)
+            pieces[1] = text_of(&ending->frame->slots[parts[i].slot]);
+        for (unsigned k = 0; k < 2; k++) {
+            if (pieces[k].bytes > 0 && memcmp(text.data, pieces[k].data, pieces[k].bytes) != 0)
+                ending->failed = true;
+            text.data += pieces[k].bytes;
+        }
+    }
+}
+
+static void end_one(struct ending *ending, const struct program_emit *emit)
+{
+    const struct slot *slot = &ending->frame->slots[emit->slot];
+    switch (emit->kind) {
+    case EMIT_LOST:
+        ending->failed |= slot->lost && !slot->restored;
+        break;
+    case EMIT_MOVE:
+        end_move(ending, emit);
+        break;
+    case EMIT_GATHER:
+        end_gather(ending, emit);
+        break;
+    case EMIT_SPLIT:
+        end_split(ending, emit);
+        break;
+    case EMIT_TEXT:
+        end_text(ending, emit);
+        break;
+    case EMIT_JOIN:
+        end_join(ending, emit);
+        break;
+    default:
+        end_dropped(ending, emit);
+    }
+}
+
+uint8_t *quick_end(struct run *run, struct frame *frame, uint8_t *out)
+{
+    const struct program_table *table = frame->table;
+    const size_t room = (size_t)(run->limit - out);
+    /* Texts in slots are of the source, behind which some more can be read. */
+    if (frame->gathers || frame->guarded || run->origin || frame->depth >= WIRE_DEPTH_MAX ||
+        room < FAST_WRITE_BYTES || run->readable - frame->end < FAST_READ_BYTES)
+        return NULL;
+    struct ending ending = {
+        .plan = run->plan,
+        .frame = frame,
+        .out = out,
+        .room = room - FAST_WRITE_BYTES,
+        .fields = frame->fields,
+    };
+    for (uint32_t i = 0; i < table->emit_count; i++)
+        end_one(&ending, &run->plan->emits[table->emit_first + i]);
+    if (ending.failed || ending.fields > WIRE_FIELDS_MAX)
+        return NULL;
+    frame->fields = ending.fields;
+    frame->moved_in += ending.moved_in;
+    return ending.out;
+}
