@@ -130,6 +130,23 @@ static inline size_t fast_room(const struct run *run, const uint8_t *pos)
 {
     return (size_t)(run->readable - pos);
 }
+#define FAST_NESTED_BYTES_MAX (2 * WIRE_FIELDS_MAX) /* so it has no more fields than it may */
+
+/* The content of a nested message whose length is at @pos. NULL: it goes the long way. */
+static inline const uint8_t *fast_read_message(const struct run *run, const uint8_t *pos,
+                                               const uint8_t *end, const uint8_t **ret_after)
+{
+    ptrdiff_t bytes = *pos++;
+    if (bytes >= 0x80) {
+        bytes = (bytes & 0x7f) | *pos << 7;
+        if (*pos++ >= 0x80 || bytes > FAST_NESTED_BYTES_MAX)
+            return NULL;
+    }
+    *ret_after = pos + bytes;
+    bool stuck = (uintptr_t)run->stuck - (uintptr_t)pos < (uintptr_t)bytes;
+    return bytes <= end - pos && !stuck ? pos : NULL;
+}
+
 /* The end of a value that is not a message and that begins at @pos; NULL if anything is the matter.
  */
 static inline const uint8_t *fast_check(const struct run *run, unsigned value, const uint8_t *pos,

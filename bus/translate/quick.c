@@ -25,7 +25,6 @@
 /* The most bytes that are written for one that is read: a tag of four and ten for a varint of one,
  * behind a tag of one. */
 #define GROWTH_MAX 7
-#define NESTED_BYTES_MAX (2 * WIRE_FIELDS_MAX) /* so it has no more fields than it may */
 
 static_assert(FAST_READ_BYTES >= 2 + 2 + TEXT_SHORT_BYTES_MAX && FAST_READ_BYTES <= RUN_BEHIND_BYTES,
               "a tag and a length of two bytes each, and a text");
@@ -403,21 +402,6 @@ static inline uint8_t *close_level(struct loop *loop, const struct level *level,
     return out ? close_message(level, out) : NULL;
 }
 
-/* The content of the message whose length is at @pos. NULL: it is not for us. */
-static inline const uint8_t *read_message(const struct run *run, const uint8_t *pos,
-                                          const uint8_t *end, const uint8_t **ret_after)
-{
-    ptrdiff_t bytes = *pos++;
-    if (bytes >= 0x80) {
-        bytes = (bytes & 0x7f) | *pos << 7;
-        if (*pos++ >= 0x80 || bytes > NESTED_BYTES_MAX)
-            return NULL;
-    }
-    *ret_after = pos + bytes;
-    bool stuck = (uintptr_t)run->stuck - (uintptr_t)pos < (uintptr_t)bytes;
-    return bytes <= end - pos && !stuck ? pos : NULL;
-}
-
 /* All fields from @pos to @stop, or up to the first that is not for us: run->pos; no value passes @end.
  * Nested messages are done in the same loop, on a stack of levels: a call for each would cost as much
  * as their fields. Return: behind what is written. */
@@ -483,7 +467,7 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
         } else if (way->code >= FAST_PUT_MESSAGE) {
             const uint64_t bit = fast_message_bit(way->op->number) & table->pieces & loop.watched;
             const uint8_t *after;
-            pos = read_message(run, pos, end, &after);
+            pos = fast_read_message(run, pos, end, &after);
             if (!pos || (seen & bit) || level == loop.last ||
                 (!frame && way->code != FAST_PUT_MESSAGE))
                 goto leave;

@@ -97,7 +97,10 @@ struct frame {
 /* Records what went wrong. Returns @code. */
 int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, const char *what);
 
-/* ---- run.c: reading and checking ---- */
+/* ---- check.c: reading and checking ---- */
+
+int run_check_message(struct run *run, const struct program_table *table, const uint8_t *pos,
+                      const uint8_t *end, unsigned depth);
 
 /* Checks the value of a field at @pos, whose tag (of @type, at @at) has been read. Returns 0 and
  * the end of the value. */
