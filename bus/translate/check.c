@@ -143,22 +143,24 @@ int run_skip_unknown(struct run *run, uint32_t tag, const uint8_t *at, const uin
 /* A message that has been left for one in it. */
 struct level {
     const struct fast_table *table;
-    const uint8_t *stop;
+    const struct fast *way;
+    const uint8_t *stop, *end;
+    const uint8_t *at; /* where that one begins */
+    uint32_t count, elements;
 };
 
-/* As many fields as are simple and right, from *pos on, with the messages in them on a stack of levels.
- * What a message has at most is looked after by the caller: before @stop it cannot be too much, and
- * what is nested is small. Return: the first field that is not, and be it right. */
+/* As many fields as are simple and right, from *pos on, with the messages in them on a stack of
+ * levels. What a message has at most is looked after by the caller: before @stop it cannot be too
+ * much, and what is nested is small. Return: the first field that is not, and be it right. */
 static const uint8_t *check_fields(struct run *run, const struct fast_table *table,
                                    const uint8_t *pos, const uint8_t *stop, const uint8_t *end,
                                    unsigned depth, uint32_t *ret_fields)
 {
     struct level levels[WIRE_DEPTH_MAX], *level = levels;
     const struct level *const last = levels + (WIRE_DEPTH_MAX - depth);
-    const uint8_t *const outer_end = end;
-    const uint8_t *at = pos, *outer_at = pos, *after;
-    uint32_t count = 0, elements = 0, outer_count = 0, outer_elements = 0;
-    const struct fast *way = NULL;
+    const uint8_t *at = pos, *after;
+    uint32_t count = 0, elements = 0, inner = 0; /* those of nested messages */
+    const struct fast *way = table->by_number;
     for (;;) {
         if (__builtin_expect(pos >= stop, 0)) {
             if (level == levels)
@@ -167,15 +169,16 @@ static const uint8_t *check_fields(struct run *run, const struct fast_table *tab
                 goto leave;
             level--;
             table = level->table;
-            stop = end = level->stop;
-            if (level == levels) {
-                end = outer_end;
-                count = outer_count + 1;
-            }
+            way = level->way;
+            stop = level->stop;
+            end = level->end;
+            count = level->count + 1;
+            if (level == levels)
+                inner += elements - level->elements - level->way->repeated;
             continue;
         }
         at = pos;
-        way = fast_find(table, &pos);
+        way = fast_find(table, way, &pos);
         if (!way)
             goto leave;
         if (way->value == FAST_STRING && text_is_plain(pos + 1, *pos)) {
@@ -187,14 +190,10 @@ static const uint8_t *check_fields(struct run *run, const struct fast_table *tab
             pos = fast_read_message(run, pos, end, &after);
             if (!pos || level == last || way->table->table->required_count > 0)
                 goto leave;
-            if (level == levels) {
-                outer_at = at;
-                outer_count = count;
-                outer_elements = elements;
-            }
+            *level++ = (struct level){table, way, stop, end, at, count, elements};
             elements += way->repeated;
-            *level++ = (struct level){table, stop};
             table = way->table;
+            way = table->by_number;
             stop = end = after;
             continue;
         } else {
@@ -214,13 +213,13 @@ static const uint8_t *check_fields(struct run *run, const struct fast_table *tab
 leave:
     if (level != levels) {
         run->stuck = at;
-        at = outer_at;
-        count = outer_count;
-        elements = outer_elements;
+        at = levels->at;
+        count = levels->count;
+        elements = levels->elements;
     }
 done:
     run->elements += elements;
-    *ret_fields += count - elements;
+    *ret_fields += count - (elements - inner);
     return at;
 }
 
@@ -263,9 +262,7 @@ int run_check_message(struct run *run, const struct program_table *table, const 
         if (pos < end)
             r = check_field(run, table, &pos, end, depth, &fields, &required);
     }
-    if (r == 0 && table->required_count &&
-        (required + 1) << (64 - table->required_count) != 0)
+    if (r == 0 && table->required_count && (required + 1) << (64 - table->required_count) != 0)
         return run_fail(run, -EBADMSG, end, 0, "a required field is missing");
     return r;
 }
-

@@ -3,9 +3,9 @@
  *
  * What goes this way must come out as it would by the long one. So it is for singular values and
  * for repeated text, bytes and messages, whose records are elements; never for required fields, for
- * what stages take part in, and for what tables mark that they meet. Whatever depends on the program
- * alone is worked out here: the bytes of tags, how large a number may be before its conversion needs
- * a second look, what small numbers of a map become.
+ * what stages take part in, and for what tables mark that they meet. Whatever depends on the
+ * program alone is worked out here: the bytes of tags, how large a number may be before its
+ * conversion needs a second look, what small numbers of a map become.
  *
  * All is in one block: the tables, their records, the conversions.
  */
@@ -13,7 +13,7 @@
 
 #include <stdlib.h>
 
-static const struct fast no_fields[FAST_NUMBER_COUNT];
+static const struct fast no_fields[FAST_NUMBER_COUNT + 1];
 
 static enum fast_value value_of(const struct program_op *op)
 {
@@ -150,8 +150,8 @@ static enum fast_code work_out(const struct plan *plan, const struct program_op 
             return FAST_SCALAR;
         /* 2^64 / factor, for a factor that does not divide it; else one less, which serves too. */
         scalar->reciprocal = UINT64_MAX / convert->factor;
-        scalar->most = target > INT64_MAX / convert->factor ? source
-                                                            : least(source, target * convert->factor);
+        scalar->most =
+            target > INT64_MAX / convert->factor ? source : least(source, target * convert->factor);
         return FAST_DIVIDE;
     case CONVERT_MAP:
         if (plan->maps[convert->map].flags & (MAP_OTHERWISE | MAP_ONE_WAY))
@@ -292,7 +292,7 @@ static void leave_out(struct fast *records, size_t count)
 int fast_make(struct plan *plan)
 {
     const uint32_t count = plan->header->count[SECTION_TABLE];
-    size_t record_count = 0, scalar_count = 0;
+    size_t record_count = 1, scalar_count = 0; /* behind each table's comes the next one's 0 */
     for (uint32_t i = 0; i < count; i++)
         record_count += number_count(plan, &plan->tables[i]);
     for (uint32_t i = 0; i < plan->header->count[SECTION_OP]; i++)

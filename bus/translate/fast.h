@@ -15,11 +15,11 @@
 
 #include "translate/run.h"
 
-#define FAST_NUMBER_COUNT 16      /* numbers that fit a tag of one byte: every table has as many */
-#define FAST_NUMBER_MAX 255       /* that go this way; two bytes hold 2,047 */
-#define FAST_NO_TAG UINT16_C(0)   /* no field has this one: its number would be 0 */
-#define FAST_READ_BYTES 48        /* from a field's tag on: what may be read without asking */
-#define FAST_WRITE_BYTES 64       /* what may be written beyond what is counted */
+#define FAST_NUMBER_COUNT 16    /* numbers that fit a tag of one byte: every table has as many */
+#define FAST_NUMBER_MAX 255     /* that go this way; two bytes hold 2,047 */
+#define FAST_NO_TAG UINT16_C(0) /* no field has this one: its number would be 0 */
+#define FAST_READ_BYTES 48      /* from a field's tag on: what may be read without asking */
+#define FAST_WRITE_BYTES 64     /* what may be written beyond what is counted */
 
 /* How a value is checked. */
 enum fast_value {
@@ -56,7 +56,7 @@ enum fast_code {
 
 /* A conversion of integers that are not negative, worked out. */
 struct fast_scalar {
-    uint64_t most;       /* the largest that goes this way: it and its result fit their kinds */
+    uint64_t most; /* the largest that goes this way: it and its result fit their kinds */
     uint64_t factor;
     uint64_t reciprocal; /* FAST_DIVIDE: 2^64 / factor, rounded down; factor > 1 */
     int8_t map[FAST_MAP_COUNT];
@@ -79,12 +79,12 @@ struct fast {
 
 struct fast_table {
     const struct program_table *table;
-    const struct fast *by_number; /* of FAST_NUMBER_COUNT at least */
+    const struct fast *by_number; /* of FAST_NUMBER_COUNT at least, and an empty one behind */
     uint32_t number_count;
-    bool framed; /* has slots or carries: needs a frame; without one nothing is lost */
-    bool ends;   /* quick_end() may deal with what waits for its message's end */
-    bool whole;  /* its message has to be translated in one piece */
-    bool joins;  /* has messages of such tables in it, at any depth */
+    bool framed;       /* has slots or carries: needs a frame; without one nothing is lost */
+    bool ends;         /* quick_end() may deal with what waits for its message's end */
+    bool whole;        /* its message has to be translated in one piece */
+    bool joins;        /* has messages of such tables in it, at any depth */
     uint64_t pieces;   /* fast_message_bit()s of the fields that have to be one message */
     uint64_t messages; /* and of those that have such in them */
 };
@@ -97,12 +97,19 @@ static inline uint64_t fast_message_bit(uint32_t number)
 /* pieces.c: fills `whole`, `joins`, `pieces` and `messages` of all tables. */
 void fast_find_joins(struct plan *plan, uint32_t count);
 
-/* The way of the field that begins at *pos, of which two bytes can be read: moves *pos behind the tag.
- * NULL: the long one. */
-static inline const struct fast *fast_find(const struct fast_table *table, const uint8_t **pos)
+/* The way of the field that begins at *pos, of which two bytes can be read: moves *pos behind the
+ * tag.
+ * @before: the one before it, or that of number 0; fields come by ascending number, mostly. NULL:
+ * the long one. */
+static inline const struct fast *fast_find(const struct fast_table *table,
+                                           const struct fast *before, const uint8_t **pos)
 {
     const uint8_t *at = *pos;
     unsigned source = at[0], number = source >> 3;
+    if (__builtin_expect(before[1].source == source, 1)) {
+        *pos = at + 1;
+        return before + 1;
+    }
     if (__builtin_expect(source >= 0x80, 0)) {
         source |= (unsigned)at[1] << 8;
         number = (source >> 3 & 15) | (unsigned)at[1] << 4;
@@ -116,8 +123,8 @@ static inline const struct fast *fast_find(const struct fast_table *table, const
 }
 
 /* quick.c: as many fields as go the short way, from *pos on, in the frame of @table, which does not
- * mark. Whatever is before *pos has been dealt with. Stops before a field that does not go this way,
- * whatever the reason. Never fails. */
+ * mark. Whatever is before *pos has been dealt with. Stops before a field that does not go this
+ * way, whatever the reason. Never fails. */
 void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
                   const uint8_t **pos, const uint8_t *end);
 

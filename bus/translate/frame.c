@@ -346,7 +346,8 @@ static int translate_message(struct run *run, struct frame *frame,
     uint32_t bytes;
     if (end - at < 2 || frame->depth == WIRE_DEPTH_MAX)
         return 1;
-    const struct fast *way = fast_find(&run->plan->fast[table - run->plan->tables], &pos);
+    const struct fast_table *fast = &run->plan->fast[table - run->plan->tables];
+    const struct fast *way = fast_find(fast, fast->by_number, &pos);
     if (!way || way->value != FAST_MESSAGE || way->op->action != ACTION_MESSAGE ||
         (way->op->flags & OP_YIELDS) || way->op->pipe != 0 || way->op->owner != 0)
         return 1;
@@ -452,8 +453,7 @@ int run_open_frame(struct run *run, const struct program_table *table, struct sl
     if (table->slot_count > RUN_SLOT_MAX - used)
         return run_fail(run, -E2BIG, start, 0, "too many fields that wait for their message");
     frame->slots = run->slots + used;
-    for (uint32_t i = 0; i < table->slot_count; i++)
-        run_init_slot(&frame->slots[i]);
+    memset(frame->slots, 0, table->slot_count * sizeof(frame->slots[0]));
     run->slots_used = used + table->slot_count;
     return 0;
 }

@@ -4,8 +4,8 @@
  * Most fields of most messages come in order, and are checked and copied, noted for the message's
  * end, or converted from one varint to another. Most messages have nothing else. This loop does
  * those, by the records that fast.c made, and stops before a field that it does not know, or that
- * has anything wrong or unusual: the long way (frame.c) deals with that one, says what is wrong with
- * it, and comes back.
+ * has anything wrong or unusual: the long way (frame.c) deals with that one, says what is wrong
+ * with it, and comes back.
  *
  * A nested message is done here as a whole, with what waits for its end (quick_end.c), or not at
  * all: if the loop stops inside, what it wrote is forgotten, and the message goes the long way from
@@ -26,7 +26,8 @@
  * behind a tag of one. */
 #define GROWTH_MAX 7
 
-static_assert(FAST_READ_BYTES >= 2 + 2 + TEXT_SHORT_BYTES_MAX && FAST_READ_BYTES <= RUN_BEHIND_BYTES,
+static_assert(FAST_READ_BYTES >= 2 + 2 + TEXT_SHORT_BYTES_MAX &&
+                  FAST_READ_BYTES <= RUN_BEHIND_BYTES,
               "a tag and a length of two bytes each, and a text");
 
 static inline void put32(uint8_t *out, uint32_t bytes)
@@ -255,14 +256,18 @@ static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t
 
 #define FRAME_MAX 8 /* nested, with frames of their own: more go the long way */
 
-/* A message that has been left for one in it, and what there is to know of that. */
+/* A message that has been left for one in it, as it was before that. */
 struct level {
     const struct fast_table *table;
     struct frame *frame;
-    const uint8_t *stop;
+    const uint8_t *stop, *end;
     uint64_t seen;
-    const struct fast *way; /* of the message in it */
-    uint8_t *length;        /* its length, to be written at its end */
+    uint32_t count, elements;
+    /* The one in it. */
+    const struct fast *way;
+    const uint8_t *at;
+    uint8_t *out;
+    uint8_t *length; /* to be written at its end */
     uint8_t *content;
 };
 
@@ -272,11 +277,6 @@ struct loop {
     unsigned depth;   /* of the outermost message */
     unsigned frame_count;
     const struct level *last; /* behind those that there may be */
-    const uint8_t *end;       /* no value of the outermost message passes it */
-    /* As it was before the message in the outermost one, to which it goes back if that is given up. */
-    const uint8_t *at;
-    uint8_t *out;
-    uint32_t elements, count, slots_used;
     struct level levels[WIRE_DEPTH_MAX];
     struct frame frames[FRAME_MAX];
 };
@@ -284,7 +284,7 @@ struct loop {
 static inline void note(struct frame *frame, const struct fast *way, const uint8_t *data,
                         const uint8_t *after)
 {
-    if (frame && way->slot != PROGRAM_SLOT_NONE)
+    if (way->slot != PROGRAM_SLOT_NONE && frame)
         run_keep(&frame->slots[way->slot], data, (uint32_t)(after - data));
 }
 
@@ -308,14 +308,16 @@ static struct frame *open_frame(struct loop *loop, const struct fast_table *tabl
     return frame;
 }
 
-/* What waited for the end of a nested message. Return: behind what is written; NULL: it is not for us. */
+/* What waited for the end of a nested message. Return: behind what is written; NULL: it is not for
+ * us. */
 static uint8_t *close_frame(struct loop *loop, struct frame *frame, uint8_t *out)
 {
     struct run *run = loop->run;
     out = quick_end(run, frame, out);
     run->slots_used -= frame->table->slot_count;
     loop->frame_count--;
-    bool room = out && (run->limit - out - FAST_WRITE_BYTES) / GROWTH_MAX >= run->budget - frame->end;
+    bool room =
+        out && (run->limit - out - FAST_WRITE_BYTES) / GROWTH_MAX >= run->budget - frame->end;
     return room ? out : NULL;
 }
 
@@ -336,8 +338,8 @@ static bool close_shared(struct loop *loop, struct frame *frame, const struct fa
     return true;
 }
 
-/* What the loop does not do itself, of the field at @at, with its value at @pos. Return: its end; NULL:
- * it is not for us. */
+/* What the loop does not do itself, of the field at @at, with its value at @pos. Return: its end;
+ * NULL: it is not for us. */
 static const uint8_t *uncommon(struct frame *frame, const struct fast *way, const uint8_t *at,
                                const uint8_t *pos, const uint8_t *end, uint8_t **out)
 {
@@ -390,21 +392,22 @@ static inline uint8_t *close_message(const struct level *level, uint8_t *out)
     return length + size + written;
 }
 
-/* The message in @level has come to its end. Return: behind what is written; NULL: it is not for us. */
+/* The message in @level has come to its end. Return: behind what is written; NULL: it is not for
+ * us. */
 static inline uint8_t *close_level(struct loop *loop, const struct level *level,
                                    struct frame *frame, uint8_t *out)
 {
     if (__builtin_expect(level->way->code != FAST_PUT_MESSAGE, 0))
         return out == level->content && close_shared(loop, level->frame, level->way, frame) ? out
-                                                                                           : NULL;
+                                                                                            : NULL;
     if (frame)
         out = close_frame(loop, frame, out);
     return out ? close_message(level, out) : NULL;
 }
 
-/* All fields from @pos to @stop, or up to the first that is not for us: run->pos; no value passes @end.
- * Nested messages are done in the same loop, on a stack of levels: a call for each would cost as much
- * as their fields. Return: behind what is written. */
+/* All fields from @pos to @stop, or up to the first that is not for us: run->pos; no value passes
+ * @end. Nested messages are done in the same loop, on a stack of levels: a call for each would cost
+ * as much as their fields. Return: behind what is written. */
 static uint8_t *fields(struct run *run, struct frame *outermost, const struct fast_table *table,
                        const uint8_t *pos, const uint8_t *stop, const uint8_t *end, uint8_t *out)
 {
@@ -413,17 +416,16 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
     struct frame *frame = outermost;
     const bool own = frame->table == table->table; /* and not of a carrier's content */
     uint64_t seen = own ? frame->seen : 0;
-    uint32_t count = 0, elements = 0;
-    const struct fast *way = NULL;
+    uint32_t count = 0, elements = 0, inner = 0; /* those of nested messages */
+    const struct fast *way = table->by_number;
     const uint8_t *at = pos, *data;
     uint8_t *before = out;
+    const uint32_t slots_used = run->slots_used;
     loop.run = run;
     loop.watched = run->watches && !run->origin && own ? UINT64_MAX : 0;
     loop.depth = frame->depth;
     loop.frame_count = 0;
     loop.last = level + (WIRE_DEPTH_MAX - frame->depth);
-    loop.end = end;
-    loop.slots_used = run->slots_used;
     for (;;) {
         if (__builtin_expect(pos >= stop, 0)) {
             if (level == loop.levels)
@@ -433,17 +435,18 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
             level--;
             table = level->table;
             frame = level->frame;
+            stop = level->stop;
+            end = level->end;
             seen = level->seen;
-            stop = end = level->stop;
-            if (level == loop.levels) {
-                end = loop.end;
-                count = loop.count + 1;
-            }
+            count = level->count + 1;
+            if (level == loop.levels)
+                inner += elements - level->elements - level->way->repeated;
+            way = level->way;
             continue;
         }
         at = pos;
         before = out;
-        way = fast_find(table, &pos);
+        way = fast_find(table, way, &pos);
         if (__builtin_expect(!way, 0))
             goto leave;
         if (way->code == FAST_PUT_STRING) {
@@ -471,35 +474,35 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
             if (!pos || (seen & bit) || level == loop.last ||
                 (!frame && way->code != FAST_PUT_MESSAGE))
                 goto leave;
-            if (level == loop.levels) {
-                loop.at = at;
-                loop.out = out;
-                loop.elements = elements;
-                loop.count = count;
-            }
-            elements += way->repeated;
             level->table = table;
             level->frame = frame;
             level->stop = stop;
+            level->end = end;
             level->seen = seen | bit;
+            level->count = count;
+            level->elements = elements;
             level->way = way;
-            level->length = level->content = out;
+            level->at = at;
+            level->length = level->content = level->out = out;
             if (way->code == FAST_PUT_MESSAGE) {
                 level->length = put_tag(out, way);
                 level->content = out = level->length + (after - pos < 0x80 ? 1 : 2);
             }
+            elements += way->repeated;
             stop = end = after;
             table = way->table;
             seen = 0;
             level++;
-            frame = NULL;
             if (table->framed) {
-                frame = open_frame(
-                    &loop, table, way->code == FAST_PUT_MESSAGE ? NULL : level[-1].frame->slots,
-                    pos, after, loop.depth + (unsigned)(level - loop.levels));
+                frame =
+                    open_frame(&loop, table, way->code == FAST_PUT_MESSAGE ? NULL : frame->slots,
+                               pos, after, loop.depth + (unsigned)(level - loop.levels));
                 if (!frame)
                     goto leave;
+            } else {
+                frame = NULL;
             }
+            way = table->by_number;
             continue;
         } else if (way->code == FAST_TAKE_STRING && frame) {
             pos = take_text(pos, end, true, &data);
@@ -525,17 +528,17 @@ leave:
     if (level != loop.levels) {
         const struct level *first = loop.levels;
         run->stuck = at;
-        run->slots_used = loop.slots_used;
+        run->slots_used = slots_used;
         seen = first->seen & ~fast_message_bit(first->way->op->number);
-        pos = loop.at;
-        out = loop.out;
-        elements = loop.elements;
-        count = loop.count;
+        pos = first->at;
+        out = first->out;
+        elements = first->elements;
+        count = first->count;
     }
 done:
     if (own)
         outermost->seen = seen;
-    outermost->fields += count - elements;
+    outermost->fields += count - (elements - inner);
     run->elements += elements;
     run->pos = pos;
     return out;

@@ -7,8 +7,8 @@
  * would have to be (a value that does not come back, a dropped text that the others do not give),
  * all of them are left to the long way, and nothing has been written.
  *
- * Which tables' ends this may be is worked out when a plan is loaded (`ends`, in fast.c): no stages,
- * no required fields, no other emits than these.
+ * Which tables' ends this may be is worked out when a plan is loaded (`ends`, in fast.c): no
+ * stages, no required fields, no other emits than these.
  */
 #include "translate/fast.h"
 
@@ -75,7 +75,7 @@ static inline size_t record_bytes(uint32_t tag, size_t bytes)
 }
 
 /* An empty text may lie nowhere, so it is not read. */
-static void put_text(struct ending *ending, uint32_t tag, struct span text)
+static inline void put_text(struct ending *ending, uint32_t tag, struct span text)
 {
     put_varint(ending, tag);
     put_varint(ending, (uint32_t)text.bytes);
@@ -101,7 +101,8 @@ static void end_move(struct ending *ending, const struct program_emit *emit)
     }
 }
 
-/* Its content is written where it would be behind a length of one byte, and moved if it is longer. */
+/* Its content is written where it would be behind a length of one byte, and moved if it is longer.
+ */
 static void close_message(struct ending *ending, uint8_t *content)
 {
     size_t bytes = (size_t)(ending->out - content), size = wire_varint_size(bytes);
@@ -156,69 +157,75 @@ static void end_split(struct ending *ending, const struct program_emit *emit)
     close_message(ending, content);
 }
 
-/* How much text a template makes, as make_text() in emit.c does. *alone: only its `otherwise` is
- * there, and stands for all. */
-static size_t template_bytes(const struct ending *ending, const struct program_template *template,
-                             bool join, bool *alone)
+/* ---- Text made of slots, as make_text() in emit.c does it ---- */
+
+static inline const struct slot *slot_of(const struct ending *ending,
+                                         const struct program_part *part)
+{
+    return part->slot == PROGRAM_SLOT_NONE ? NULL : &ending->frame->slots[part->slot];
+}
+
+/* Writes the text of a template. With @join, `otherwise` alone where only that one is not empty.
+ * Return: its length. */
+static size_t put_template(struct ending *ending, const struct program_template *template,
+                           bool join)
 {
     const struct program_part *parts = ending->plan->parts + template->part_first;
-    const struct slot *slots = ending->frame->slots;
     unsigned fields = 0, filled = 0;
-    size_t bytes = 0;
+    uint8_t *const begin = ending->out;
     for (uint32_t i = 0; i < template->part_count; i++) {
-        bytes += parts[i].text_bytes;
-        if (parts[i].slot == PROGRAM_SLOT_NONE)
-            continue;
-        fields++;
-        filled += slots[parts[i].slot].bytes > 0;
-        bytes += slots[parts[i].slot].bytes;
-    }
-    *alone = false;
-    if (filled == 0 && fields > 0)
-        return 0;
-    uint16_t otherwise = parts[template->otherwise].slot;
-    *alone = join && fields > 1 && filled == 1 && otherwise != PROGRAM_SLOT_NONE &&
-             slots[otherwise].bytes > 0;
-    return *alone ? slots[otherwise].bytes : bytes;
-}
-
-/* @bytes, @alone: from template_bytes(). */
-static void put_template(struct ending *ending, uint32_t tag,
-                         const struct program_template *template, size_t bytes, bool alone)
-{
-    const struct program_part *parts = ending->plan->parts + template->part_first;
-    const struct slot *slots = ending->frame->slots;
-    ending->fields++;
-    put_varint(ending, tag);
-    put_varint(ending, (uint32_t)bytes);
-    if (alone) {
-        put_source(ending, text_of(&slots[parts[template->otherwise].slot]));
-        return;
-    }
-    for (uint32_t i = 0; i < template->part_count; i++) {
+        const struct slot *slot = slot_of(ending, &parts[i]);
+        if (!take_room(ending, parts[i].text_bytes + (slot ? slot->bytes : 0)))
+            return 0;
         put_literal(ending, literal_of(ending->plan, &parts[i]));
-        if (parts[i].slot != PROGRAM_SLOT_NONE && slots[parts[i].slot].bytes > 0)
-            put_source(ending, text_of(&slots[parts[i].slot]));
+        fields += slot != NULL;
+        if (!slot || slot->bytes == 0)
+            continue;
+        filled++;
+        put_source(ending, text_of(slot));
     }
+    const struct slot *alone =
+        join && filled == 1 && fields > 1 ? slot_of(ending, &parts[template->otherwise]) : NULL;
+    if ((filled == 0 && fields > 0) || (alone && alone->bytes > 0))
+        ending->out = begin;
+    if (alone && alone->bytes > 0)
+        put_source(ending, text_of(alone));
+    return (size_t)(ending->out - begin);
 }
 
-static void end_text(struct ending *ending, const struct program_emit *emit)
+/* A field of such a text. Return: its length; 0: nothing is written. */
+static size_t put_made(struct ending *ending, const struct program_emit *emit, bool join)
 {
-    const struct program_template *template = &ending->plan->templates[emit->template];
-    bool alone;
-    if (ending->frame->slots[emit->slot].restored)
-        return;
-    size_t bytes = template_bytes(ending, template, false, &alone);
-    if (bytes > 0 && take_room(ending, 5 + 5 + bytes))
-        put_template(ending, emit->tag, template, bytes, false);
+    uint8_t *const before = ending->out;
+    if (!take_room(ending, 5 + 5))
+        return 0;
+    put_varint(ending, emit->tag);
+    uint8_t *content = ++ending->out;
+    size_t bytes = put_template(ending, &ending->plan->templates[emit->template], join);
+    if (bytes == 0) {
+        ending->out = before;
+        return 0;
+    }
+    ending->fields++;
+    close_message(ending, content);
+    return bytes;
 }
 
-static bool is_same(struct span a, struct span b)
+/* Both of the source, behind which some more can be read. */
+static inline bool is_same(struct span a, struct span b)
 {
+#if defined(__SSE2__)
+    if (a.bytes == b.bytes && a.bytes - 1 < 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)a.data);
+        __m128i y = _mm_loadu_si128((const __m128i *)(const void *)b.data);
+        unsigned other = ~(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y));
+        return a.bytes <= (unsigned)__builtin_ctz(other);
+    }
+#endif
     return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.data, b.data, a.bytes) == 0);
 }
 
-/* Whether taking @text apart gives what is in the slots. */
+/* Whether taking @text apart, which has just been written, gives what is in the slots. */
 static bool comes_back(const struct ending *ending, const struct program_template *template,
                        struct span text)
 {
@@ -226,12 +233,11 @@ static bool comes_back(const struct ending *ending, const struct program_templat
     struct span fields[PROGRAM_PART_MAX];
     bool fits = run_take_apart(ending->plan, template, text, fields);
     for (uint32_t i = 0; i < template->part_count; i++) {
-        if (parts[i].slot == PROGRAM_SLOT_NONE)
-            continue;
+        const struct slot *slot = slot_of(ending, &parts[i]);
         struct span got = fits                       ? fields[i]
                           : i == template->otherwise ? text
                                                      : (struct span){text.data, 0};
-        if (!is_same(got, text_of(&ending->frame->slots[parts[i].slot])))
+        if (slot && !is_same(got, text_of(slot)))
             return false;
     }
     return true;
@@ -241,19 +247,28 @@ static void end_join(struct ending *ending, const struct program_emit *emit)
 {
     const struct slot *slot = &ending->frame->slots[emit->slot];
     const struct program_template *template = &ending->plan->templates[emit->template];
-    bool alone;
     if (!slot->seen)
         return;
-    size_t bytes = template_bytes(ending, template, true, &alone);
-    if (bytes == 0 || slot->marked) {
+    size_t bytes = put_made(ending, emit, true);
+    if (bytes == 0 || slot->marked ||
+        !comes_back(ending, template, (struct span){ending->out - bytes, bytes}))
         ending->failed = true; /* something is to be carried */
-        return;
-    }
-    if (!take_room(ending, 5 + 5 + bytes))
-        return;
-    put_template(ending, emit->tag, template, bytes, alone);
-    if (!comes_back(ending, template, (struct span){ending->out - bytes, bytes}))
-        ending->failed = true;
+}
+
+/* Whether the text begins so; takes that off it. */
+static inline bool take_same(struct span *text, struct span piece, bool literal)
+{
+    if (piece.bytes > text->bytes)
+        return false;
+    struct span begin = {text->data, piece.bytes};
+    text->data += piece.bytes;
+    text->bytes -= piece.bytes;
+    if (!literal)
+        return is_same(begin, piece);
+    for (size_t i = 0; i < piece.bytes; i++)
+        if (begin.data[i] != piece.data[i])
+            return false;
+    return true;
 }
 
 /* Fails unless the template gives the text that is dropped. */
@@ -262,21 +277,18 @@ static void end_dropped(struct ending *ending, const struct program_emit *emit)
     const struct program_template *template = &ending->plan->templates[emit->template];
     const struct program_part *parts = ending->plan->parts + template->part_first;
     struct span text = text_of(&ending->frame->slots[emit->slot]);
-    bool alone;
-    if (template_bytes(ending, template, false, &alone) != text.bytes) {
-        ending->failed = true;
-        return;
+    unsigned fields = 0, filled = 0;
+    bool same = true, empty = text.bytes == 0;
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        const struct slot *slot = slot_of(ending, &parts[i]);
+        same = same && take_same(&text, literal_of(ending->plan, &parts[i]), true);
+        fields += slot != NULL;
+        if (!slot || slot->bytes == 0)
+            continue;
+        filled++;
+        same = same && take_same(&text, text_of(slot), false);
     }
-    for (uint32_t i = 0; i < template->part_count && text.bytes > 0; i++) {
-        struct span pieces[2] = {literal_of(ending->plan, &parts[i]), {NULL, 0}};
-        if (parts[i].slot != PROGRAM_SLOT_NONE)
-            pieces[1] = text_of(&ending->frame->slots[parts[i].slot]);
-        for (unsigned k = 0; k < 2; k++) {
-            if (pieces[k].bytes > 0 && memcmp(text.data, pieces[k].data, pieces[k].bytes) != 0)
-                ending->failed = true;
-            text.data += pieces[k].bytes;
-        }
-    }
+    ending->failed |= filled == 0 && fields > 0 ? !empty : !same || text.bytes > 0;
 }
 
 static void end_one(struct ending *ending, const struct program_emit *emit)
@@ -296,7 +308,8 @@ static void end_one(struct ending *ending, const struct program_emit *emit)
         end_split(ending, emit);
         break;
     case EMIT_TEXT:
-        end_text(ending, emit);
+        if (!slot->restored)
+            (void)put_made(ending, emit, false);
         break;
     case EMIT_JOIN:
         end_join(ending, emit);
