@@ -256,18 +256,22 @@ static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t
 
 #define FRAME_MAX 8 /* nested, with frames of their own: more go the long way */
 
-/* A message that has been left for one in it, as it was before that. */
-struct level {
+/* Where the loop is: in which message, and what it knows of it. Kept in registers. */
+struct here {
     const struct fast_table *table;
-    struct frame *frame;
-    const uint8_t *stop, *end;
-    uint64_t seen;
-    uint32_t count, elements;
-    /* The one in it. */
-    const struct fast *way;
+    struct frame *frame;    /* NULL: the table needs none */
+    const struct fast *way; /* of the field that begins at `at` */
     const uint8_t *at;
-    uint8_t *out;
-    uint8_t *length; /* to be written at its end */
+    uint8_t *out;              /* where what it becomes is written */
+    const uint8_t *stop, *end; /* no value passes the end; no field begins behind `stop` */
+    uint64_t seen;
+    uint32_t count, elements, inner; /* inner: elements of nested messages */
+};
+
+/* A message that has been left for one in it, as it was when that one began. */
+struct level {
+    struct here outer;
+    uint8_t *length; /* of the one in it, to be written at its end */
     uint8_t *content;
 };
 
@@ -397,12 +401,67 @@ static inline uint8_t *close_message(const struct level *level, uint8_t *out)
 static inline uint8_t *close_level(struct loop *loop, const struct level *level,
                                    struct frame *frame, uint8_t *out)
 {
-    if (__builtin_expect(level->way->code != FAST_PUT_MESSAGE, 0))
-        return out == level->content && close_shared(loop, level->frame, level->way, frame) ? out
+    const struct here *outer = &level->outer;
+    if (__builtin_expect(outer->way->code != FAST_PUT_MESSAGE, 0))
+        return out == level->content && close_shared(loop, outer->frame, outer->way, frame) ? out
                                                                                             : NULL;
     if (frame)
         out = close_frame(loop, frame, out);
     return out ? close_message(level, out) : NULL;
+}
+
+/* The field at here->at is a message, with its length at @pos. Its content is where the loop goes
+ * on. NULL: it is not for us. */
+static inline __attribute__((always_inline)) const uint8_t *
+enter(struct loop *loop, struct level *level, struct here *here, const uint8_t *pos, uint8_t **out)
+{
+    const struct fast *way = here->way;
+    const uint64_t bit = fast_message_bit(way->op->number) & here->table->pieces & loop->watched;
+    const bool put = way->code == FAST_PUT_MESSAGE;
+    const uint8_t *after;
+    struct slot *slots = NULL;
+    pos = fast_read_message(loop->run, pos, here->end, &after);
+    if (!pos || (here->seen & bit) || level == loop->last || (!here->frame && !put))
+        return NULL;
+    level->outer = *here;
+    level->length = level->content = here->out;
+    if (put) {
+        level->length = put_tag(here->out, way);
+        level->content = *out = level->length + (after - pos < 0x80 ? 1 : 2);
+    } else {
+        slots = here->frame->slots;
+    }
+    here->elements += way->repeated;
+    here->stop = here->end = after;
+    here->table = way->table;
+    here->way = way->table->by_number;
+    here->seen = 0;
+    here->frame = NULL;
+    if (way->table->framed) {
+        here->frame = open_frame(loop, way->table, slots, pos, after,
+                                 loop->depth + (unsigned)(level + 1 - loop->levels));
+        if (!here->frame) {
+            *here = level->outer;
+            return NULL;
+        }
+    }
+    return pos;
+}
+
+/* Back to the message around the one that has come to its end. */
+static inline __attribute__((always_inline)) bool
+leave(struct loop *loop, const struct level *level, struct here *here, uint8_t **out)
+{
+    *out = close_level(loop, level, here->frame, *out);
+    const uint32_t elements = here->elements;
+    if (!*out)
+        return false;
+    *here = level->outer;
+    here->inner += elements - here->elements - here->way->repeated;
+    here->elements = elements;
+    here->seen |= fast_message_bit(here->way->op->number) & here->table->pieces & loop->watched;
+    here->count++;
+    return true;
 }
 
 /* All fields from @pos to @stop, or up to the first that is not for us: run->pos; no value passes
@@ -411,137 +470,97 @@ static inline uint8_t *close_level(struct loop *loop, const struct level *level,
 static uint8_t *fields(struct run *run, struct frame *outermost, const struct fast_table *table,
                        const uint8_t *pos, const uint8_t *stop, const uint8_t *end, uint8_t *out)
 {
+    const bool own = outermost->table == table->table; /* and not of a carrier's content */
+    const uint32_t slots_used = run->slots_used;
     struct loop loop;
     struct level *level = loop.levels;
-    struct frame *frame = outermost;
-    const bool own = frame->table == table->table; /* and not of a carrier's content */
-    uint64_t seen = own ? frame->seen : 0;
-    uint32_t count = 0, elements = 0, inner = 0; /* those of nested messages */
-    const struct fast *way = table->by_number;
-    const uint8_t *at = pos, *data;
-    uint8_t *before = out;
-    const uint32_t slots_used = run->slots_used;
+    struct here here = {
+        .table = table,
+        .frame = outermost,
+        .way = table->by_number,
+        .stop = stop,
+        .end = end,
+        .seen = own ? outermost->seen : 0,
+    };
+    const uint8_t *data;
     loop.run = run;
     loop.watched = run->watches && !run->origin && own ? UINT64_MAX : 0;
-    loop.depth = frame->depth;
+    loop.depth = outermost->depth;
     loop.frame_count = 0;
-    loop.last = level + (WIRE_DEPTH_MAX - frame->depth);
+    loop.last = level + (WIRE_DEPTH_MAX - loop.depth);
     for (;;) {
-        if (__builtin_expect(pos >= stop, 0)) {
+        if (__builtin_expect(pos >= here.stop, 0)) {
             if (level == loop.levels)
                 break;
-            if (pos != stop || !(out = close_level(&loop, level - 1, frame, out)))
-                goto leave;
+            if (pos != here.stop || !leave(&loop, level - 1, &here, &out))
+                goto stuck;
             level--;
-            table = level->table;
-            frame = level->frame;
-            stop = level->stop;
-            end = level->end;
-            seen = level->seen;
-            count = level->count + 1;
-            if (level == loop.levels)
-                inner += elements - level->elements - level->way->repeated;
-            way = level->way;
             continue;
         }
-        at = pos;
-        before = out;
-        way = fast_find(table, way, &pos);
+        here.at = pos;
+        here.out = out;
+        const struct fast *way = fast_find(here.table, here.way, &pos);
         if (__builtin_expect(!way, 0))
-            goto leave;
+            goto stuck;
+        here.way = way;
         if (way->code == FAST_PUT_STRING) {
             out = put_tag(out, way);
-            pos = put_string(pos, end, &data, &out);
+            pos = put_string(pos, here.end, &data, &out);
             if (!pos)
-                goto leave;
-            note(frame, way, data, pos);
-            elements += way->repeated;
+                goto stuck;
+            note(here.frame, way, data, pos);
+            here.elements += way->repeated;
         } else if (way->code == FAST_PUT_VARINT) {
             out = put_tag(out, way);
             pos = copy_varint(pos, &out);
             if (!pos)
-                goto leave;
+                goto stuck;
         } else if (way->code >= FAST_MULTIPLY) {
             uint64_t raw;
             pos = read_varint(pos, &raw);
-            out = pos ? convert(run, frame, way, raw, at, pos, out) : NULL;
+            out = pos ? convert(run, here.frame, way, raw, here.at, pos, out) : NULL;
             if (!out)
-                goto leave;
+                goto stuck;
         } else if (way->code >= FAST_PUT_MESSAGE) {
-            const uint64_t bit = fast_message_bit(way->op->number) & table->pieces & loop.watched;
-            const uint8_t *after;
-            pos = fast_read_message(run, pos, end, &after);
-            if (!pos || (seen & bit) || level == loop.last ||
-                (!frame && way->code != FAST_PUT_MESSAGE))
-                goto leave;
-            level->table = table;
-            level->frame = frame;
-            level->stop = stop;
-            level->end = end;
-            level->seen = seen | bit;
-            level->count = count;
-            level->elements = elements;
-            level->way = way;
-            level->at = at;
-            level->length = level->content = level->out = out;
-            if (way->code == FAST_PUT_MESSAGE) {
-                level->length = put_tag(out, way);
-                level->content = out = level->length + (after - pos < 0x80 ? 1 : 2);
-            }
-            elements += way->repeated;
-            stop = end = after;
-            table = way->table;
-            seen = 0;
+            pos = enter(&loop, level, &here, pos, &out);
+            if (!pos)
+                goto stuck;
             level++;
-            if (table->framed) {
-                frame =
-                    open_frame(&loop, table, way->code == FAST_PUT_MESSAGE ? NULL : frame->slots,
-                               pos, after, loop.depth + (unsigned)(level - loop.levels));
-                if (!frame)
-                    goto leave;
-            } else {
-                frame = NULL;
-            }
-            way = table->by_number;
             continue;
-        } else if (way->code == FAST_TAKE_STRING && frame) {
-            pos = take_text(pos, end, true, &data);
+        } else if (way->code == FAST_TAKE_STRING && here.frame) {
+            pos = take_text(pos, here.end, true, &data);
             if (!pos)
-                goto leave;
-            run_note_text(frame, way->op, data, (uint32_t)(pos - data));
-            elements += way->repeated;
+                goto stuck;
+            run_note_text(here.frame, way->op, data, (uint32_t)(pos - data));
+            here.elements += way->repeated;
         } else {
-            pos = uncommon(frame, way, at, pos, end, &out);
+            pos = uncommon(here.frame, way, here.at, pos, here.end, &out);
             if (!pos)
-                goto leave;
-            elements += way->repeated;
+                goto stuck;
+            here.elements += way->repeated;
         }
-        count++;
+        here.count++;
     }
-    if (__builtin_expect(pos <= end, 1))
+    if (__builtin_expect(pos <= end, 1)) {
+        here.at = pos;
+        here.out = out;
         goto done;
-    count--;
-    elements -= way->repeated;
-leave:
-    pos = at;
-    out = before;
+    }
+    here.count--;
+    here.elements -= here.way->repeated;
+stuck:
     if (level != loop.levels) {
-        const struct level *first = loop.levels;
-        run->stuck = at;
+        run->stuck = here.at;
         run->slots_used = slots_used;
-        seen = first->seen & ~fast_message_bit(first->way->op->number);
-        pos = first->at;
-        out = first->out;
-        elements = first->elements;
-        count = first->count;
+        here = loop.levels->outer;
     }
 done:
     if (own)
-        outermost->seen = seen;
-    outermost->fields += count - (elements - inner);
-    run->elements += elements;
-    run->pos = pos;
-    return out;
+        outermost->seen = here.seen;
+    outermost->fields += here.count - (here.elements - here.inner);
+    run->elements += here.elements;
+    run->pos = here.at;
+    return here.out;
 }
 
 void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
