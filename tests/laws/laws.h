@@ -297,6 +297,7 @@ enum law {
     LAW_KEPT,
     LAW_WELL_FORMED,
     LAW_SPOILT,
+    LAW_SHORT,
     LAW_STRUCT,
     LAW_PATH,
     LAW_COUNT,
