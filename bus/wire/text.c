@@ -2,7 +2,7 @@
  * UTF-8: RFC 3629, table 3-7 of the Unicode standard. The second byte's range depends on the first,
  * which excludes overlongs, surrogates and what lies past U+10FFFF.
  *
- * Text is plain ASCII mostly, and short. So there are three ways through it:
+ * Text is plain ASCII mostly, and short. So there are four ways through it:
  *
  *  - up to 32 bytes of plain text: inline (text.h), two loads at most;
  *  - plainly: runs of plain text, sixteen bytes at a step where the machine has SSE2 (every
@@ -14,7 +14,8 @@
  * looked up in three tables of sixteen (by the high and low half of the byte before, by the high
  * half of the byte), each entry the set of errors that it allows; what all three allow is an error.
  * What needs more than two bytes to see, that a third or fourth byte of a character is where one
- * has to be, is a comparison with the bytes two and three before.
+ * has to be, is a comparison with the bytes two and three before;
+ *  - AVX-512, where the program finds it: text_avx512.c.
  *
  * NUL is text for protobuf and the end of it for C: `lowest` says which is meant.
  */
@@ -333,6 +334,8 @@ AVX2 int text_check_avx2(const uint8_t *data, size_t bytes, uint8_t lowest)
 
 int text_check(const uint8_t *data, size_t bytes, uint8_t lowest)
 {
+    if (bytes > TEXT_SHORT_BYTES_MAX && text_has_avx512())
+        return text_check_avx512(data, bytes, lowest);
     if (bytes > TEXT_SHORT_BYTES_MAX && text_has_avx2())
         return text_check_avx2(data, bytes, lowest);
     return text_check_plainly(data, bytes, lowest);

@@ -30,6 +30,13 @@ static inline bool text_has_avx2(void)
 int text_check_avx2(const uint8_t *data, size_t bytes, uint8_t lowest);
 /* TEXT_SHORT_BYTES_MAX at most, without NUL, and as many may be read from @data on. */
 int text_check_short_avx2(const uint8_t *data, size_t bytes);
+#define TEXT_HAVE_AVX512 1
+static inline bool text_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512vbmi2");
+}
+int text_check_avx512(const uint8_t *data, size_t bytes, uint8_t lowest);
 #endif
 /* The fastest. */
 int text_check(const uint8_t *data, size_t bytes, uint8_t lowest);
