@@ -320,8 +320,11 @@ AVX512 int text_check_avx512(const uint8_t *data, size_t bytes, uint8_t lowest)
 {
     const __m512i below = _mm512_set1_epi8((char)(lowest - 1));
     size_t i = 0;
+    /* Text that is not plain is not plain at its front, mostly. */
+    if (bytes >= 256 && !is_plain(load(data), below))
+        return check_windows(data, bytes, lowest);
     /* From a line's start: a load across two costs half as much again. */
-    if (bytes >= LONG_BYTES && is_plain(load(data), below))
+    if (bytes >= LONG_BYTES)
         i = WINDOW_BYTES - (uintptr_t)data % WINDOW_BYTES;
     for (; bytes - i >= 256; i += 256) {
         __m512i ab = _mm512_min_epi8(load(data + i), load(data + i + 64));
