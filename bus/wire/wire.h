@@ -96,4 +96,39 @@ int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *dat
 /* Frees what the two returned. NULL is fine. Returns NULL. */
 void *wire_free(void *message);
 
+/* ---- Packing protobuf-c's structs ---- */
+
+/* How the messages of some types are packed: @types, and all that they can hold. Made once, of
+ * descriptors; not changed by packing. Return: 0 or -ENOMEM. */
+struct wire_packer;
+int wire_packer_new(const ProtobufCMessageDescriptor *const *types, size_t type_count,
+                    struct wire_packer **ret_packer);
+struct wire_packer *wire_packer_free(struct wire_packer *packer); /* NULL is fine */
+
+/* What one thread needs for packing, one message after the other. */
+struct wire_packing;
+int wire_packing_new(struct wire_packing **ret_packing); /* 0 or -ENOMEM */
+struct wire_packing *wire_packing_free(struct wire_packing *packing); /* NULL is fine */
+
+/**
+ * wire_pack() - pack a message as far as needed to know its length
+ * @type:      which of the packer's types it is, by index
+ * @ret_bytes: what wire_pack_write() will write
+ *
+ * The bytes are those that protobuf_c_message_pack() would write. A message of up to
+ * WIRE_PACK_WINDOW_BYTES is packed, in @packing; a larger one is measured. Both are for
+ * wire_pack_write(), until the next call of this.
+ *
+ * Return: 0; -E2BIG: larger than WIRE_MESSAGE_BYTES_MAX; -ELOOP: nested deeper than WIRE_DEPTH_MAX,
+ * or for ever; -EINVAL: it, or a message in it, is of another type than its place is for; -ENOMEM.
+ */
+#define WIRE_PACK_WINDOW_BYTES 65536
+int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+              const ProtobufCMessage *message, size_t *ret_bytes);
+/* Puts it there, all of @ret_bytes and nothing behind. What is large is read again and copied once.
+ * @out may be NULL if there is nothing.
+ * Return: 0; -ESTALE if the message has changed meanwhile; any other error of wire_pack() that it
+ * has now. */
+int wire_pack_write(struct wire_packing *packing, uint8_t *out);
+
 #endif

@@ -1,0 +1,241 @@
+/*
+ * Packing: protobuf-c's structs into wire bytes, as protobuf_c_message_pack() writes them.
+ *
+ * One loop (pack_fields.c) goes over a message's fields as its table (pack_table.c) has them, and
+ * writes forwards. A nested message is a frame on a short stack, not a call. The loop writes into a
+ * window, memory of its own, so that a field needs one question whether there is room, and may
+ * write a little more than it has: sixteen bytes where five are text, and the next field goes over
+ * the rest.
+ *
+ * How long a nested message is shows when it has been written. What is done about that depends on
+ * how large the whole is:
+ *
+ *   small     It fits the window: that is what messages are, mostly, and it is done in one pass. A
+ *             nested message is given one byte for its length; what needs more moves.
+ *   measured  It does not fit. The same loop goes over it once more, throws away what it writes,
+ *             and notes how long nested messages are, in the order in which they begin. Bulk (long
+ *             texts, bytes, arrays of fixed size) is only counted.
+ *   written   The third time it writes, with those lengths, and empties the window to where the
+ *             message goes, whenever it is full. Bulk goes there directly: it is copied once.
+ *
+ * So there is one implementation of what is written, and its measure differs from it only if the
+ * program changes the message meanwhile. That is found out, and nothing is written outside of the
+ * place that was measured. Only finished bytes leave the window, for the place may be memory that
+ * another process reads while we write.
+ *
+ * A short text is measured and copied at once, sixteen bytes at a time, the last of which may lie
+ * behind its end: in the same page, so that they can be read, and they go no further than the
+ * window. Who watches each read (sanitizers, memcheck) cannot know that; for them all texts are
+ * long ones.
+ */
+#include "wire/pack.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BULK_MIN 4096    /* what is as long passes the window by */
+#define PIECE_BYTES 4096 /* of the window, for large messages: stays in the first-level cache */
+#define SIZES_KEPT_MAX 16384
+
+/* ---- The window ---- */
+
+__attribute__((cold)) uint8_t *pack_fail(struct wire_packing *packing, int error)
+{
+    packing->error = error;
+    return NULL;
+}
+
+static uint64_t position(const struct wire_packing *packing, const uint8_t *pos)
+{
+    return packing->emptied + (uint64_t)(pos - packing->window);
+}
+
+static int copy_out(struct wire_packing *packing, const void *data, size_t bytes)
+{
+    if (bytes > (size_t)(packing->out_end - packing->out))
+        return -ESTALE; /* more than was measured */
+    memcpy(packing->out, data, bytes);
+    packing->out += bytes;
+    return 0;
+}
+
+uint8_t *pack_empty(struct wire_packing *packing, const uint8_t *pos)
+{
+    size_t bytes = (size_t)(pos - packing->window);
+    if (packing->mode == PACK_SMALL)
+        return pack_fail(packing, -ENOBUFS);
+    if (packing->mode == PACK_WRITE && copy_out(packing, packing->window, bytes) < 0)
+        return pack_fail(packing, -ESTALE);
+    packing->emptied += bytes;
+    if (packing->emptied > WIRE_MESSAGE_BYTES_MAX)
+        return pack_fail(packing, -E2BIG);
+    return packing->window;
+}
+
+uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data, size_t bytes)
+{
+    size_t left = (size_t)(packing->window + sizeof(packing->window) - pos);
+    if (bytes <= left && bytes < BULK_MIN) {
+        if (bytes > 0)
+            memcpy(pos, data, bytes);
+        return pos + bytes;
+    }
+    if (bytes > WIRE_MESSAGE_BYTES_MAX)
+        return pack_fail(packing, -E2BIG);
+    pos = pack_empty(packing, pos);
+    if (!pos)
+        return NULL;
+    if (packing->mode == PACK_WRITE && copy_out(packing, data, bytes) < 0)
+        return pack_fail(packing, -ESTALE);
+    packing->emptied += bytes;
+    return pos;
+}
+
+/* ---- Nested messages ---- */
+
+static int size_add(struct wire_packing *packing, size_t *ret_index)
+{
+    if (packing->size_count == packing->size_max) {
+        size_t max = packing->size_max ? 2 * packing->size_max : 256;
+        uint32_t *sizes = realloc(packing->sizes, max * sizeof(*sizes));
+        if (!sizes)
+            return -ENOMEM;
+        packing->sizes = sizes;
+        packing->size_max = max;
+    }
+    *ret_index = packing->size_count++;
+    return 0;
+}
+
+uint8_t *pack_begin(struct wire_packing *packing, struct pack_frame *frame, uint8_t *pos)
+{
+    if (packing->mode == PACK_MEASURE) {
+        frame->at = position(packing, pos);
+        return size_add(packing, &frame->size_index) < 0 ? pack_fail(packing, -ENOMEM) : pos;
+    }
+    if (packing->size_next == packing->size_count)
+        return pack_fail(packing, -ESTALE);
+    uint32_t bytes = packing->sizes[packing->size_next++];
+    pos = pack_varint(pos, bytes);
+    frame->at = position(packing, pos) + bytes;
+    return pos;
+}
+
+uint8_t *pack_end(struct wire_packing *packing, struct pack_frame *frame, uint8_t *pos)
+{
+    if (packing->mode == PACK_WRITE)
+        return position(packing, pos) == frame->at ? pos : pack_fail(packing, -ESTALE);
+    uint64_t bytes = position(packing, pos) - frame->at;
+    packing->sizes[frame->size_index] = (uint32_t)bytes;
+    packing->emptied += wire_varint_size(bytes); /* its length, which is not in the window */
+    return pos;
+}
+
+uint8_t *pack_length(struct wire_packing *packing, uint8_t *start, size_t width, uint8_t *pos)
+{
+    size_t bytes = (size_t)(pos - start) - width, needed = wire_varint_size(bytes);
+    if (needed != width) {
+        pos = pack_room(packing, pos);
+        if (!pos)
+            return NULL;
+        memmove(start + needed, start + width, bytes);
+    }
+    wire_write_varint(start, bytes);
+    return start + needed + bytes;
+}
+
+/* ---- The room's side ---- */
+
+/* @ret_bytes: what is left in the window. */
+static int run(struct wire_packing *packing, enum pack_mode mode, size_t *ret_bytes)
+{
+    packing->mode = mode;
+    packing->limit = packing->window + (mode == PACK_SMALL ? WIRE_PACK_WINDOW_BYTES : PIECE_BYTES);
+    packing->emptied = 0;
+    uint8_t *end = pack_fields(packing);
+    if (!end)
+        return packing->error;
+    *ret_bytes = (size_t)(end - packing->window);
+    return 0;
+}
+
+static int measure(struct wire_packing *packing, size_t *ret_bytes)
+{
+    size_t rest = 0;
+    packing->size_count = 0;
+    int r = run(packing, PACK_MEASURE, &rest);
+    if (r < 0)
+        return r;
+    *ret_bytes = packing->emptied + rest;
+    return *ret_bytes > WIRE_MESSAGE_BYTES_MAX ? -E2BIG : 0;
+}
+
+int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+              const ProtobufCMessage *message, size_t *ret_bytes)
+{
+    packing->table = packer->entries[type];
+    packing->message = message;
+    if (!pack_is_of(message, packing->table))
+        return -EINVAL;
+    int r = run(packing, PACK_SMALL, &packing->bytes);
+    if (r == -ENOBUFS)
+        r = measure(packing, &packing->bytes);
+    if (r == 0)
+        *ret_bytes = packing->bytes;
+    return r;
+}
+
+static void forget_sizes(struct wire_packing *packing)
+{
+    free(packing->sizes);
+    packing->sizes = NULL;
+    packing->size_max = 0;
+}
+
+int wire_pack_write(struct wire_packing *packing, uint8_t *out)
+{
+    if (packing->mode == PACK_SMALL) {
+        if (packing->bytes > 0)
+            memcpy(out, packing->window, packing->bytes);
+        return 0;
+    }
+    packing->out = out;
+    packing->out_end = out + packing->bytes;
+    packing->size_next = 0;
+    size_t rest = 0;
+    int r = run(packing, PACK_WRITE, &rest);
+    if (r == 0)
+        r = copy_out(packing, packing->window, rest);
+    if (packing->size_max > SIZES_KEPT_MAX)
+        forget_sizes(packing);
+    return r == 0 && packing->out != packing->out_end ? -ESTALE : r;
+}
+
+/* Whether somebody reports reads behind a block's end, even of bytes that nobody uses. */
+static bool reads_are_watched(void)
+{
+    const char *preloaded = getenv("LD_PRELOAD"); /* which valgrind sets */
+    return !PACK_BY_SIXTEEN || (preloaded && strstr(preloaded, "/vgpreload_memcheck"));
+}
+
+int wire_packing_new(struct wire_packing **ret_packing)
+{
+    struct wire_packing *packing = malloc(sizeof(*packing));
+    if (!packing)
+        return -ENOMEM;
+    packing->text_reach = reads_are_watched() ? 0 : PACK_PAGE_BYTES - PACK_TEXT_AT_ONCE + 1;
+    packing->sizes = NULL;
+    packing->size_max = 0;
+    *ret_packing = packing;
+    return 0;
+}
+
+struct wire_packing *wire_packing_free(struct wire_packing *packing)
+{
+    if (packing) {
+        free(packing->sizes);
+        free(packing);
+    }
+    return NULL;
+}
