@@ -126,22 +126,43 @@ static uint32_t time_left_us(const struct call *call, uint64_t now)
     return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
 }
 
+static void call_refuse_request(struct call *call, int r)
+{
+    const char *why;
+    char text[RPC_TEXT_BYTES];
+    enum parley_status status = packing_failed(r, &why);
+    (void)snprintf(text, sizeof(text), "the request %s", why);
+    call_finish(call, status, PARLEY_EXECUTED_NO, text);
+}
+
+static int call_body(struct call *call, struct body *ret_body)
+{
+    struct parley_client *client = call->client;
+    *ret_body = (struct body){.metadata = call->metadata, .metadata_bytes = call->metadata_bytes};
+    if (call->message) {
+        ret_body->packing = client->endpoint->packing;
+        return wire_pack(ret_body->packing, client->packer, call->method, call->message,
+                         &ret_body->bytes);
+    }
+    ret_body->data = call->packed;
+    ret_body->bytes = call->packed_bytes;
+    return 0;
+}
+
 static void call_send(struct call *call, struct channel *channel, uint64_t now)
 {
+    struct body body;
+    int r = call_body(call, &body);
+    if (r < 0) {
+        call_refuse_request(call, r);
+        return;
+    }
     struct frame_header header = {
         .call_id = call_id(call),
         .time_left_us = time_left_us(call, now),
         .method = (uint16_t)call->method,
         .kind = FRAME_REQUEST,
         .plan_tag = channel->held->tag,
-    };
-    struct body body = {
-        .metadata = call->metadata,
-        .metadata_bytes = call->metadata_bytes,
-        .message = call->message,
-        .data = call->packed,
-        .bytes = call->message ? protobuf_c_message_get_packed_size(call->message)
-                               : call->packed_bytes,
     };
     call->channel = channel;
     call->counted = true;
@@ -155,7 +176,7 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     channel->in_flight++;
     stats_started(cell_of(call));
 
-    int r = channel_send_or_queue(channel, &header, &body, call);
+    r = channel_send_or_queue(channel, &header, &body, call);
     if (r >= 0) {
         channel_wake(channel);
         channel_ring_if_asleep(channel);
@@ -164,8 +185,9 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     if (r == -EPROTO)
         channel_break(channel, "an impossible cursor");
     else if (r == -EMSGSIZE)
-        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
-                    "the request is larger than 64 MiB");
+        call_refuse_request(call, -E2BIG);
+    else if (r == -ESTALE)
+        call_refuse_request(call, r);
     else if (r == -ENOBUFS)
         call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
                     "too much waits for this instance to take it");
@@ -571,14 +593,15 @@ void parley_client_start(struct parley_client *client, unsigned method,
     call->delivery = CALL_CLOSURE;
     call->closure = closure;
     call->userdata = closure_data;
-    size_t bytes = protobuf_c_message_get_packed_size(request);
-    if (bytes > WIRE_MESSAGE_BYTES_MAX || !keep_packed(call, bytes)) {
-        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
-                    "the request is too large");
-        return;
-    }
-    protobuf_c_message_pack(request, call->packed);
-    call_submit(call);
+    struct wire_packing *packing = client->endpoint->packing;
+    size_t bytes;
+    int r = wire_pack(packing, client->packer, method, request, &bytes);
+    if (r == 0)
+        r = keep_packed(call, bytes) ? wire_pack_write(packing, call->packed) : -ENOMEM;
+    if (r < 0)
+        call_refuse_request(call, r);
+    else
+        call_submit(call);
 }
 
 void rpc_call_raw(struct parley_client *client, unsigned method, const uint8_t *payload,

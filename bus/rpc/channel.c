@@ -1,10 +1,11 @@
 /*
  * A channel: two segments, and a doorbell socket between one client endpoint and one instance.
  *
- * Sending packs a message straight into our ring, or into our arena if it does not fit; the frame's
- * header goes first, the record's sequence last. Receiving hands the owner (client.c, service.c) a
- * private copy of the header and pointers into the peer's live memory, which the owner's plan reads
- * once; channel_consume() then gives ring and arena space back.
+ * Sending puts a message into our ring, or into our arena if it does not fit there; small ones are
+ * packed by then, large ones are packed in place (wire/pack.c). The frame's header goes first, the
+ * record's sequence last. Receiving hands the owner (client.c, service.c) a private copy of the
+ * header and pointers into the peer's live memory, which the owner's plan reads once;
+ * channel_consume() then gives ring and arena space back.
  *
  * A channel is hot (we poll its ring; our asleep flag is clear, so the peer rings no bell) or cold
  * (asleep flag set; the peer's first publication rings the doorbell, which makes it hot). Only a
@@ -327,15 +328,17 @@ bool channel_sleep(struct channel *channel)
 
 /* ---- Sending ---- */
 
-static void body_write(uint8_t *out, const struct body *body)
+/* Return: 0, or as wire_pack_write(). */
+static int body_write(uint8_t *out, const struct body *body)
 {
     if (body->metadata_bytes)
         memcpy(out, body->metadata, body->metadata_bytes);
     out += body->metadata_bytes;
-    if (body->message)
-        protobuf_c_message_pack(body->message, out);
-    else if (body->bytes)
+    if (body->packing)
+        return wire_pack_write(body->packing, out);
+    if (body->bytes)
         memcpy(out, body->data, body->bytes);
+    return 0;
 }
 
 /* A block of our arena, after taking back what the peer has released, and growing if that helps. */
@@ -380,7 +383,11 @@ static int send_by_arena(struct channel *channel, struct frame_header *header,
         arena_free(&channel->ours, ref.block);
         return r == RING_E_FULL ? CHANNEL_E_FULL : r;
     }
-    body_write(data, body);
+    r = body_write(data, body);
+    if (r < 0) {
+        arena_free(&channel->ours, ref.block);
+        return r; /* a record that is not committed is nothing */
+    }
     header->flags |= FRAME_IN_ARENA;
     memcpy(record, header, sizeof(*header));
     memcpy((uint8_t *)record + sizeof(*header), &ref, sizeof(ref));
@@ -406,7 +413,9 @@ int channel_send(struct channel *channel, struct frame_header *header, const str
     if (r != 0)
         return r == RING_E_FULL ? CHANNEL_E_FULL : r;
     memcpy(record, header, sizeof(*header));
-    body_write((uint8_t *)record + sizeof(*header), body);
+    r = body_write((uint8_t *)record + sizeof(*header), body);
+    if (r < 0)
+        return r; /* a record that is not committed is nothing */
     ring_commit(&channel->ours, (uint32_t)record_bytes);
     return 0;
 }
@@ -420,11 +429,15 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
     struct queued *queued = malloc(sizeof(*queued) + bytes);
     if (!queued)
         return -ENOBUFS;
+    int r = body_write(queued->body, body);
+    if (r < 0) {
+        free(queued);
+        return r;
+    }
     queued->call = call;
     queued->header = *header;
     queued->header.payload_bytes = (uint32_t)body->bytes;
     queued->header.metadata_bytes = (uint16_t)body->metadata_bytes;
-    body_write(queued->body, body);
     STAILQ_INSERT_TAIL(&channel->queue, queued, entry);
     channel->queue_bytes += bytes;
     if (call)

@@ -290,6 +290,10 @@ enum parley_status parley_client_new(struct parley_endpoint *endpoint,
     if (status != PARLEY_OK)
         return status;
     client->descriptor = interface->service;
+    if (packer_of(interface->service, PLAN_REQUESTS, &client->packer, &error) < 0) {
+        parley_client_free(client);
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "%s", error.text);
+    }
     client->service = (ProtobufCService){
         .descriptor = interface->service,
         .invoke = client_invoke,
@@ -347,6 +351,7 @@ void client_destroy(struct parley_client *client)
         held_drop(client->offers[i].held);
     plan_unref(client->spec.replies);
     semver_ranges_free(client->ranges);
+    wire_packer_free(client->packer);
     free(client);
 }
 

@@ -42,6 +42,8 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     int r = wait_new(WAIT_BACKEND_AUTO, &endpoint->wait, &error);
     if (r == 0)
         r = stats_init(&endpoint->stats, endpoint->endpoint_id, &error);
+    if (r == 0 && wire_packing_new(&endpoint->packing) < 0)
+        r = error_set(&error, -ENOMEM, "out of memory for an endpoint");
     if (r < 0) {
         parley_endpoint_free(endpoint);
         return status_fail(status_from_errno(r), "%s", error.text);
@@ -160,6 +162,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     free(endpoint->calls);
     free(endpoint->call_free);
     free(endpoint->scratch);
+    wire_packing_free(endpoint->packing);
     region_deinit(&endpoint->route);
     stats_deinit(&endpoint->stats);
     wait_free(endpoint->wait);

@@ -22,6 +22,7 @@
 #include "shm/shm.h"
 #include "translate/plan.h"
 #include "wait/wait.h"
+#include "wire/wire.h"
 
 #define RPC_NAME_BYTES 64
 #define RPC_VERSION_BYTES 32
@@ -128,11 +129,11 @@ struct queued {
     uint8_t body[]; /* metadata, payload */
 };
 
-/* What a frame carries: metadata, then a message to be packed in place, or bytes. */
+/* What a frame carries: metadata, then what wire_pack() had last, or bytes. */
 struct body {
     const uint8_t *metadata;
     size_t metadata_bytes;
-    const ProtobufCMessage *message; /* or */
+    struct wire_packing *packing; /* or */
     const uint8_t *data;
     size_t bytes; /* of the packed message or of @data */
 };
@@ -225,10 +226,11 @@ void channel_kill(struct channel *channel, enum parley_status status, const char
 void channel_break(struct channel *channel, const char *text);
 
 #define CHANNEL_E_FULL 1
-/* Sends now. Return: 0; CHANNEL_E_FULL: no room, queue it; -EMSGSIZE, -EPROTO, -errno. */
+/* Sends now. Return: 0; CHANNEL_E_FULL: no room, queue it; what wire_pack_write() returned;
+ * -EMSGSIZE, -EPROTO, -errno. */
 int channel_send(struct channel *channel, struct frame_header *header, const struct body *body);
 /* Sends now or puts a copy in the queue. @call: see struct queued. Return: 0 sent;
- * CHANNEL_E_FULL: queued; -ENOBUFS: the queue is full too; -EMSGSIZE, -EPROTO. */
+ * CHANNEL_E_FULL: queued; -ENOBUFS: the queue is full too; and as channel_send(). */
 int channel_send_or_queue(struct channel *channel, struct frame_header *header,
                           const struct body *body, struct call *call);
 /* Rings if the peer sleeps. After one or several channel_send(). */
@@ -248,6 +250,15 @@ int channel_attach_peer(struct channel *channel, int fd, struct error_text *erro
 int channel_bind(struct channel *channel, struct held_plan *held,
                  const ProtobufCServiceDescriptor *descriptor, struct error_text *error);
 void channel_destroy(struct channel *channel); /* endpoint's, at the end of a turn */
+
+/* ---- pack.c ---- */
+
+/* For the requests (replies) of a service's methods, by index. */
+int packer_of(const ProtobufCServiceDescriptor *service, enum plan_payload payload,
+              struct wire_packer **ret_packer, struct error_text *error);
+/* What a call ends as whose message wire_pack() or wire_pack_write() refused; @ret_why is what
+ * follows "the request" or "the reply". */
+enum parley_status packing_failed(int r, const char **ret_why);
 
 /* ---- client.c, call.c ---- */
 
@@ -319,6 +330,7 @@ struct parley_client {
     uint64_t contract_id;
     struct rpc_contract_spec spec; /* strings borrowed; spec.replies is our reference */
     const ProtobufCServiceDescriptor *descriptor; /* NULL: raw only */
+    struct wire_packer *packer;                   /* of requests; NULL: raw only */
     char accept[SEMVER_RANGE_BYTES_MAX + 1];
     struct semver_ranges *ranges; /* of `accept`; NULL: anything */
     uint64_t timeout_ns;
@@ -405,6 +417,7 @@ struct parley_context {
     struct channel *channel;          /* NULL: the caller is gone */
     struct parley_service *service;   /* NULL: freed; then the entry is in no list */
     uint64_t call_id;
+    uint32_t method;
     uint64_t deadline_ns;
     uint64_t started_ns;
     struct stats_cell *cell;
@@ -424,6 +437,7 @@ struct parley_service {
     const struct parley_interface *interface;
     ProtobufCService *implementation;
     struct plan *identity; /* for requests */
+    struct wire_packer *packer; /* of replies */
     uint64_t instance_id;
     uint32_t calls_max;
     uint64_t drain_timeout_ns;
@@ -517,6 +531,7 @@ struct parley_endpoint {
 
     uint8_t *scratch;
     size_t scratch_bytes;
+    struct wire_packing *packing;
 
     unsigned busy_turns; /* turns that found something, since the last look at descriptors */
     unsigned turns;    /* nested turns of the loop */

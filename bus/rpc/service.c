@@ -33,8 +33,9 @@ static void hang_up_if_done(struct channel *channel)
         channel_kill(channel, PARLEY_UNAVAILABLE, "drained");
 }
 
-static void send_response(struct channel *channel, struct frame_header *header,
-                          const struct body *body)
+/* Return: 0; -ESTALE: it could not be packed, something else must be sent. */
+static int send_response(struct channel *channel, struct frame_header *header,
+                         const struct body *body)
 {
     header->kind = FRAME_RESPONSE;
     int r = channel_send_or_queue(channel, header, body, NULL);
@@ -44,16 +45,7 @@ static void send_response(struct channel *channel, struct frame_header *header,
         channel_break(channel, "an impossible cursor");
     else if (r == -ENOBUFS)
         channel_kill(channel, PARLEY_RESOURCE_EXHAUSTED, "the client takes no answers");
-    else if (r == -EMSGSIZE) {
-        static const char text[] = "the reply is larger than 64 MiB";
-        struct frame_header refusal = {.call_id = header->call_id,
-                                       .kind = FRAME_RESPONSE,
-                                       .status = PARLEY_RESOURCE_EXHAUSTED,
-                                       .executed = PARLEY_EXECUTED_YES};
-        struct body sentence = {.data = (const uint8_t *)text, .bytes = sizeof(text) - 1};
-        (void)channel_send_or_queue(channel, &refusal, &sentence, NULL);
-        channel_ring_if_asleep(channel);
-    }
+    return r == -ESTALE ? r : 0;
 }
 
 /* Ends a request that no handler saw. */
@@ -72,10 +64,44 @@ static void refuse(struct channel *channel, uint64_t call_id, enum parley_status
         .call_id = call_id, .status = (uint8_t)status, .executed = PARLEY_EXECUTED_NO};
     struct body body = {.data = (const uint8_t *)text, .bytes = bytes};
     log_info("refused a call: %s: %s", parley_status_name(status), text);
-    send_response(channel, &header, &body);
+    (void)send_response(channel, &header, &body);
 }
 
-/* The closure that a handler calls: packs the reply straight into the channel. */
+static int send_failure(struct parley_context *context, enum parley_status status, const char *text)
+{
+    struct frame_header header = {
+        .call_id = context->call_id, .status = (uint8_t)status, .executed = PARLEY_EXECUTED_YES};
+    struct body body = {.data = (const uint8_t *)text, .bytes = strlen(text)};
+    return send_response(context->channel, &header, &body);
+}
+
+static int send_reply(struct parley_context *context, const ProtobufCMessage *message)
+{
+    struct channel *channel = context->channel;
+    struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
+    struct body body = {.packing = channel->endpoint->packing};
+    int r = wire_pack(body.packing, channel->service->packer, context->method, message, &body.bytes);
+    return r == 0 ? send_response(channel, &header, &body) : r;
+}
+
+/* Return: what the call has ended as. */
+static enum parley_status answer(struct parley_context *context, enum parley_status status,
+                                 const ProtobufCMessage *message)
+{
+    int r = message ? send_reply(context, message) : send_failure(context, status, context->text);
+    if (r == 0)
+        return status;
+    const char *why;
+    char text[RPC_TEXT_BYTES];
+    status = packing_failed(r, &why);
+    if (status == PARLEY_INVALID_ARGUMENT)
+        status = PARLEY_INTERNAL; /* the service's mistake, not the caller's */
+    (void)snprintf(text, sizeof(text), "the reply %s", why);
+    (void)send_failure(context, status, text);
+    return status;
+}
+
+/* The closure that a handler calls. */
 static void context_answer(const ProtobufCMessage *message, void *data)
 {
     struct parley_context *context = data;
@@ -89,20 +115,10 @@ static void context_answer(const ProtobufCMessage *message, void *data)
         service->serving--;
     }
     if (channel) {
-        struct frame_header header = {.call_id = context->call_id,
-                                      .status = (uint8_t)status,
-                                      .executed = PARLEY_EXECUTED_YES};
-        struct body body = {.message = message};
-        if (message) {
-            body.bytes = protobuf_c_message_get_packed_size(message);
-        } else {
-            body.data = (const uint8_t *)context->text;
-            body.bytes = strlen(context->text);
-        }
         channel->serving--;
         set_load(channel, service);
         if (!context->one_way && !context->cancelled)
-            send_response(channel, &header, &body);
+            status = answer(context, status, message);
         hang_up_if_done(channel);
     }
     if (service)
@@ -159,6 +175,7 @@ static void serve(struct parley_context *context, uint32_t method, ProtobufCMess
     struct channel *channel = context->channel;
     struct parley_service *service = channel->service;
     struct parley_endpoint *endpoint = channel->endpoint;
+    context->method = method;
     context->cell = cell_of(channel, method);
     stats_started(context->cell);
     LIST_INSERT_HEAD(&channel->contexts, context, entry);
@@ -463,20 +480,23 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
                            "the implementation is not a service of %s %s", interface->name,
                            interface->version);
     struct plan *identity;
+    struct wire_packer *packer = NULL;
     struct error_text error = {0};
     int r = plan_identity(interface->service, PLAN_REQUESTS, &identity, &error);
     if (r < 0)
         return status_fail(status_from_errno(r), "%s %s: %s", interface->name, interface->version,
                            error.text);
     struct parley_service *service = calloc(1, sizeof(*service));
-    if (!service) {
+    if (!service || packer_of(interface->service, PLAN_REPLIES, &packer, &error) < 0) {
         plan_unref(identity);
+        free(service);
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a service");
     }
     service->endpoint = endpoint;
     service->interface = interface;
     service->implementation = implementation;
     service->identity = identity;
+    service->packer = packer;
     service->instance_id = random_id();
     service->calls_max = options->calls_max ? options->calls_max : RPC_SERVING_MAX;
     service->drain_timeout_ns =
@@ -555,5 +575,6 @@ struct parley_service *parley_service_free(struct parley_service *service)
 void service_destroy(struct parley_service *service)
 {
     plan_unref(service->identity);
+    wire_packer_free(service->packer);
     free(service);
 }

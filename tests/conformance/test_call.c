@@ -41,11 +41,25 @@ static void answer_later_calls(void)
     }
 }
 
+/* A message that is of another type, whatever it looks like. */
+static const ProtobufCMessageDescriptor *other_type(void)
+{
+    static ProtobufCMessageDescriptor other;
+    other = echo__v1__message__descriptor;
+    other.name = "echo.v1.Other";
+    return &other;
+}
+
 static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
                         Echo__V1__Message_Closure closure, void *data)
 {
     (void)service;
     answer_later_calls();
+    Echo__V1__Message other = *input;
+    if (strcmp(input->text, "answer with another type") == 0) {
+        other.base.descriptor = other_type();
+        input = &other;
+    }
     closure(input, data);
 }
 
@@ -251,6 +265,40 @@ static void test_a_request_over_64_MiB_is_refused_here(void **state)
                      PARLEY_RESOURCE_EXHAUSTED);
     assert_int_equal(call.executed, PARLEY_EXECUTED_NO);
     free(request.payload.data);
+    echo("still here", 10);
+}
+
+static void refused_closure(const Echo__V1__Message *reply, void *data)
+{
+    const struct parley_call *call = parley_call_current();
+    assert_null(reply);
+    assert_int_equal(call->status, PARLEY_INVALID_ARGUMENT);
+    assert_int_equal(call->executed, PARLEY_EXECUTED_NO);
+    *(bool *)data = true;
+}
+
+static void test_a_message_of_another_type_is_not_sent(void **state)
+{
+    (void)state;
+    bus_fork(&bus, serve, NULL);
+    connect_client(1);
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    Echo__V1__Message *reply;
+    struct parley_call call = {0};
+    request.base.descriptor = other_type();
+    assert_int_equal(echo__v1__echo__echo_call(client, &request, &reply, &call),
+                     PARLEY_INVALID_ARGUMENT);
+    assert_int_equal(call.executed, PARLEY_EXECUTED_NO);
+    assert_non_null(strstr(call.error, "the request is not of the method's type"));
+    bool refused = false;
+    echo__v1__echo__echo(parley_client_service(client), &request, refused_closure, &refused);
+    assert_true(refused);
+
+    request.base.descriptor = &echo__v1__message__descriptor;
+    request.text = (char *)"answer with another type";
+    assert_int_equal(echo__v1__echo__echo_call(client, &request, &reply, &call), PARLEY_INTERNAL);
+    assert_int_equal(call.executed, PARLEY_EXECUTED_YES);
+    assert_non_null(strstr(call.error, "the reply is not of the method's type"));
     echo("still here", 10);
 }
 
@@ -710,6 +758,7 @@ int main(void)
         call_test(test_sizes_around_every_limit_cross_unharmed),
         call_test(test_many_calls_wrap_the_ring_many_times),
         call_test(test_a_request_over_64_MiB_is_refused_here),
+        call_test(test_a_message_of_another_type_is_not_sent),
         call_test(test_a_handler_fails_with_status_and_sentence),
         call_test(test_metadata_and_identity_reach_the_handler),
         call_test(test_a_deadline_ends_a_call_that_is_not_answered),
