@@ -92,8 +92,8 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"check", "compile", "corrupt", "diff",   "laws",
-                                          "load",  "range",   "run",     "schema", "unpack"};
+    static const char *const targets[] = {"check", "compile", "corrupt", "diff",   "laws",  "load",
+                                          "pack",  "range",   "run",     "schema", "unpack"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
     write_generated(folder);
@@ -111,6 +111,7 @@ int main(int argc, char **argv)
         write_seed(folder, "unpack", 100 + i, same, sizeof(same), v1);
         write_seed(folder, "unpack", 200 + i, broken, sizeof(broken), v1);
         write_seed(folder, "check", i, &pick, 1, v1);
+        write_seed(folder, "pack", i, &pick, 1, v1);
         /* With carriers in it, too. */
         if (run(shapes.up_requests, 0, v1, &v2, NULL) == 0) {
             pick = 1;
@@ -127,6 +128,7 @@ int main(int argc, char **argv)
     struct set set = set_read(SHAPES_V1_SET);
     uint8_t pick = 0;
     write_seed(folder, "check", 100, &pick, 1, (struct bytes){set.data, set.bytes});
+    write_seed(folder, "pack", 100, &pick, 1, (struct bytes){set.data, set.bytes});
     free(set.data);
     versions_deinit(&shapes);
     return 0;
