@@ -280,13 +280,19 @@ static void fill_records(const struct plan *plan, const struct program_table *ta
     }
 }
 
-/* A message whose end is not simple does not go this way, if it has one. */
-static void leave_out(struct fast *records, size_t count)
+/* What depends on other tables. A message whose end is not simple does not go this way, if it has
+ * one. */
+static void settle_records(const struct plan *plan, const struct fast_table *table,
+                           struct fast *records)
 {
-    for (size_t i = 0; i < count; i++)
-        if (records[i].code == FAST_PUT_MESSAGE && records[i].table->framed &&
-            !records[i].table->ends)
-            records[i].code = FAST_SLOW;
+    for (uint32_t i = 0; i < table->number_count; i++) {
+        struct fast *record = &records[i];
+        if (record->value != FAST_MESSAGE)
+            continue;
+        record->joins = fast_joins(plan, table->table, record->op);
+        if (record->code == FAST_PUT_MESSAGE && record->table->framed && !record->table->ends)
+            record->code = FAST_SLOW;
+    }
 }
 
 int fast_make(struct plan *plan)
@@ -315,7 +321,11 @@ int fast_make(struct plan *plan)
         records += fast->number_count;
         fill_table(plan, table, fast);
     }
-    leave_out(all, record_count);
     fast_find_joins(plan, count);
+    records = all;
+    for (uint32_t i = 0; i < count; i++) {
+        settle_records(plan, &plan->fast[i], records);
+        records += plan->fast[i].number_count;
+    }
     return 0;
 }

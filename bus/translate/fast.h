@@ -70,6 +70,7 @@ struct fast {
     bool repeated;
     uint16_t slot; /* where a text or a number is noted; PROGRAM_SLOT_NONE: nowhere */
     uint32_t tag;  /* to write: its bytes, the first one low */
+    bool joins;    /* its pieces have to be one message */
     const struct program_op *op;
     union {
         const struct fast_table *table;   /* of a message */
@@ -85,8 +86,7 @@ struct fast_table {
     bool ends;         /* quick_end() may deal with what waits for its message's end */
     bool whole;        /* its message has to be translated in one piece */
     bool joins;        /* has messages of such tables in it, at any depth */
-    uint64_t pieces;   /* fast_message_bit()s of the fields that have to be one message */
-    uint64_t messages; /* and of those that have such in them */
+    uint64_t messages; /* fast_message_bit()s of the fields that are, or have, such messages */
 };
 
 static inline uint64_t fast_message_bit(uint32_t number)
@@ -94,8 +94,11 @@ static inline uint64_t fast_message_bit(uint32_t number)
     return UINT64_C(1) << (number & 63);
 }
 
-/* pieces.c: fills `whole`, `joins`, `pieces` and `messages` of all tables. */
+/* pieces.c: fills `whole`, `joins` and `messages` of all tables. */
 void fast_find_joins(struct plan *plan, uint32_t count);
+/* After that: whether the field's pieces have to be one message. */
+bool fast_joins(const struct plan *plan, const struct program_table *table,
+                const struct program_op *op);
 
 /* The way of the field that begins at *pos, of which two bytes can be read: moves *pos behind the
  * tag.

@@ -3,17 +3,17 @@
  * pieces, as if their bytes stood one after the other.
  *
  * Much of a message waits for its end: presence, guards, texts made of its fields. So it has to be
- * translated as one, too. Where that matters (`joins`, made when a plan is loaded, of messages whose
- * tables are not indifferent to it), the translation watches out for a second piece; when there is
- * one it is given up, the private copy is looked through, all pieces are moved together in it, behind
- * the first, and it begins again. That needs no room but what is there: a header less. What comes in
- * between moves back; between the members of a oneof it must not, for there the pieces before another
- * member are forgotten.
+ * translated as one, too. Where that matters (`joins`, made when a plan is loaded, of messages
+ * whose tables are not indifferent to it), the translation watches out for a second piece; when
+ * there is one it is given up, the private copy is looked through, all pieces are moved together in
+ * it, behind the first, and it begins again. That needs no room but what is there: a header less.
+ * What comes in between moves back; between the members of a oneof it must not, for there the
+ * pieces before another member are forgotten.
  *
  * Watching is a bit for each such field of a message. What waits for the message's end as it is, or
  * goes to a carrier, is looked through when it is met, for nobody does while it is translated.
- * Joining is rare, and nobody's program does it by itself, so it may take its time, but not any: the
- * bytes that it moves are counted, and more than 16 for each byte of the source, and 1 MiB, are
+ * Joining is rare, and nobody's program does it by itself, so it may take its time, but not any:
+ * the bytes that it moves are counted, and more than 16 for each byte of the source, and 1 MiB, are
  * refused with -E2BIG.
  *
  * A malformed message is left as it is from there on: the translation says what is wrong with it.
@@ -33,9 +33,9 @@ struct joiner {
  * from the carrier. So all in it is joined. */
 static inline bool waits(const struct program_op *op)
 {
-    return op->kind == KIND_MESSAGE && (op->action == ACTION_DEFER || op->action == ACTION_LATER ||
-                                        op->action == ACTION_AWAY || op->action == ACTION_CARRY ||
-                                        op->pipe != 0);
+    return op->kind == KIND_MESSAGE &&
+           (op->action == ACTION_DEFER || op->action == ACTION_LATER || op->action == ACTION_AWAY ||
+            op->action == ACTION_CARRY || op->pipe != 0);
 }
 
 /* Of others the pieces go over as they are. Between those of a oneof's member there may be another
@@ -93,8 +93,7 @@ static inline bool next_record(const uint8_t *pos, const uint8_t *end, struct re
     }
     if (!after || bytes > (size_t)(end - after))
         return false;
-    *ret_record =
-        (struct record){tag >> 3, (enum wire_type)(tag & 7), pos, value, after + bytes};
+    *ret_record = (struct record){tag >> 3, (enum wire_type)(tag & 7), pos, value, after + bytes};
     return true;
 }
 
@@ -108,7 +107,7 @@ static inline const struct program_op *find_message(const struct plan *plan,
         (!all && !(fast->messages & fast_message_bit(record->number))))
         return NULL;
     const struct program_op *op = run_find(plan, table, record->number);
-    return op && op->kind == KIND_MESSAGE ? op : NULL;
+    return op && op->kind == KIND_MESSAGE && (all || is_looked_into(op)) ? op : NULL;
 }
 
 /* Whether there may be pieces: there are not if this says so. */
@@ -236,11 +235,10 @@ static int leave_out(struct run *run, const struct program_op *op, const struct 
                      unsigned depth)
 {
     uint32_t elements = run->elements;
-    int r = depth == WIRE_DEPTH_MAX
-                ? run_fail(run, -E2BIG, record->at, op->number,
-                           "messages nested deeper than the limit")
-                : check_fields(run, &run->plan->tables[op->table], record->value, record->end,
-                               depth + 1);
+    int r = depth == WIRE_DEPTH_MAX ? run_fail(run, -E2BIG, record->at, op->number,
+                                               "messages nested deeper than the limit")
+                                    : check_fields(run, &run->plan->tables[op->table],
+                                                   record->value, record->end, depth + 1);
     run->elements = elements;
     return r;
 }
@@ -291,7 +289,8 @@ static int join_message(struct joiner *joiner, const struct program_table *table
                         const uint8_t *start, const uint8_t *end, unsigned depth, bool all,
                         const uint8_t **ret_end);
 
-/* Whether it is whole fields: else a field could go on in the next piece, which no reader would see. */
+/* Whether it is whole fields: else a field could go on in the next piece, which no reader would
+ * see. */
 static bool is_whole(const struct record *message)
 {
     struct record record;
@@ -313,8 +312,8 @@ static int join_field(struct joiner *joiner, const struct program_table *table,
     while (joins(plan, op, all) && find_piece(plan, table, op, record, end, &piece, &replaced)) {
         if (!is_whole(record) || !is_whole(&piece))
             break; /* the translation says what is wrong with it */
-        int r = replaced ? leave_out(joiner->run, op, record, depth)
-                         : join_two(joiner, record, &piece);
+        int r =
+            replaced ? leave_out(joiner->run, op, record, depth) : join_two(joiner, record, &piece);
         if (r < 0 || replaced)
             return r < 0 ? r : 1;
     }
@@ -368,7 +367,7 @@ int run_join_pieces(struct run *run, const struct program_table *table, uint8_t 
 {
     const struct plan *plan = run->plan;
     const uint8_t *end = start + *bytes;
-    if (!plan->fast[table - plan->tables].joins || 
+    if (!plan->fast[table - plan->tables].joins ||
         !has_pieces(plan, table, start, end, depth, false))
         return 0;
     struct joiner joiner = {run, MOVED_BYTES_MIN + MOVED_FACTOR * *bytes};
@@ -391,8 +390,6 @@ static void look_at(const struct plan *plan, const struct program_table *table,
             continue;
         bool join = joins(plan, op, false);
         fast->whole |= join;
-        if (join)
-            fast->pieces |= fast_message_bit(op->number);
         if (join || leads_on(plan, op, false)) {
             fast->joins = true;
             fast->messages |= fast_message_bit(op->number);
@@ -408,7 +405,7 @@ void fast_find_joins(struct plan *plan, uint32_t count)
                               (table->required_count > 0 && !(table->flags & TABLE_VERBATIM)) ||
                               table->next != 0 || (table->flags & (TABLE_SHARED | TABLE_MARK));
         plan->fast[i].joins = false;
-        plan->fast[i].pieces = plan->fast[i].messages = 0;
+        plan->fast[i].messages = 0;
     }
     for (bool changed = true; changed;) { /* at most thrice as often as there are tables */
         changed = false;
@@ -420,4 +417,10 @@ void fast_find_joins(struct plan *plan, uint32_t count)
             changed |= whole != fast->whole || messages != fast->messages;
         }
     }
+}
+
+bool fast_joins(const struct plan *plan, const struct program_table *table,
+                const struct program_op *op)
+{
+    return !(table->flags & TABLE_VERBATIM) && is_looked_into(op) && joins(plan, op, false);
 }

@@ -416,7 +416,7 @@ static inline __attribute__((always_inline)) const uint8_t *
 enter(struct loop *loop, struct level *level, struct here *here, const uint8_t *pos, uint8_t **out)
 {
     const struct fast *way = here->way;
-    const uint64_t bit = fast_message_bit(way->op->number) & here->table->pieces & loop->watched;
+    const uint64_t bit = way->joins ? fast_message_bit(way->op->number) & loop->watched : 0;
     const bool put = way->code == FAST_PUT_MESSAGE;
     const uint8_t *after;
     struct slot *slots = NULL;
@@ -459,7 +459,8 @@ leave(struct loop *loop, const struct level *level, struct here *here, uint8_t *
     *here = level->outer;
     here->inner += elements - here->elements - here->way->repeated;
     here->elements = elements;
-    here->seen |= fast_message_bit(here->way->op->number) & here->table->pieces & loop->watched;
+    if (here->way->joins)
+        here->seen |= fast_message_bit(here->way->op->number) & loop->watched;
     here->count++;
     return true;
 }
