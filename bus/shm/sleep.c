@@ -14,11 +14,13 @@
  */
 #include "shm/shm.h"
 
+#ifndef SLEEP_TSAN /* tests/model/ sees fences and sets it to 0 */
 #if defined(__SANITIZE_THREAD__)
 #define SLEEP_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define SLEEP_TSAN 1
+#endif
 #endif
 #endif
 #ifndef SLEEP_TSAN
