@@ -8,6 +8,7 @@
  *
  * The ring cannot overflow: a writer has at most as many blocks in use as its reader's ring has
  * slots. Until it has seen that ring it keeps to SEGMENT_RELEASE_SLOTS_MIN, which every ring has.
+ * Proved in tests/model/test_channel.c.
  */
 #include "shm/internal.h"
 

@@ -24,6 +24,9 @@
  * Cursors that a side relies on are its own (head, tail). Of the peer's it believes little:
  * consumed is read once, and must lie between the last value and what was published; a length is
  * read once, and must be one that ring_reserve() could have granted at that place.
+ *
+ * tests/model/ proves this file, release.c and sleep.c as they are, with mutants of their lines:
+ * who changes the order of stores here, or an order of memory, finds it there.
  */
 #include "shm/shm.h"
 

@@ -11,6 +11,9 @@
  * is written by its owner only; the other side only reads it. So a flag is an offer, not an order:
  * a publisher that rings twice costs the sleeper a look, and a hostile one that never rings hurts
  * only its own channel.
+ *
+ * Proved in tests/model/, together with ring.c; and with channel.c and loop.c of bus/rpc, which
+ * decide when to sleep and when to ring.
  */
 #include "shm/shm.h"
 

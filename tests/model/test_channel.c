@@ -1,0 +1,521 @@
+/*
+ * Two endpoints and the channel between them, proved: loop.c and channel.c of bus/rpc with ring.c,
+ * sleep.c, release.c and arena.c of bus/shm as they are, every execution that C's memory model
+ * allows (checker.c).
+ *
+ * Each thread is an endpoint with one channel and the real loop: it drains, spins for no time, arms
+ * its doorbell, looks again, sleeps. Only the kernel is ours: a doorbell socket whose two ends hand
+ * over what the sender had seen, as its locks do, and a wait that ends when there is something to
+ * receive. Segments are of a few lines, so that rings fill and the queue of frames that wait for
+ * room comes into play.
+ *
+ * Shown of every execution: no data race; each frame arrives once, whole, in order; nobody sleeps
+ * for ever; a hang-up is told after the last frame, and is told.
+ */
+#include "rpc/internal.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "model/checker.h"
+
+#define CLIENT 0 /* and its thread, its doorbell, its descriptor */
+#define SERVICE 1
+#define RING_LINES 4
+#define RELEASE_SLOTS 2
+#define ARENA_BYTES 256
+#define FRAMES_MAX 8
+#define PAYLOAD_WORDS 2 /* a record of one line */
+#define ARENA_WORDS 8   /* what does not fit in one: a block of the arena */
+
+struct half {
+    alignas(LAYOUT_APART) struct segment_cells cells;
+    _Atomic uint32_t release[RELEASE_SLOTS];
+    alignas(LAYOUT_APART) uint8_t ring[RING_LINES * LAYOUT_LINE_BYTES];
+    uint8_t arena[ARENA_BYTES];
+};
+static_assert(2 * sizeof(struct half) <= CHECKER_SHARED_BYTES, "it has to fit");
+static struct half *const halves = (struct half *)checker_shared;
+
+/* What is asked of the two. */
+static const struct bounds {
+    const char *key; /* for --mutant */
+    const char *name;
+    unsigned requests; /* that the client sends, at once */
+    unsigned replies;  /* one for each of the first requests */
+    unsigned words;    /* of payload */
+    unsigned farewell; /* frames that the service sends before it hangs up; 0: it does not */
+} all_bounds[] = {
+    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0},
+    {"hang-up", "a request, 2 frames, and the service hangs up", 1, 0, PAYLOAD_WORDS, 2},
+    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0},
+    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0},
+};
+static const struct bounds *bounds;
+
+static struct party {
+    struct parley_endpoint endpoint;
+    struct channel *channel;
+    unsigned received;
+    bool dead;
+} parties[2];
+
+/* The kernel's side of the doorbells. */
+static struct {
+    unsigned rings;
+    bool hung_up; /* by the other side */
+} sockets[2];
+
+static struct party *myself(void)
+{
+    return &parties[model_thread()];
+}
+
+/* ---- Memory of the threads' own: the lowest place that is free, so that equal states look equal
+ * ---- */
+
+#define LARGE_BYTES 1024
+#define LARGE_COUNT 6
+#define SMALL_BYTES 128
+#define SMALL_COUNT 10
+static alignas(16) uint8_t large[LARGE_COUNT][LARGE_BYTES], small[SMALL_COUNT][SMALL_BYTES];
+static bool large_used[LARGE_COUNT], small_used[SMALL_COUNT];
+static unsigned making; /* in begin(): whose half */
+
+static unsigned my_index(void)
+{
+    return model_thread() < 2 ? model_thread() : making;
+}
+
+void *model_calloc(size_t count, size_t bytes);
+void *model_malloc(size_t bytes);
+void model_free(void *memory);
+
+void *model_malloc(size_t bytes)
+{
+    unsigned mine = my_index();
+    for (unsigned i = mine; i < SMALL_COUNT && bytes <= SMALL_BYTES; i += 2) {
+        if (!small_used[i]) {
+            small_used[i] = true;
+            return small[i];
+        }
+    }
+    for (unsigned i = mine; i < LARGE_COUNT && bytes <= LARGE_BYTES; i += 2) {
+        if (!large_used[i]) {
+            large_used[i] = true;
+            return large[i];
+        }
+    }
+    model_fail("no memory for %zu bytes", bytes);
+}
+
+void *model_calloc(size_t count, size_t bytes)
+{
+    return model_malloc(count * bytes);
+}
+
+void model_free(void *memory)
+{
+    uint8_t *byte = memory;
+    if (!memory)
+        return;
+    if (byte >= small[0] && byte < small[0] + sizeof(small)) {
+        small_used[(byte - small[0]) / SMALL_BYTES] = false;
+        memset(byte, 0, SMALL_BYTES);
+    } else {
+        large_used[(byte - large[0]) / LARGE_BYTES] = false;
+        memset(byte, 0, LARGE_BYTES);
+    }
+}
+
+/* ---- The kernel ---- */
+
+ssize_t send(int fd, const void *data, size_t bytes, int flags)
+{
+
+    if (sockets[fd].hung_up) {
+        errno = EPIPE;
+        return -1;
+    }
+    model_bell_ring((unsigned)!fd);
+    sockets[!fd].rings++;
+    return (ssize_t)bytes;
+}
+
+int shutdown(int fd, int how)
+{
+    (void)how;
+    model_bell_ring((unsigned)!fd);
+    sockets[!fd].hung_up = true;
+    return 0;
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    (void)flags;
+    (void)model_bell_take((unsigned)fd);
+    message->msg_controllen = 0;
+    message->msg_flags = 0;
+    if (sockets[fd].rings > 0) {
+        sockets[fd].rings--;
+        *(uint8_t *)message->msg_iov->iov_base = BELL_RING;
+        return 1;
+    }
+    if (sockets[fd].hung_up)
+        return 0;
+    errno = EAGAIN;
+    return -1;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    (void)fd, (void)message, (void)flags;
+    model_fail("a packet other than a ring");
+}
+
+int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_t timeout_ns)
+{
+    (void)wait, (void)max;
+    if (timeout_ns > 0)
+        model_bell_wait(model_thread());
+    else if (!model_bell_rung(model_thread()))
+        return 0;
+    *ret_events = (struct wait_event){.tag = &myself()->channel->source, .events = WAIT_IN};
+    return 1;
+}
+
+/* ---- What the rooms below and beside would do ---- */
+
+static void half_of(unsigned index, struct peer_segment *ret_peer)
+{
+    ret_peer->cells = &halves[index].cells;
+    ret_peer->ring = halves[index].ring;
+    ret_peer->ring_lines = RING_LINES;
+    ret_peer->release = halves[index].release;
+    ret_peer->release_slots = RELEASE_SLOTS;
+    ret_peer->arena = halves[index].arena;
+    ret_peer->arena_bytes = ARENA_BYTES;
+    ret_peer->region.base = &halves[index];
+}
+
+int arena_new(uint8_t *base, size_t bytes, uint32_t block_max, struct arena **ret_arena);
+
+int segment_create(struct segment *segment, const struct segment_options *options,
+                   struct error_text *error)
+{
+    (void)options, (void)error;
+    struct half *half = &halves[making];
+    *segment = (struct segment){
+        .cells = &half->cells,
+        .ring = half->ring,
+        .ring_lines = RING_LINES,
+        .release = half->release,
+        .release_slots = RELEASE_SLOTS,
+    };
+    return arena_new(half->arena, ARENA_BYTES, RELEASE_SLOTS, &segment->arena);
+}
+
+int peer_segment_map(struct peer_segment *peer, int fd, struct error_text *error)
+{
+    (void)fd, (void)error;
+    half_of(!making, peer);
+    return 0;
+}
+
+/* In order of arrival; what is never called here ends the scenario. */
+#define NEVER(result, name, ...)                                                                   \
+    result name(__VA_ARGS__)                                                                       \
+    {                                                                                              \
+        model_fail("nobody asked for " #name "()");                                                \
+    }
+
+void segment_deinit(struct segment *segment)
+{
+    (void)segment;
+}
+void peer_segment_deinit(struct peer_segment *peer)
+{
+    (void)peer;
+}
+void region_deinit(struct region *region)
+{
+    (void)region;
+}
+int wait_add(struct wait *wait, int fd, uint32_t events, void *tag)
+{
+    (void)wait, (void)fd, (void)events, (void)tag;
+    return 0;
+}
+int wait_modify(struct wait *wait, int fd, uint32_t events)
+{
+    (void)wait, (void)fd, (void)events;
+    return 0;
+}
+int wait_remove(struct wait *wait, int fd)
+{
+    (void)wait, (void)fd;
+    return 0;
+}
+int fd_close(int fd)
+{
+    (void)fd;
+    return -1;
+}
+int error_set(struct error_text *error, int code, const char *format, ...)
+{
+    (void)error, (void)format;
+    return code;
+}
+enum log_level log_level(void)
+{
+    return LOG_LEVEL_NONE;
+}
+void log_write(enum log_level level, const char *format, ...)
+{
+    (void)level;
+    model_fail("a log line: %s", format);
+}
+void stats_bump(_Atomic uint64_t *counter)
+{
+    (void)counter;
+}
+uint64_t clock_now_ns(void)
+{
+    return 1;
+}
+uint64_t spin_begin(struct spin *spin)
+{
+    (void)spin;
+    return 0;
+}
+NEVER(void, spin_hit, struct spin *spin)
+NEVER(void, spin_miss, struct spin *spin)
+NEVER(void, wait_wake, struct wait *wait)
+NEVER(void, call_expire, struct call *call)
+NEVER(uint64_t, client_attach_due, struct parley_client *client, uint64_t now)
+NEVER(void, client_destroy, struct parley_client *client)
+NEVER(void, service_destroy, struct parley_service *service)
+NEVER(int, uplink_try, struct parley_endpoint *endpoint)
+NEVER(void, held_free, struct held_plan *held)
+NEVER(int, plan_bind, struct plan *plan, const ProtobufCServiceDescriptor *descriptor,
+      enum plan_payload side, struct plan_binding **ret, struct error_text *error)
+NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
+NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
+NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
+NEVER(int, region_create, struct region *region, const char *name, size_t bytes,
+      struct error_text *error)
+
+int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, uint64_t bytes,
+                  const uint8_t **ret_data)
+{
+    model_expect(ref->segment == 0 && ref->offset + bytes <= ARENA_BYTES);
+    *ret_data = peer->arena + ref->offset;
+    return 0;
+}
+
+/* ---- Frames ---- */
+
+static uint32_t content(unsigned sender, unsigned number, unsigned index)
+{
+    return (sender + 1) * 1000000 + number * 1000 + index;
+}
+
+static void frame_send(unsigned number)
+{
+    struct party *me = myself();
+    uint32_t payload[ARENA_WORDS] = {0};
+    for (unsigned i = 0; i < bounds->words; i++)
+        payload[i] = content(model_thread(), number, i);
+    struct frame_header header = {.call_id = number, .kind = FRAME_ONE_WAY};
+    struct body body = {.data = (const uint8_t *)payload, .bytes = bounds->words * 4};
+    int r = channel_send_or_queue(me->channel, &header, &body, NULL);
+    model_expect(r >= 0);
+    channel_wake(me->channel); /* as call.c does */
+    channel_ring_if_asleep(me->channel);
+}
+
+static int frame_arrived(struct channel *channel, const struct frame *frame,
+                         struct error_text *error)
+{
+    struct party *me = myself();
+    unsigned number = me->received++;
+    (void)error;
+    model_expect(frame->header.call_id == number);
+    model_expect(frame->header.payload_bytes == bounds->words * 4);
+    const uint32_t *payload = (const uint32_t *)frame->payload;
+    for (unsigned i = 0; i < bounds->words; i++)
+        model_expect(payload[i] == content(!model_thread(), number, i));
+    channel_consume(channel, frame);
+    if (model_thread() == SERVICE && number < bounds->replies)
+        frame_send(number);
+    return 0;
+}
+
+static void died(struct channel *channel, enum parley_status status, const char *text)
+{
+    (void)channel, (void)text;
+    myself()->dead = true;
+    model_expect(status == PARLEY_UNAVAILABLE);
+}
+
+/* ---- The two threads ---- */
+
+static void turns_until(bool (*done)(const struct party *party))
+{
+    while (!done(myself()))
+        model_expect(endpoint_turn(&myself()->endpoint, CLOCK_NEVER) == 0);
+}
+
+static bool all_sent(const struct party *party)
+{
+    return party->dead || STAILQ_EMPTY(&party->channel->queue);
+}
+
+static bool client_done(const struct party *party)
+{
+    return bounds->farewell ? party->dead : all_sent(party) && party->received == bounds->replies;
+}
+
+static bool service_done(const struct party *party)
+{
+    return all_sent(party) && party->received == bounds->requests;
+}
+
+static void client(void)
+{
+    for (unsigned number = 0; number < bounds->requests; number++)
+        frame_send(number);
+    turns_until(client_done);
+}
+
+static void service(void)
+{
+    turns_until(service_done);
+    if (bounds->farewell == 0)
+        return;
+    for (unsigned number = 0; number < bounds->farewell; number++)
+        frame_send(number);
+    turns_until(all_sent);
+    channel_kill(myself()->channel, PARLEY_UNAVAILABLE, "drained");
+}
+
+/* ---- Scenarios ---- */
+
+static const struct channel_ops ops = {.frame = frame_arrived, .dead = died};
+
+static void party_init(unsigned index)
+{
+    struct party *party = &parties[index];
+    struct parley_endpoint *endpoint = &party->endpoint;
+    struct error_text error;
+    making = index;
+    TAILQ_INIT(&endpoint->hot);
+    TAILQ_INIT(&endpoint->cold);
+    TAILQ_INIT(&endpoint->dead);
+    TAILQ_INIT(&endpoint->clients);
+    TAILQ_INIT(&endpoint->dead_clients);
+    TAILQ_INIT(&endpoint->dead_services);
+    TAILQ_INIT(&endpoint->deadlines);
+    endpoint->reconnect_at_ns = CLOCK_NEVER;
+    endpoint->attach_at_ns = CLOCK_NEVER;
+    static struct stats_header header;
+    endpoint->stats.header = &header;
+    model_expect(channel_new(endpoint, &ops, (int)index, &party->channel, &error) == 0);
+    party->channel->service_side = index == SERVICE;
+    model_expect(channel_attach_peer(party->channel, -1, &error) == 0);
+    channel_wake(party->channel);
+}
+
+static void begin(void)
+{
+    memset(checker_shared, 0, CHECKER_SHARED_BYTES);
+    memset(parties, 0, sizeof(parties));
+    memset(sockets, 0, sizeof(sockets));
+    memset(large, 0, sizeof(large));
+    memset(small, 0, sizeof(small));
+    memset(large_used, 0, sizeof(large_used));
+    memset(small_used, 0, sizeof(small_used));
+    party_init(CLIENT);
+    party_init(SERVICE);
+}
+
+static void end(void)
+{
+    model_expect(parties[SERVICE].received == bounds->requests);
+    model_expect(parties[CLIENT].received == bounds->replies + bounds->farewell);
+}
+
+#define HALF(index, field) (index) * sizeof(struct half) + offsetof(struct half, field)
+#define LINE(index, line) HALF(index, ring) + (line)*LAYOUT_LINE_BYTES
+#define ATOMICS(index)                                                                             \
+    HALF(index, cells.consumed), HALF(index, cells.released), HALF(index, cells.asleep),           \
+        HALF(index, cells.blocked), HALF(index, release[0]), HALF(index, release[1]),              \
+        LINE(index, 0), LINE(index, 1), LINE(index, 2), LINE(index, 3)
+static const uint16_t atomics[] = {ATOMICS(CLIENT), ATOMICS(SERVICE), CHECKER_END};
+
+static const struct checker_memory private_memory[] = {
+    {parties, sizeof(parties)},
+    {sockets, sizeof(sockets)},
+    {large, sizeof(large)},
+    {small, sizeof(small)},
+    {large_used, sizeof(large_used)},
+    {small_used, sizeof(small_used)},
+    {NULL, 0},
+};
+
+static void word_name(size_t offset, char *text, size_t text_bytes)
+{
+    static const struct {
+        size_t offset;
+        const char *name;
+    } fields[] = {
+        {offsetof(struct half, cells.consumed), "consumed"},
+        {offsetof(struct half, cells.released), "released"},
+        {offsetof(struct half, cells.asleep), "asleep"},
+        {offsetof(struct half, cells.blocked), "blocked"},
+        {offsetof(struct half, release[0]), "release slot 0"},
+        {offsetof(struct half, release[1]), "release slot 1"},
+    };
+    const char *whose = offset < sizeof(struct half) ? "client's" : "service's";
+    offset %= sizeof(struct half);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (fields[i].offset == offset)
+            snprintf(text, text_bytes, "%s %s", whose, fields[i].name);
+    }
+    if (offset >= offsetof(struct half, arena))
+        snprintf(text, text_bytes, "%s arena, word %zu", whose,
+                 (offset - offsetof(struct half, arena)) / 4);
+    else if (offset >= offsetof(struct half, ring))
+        snprintf(text, text_bytes, "%s line %zu, word %zu", whose,
+                 (offset - offsetof(struct half, ring)) / LAYOUT_LINE_BYTES,
+                 offset % LAYOUT_LINE_BYTES / 4);
+}
+
+/* Without arguments: all must be proved. --mutant KEY: that one must be broken. */
+int main(int argc, char **argv)
+{
+    const char *mutant = argc == 3 && strcmp(argv[1], "--mutant") == 0 ? argv[2] : NULL;
+    int failures = mutant ? 1 : 0;
+    for (size_t i = 0; i < sizeof(all_bounds) / sizeof(all_bounds[0]); i++) {
+        bounds = &all_bounds[i];
+        if (mutant && strcmp(mutant, bounds->key) != 0)
+            continue;
+        const struct scenario scenario = {
+            .name = bounds->name,
+            .begin = begin,
+            .threads = {client, service},
+            .end = end,
+            .atomics = atomics,
+            .private_memory = private_memory,
+            .word_name = word_name,
+            .bell_orders = true,
+        };
+        bool broken = checker_run(&scenario).broken;
+        failures += mutant ? -broken : broken;
+    }
+    return failures != 0;
+}
