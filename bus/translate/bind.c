@@ -12,6 +12,9 @@
  * refused but unusual (repeated here, singular there; a kind with the same bytes) is left to the
  * slow way, through wire bytes that the plain table reads with its own eyes.
  *
+ * What tables do at their ends is bound in bind_emit.c, the short way of their fields in
+ * bind_quick.c.
+ *
  * While tables are collected, arrays move: tables and ops refer to each other by index, in `links`,
  * and pointers are set at the end.
  */
@@ -263,6 +266,16 @@ static int bad_field(const struct binder *binder, const struct want *want,
                      field->id, want->type->name, field->name);
 }
 
+/* A message that is nothing but fields for slots, unless it holds more than these. */
+static bool is_taken(const struct plan *plan, const struct program_op *op)
+{
+    if ((op->action != ACTION_JOIN && op->action != ACTION_RESIDUE) || op->kind != KIND_MESSAGE ||
+        (op->flags & (OP_REPEATED | OP_GATHERED)))
+        return false;
+    const struct program_table *table = &plan->tables[op->table];
+    return table->next == 0 && table->emit_count == 0 && table->required_count == 0;
+}
+
 static int bind_op(struct binder *binder, const struct want *want, struct bound_op *op,
                    uint32_t *ret_link)
 {
@@ -276,6 +289,14 @@ static int bind_op(struct binder *binder, const struct want *want, struct bound_
     op->code = verbatim ? CODE_CHECKED : CODE_SLOW;
     if (from->pipe != 0 || (from->flags & OP_YIELDS))
         return 0;
+    if (!verbatim && from->action == ACTION_CARRY) {
+        op->code = CODE_CARRY;
+        return 0;
+    }
+    if (!verbatim && is_taken(binder->plan, from)) {
+        op->code = CODE_TAKEN;
+        return 0;
+    }
     if (!verbatim && from->action == ACTION_SLOT && from->kind == KIND_STRING && !op->counted) {
         op->code = CODE_SLOT_TEXT;
         return 0;
@@ -325,9 +346,14 @@ static int bind_program_table(struct binder *binder, uint32_t index)
         return r;
     binder->wants[index].op_first = first;
     binder->wants[index].plain = plain;
+    uint32_t pieces = 0;
     for (uint32_t i = 0; i < count && r == 0; i++) {
         struct want want = binder->wants[index]; /* the array may move */
-        binder->ops[first + i].op = &binder->plan->ops[table->op_first + i];
+        const struct program_op *from = &binder->plan->ops[table->op_first + i];
+        binder->ops[first + i].op = from;
+        if (want.sort == SORT_TRANSLATED && from->kind == KIND_MESSAGE &&
+            !(from->flags & OP_REPEATED))
+            binder->ops[first + i].piece = (uint8_t)(1 + pieces++ % 64);
         r = bind_op(binder, &want, &binder->ops[first + i], &binder->links[first + i]);
     }
     return r;
@@ -363,104 +389,6 @@ static int bind_plain_table(struct binder *binder, uint32_t index)
     return r;
 }
 
-/* ---- What is made at a message's end ---- */
-
-/* The field of that tag, if it is what @code says. */
-static const struct bound_op *find_as(const struct bound_table *plain, uint32_t tag,
-                                      enum bound_code code)
-{
-    const struct bound_op *op = bound_find(plain, tag >> 3);
-    return op && op->code == code ? op : NULL;
-}
-
-static bool bind_split(const struct plan *plan, const struct program_emit *emit,
-                       const struct bound_table *inner, struct bound_emit *bound)
-{
-    const struct program_template *template = &plan->templates[emit->template];
-    for (uint32_t i = 0; i < template->part_count; i++) {
-        const struct program_part *part = &plan->parts[template->part_first + i];
-        bound->parts[i] = find_as(inner, part->tag, CODE_STRING);
-        if (part->slot != PROGRAM_SLOT_NONE && !bound->parts[i])
-            return false;
-    }
-    return true;
-}
-
-static bool bind_gather(const struct plan *plan, const struct program_emit *emit,
-                        const struct bound_table *inner, struct bound_emit *bound)
-{
-    const struct program_node *node = &plan->nodes[emit->node];
-    if (node->child_count > 0 || node->leaf_count > PROGRAM_PART_MAX)
-        return false;
-    for (uint32_t i = 0; i < node->leaf_count; i++) {
-        const struct program_emit *leaf = &plan->emits[node->leaf_first + i];
-        bound->parts[i] = find_as(inner, leaf->tag, CODE_STRING);
-        if (leaf->written != KIND_STRING || leaf->pipe != 0 || !bound->parts[i])
-            return false;
-    }
-    return true;
-}
-
-/* Messages of texts that lie in the source need not be written first; others stay slow. */
-static bool bind_emit(const struct plan *plan, const struct bound_table *table,
-                      const struct program_emit *emit, struct bound_emit *bound)
-{
-    *bound = (struct bound_emit){0};
-    if (emit->pipe != 0 || (emit->kind != EMIT_SPLIT && emit->kind != EMIT_GATHER))
-        return false;
-    uint32_t tag = emit->kind == EMIT_SPLIT ? emit->tag : plan->nodes[emit->node].tag;
-    const struct bound_op *field = find_as(table->plain, tag, CODE_MESSAGE);
-    if (!field || field->table->required_count > 0 || field->required != PROGRAM_REQUIRED_NONE)
-        return false;
-    if (emit->kind == EMIT_SPLIT ? bind_split(plan, emit, field->table, bound)
-                                 : bind_gather(plan, emit, field->table, bound))
-        bound->field = field;
-    return bound->field;
-}
-
-/* Return: how many records of @emits it takes; 0 if all would be slow. */
-static uint32_t bind_emits(const struct plan *plan, struct bound_table *table,
-                           struct bound_emit *emits)
-{
-    bool any = false;
-    for (uint32_t i = 0; i < table->table->emit_count; i++)
-        any |= bind_emit(plan, table, &plan->emits[table->table->emit_first + i], &emits[i]);
-    if (any)
-        table->emits = emits;
-    return any ? table->table->emit_count : 0;
-}
-
-/* All tables' ops have their tables by now. */
-static int settle_emits(struct binder *binder, struct plan_binding *binding)
-{
-    size_t count = 0;
-    for (uint32_t i = 0; i < binder->want_count; i++)
-        if (binding->tables[i].translated && !binding->tables[i].staged)
-            count += binding->tables[i].table->emit_count;
-    if (count > BIND_OP_MAX)
-        return error_set(binder->error, -E2BIG, "plan: more than %u rules to bind", BIND_OP_MAX);
-    binding->emits = calloc(count + 1, sizeof(binding->emits[0]));
-    if (!binding->emits)
-        return out_of_memory(binder);
-    struct bound_emit *emits = binding->emits;
-    for (uint32_t i = 0; i < binder->want_count; i++)
-        if (binding->tables[i].translated && !binding->tables[i].staged)
-            emits += bind_emits(binder->plan, &binding->tables[i], emits);
-    return 0;
-}
-
-static void fill_by_tag(struct bound_table *table)
-{
-    memset(table->by_tag, 0, sizeof(table->by_tag));
-    for (uint32_t i = 0; i < table->op_count; i++) {
-        const struct bound_op *op = &table->ops[i];
-        uint32_t tag = op->number << 3 | op->wire;
-        if (op->code != CODE_SLOW && op->code != CODE_CHECKED &&
-            op->required == PROGRAM_REQUIRED_NONE && op->number < BOUND_TAG_COUNT / 8)
-            table->by_tag[tag] = (uint16_t)(i + 1);
-    }
-}
-
 static uint32_t count_required(const struct bound_table *table)
 {
     if (table->table)
@@ -473,7 +401,7 @@ static uint32_t count_required(const struct bound_table *table)
 
 static size_t image_size(const ProtobufCMessageDescriptor *type)
 {
-    return (type->sizeof_message + 15) & ~(size_t)15;
+    return (type->sizeof_message + 31) & ~(size_t)31;
 }
 
 static void fill_table(const struct binder *binder, struct plan_binding *binding, uint32_t index,
@@ -491,13 +419,12 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
     }
     table->translated = want->sort == SORT_TRANSLATED;
     table->staged = table->translated && table->table->next != 0;
-    table->rereads =
+    table->waits =
         table->translated && (table->table->emit_count > 0 || table->table->slot_count > 0);
     table->required_count = count_required(table);
     table->image = image;
     table->image_bytes = image_size(want->type);
     protobuf_c_message_init(want->type, image);
-    fill_by_tag(table);
 }
 
 /* Takes over what the binder has collected. */
@@ -519,7 +446,12 @@ static int settle(struct binder *binder, struct plan_binding *binding)
     for (uint32_t i = 0; i < binder->op_count; i++)
         if (binder->links[i] != PROGRAM_NONE)
             binding->ops[i].table = &binding->tables[binder->links[i]];
-    return settle_emits(binder, binding);
+    int r = bind_emits(binding, binder->want_count);
+    if (r == 0)
+        r = bind_quick(binding, binder->want_count);
+    if (r == -E2BIG)
+        return error_set(binder->error, r, "plan: too many rules to bind");
+    return r < 0 ? out_of_memory(binder) : 0;
 }
 
 static void binder_deinit(struct binder *binder)
@@ -610,6 +542,8 @@ struct plan_binding *plan_binding_unref(struct plan_binding *binding)
     free(binding->tables);
     free(binding->ops);
     free(binding->emits);
+    free(binding->wide);
+    free(binding->maps);
     free(binding->images);
     free(binding);
     return NULL;

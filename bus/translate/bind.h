@@ -2,8 +2,9 @@
  * Inside the translate room: a plan bound to the structs that protoc-gen-c generated for its
  * reader.
  *
- * A bound table is what the unpacking loop (unpack.c) runs on: for each field that may come, where
- * in the struct it goes and how. There are three sorts, all of the same form:
+ * A bound table is what unpacking runs on: for each field that may come, where in the struct it
+ * goes and how; and for most of them a short way, found by the tag (unpack_quick.c). There are
+ * three sorts, all of the same form:
  *
  *  - translated: of a program's table that translates;
  *  - verbatim: of a program's table that only checks;
@@ -14,12 +15,12 @@
 
 #include "translate/program.h"
 
-#define BOUND_TAG_COUNT 128 /* tags of one byte: numbers 1..15 */
-
 enum bound_code {
     CODE_SLOW,      /* translated: to wire bytes first. Others: never */
     CODE_CHECKED,   /* verbatim: checked by the program, then stored by the plain table */
     CODE_SLOT_TEXT, /* translated: ACTION_SLOT of a text */
+    CODE_TAKEN,     /* translated: a message whose fields go to slots, and nothing else of it */
+    CODE_CARRY,     /* translated: ACTION_CARRY */
     CODE_DIRECT,    /* from here on it goes straight into the struct */
     CODE_STRING = CODE_DIRECT,
     CODE_NOTED,   /* a string, noted in a slot as well */
@@ -49,33 +50,111 @@ struct bound_op {
     uint32_t number; /* in the source */
     uint32_t target; /* in the struct: what a oneof's case says */
     uint32_t offset;
-    uint32_t quantifier;             /* offset of has_, n_ or the case; 0: none */
-    uint16_t slot;                   /* CODE_NOTED, CODE_CONVERT, CODE_SLOT_TEXT */
+    uint32_t quantifier; /* offset of has_, n_ or the case; 0: none */
+    uint16_t slot;       /* CODE_NOTED, CODE_CONVERT, CODE_SLOT_TEXT */
+    uint8_t piece;       /* a singular message that is translated: which one, from 1; 0: none */
     const struct program_op *op;     /* NULL in plain tables */
     const struct bound_table *table; /* KIND_MESSAGE */
 };
 
-/* An emit that makes a message of texts, straight in the struct: EMIT_SPLIT, EMIT_GATHER. */
+/* ---- The short way: records of 32 bytes, found by a field's number ---- */
+
+#define QUICK_NUMBER_COUNT 16 /* numbers whose tags are one byte */
+#define QUICK_WIDE_MAX 256    /* numbers below have tags of two bytes at most, and may have a way */
+
+enum quick_way {
+    QUICK_NONE, /* the long way */
+    QUICK_STRING,
+    QUICK_NOTED,   /* CODE_NOTED */
+    QUICK_TEXT,    /* CODE_SLOT_TEXT */
+    QUICK_STRINGS, /* CODE_STRINGS */
+    QUICK_BYTES,
+    QUICK_INT32, /* CODE_INT32 to CODE_FIXED64 */
+    QUICK_SINT32,
+    QUICK_INT64,
+    QUICK_SINT64,
+    QUICK_BOOL,
+    QUICK_FIXED32,
+    QUICK_FIXED64,
+    QUICK_MULTIPLY32, /* CODE_CONVERT, into 4 bytes, or 8; also by 1 */
+    QUICK_MULTIPLY64,
+    QUICK_DIVIDE32,
+    QUICK_DIVIDE64,
+    QUICK_MAP,
+    QUICK_MESSAGE,
+    QUICK_MESSAGES,
+    QUICK_TAKEN,
+    QUICK_COUNT,
+};
+
+/* A map of small numbers. What it does not know goes the long way. */
+#define QUICK_MAP_COUNT 32
+struct quick_map {
+    uint32_t known, lost; /* bits, by number */
+    int32_t targets[QUICK_MAP_COUNT];
+};
+
+struct quick {
+    uint8_t tag; /* its first byte */
+    uint8_t way;
+    uint16_t offset;
+    uint16_t quantifier; /* of has_; `offset` if there is none: written before the value is */
+    uint16_t slot;       /* PROGRAM_SLOT_NONE: none */
+    union {
+        struct {
+            const struct bound_op *op;
+            const struct bound_table *table;
+            uint64_t piece; /* its bit; 0: pieces of it need no care */
+        } message;
+        /* CODE_CONVERT of what is encoded as a varint up to @most, which is itself. */
+        struct {
+            uint64_t most, factor;
+            uint64_t inverse; /* (2^64 - 1) / factor */
+        } number;
+        const struct quick_map *map;
+    } u;
+};
+static_assert(sizeof(struct quick) == 32, "two in a cache line");
+
+/* ---- What is made at a message's end ---- */
+
+enum bound_make {
+    MAKE_SLOWLY, /* through wire bytes */
+    MAKE_LOST,
+    MAKE_DROPPED,
+    MAKE_TEXT,
+    MAKE_JOIN,
+    MAKE_MOVED_TEXT,
+    MAKE_MOVED_NUMBER,
+    MAKE_SPLIT,
+    MAKE_GATHERED,
+};
+
+/* An emit that needs no wire bytes. */
 struct bound_emit {
-    const struct bound_op *field; /* NULL: through wire bytes */
-    const struct bound_op
-        *parts[PROGRAM_PART_MAX]; /* its texts: of a template's parts; of leaves */
+    uint8_t make;
+    uint16_t slot;
+    const struct bound_op *field;                   /* of the plain table, that it writes */
+    const struct bound_op *parts[PROGRAM_PART_MAX]; /* SPLIT, GATHERED: the texts in it */
 };
 
 struct bound_table {
+    const struct quick *wide; /* by number, from QUICK_NUMBER_COUNT on */
+    uint32_t wide_count;
+    bool waits;                        /* what has been read is looked at again at its end */
     const struct program_table *table; /* NULL: plain */
     const struct bound_table *plain;   /* of the same type */
     const ProtobufCMessageDescriptor *type;
     const struct bound_op *ops;     /* ascending by number */
-    const struct bound_emit *emits; /* of the program's table; NULL: none is direct */
+    const struct bound_emit *emits; /* of the program's table */
     uint32_t op_count;
     uint32_t required_count;
     bool translated;
     bool staged;          /* by several steps: not field by field */
-    bool rereads;         /* what has been read is looked at again at the message's end */
+    bool hides_pieces;    /* messages in it, at any depth, are looked into by the runner alone */
     const uint8_t *image; /* an empty message */
-    size_t image_bytes;   /* type->sizeof_message, rounded up to 16 */
-    uint16_t by_tag[BOUND_TAG_COUNT]; /* op + 1; 0: none for this number and wire type */
+    size_t image_bytes;   /* type->sizeof_message, rounded up to 32 */
+    struct quick quick[QUICK_NUMBER_COUNT];
 };
 
 struct plan_binding {
@@ -86,6 +165,8 @@ struct plan_binding {
     struct bound_table *tables;
     struct bound_op *ops;
     struct bound_emit *emits;
+    struct quick *wide;
+    struct quick_map *maps;
     uint8_t *images;
 };
 
@@ -102,5 +183,9 @@ static inline const struct bound_op *bound_find(const struct bound_table *table,
     }
     return low < table->op_count && table->ops[low].number == number ? &table->ops[low] : NULL;
 }
+
+/* Once all tables of the binding are made, and refer to each other. Return: 0, -ENOMEM, -E2BIG. */
+int bind_emits(struct plan_binding *binding, uint32_t table_count); /* bind_emit.c */
+int bind_quick(struct plan_binding *binding, uint32_t table_count); /* bind_quick.c */
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * Values, as protobuf-c's structs have them: any kind, any label.
  *
- * The loops (unpack.c) have a short way for what is singular and common; everything else is stored
- * here: oneofs, bytes, repeated scalars, packed or not, unknown fields, and messages, which go back
- * to the loops.
+ * What is singular and common has a short way (unpack_quick.c); everything else is stored here:
+ * oneofs, bytes, repeated scalars, packed or not, unknown fields, and messages, which go back to
+ * where they may be short.
  *
  * Arrays grow by doubling from ARRAY_COUNT_MIN, so that the capacity can be told from the length;
  * in place if nothing was allocated behind them, which is so for repeated strings, for these stay
@@ -65,20 +65,14 @@ int unpack_copy_bytes(struct unpack *u, const uint8_t *data, size_t bytes, uint8
     return 0;
 }
 
-int unpack_add_unknown(struct unpack *u, uint8_t *message, uint32_t tag, const uint8_t *value,
-                       const uint8_t *end)
+int unpack_put_unknown(struct unpack *u, uint8_t *message, uint32_t tag, uint8_t *data,
+                       size_t bytes)
 {
     ProtobufCMessage *base = (ProtobufCMessage *)(void *)message;
-    size_t count = base->n_unknown_fields, bytes = (size_t)(end - value);
+    size_t count = base->n_unknown_fields;
     if ((count & (count - 1)) == 0 && (count == 0 || count >= ARRAY_COUNT_MIN)) {
         int r = unpack_grow_array(u, (void **)&base->unknown_fields, count, 1,
                                   sizeof(base->unknown_fields[0]));
-        if (r < 0)
-            return r;
-    }
-    uint8_t *data = (uint8_t *)(uintptr_t)value;
-    if (u->copying) {
-        int r = unpack_copy_bytes(u, value, bytes, &data);
         if (r < 0)
             return r;
     }
@@ -90,6 +84,18 @@ int unpack_add_unknown(struct unpack *u, uint8_t *message, uint32_t tag, const u
     };
     base->n_unknown_fields++;
     return 0;
+}
+
+int unpack_add_unknown(struct unpack *u, uint8_t *message, uint32_t tag, const uint8_t *value,
+                       const uint8_t *end)
+{
+    uint8_t *data = (uint8_t *)(uintptr_t)value;
+    if (u->copying) {
+        int r = unpack_copy_bytes(u, value, (size_t)(end - value), &data);
+        if (r < 0)
+            return r;
+    }
+    return unpack_put_unknown(u, message, tag, data, (size_t)(end - value));
 }
 
 /* The bits of a value as they are encoded, as the struct's field of that kind has them. */
@@ -158,11 +164,12 @@ static int store_packed(struct unpack *u, uint8_t *message, const struct bound_o
     return 0;
 }
 
-int unpack_nested(struct unpack *u, const struct bound_table *table, const struct bound_op *op,
-                  uint8_t **member, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
-                  unsigned depth, uint8_t **terminator)
+/* A message into *member, which may have a piece of it already. */
+static int store_message(struct unpack *u, const struct reading *here, const struct bound_op *op,
+                         uint8_t **member, const uint8_t *at, const uint8_t *pos,
+                         const uint8_t *end)
 {
-    if (depth == WIRE_DEPTH_MAX)
+    if (here->depth == WIRE_DEPTH_MAX)
         return run_fail(&u->run, -E2BIG, at, op->number, "messages nested deeper than the limit");
     if (!*member) {
         *member = new_message(u, op->table);
@@ -170,10 +177,11 @@ int unpack_nested(struct unpack *u, const struct bound_table *table, const struc
             return unpack_no_memory(u);
     }
     bool was_copying = u->copying;
-    u->copying |= table->rereads && u->terminator_count == TERMINATOR_MAX;
-    int r = unpack_message(u, op->table, *member, pos, end, depth + 1);
+    u->copying |= here->table->waits && !can_wait(u);
+    int r = unpack_message(u, op->table, *member, pos, end, here->depth + 1);
+    if (!u->copying)
+        end_later(u, here->table, end);
     u->copying = was_copying;
-    take_open_end(u, table, terminator);
     return r;
 }
 
@@ -182,7 +190,7 @@ static int locate(struct unpack *u, uint8_t *message, const struct bound_op *op,
                   uint8_t **ret_member)
 {
     if (op->repeated)
-        return append(u, message, op, ret_member);
+        return append(u, message + op->offset, count_of(message, op), op->size, ret_member);
     *ret_member = message + op->offset;
     if (op->oneof) {
         uint32_t *chosen = quantifier(message, op);
@@ -195,21 +203,20 @@ static int locate(struct unpack *u, uint8_t *message, const struct bound_op *op,
     return 0;
 }
 
-static int store_length(struct unpack *u, const struct bound_table *table, uint8_t *member,
+static int store_length(struct unpack *u, const struct reading *here, uint8_t *member,
                         const struct bound_op *op, const uint8_t *at, const uint8_t *data,
-                        const uint8_t *end, unsigned depth, uint8_t **terminator)
+                        const uint8_t *end)
 {
     size_t bytes = (size_t)(end - data);
     if (op->kind == KIND_MESSAGE) {
         if (op->repeated)
             *(uint8_t **)(void *)member = NULL;
-        return unpack_nested(u, table, op, (uint8_t **)(void *)member, at, data, end, depth,
-                             terminator);
+        return store_message(u, here, op, (uint8_t **)(void *)member, at, data, end);
     }
     if (op->kind == KIND_STRING) {
         if (!text_is_string(data, bytes, bytes))
             return run_fail(&u->run, -EBADMSG, at, op->number, "not UTF-8 without NUL");
-        return end_string(u, table, data, bytes, terminator, (char **)(void *)member);
+        return end_string(u, here->table, data, bytes, (char **)(void *)member);
     }
     uint8_t *content = bytes > 0 ? (uint8_t *)(uintptr_t)data : NULL;
     if (u->copying && bytes > 0) {
@@ -221,15 +228,14 @@ static int store_length(struct unpack *u, const struct bound_table *table, uint8
     return 0;
 }
 
-int unpack_value(struct unpack *u, const struct bound_table *table, uint8_t *message,
-                 const struct bound_op *op, enum wire_type type, const uint8_t *at,
-                 const uint8_t *pos, const uint8_t *end, unsigned depth, uint8_t **terminator,
+int unpack_value(struct unpack *u, const struct reading *here, const struct bound_op *op,
+                 enum wire_type type, const uint8_t *at, const uint8_t *pos,
                  const uint8_t **ret_pos)
 {
-    uint8_t *member;
+    uint8_t *member, *message = here->message;
     uint32_t bytes = 0;
     if (type == WIRE_BYTES) {
-        pos = run_read_length(pos, end, &bytes);
+        pos = run_read_length(pos, here->end, &bytes);
         if (!pos)
             return run_fail(&u->run, -EBADMSG, at, op->number, "length past the end");
         *ret_pos = pos + bytes;
@@ -244,9 +250,9 @@ int unpack_value(struct unpack *u, const struct bound_table *table, uint8_t *mes
     if (r < 0)
         return r;
     if (type == WIRE_BYTES)
-        return store_length(u, table, member, op, at, pos, pos + bytes, depth, terminator);
+        return store_length(u, here, member, op, at, pos, pos + bytes);
     uint64_t raw;
-    pos = read_raw(type, pos, end, &raw);
+    pos = read_raw(type, pos, here->end, &raw);
     if (!pos)
         return run_fail(&u->run, -EBADMSG, at, op->number, "truncated or malformed value");
     store_raw(member, (enum kind)op->kind, raw);

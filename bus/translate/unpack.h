@@ -1,6 +1,10 @@
 /*
- * Inside unpacking (unpack.c: the loops; store.c: values): its state, and what both do for each
- * field.
+ * Inside unpacking: its state, and what its files do for each other.
+ *
+ *   unpack.c        the whole, and the long way of a field
+ *   unpack_quick.c  the short way: most fields of most messages
+ *   unpack_emit.c   what a message does at its end, and what it carries
+ *   store.c         values, of any kind and label
  */
 #ifndef PARLEY_TRANSLATE_UNPACK_H
 #define PARLEY_TRANSLATE_UNPACK_H
@@ -13,6 +17,36 @@
 #define TERMINATOR_MAX 128
 #define ARRAY_COUNT_MIN 4 /* times the smallest element, 4 bytes, is a multiple of 8 */
 
+/* Never returned to the caller: a message came in pieces that have to be joined before. */
+#define UNPACK_E_PIECES (-EAGAIN)
+
+/* One message, while it is read. The runner's frame is opened when it is needed; what both have is
+ * the frame's only while the runner is at work (unpack_lend(), unpack_take_back()). */
+struct reading {
+    const struct bound_table *table;
+    uint8_t *message; /* the struct */
+    const uint8_t *start, *end;
+    const uint8_t *next;           /* where to go on after the long way */
+    struct frame *frame;           /* NULL: not open; only of tables that translate */
+    struct frame *room;            /* for it */
+    struct slot *slots;            /* of a table that waits */
+    uint8_t **terminators, *limit; /* before it was opened */
+    uint64_t required;             /* seen */
+    uint64_t pieces;               /* singular messages that have come */
+    uint32_t fields;               /* read, and added */
+    uint32_t owner;                /* of what it carries */
+    uint32_t slots_used;           /* before it was opened */
+    unsigned depth;
+};
+
+/* The carrier that can still grow, as the last unknown field of a message. */
+struct growing {
+    const uint8_t *at; /* in the source: it grows if what is carried next begins here */
+    const uint8_t *message;
+    uint32_t owner;
+    uint8_t *room_end;
+};
+
 struct unpack {
     struct run run;
     struct wire_bump bump;
@@ -21,15 +55,13 @@ struct unpack {
     uint8_t *scratch;  /* NULL: not needed yet */
     uint8_t *stack;    /* SCRATCH_BYTES of it */
     size_t source_bytes;
-    /* The message that is just being finished: frame, table, struct. */
-    struct frame *finished;
-    const struct bound_table *finished_table;
-    uint8_t *finished_message;
-    uint8_t *open_end; /* to be NUL: the end of the message just read, in that around it */
-    uint8_t spare;     /* what is ended when nothing is */
-    bool copying;      /* in a fragment: strings and bytes are copied */
-    unsigned terminator_count;
-    uint8_t *terminators[TERMINATOR_MAX];
+    struct reading *finished; /* the message that is just being finished, or NULL */
+    uint32_t made;            /* its emits that are done */
+    bool copying;             /* in a fragment: strings and bytes are copied */
+    bool detects;             /* pieces end the crossing with UNPACK_E_PIECES */
+    struct growing growing;
+    uint8_t **terminators_end;
+    uint8_t *terminators[TERMINATOR_MAX]; /* to be NUL when their message has been read */
 };
 
 /* ---- store.c ---- */
@@ -39,23 +71,53 @@ int unpack_no_memory(struct unpack *u);
 /* Room for @more elements behind the @count that *array has. */
 int unpack_grow_array(struct unpack *u, void **array, size_t count, size_t more, size_t size);
 int unpack_copy_bytes(struct unpack *u, const uint8_t *data, size_t bytes, uint8_t **ret_copy);
-/* @value: with its length, if it has one. */
+/* @data: the value, with its length if it has one; not copied. */
+int unpack_put_unknown(struct unpack *u, uint8_t *message, uint32_t tag, uint8_t *data,
+                       size_t bytes);
+/* @value: as @data, and copied if it lies in a fragment. */
 int unpack_add_unknown(struct unpack *u, uint8_t *message, uint32_t tag, const uint8_t *value,
                        const uint8_t *end);
-/* Any value that needs no change. *terminator: as in end_string(). */
-int unpack_value(struct unpack *u, const struct bound_table *table, uint8_t *message,
-                 const struct bound_op *op, enum wire_type type, const uint8_t *at,
-                 const uint8_t *pos, const uint8_t *end, unsigned depth, uint8_t **terminator,
+/* Any value that needs no change. */
+int unpack_value(struct unpack *u, const struct reading *here, const struct bound_op *op,
+                 enum wire_type type, const uint8_t *at, const uint8_t *pos,
                  const uint8_t **ret_pos);
-/* A message into *member, which may have a piece of it already. */
-int unpack_nested(struct unpack *u, const struct bound_table *table, const struct bound_op *op,
-                  uint8_t **member, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
-                  unsigned depth, uint8_t **terminator);
 
 /* ---- unpack.c ---- */
 
+/* A message from @pos to @end, into @message, which may have a piece of it already. What becomes
+ * NUL behind a string that ends it is for the caller. */
 int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *message,
                    const uint8_t *pos, const uint8_t *end, unsigned depth);
+/* The long way of the field at @at. */
+int unpack_field(struct unpack *u, struct reading *here, const uint8_t *at,
+                 const uint8_t **ret_pos);
+/* Clears the slots of a table that waits, and remembers what has to be as it was. */
+int unpack_open(struct unpack *u, struct reading *here);
+/* The message's end: what waited for it, and whether all is there. */
+int unpack_close(struct unpack *u, struct reading *here);
+/* Reads what the runner has written into the struct. @at: where we are in the source. */
+int unpack_flush(struct unpack *u, struct reading *here, const uint8_t *at);
+/* Before the runner writes. */
+int unpack_need_scratch(struct unpack *u);
+
+/* ---- unpack_quick.c ---- */
+
+/* All of a message whose table is not staged, in the private copy; if it waits, or if it does not.
+ */
+int unpack_waiting(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                   const uint8_t *pos, const uint8_t *end, unsigned depth);
+int unpack_at_once(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                   const uint8_t *pos, const uint8_t *end, unsigned depth);
+
+/* ---- unpack_emit.c ---- */
+
+/* Carries the record from @at to @end, which is checked, as @op says. There is no fragment. */
+int unpack_carry(struct unpack *u, struct reading *here, const struct program_op *op,
+                 const uint8_t *at, const uint8_t *end);
+/* Gives a carrier that may still grow back to the runner, which may have more for it. */
+int unpack_give_back(struct unpack *u, struct reading *here, const uint8_t *at);
+/* One emit, straight into the struct. Return: 1; 0: not this way; or an error. */
+int unpack_make(struct unpack *u, struct reading *here, uint32_t index);
 
 /* ---- All inline ---- */
 
@@ -78,50 +140,97 @@ static inline size_t *count_of(uint8_t *message, const struct bound_op *op)
     return (size_t *)(void *)(message + op->quantifier);
 }
 
-/* Sixteen bytes at a step: images and what is allocated for them are multiples of that. */
+/* 32 bytes at a step: images and what is allocated for them are multiples of that. */
 static inline uint8_t *new_message(struct unpack *u, const struct bound_table *table)
 {
-    uint8_t *message = wire_bump_alloc(&u->bump, table->image_bytes);
-    if (message)
-        for (size_t i = 0; i < table->image_bytes; i += 16)
-            copy16(message + i, table->image + i);
+    const size_t bytes = table->image_bytes;
+    const uint8_t *image = table->image;
+    if (__builtin_expect(bytes > (size_t)(u->bump.end - u->bump.pos), 0) &&
+        wire_bump_grow(&u->bump, bytes) < 0)
+        return NULL;
+    uint8_t *message = u->bump.pos, *out = message, *const end = message + bytes;
+    u->bump.pos = end;
+    do {
+        copy16(out, image);
+        copy16(out + 16, image + 16);
+        out += 32;
+        image += 32;
+    } while (out < end);
     return message;
 }
 
-/* The place of one element more. */
-static inline int append(struct unpack *u, uint8_t *message, const struct bound_op *op,
+/* The place of one element more, at the end of the array at @member, whose length is at @count. */
+static inline int append(struct unpack *u, uint8_t *member, size_t *count, size_t size,
                          uint8_t **ret_element)
 {
-    size_t *count = count_of(message, op);
-    uint8_t **array = (uint8_t **)(void *)(message + op->offset);
+    uint8_t **array = (uint8_t **)(void *)member;
+    const size_t before = *count;
     /* Full: none, or a power of two from ARRAY_COUNT_MIN on. */
-    if ((*count & (*count - 1)) == 0 && (*count == 0 || *count >= ARRAY_COUNT_MIN)) {
-        int r = unpack_grow_array(u, (void **)(void *)array, *count, 1, op->size);
+    if ((before & (before - 1)) == 0 && (before == 0 || before >= ARRAY_COUNT_MIN)) {
+        int r = unpack_grow_array(u, (void **)(void *)array, before, 1, size);
         if (r < 0)
             return r;
     }
-    *ret_element = *array + *count * op->size;
-    ++*count;
+    *ret_element = *array + before * size;
+    *count = before + 1;
     return 0;
 }
 
-/* A string as protobuf-c has it. *terminator: to become NUL when what is there has been read. */
-static inline int end_string(struct unpack *u, const struct bound_table *table, const uint8_t *data,
-                             size_t bytes, uint8_t **terminator, char **ret_string)
+/* Whether a string that is not copied may be added to those that wait. */
+static inline bool can_wait(const struct unpack *u)
 {
-    uint8_t *string = (uint8_t *)(uintptr_t)data; /* the private copy is ours */
-    if (__builtin_expect(u->copying, 0) ||
-        (table->rereads && u->terminator_count == TERMINATOR_MAX)) {
+    return u->terminators_end < u->terminators + TERMINATOR_MAX;
+}
+
+/* What is at @end becomes NUL when the message has been read, if that has to wait. If not, the loop
+ * ends all that it reads, by itself. */
+static inline void end_later(struct unpack *u, const struct bound_table *table, const uint8_t *end)
+{
+    if (table->waits && can_wait(u))
+        *u->terminators_end++ = (uint8_t *)(uintptr_t)end; /* the private copy is ours */
+}
+
+/* A string as protobuf-c has it. */
+static inline int end_string(struct unpack *u, const struct bound_table *table, const uint8_t *data,
+                             size_t bytes, char **ret_string)
+{
+    uint8_t *string = (uint8_t *)(uintptr_t)data;
+    if (u->copying || (table->waits && !can_wait(u))) {
         int r = unpack_copy_bytes(u, data, bytes, &string);
         if (r < 0)
             return r;
-    } else if (table->rereads) {
-        u->terminators[u->terminator_count++] = string + bytes;
     } else {
-        *terminator = string + bytes;
+        end_later(u, table, data + bytes);
     }
     *ret_string = (char *)string;
     return 0;
+}
+
+/* The frame, with what the runner may change. */
+static inline struct frame *unpack_lend(struct reading *here)
+{
+    struct frame *frame = here->frame;
+    frame->fields = here->fields;
+    frame->required = here->required;
+    frame->owner = here->owner;
+    return frame;
+}
+
+static inline void unpack_take_back(struct reading *here)
+{
+    here->fields = here->frame->fields;
+    here->required = here->frame->required;
+    here->owner = here->frame->owner;
+}
+
+static inline bool has_fragment(const struct unpack *u)
+{
+    return u->run.out != u->fragment;
+}
+
+static inline int unpack_flush_if_any(struct unpack *u, struct reading *here, const uint8_t *at)
+{
+    return __builtin_expect(has_fragment(u), 0) ? unpack_flush(u, here, at) : 0;
 }
 
 static inline int32_t unzigzag32(uint32_t raw)
@@ -142,16 +251,6 @@ static inline void store32(uint8_t *member, uint32_t value)
 static inline void store64(uint8_t *member, uint64_t value)
 {
     memcpy(member, &value, sizeof(value));
-}
-
-/* What becomes NUL behind what has just been read, now that we are in @table's message. */
-static inline void take_open_end(struct unpack *u, const struct bound_table *table,
-                                 uint8_t **terminator)
-{
-    if (!table->rereads)
-        *terminator = u->open_end;
-    else if (u->open_end != &u->spare)
-        u->terminators[u->terminator_count++] = u->open_end;
 }
 
 static inline uint64_t load_fixed(const uint8_t *pos, size_t bytes)
