@@ -417,13 +417,15 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
         table->table = &binder->plan->tables[want->table];
         table->op_count = bound_count(table->table);
     }
+    table->owner = table->table ? table->table->source_id : 0;
     table->translated = want->sort == SORT_TRANSLATED;
     table->staged = table->translated && table->table->next != 0;
     table->waits =
         table->translated && (table->table->emit_count > 0 || table->table->slot_count > 0);
     table->required_count = count_required(table);
     table->image = image;
-    table->image_bytes = image_size(want->type);
+    table->image_bytes = (uint32_t)image_size(want->type);
+    table->message_bytes = (uint32_t)((want->type->sizeof_message + 7) & ~(size_t)7);
     protobuf_c_message_init(want->type, image);
 }
 
@@ -544,6 +546,7 @@ struct plan_binding *plan_binding_unref(struct plan_binding *binding)
     free(binding->emits);
     free(binding->wide);
     free(binding->maps);
+    free(binding->text);
     free(binding->images);
     free(binding);
     return NULL;

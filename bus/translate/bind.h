@@ -84,6 +84,7 @@ enum quick_way {
     QUICK_MESSAGE,
     QUICK_MESSAGES,
     QUICK_TAKEN,
+    QUICK_CARRIED, /* CODE_CARRY of a text */
     QUICK_COUNT,
 };
 
@@ -130,10 +131,13 @@ enum bound_make {
     MAKE_GATHERED,
 };
 
+#define TEXT_BEHIND_BYTES 16 /* behind the binding's copy of the program's text */
+
 /* An emit that needs no wire bytes. */
 struct bound_emit {
     uint8_t make;
     uint16_t slot;
+    const struct program_emit *emit;
     const struct bound_op *field;                   /* of the plain table, that it writes */
     const struct bound_op *parts[PROGRAM_PART_MAX]; /* SPLIT, GATHERED: the texts in it */
 };
@@ -149,11 +153,13 @@ struct bound_table {
     const struct bound_emit *emits; /* of the program's table */
     uint32_t op_count;
     uint32_t required_count;
+    uint32_t owner; /* of what it carries, if its ops say nothing else */
     bool translated;
-    bool staged;          /* by several steps: not field by field */
-    bool hides_pieces;    /* messages in it, at any depth, are looked into by the runner alone */
-    const uint8_t *image; /* an empty message */
-    size_t image_bytes;   /* type->sizeof_message, rounded up to 32 */
+    bool staged;            /* by several steps: not field by field */
+    bool hides_pieces;      /* messages in it, at any depth, are looked into by the runner alone */
+    const uint8_t *image;   /* an empty message */
+    uint32_t image_bytes;   /* type->sizeof_message, rounded up to 32 */
+    uint32_t message_bytes; /* rounded up to 8 */
     struct quick quick[QUICK_NUMBER_COUNT];
 };
 
@@ -167,6 +173,7 @@ struct plan_binding {
     struct bound_emit *emits;
     struct quick *wide;
     struct quick_map *maps;
+    uint8_t *text; /* the program's, with readable bytes behind it */
     uint8_t *images;
 };
 

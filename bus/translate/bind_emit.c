@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define EMIT_MAX (1u << 20)
 #define SHARED_DEPTH_MAX 8
@@ -198,8 +199,12 @@ int bind_emits(struct plan_binding *binding, uint32_t table_count)
     if (count > EMIT_MAX)
         return -E2BIG;
     struct bound_emit *bound = binding->emits = calloc(count + 1, sizeof(binding->emits[0]));
-    if (!bound)
+    const uint32_t text_bytes = plan->header->count[SECTION_TEXT];
+    binding->text = malloc(text_bytes + TEXT_BEHIND_BYTES);
+    if (!bound || !binding->text)
         return -ENOMEM;
+    memcpy(binding->text, plan->text, text_bytes);
+    memset(binding->text + text_bytes, 0, TEXT_BEHIND_BYTES);
     for (uint32_t i = 0; i < table_count; i++) {
         struct bound_table *table = &binding->tables[i];
         if (!has_emits(table))
@@ -207,6 +212,7 @@ int bind_emits(struct plan_binding *binding, uint32_t table_count)
         table->emits = bound;
         for (uint32_t j = 0; j < table->table->emit_count; j++, bound++) {
             const struct program_emit *emit = &plan->emits[table->table->emit_first + j];
+            bound->emit = emit;
             bound->slot = emit->slot;
             bound->make = (uint8_t)bind_emit(plan, table, emit, bound);
         }

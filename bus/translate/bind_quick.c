@@ -144,6 +144,8 @@ static enum quick_way way_of(const struct bound_op *op)
         return QUICK_MESSAGES;
     case CODE_TAKEN:
         return QUICK_TAKEN;
+    case CODE_CARRY:
+        return op->op->kind == KIND_STRING && !op->counted ? QUICK_CARRIED : QUICK_NONE;
     default:
         return op->code == CODE_VALUE && op->kind == KIND_BYTES && !op->repeated && !op->oneof
                    ? QUICK_BYTES
@@ -157,7 +159,8 @@ static enum quick_way bind_way(const struct plan *plan, const struct bound_op *o
     enum quick_way way = way_of(op);
     if (op->code == CODE_CONVERT && op->wire == WIRE_VARINT && !(op->op->flags & OP_OWN_PRESENCE))
         way = is_map(plan, op) ? map_way(plan, op, (*maps)++, quick) : number_way(plan, op, quick);
-    if (way == QUICK_MESSAGE || way == QUICK_MESSAGES || way == QUICK_TAKEN) {
+    if (way == QUICK_MESSAGE || way == QUICK_MESSAGES || way == QUICK_TAKEN ||
+        way == QUICK_CARRIED) {
         quick->u.message.op = op;
         quick->u.message.table = op->table;
         quick->u.message.piece = op->piece ? UINT64_C(1) << (op->piece - 1) : 0;

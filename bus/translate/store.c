@@ -45,6 +45,30 @@ int unpack_grow_array(struct unpack *u, void **array, size_t count, size_t more,
     return 0;
 }
 
+int unpack_double_array(struct unpack *u, void **array, size_t count, size_t size)
+{
+    const size_t old_bytes = count * size;
+    const size_t more = count > 0 ? old_bytes : ARRAY_COUNT_MIN * size;
+    uint8_t *old = *array;
+    if (count > 0 && old + old_bytes == u->bump.pos &&
+        more <= (size_t)(u->bump.end - u->bump.pos)) {
+        u->bump.pos += more; /* multiples of 8, both */
+        return 0;
+    }
+    uint8_t *grown = wire_bump_alloc(&u->bump, old_bytes + more);
+    if (!grown)
+        return unpack_no_memory(u);
+    if (count > 0)
+        memcpy(grown, old, old_bytes);
+    *array = grown;
+    return 0;
+}
+
+static inline size_t *count_of(uint8_t *message, const struct bound_op *op)
+{
+    return (size_t *)(void *)(message + op->quantifier);
+}
+
 static inline int reserve(struct unpack *u, uint8_t *message, const struct bound_op *op,
                           size_t more)
 {
@@ -70,9 +94,9 @@ int unpack_put_unknown(struct unpack *u, uint8_t *message, uint32_t tag, uint8_t
 {
     ProtobufCMessage *base = (ProtobufCMessage *)(void *)message;
     size_t count = base->n_unknown_fields;
-    if ((count & (count - 1)) == 0 && (count == 0 || count >= ARRAY_COUNT_MIN)) {
-        int r = unpack_grow_array(u, (void **)&base->unknown_fields, count, 1,
-                                  sizeof(base->unknown_fields[0]));
+    if (array_is_full(count)) {
+        int r = unpack_double_array(u, (void **)&base->unknown_fields, count,
+                                    sizeof(base->unknown_fields[0]));
         if (r < 0)
             return r;
     }
@@ -189,8 +213,10 @@ static int store_message(struct unpack *u, const struct reading *here, const str
 static int locate(struct unpack *u, uint8_t *message, const struct bound_op *op,
                   uint8_t **ret_member)
 {
-    if (op->repeated)
-        return append(u, message + op->offset, count_of(message, op), op->size, ret_member);
+    if (op->repeated) {
+        *ret_member = append(u, message + op->offset, message + op->quantifier, op->size);
+        return *ret_member ? 0 : unpack_no_memory(u);
+    }
     *ret_member = message + op->offset;
     if (op->oneof) {
         uint32_t *chosen = quantifier(message, op);
@@ -232,7 +258,7 @@ int unpack_value(struct unpack *u, const struct reading *here, const struct boun
                  enum wire_type type, const uint8_t *at, const uint8_t *pos,
                  const uint8_t **ret_pos)
 {
-    uint8_t *member, *message = here->message;
+    uint8_t *member = NULL, *message = here->message;
     uint32_t bytes = 0;
     if (type == WIRE_BYTES) {
         pos = run_read_length(pos, here->end, &bytes);

@@ -36,6 +36,9 @@
 
 #define READ_BYTES 64       /* behind the copy: the NUL of its end, and what is read past it */
 #define SCRATCH_BYTES 12288 /* on the stack; enough for sources of 2,048 bytes */
+/* Of a block, with what it begins with: what malloc() has at hand, without a lock and without a
+ * search, from one thread's free() to its next malloc(). glibc: 1,032 bytes. */
+#define CACHED_BYTES (1032 - sizeof(struct wire_chunk))
 
 /* ---- Wire bytes of the reader's version, into the struct ---- */
 
@@ -137,7 +140,8 @@ static int make_directly(struct run *run, struct frame *frame, uint32_t index)
     struct unpack *u = (struct unpack *)(void *)run; /* its first member */
     if (!u->finished || u->finished->frame != frame)
         return 0;
-    return index < u->made ? 1 : unpack_make(u, u->finished, index);
+    const struct bound_emit *bound = u->finished->table->emits + index;
+    return bound < u->made ? 1 : unpack_make(u, u->finished, bound);
 }
 
 static int missing_required(struct unpack *u, const uint8_t *end)
@@ -150,26 +154,15 @@ static bool has_required(const struct bound_table *table, uint64_t seen)
     return table->required_count == 0 || (seen + 1) << (64 - table->required_count) == 0;
 }
 
-int unpack_open(struct unpack *u, struct reading *here)
-{
-    const struct program_table *table = here->table->table;
-    here->terminators = u->terminators_end;
-    here->slots_used = u->run.slots_used;
-    here->limit = u->run.limit;
-    here->owner = table->source_id;
-    here->slots = u->run.slots + here->slots_used;
-    if (table->slot_count > RUN_SLOT_MAX - here->slots_used)
-        return run_fail(&u->run, -E2BIG, here->start, 0,
-                        "too many fields that wait for their message");
-    u->run.slots_used += table->slot_count;
-    for (uint32_t i = 0; i < table->slot_count; i++)
-        here->slots[i] = (struct slot){0};
-    return 0;
-}
-
-static void open_frame(struct reading *here)
+/* Nothing in the run has changed since the message began, if it has no slots. */
+static void open_frame(const struct unpack *u, struct reading *here)
 {
     here->frame = here->room;
+    if (!here->table->waits) {
+        here->slots_used = u->run.slots_used;
+        here->slots = (struct slot *)(uintptr_t)u->run.slots + here->slots_used;
+        here->limit = u->run.limit;
+    }
     *here->frame = (struct frame){
         .table = here->table->table,
         .slots = here->slots,
@@ -179,20 +172,11 @@ static void open_frame(struct reading *here)
     };
 }
 
-/* Ends the strings of a message. The byte at its end is for the message around it. */
-static void end_strings(struct unpack *u, const struct reading *here)
-{
-    for (uint8_t **at = here->terminators; at < u->terminators_end; at++)
-        if (*at != here->end)
-            **at = 0;
-    u->terminators_end = here->terminators;
-}
-
 /* What the runner has to do at the message's end: what was guarded comes first there. */
 static int finish_slowly(struct unpack *u, struct reading *here)
 {
     if (!here->frame)
-        open_frame(here);
+        open_frame(u, here);
     int r = unpack_need_scratch(u);
     if (r == 0)
         r = unpack_give_back(u, here, here->end);
@@ -207,19 +191,20 @@ static int finish_slowly(struct unpack *u, struct reading *here)
 /* What waited. */
 static int finish(struct unpack *u, struct reading *here)
 {
-    const uint32_t emit_count = here->table->table->emit_count;
+    const struct bound_emit *bound = here->table->emits;
+    const struct bound_emit *const last = bound + here->table->table->emit_count;
     const bool guarded = here->frame && here->frame->guarded;
     int r = 1;
-    for (u->made = 0; u->made < emit_count && !guarded; u->made++) {
-        const struct bound_emit *bound = &here->table->emits[u->made];
+    for (; bound < last && !guarded; bound++) {
         if (bound->make == MAKE_LOST && !here->slots[bound->slot].lost)
             continue;
-        r = unpack_make(u, here, u->made);
+        r = unpack_make(u, here, bound);
         if (r <= 0)
             break;
     }
+    u->made = bound;
     if (r >= 0)
-        r = guarded || u->made < emit_count ? finish_slowly(u, here) : 0;
+        r = guarded || bound < last ? finish_slowly(u, here) : 0;
     return r < 0 ? r : unpack_flush_if_any(u, here, here->end);
 }
 
@@ -231,13 +216,13 @@ int unpack_close(struct unpack *u, struct reading *here)
         r = finish(u, here);
     if (r == 0 && !has_required(table, here->required))
         r = missing_required(u, here->end);
-    if (table->translated) {
+    if (table->waits || here->frame) {
         u->run.slots_used = here->slots_used;
         if (here->limit)
             u->run.limit = here->limit; /* what pipes have left there is not needed any more */
     }
     if (r == 0 && table->waits)
-        end_strings(u, here);
+        unpack_end_strings(u, here);
     return r;
 }
 
@@ -291,8 +276,6 @@ static int carry(struct unpack *u, struct reading *here, const struct bound_op *
     here->fields += !op->counted;
     if (op->required != PROGRAM_REQUIRED_NONE)
         here->required |= UINT64_C(1) << op->required;
-    if (op->op->owner)
-        here->owner = op->op->owner;
     int r = run_check_value(&u->run, op->op, type, at, pos, here->end, here->depth, ret_pos);
     return r < 0 ? r : unpack_carry(u, here, op->op, at, *ret_pos);
 }
@@ -309,7 +292,7 @@ static int translate_field(struct unpack *u, struct reading *here, const struct 
         here->pieces |= bit;
     }
     if (!here->frame)
-        open_frame(here);
+        open_frame(u, here);
     if (!op)
         return unpack_slowly(u, here, at, ret_pos);
     if (op->code == CODE_CARRY && !has_fragment(u))
@@ -361,7 +344,8 @@ static int unpack_copied(struct unpack *u, struct reading *here)
 {
     struct frame frame;
     here->room = &frame;
-    int r = here->table->translated ? unpack_open(u, here) : 0;
+    here->owner = here->table->owner;
+    int r = here->table->waits ? unpack_open(u, here) : 0;
     if (r == 0)
         r = unpack_fields(u, here);
     return r < 0 ? r : unpack_close(u, here);
@@ -381,6 +365,9 @@ static int unpack_staged(struct unpack *u, struct reading *here)
 int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *message,
                    const uint8_t *pos, const uint8_t *end, unsigned depth)
 {
+    if (!table->staged && !u->copying)
+        return table->waits ? unpack_waiting(u, table, message, pos, end, depth)
+                            : unpack_at_once(u, table, message, pos, end, depth);
     struct reading here = {
         .table = table,
         .message = message,
@@ -388,27 +375,28 @@ int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *m
         .end = end,
         .depth = depth,
     };
-    if (table->staged)
-        return unpack_staged(u, &here);
-    if (u->copying)
-        return unpack_copied(u, &here);
-    return table->waits ? unpack_waiting(u, table, message, pos, end, depth)
-                        : unpack_at_once(u, table, message, pos, end, depth);
+    return table->staged ? unpack_staged(u, &here) : unpack_copied(u, &here);
 }
 
 /* ---- The whole ---- */
 
-/* Room for the struct, for about what hangs on it, and for the copy with a byte to end it. */
+/* Room for the struct, for about what hangs on it, and for the copy with what is read behind it. */
 static int open_block(struct unpack *u, const struct bound_table *table, uint8_t **ret_message,
                       uint8_t **ret_copy)
 {
-    size_t copy_bytes_max = (u->source_bytes + READ_BYTES + 7) & ~(size_t)7;
-    size_t guess = u->source_bytes < 512 ? u->source_bytes : 2 * u->source_bytes;
-    size_t first = ((table->image_bytes + 7) & ~(size_t)7) + guess + 256;
-    first = (first & ~(size_t)7) + copy_bytes_max;
-    if (wire_bump_grow(&u->bump, first) < 0)
+    const size_t copy_bytes = (u->source_bytes + READ_BYTES + 7) & ~(size_t)7;
+    const size_t guess = u->source_bytes < 512 ? u->source_bytes : 2 * u->source_bytes;
+    size_t bytes = table->image_bytes + ((guess + 256) & ~(size_t)7) + copy_bytes;
+    /* If it may do, two such blocks are still no more work than one that is larger. */
+    const bool cached =
+        bytes > CACHED_BYTES && table->image_bytes + copy_bytes + guess <= CACHED_BYTES;
+    if (cached)
+        bytes = CACHED_BYTES;
+    if (wire_bump_grow(&u->bump, bytes) < 0)
         return unpack_no_memory(u);
-    u->bump.end -= copy_bytes_max;
+    if (cached)
+        u->bump.chunk_bytes = CACHED_BYTES / 2; /* the next one is twice that */
+    u->bump.end -= copy_bytes;
     *ret_copy = u->bump.end;
     *ret_message = new_message(u, table);
     return 0;
@@ -457,7 +445,7 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
     /* Pipes lower the limit for as long as a message is open, so it must be known before. */
     if (u->plan->header->flags & PROGRAM_STAGED)
         r = unpack_need_scratch(u);
-    if (r == 0 && table->table && !detects) {
+    if (r == 0 && table->translated && !detects) {
         r = run_join_pieces(&u->run, table->table, copy, &bytes, 1);
         end_source(u, copy + bytes);
     }
@@ -479,6 +467,7 @@ int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_
     uint8_t stack[SCRATCH_BYTES];
     struct unpack u;
     u.run.plan = u.plan = binding->plan;
+    u.text = binding->text;
     u.run.divert = make_directly;
     u.run.source = NULL;
     u.run.failure = (struct plan_failure){0, 0, "no such method"};

@@ -51,14 +51,15 @@ struct unpack {
     struct run run;
     struct wire_bump bump;
     const struct plan *plan;
-    uint8_t *fragment; /* where what the runner wrote, and nobody has read yet, begins */
-    uint8_t *scratch;  /* NULL: not needed yet */
-    uint8_t *stack;    /* SCRATCH_BYTES of it */
+    const uint8_t *text; /* the binding's copy of the plan's */
+    uint8_t *fragment;   /* where what the runner wrote, and nobody has read yet, begins */
+    uint8_t *scratch;    /* NULL: not needed yet */
+    uint8_t *stack;      /* SCRATCH_BYTES of it */
     size_t source_bytes;
-    struct reading *finished; /* the message that is just being finished, or NULL */
-    uint32_t made;            /* its emits that are done */
-    bool copying;             /* in a fragment: strings and bytes are copied */
-    bool detects;             /* pieces end the crossing with UNPACK_E_PIECES */
+    struct reading *finished;      /* the message that is just being finished, or NULL */
+    const struct bound_emit *made; /* the first of its emits that is not done */
+    bool copying;                  /* in a fragment: strings and bytes are copied */
+    bool detects;                  /* pieces end the crossing with UNPACK_E_PIECES */
     struct growing growing;
     uint8_t **terminators_end;
     uint8_t *terminators[TERMINATOR_MAX]; /* to be NUL when their message has been read */
@@ -70,6 +71,8 @@ struct unpack {
 int unpack_no_memory(struct unpack *u);
 /* Room for @more elements behind the @count that *array has. */
 int unpack_grow_array(struct unpack *u, void **array, size_t count, size_t more, size_t size);
+/* The same for one, of an array that is full. */
+int unpack_double_array(struct unpack *u, void **array, size_t count, size_t size);
 int unpack_copy_bytes(struct unpack *u, const uint8_t *data, size_t bytes, uint8_t **ret_copy);
 /* @data: the value, with its length if it has one; not copied. */
 int unpack_put_unknown(struct unpack *u, uint8_t *message, uint32_t tag, uint8_t *data,
@@ -91,8 +94,6 @@ int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *m
 /* The long way of the field at @at. */
 int unpack_field(struct unpack *u, struct reading *here, const uint8_t *at,
                  const uint8_t **ret_pos);
-/* Clears the slots of a table that waits, and remembers what has to be as it was. */
-int unpack_open(struct unpack *u, struct reading *here);
 /* The message's end: what waited for it, and whether all is there. */
 int unpack_close(struct unpack *u, struct reading *here);
 /* Reads what the runner has written into the struct. @at: where we are in the source. */
@@ -117,7 +118,7 @@ int unpack_carry(struct unpack *u, struct reading *here, const struct program_op
 /* Gives a carrier that may still grow back to the runner, which may have more for it. */
 int unpack_give_back(struct unpack *u, struct reading *here, const uint8_t *at);
 /* One emit, straight into the struct. Return: 1; 0: not this way; or an error. */
-int unpack_make(struct unpack *u, struct reading *here, uint32_t index);
+int unpack_make(struct unpack *u, struct reading *here, const struct bound_emit *bound);
 
 /* ---- All inline ---- */
 
@@ -135,12 +136,7 @@ static inline uint32_t *quantifier(uint8_t *message, const struct bound_op *op)
     return (uint32_t *)(void *)(message + op->quantifier);
 }
 
-static inline size_t *count_of(uint8_t *message, const struct bound_op *op)
-{
-    return (size_t *)(void *)(message + op->quantifier);
-}
-
-/* 32 bytes at a step: images and what is allocated for them are multiples of that. */
+/* 32 bytes at a step, which may be more than the message has; the next one begins there. */
 static inline uint8_t *new_message(struct unpack *u, const struct bound_table *table)
 {
     const size_t bytes = table->image_bytes;
@@ -149,7 +145,7 @@ static inline uint8_t *new_message(struct unpack *u, const struct bound_table *t
         wire_bump_grow(&u->bump, bytes) < 0)
         return NULL;
     uint8_t *message = u->bump.pos, *out = message, *const end = message + bytes;
-    u->bump.pos = end;
+    u->bump.pos = message + table->message_bytes;
     do {
         copy16(out, image);
         copy16(out + 16, image + 16);
@@ -159,21 +155,22 @@ static inline uint8_t *new_message(struct unpack *u, const struct bound_table *t
     return message;
 }
 
-/* The place of one element more, at the end of the array at @member, whose length is at @count. */
-static inline int append(struct unpack *u, uint8_t *member, size_t *count, size_t size,
-                         uint8_t **ret_element)
+/* An array has no room for one more: it has none, or a power of two from ARRAY_COUNT_MIN on. */
+static inline bool array_is_full(size_t count)
 {
-    uint8_t **array = (uint8_t **)(void *)member;
-    const size_t before = *count;
-    /* Full: none, or a power of two from ARRAY_COUNT_MIN on. */
-    if ((before & (before - 1)) == 0 && (before == 0 || before >= ARRAY_COUNT_MIN)) {
-        int r = unpack_grow_array(u, (void **)(void *)array, before, 1, size);
-        if (r < 0)
-            return r;
-    }
-    *ret_element = *array + before * size;
+    return (count & (count - 1)) == 0 && count - 1 >= ARRAY_COUNT_MIN - 1;
+}
+
+/* The place of one element more, at the end of the array at @member, whose length is at @counter.
+ * NULL: no memory. */
+static inline uint8_t *append(struct unpack *u, uint8_t *member, uint8_t *counter, size_t size)
+{
+    void **array = (void **)(void *)member;
+    size_t *const count = (size_t *)(void *)counter, before = *count;
+    if (array_is_full(before) && unpack_double_array(u, array, before, size) < 0)
+        return NULL;
     *count = before + 1;
-    return 0;
+    return (uint8_t *)*array + before * size;
 }
 
 /* Whether a string that is not copied may be added to those that wait. */
@@ -223,6 +220,38 @@ static inline void unpack_take_back(struct reading *here)
     here->owner = here->frame->owner;
 }
 
+/* Clears the slots of a table that waits, and remembers what has to be as it was. */
+static inline int unpack_open(struct unpack *u, struct reading *here)
+{
+    const uint32_t count = here->table->table->slot_count, used = u->run.slots_used;
+    here->terminators = u->terminators_end;
+    here->slots_used = used;
+    here->limit = u->run.limit;
+    here->slots = u->run.slots + used;
+    if (__builtin_expect(count > RUN_SLOT_MAX - used, 0))
+        return run_fail(&u->run, -E2BIG, here->start, 0,
+                        "too many fields that wait for their message");
+    u->run.slots_used = used + count;
+    if (count == 1)
+        here->slots[0] = (struct slot){0};
+    else
+        memset(here->slots, 0, count * sizeof(here->slots[0]));
+    return 0;
+}
+
+/* Ends the strings of a message. The byte at its end is for the message around it. */
+static inline void unpack_end_strings(struct unpack *u, const struct reading *here)
+{
+    uint8_t **const last = u->terminators_end, *const end = (uint8_t *)(uintptr_t)here->end;
+    if (here->terminators == last)
+        return;
+    const uint8_t at_end = *end;
+    for (uint8_t **at = here->terminators; at < last; at++)
+        **at = 0;
+    *end = at_end;
+    u->terminators_end = here->terminators;
+}
+
 static inline bool has_fragment(const struct unpack *u)
 {
     return u->run.out != u->fragment;
@@ -253,11 +282,23 @@ static inline void store64(uint8_t *member, uint64_t value)
     memcpy(member, &value, sizeof(value));
 }
 
-static inline uint64_t load_fixed(const uint8_t *pos, size_t bytes)
+static inline uint32_t load32(const uint8_t *pos)
 {
-    uint64_t raw = 0;
-    for (size_t i = 0; i < bytes; i++) /* compilers make one load of it */
-        raw |= (uint64_t)pos[i] << (8 * i);
+    uint32_t raw;
+    memcpy(&raw, pos, sizeof(raw));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    raw = __builtin_bswap32(raw);
+#endif
+    return raw;
+}
+
+static inline uint64_t load64(const uint8_t *pos)
+{
+    uint64_t raw;
+    memcpy(&raw, pos, sizeof(raw));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    raw = __builtin_bswap64(raw);
+#endif
     return raw;
 }
 
@@ -269,7 +310,7 @@ static inline const uint8_t *read_raw(enum wire_type wire, const uint8_t *pos, c
     size_t bytes = wire == WIRE_32BIT ? 4 : 8;
     if ((size_t)(end - pos) < bytes)
         return NULL;
-    *ret_raw = bytes == 4 ? load_fixed(pos, 4) : load_fixed(pos, 8);
+    *ret_raw = bytes == 4 ? load32(pos) : load64(pos);
     return pos + bytes;
 }
 

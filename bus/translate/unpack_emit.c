@@ -14,12 +14,12 @@
  */
 #include "translate/unpack.h"
 
-#define HEAD_BYTES_MAX (CARRIER_OWNER_BYTES + CARRIER_GUARD_BYTES)
 #define LENGTH_BYTES_MAX 5
 
 /* ---- The carrier ---- */
 
-static int count_field(struct unpack *u, struct reading *here, const uint8_t *at, uint32_t number)
+static inline int count_field(struct unpack *u, struct reading *here, const uint8_t *at,
+                              uint32_t number)
 {
     if (here->fields == WIRE_FIELDS_MAX)
         return run_fail(&u->run, -E2BIG, at, number, "more fields in one message than the limit");
@@ -28,7 +28,8 @@ static int count_field(struct unpack *u, struct reading *here, const uint8_t *at
 }
 
 /* A field that is added. */
-static int count_added(struct unpack *u, struct reading *here, const struct program_emit *emit)
+static inline int count_added(struct unpack *u, struct reading *here,
+                              const struct program_emit *emit)
 {
     if (emit->required != PROGRAM_REQUIRED_NONE)
         here->required |= UINT64_C(1) << emit->required;
@@ -60,12 +61,12 @@ static uint8_t *put_record(uint8_t *out, const struct record *record)
     return put(out, record->bytes.data, record->bytes.bytes);
 }
 
-/* A carrier of its own; with room for @more bytes. *ret_end: behind its bytes. */
+/* A carrier of its own. *ret_end: behind its bytes. */
 static int add_carrier(struct unpack *u, struct reading *here, const struct record *record,
-                       const uint64_t *guard, size_t more, const uint8_t **ret_end)
+                       const uint64_t *guard, const uint8_t **ret_end)
 {
     size_t bytes = CARRIER_OWNER_BYTES + (guard ? CARRIER_GUARD_BYTES : 0) + record_bytes(record);
-    uint8_t *data = wire_bump_alloc(&u->bump, LENGTH_BYTES_MAX + bytes + more);
+    uint8_t *data = wire_bump_alloc(&u->bump, LENGTH_BYTES_MAX + bytes);
     if (!data)
         return unpack_no_memory(u);
     uint8_t *out = wire_write_varint(data, bytes);
@@ -96,7 +97,8 @@ static int grow_carrier(struct unpack *u, struct reading *here, const struct rec
             return unpack_no_memory(u);
         u->growing.room_end = data + room;
     }
-    memmove(data + head, content, before);
+    if (data + head != content) /* not for each record that is added */
+        memmove(data + head, content, before);
     (void)wire_write_varint(data, bytes);
     (void)put_record(data + head + before, record);
     last->data = data;
@@ -107,6 +109,8 @@ static int grow_carrier(struct unpack *u, struct reading *here, const struct rec
 int unpack_carry(struct unpack *u, struct reading *here, const struct program_op *op,
                  const uint8_t *at, const uint8_t *end)
 {
+    if (op->owner)
+        here->owner = op->owner;
     uint32_t tag = 0;
     const uint8_t *value = run_read_u32(at, end, &tag);
     struct record record = {0, {at, (size_t)(end - at)}};
@@ -121,7 +125,7 @@ int unpack_carry(struct unpack *u, struct reading *here, const struct program_op
         const uint8_t *room_end = NULL;
         r = count_field(u, here, here->start, CARRIER_NUMBER);
         if (r == 0)
-            r = add_carrier(u, here, &record, NULL, 0, &room_end);
+            r = add_carrier(u, here, &record, NULL, &room_end);
         u->growing.message = here->message;
         u->growing.owner = here->owner;
         u->growing.room_end = (uint8_t *)(uintptr_t)room_end;
@@ -157,63 +161,78 @@ static int carry_guarded(struct unpack *u, struct reading *here, const struct pr
     if (r == 0)
         r = count_field(u, here, here->start, CARRIER_NUMBER);
     if (r == 0)
-        r = add_carrier(u, here, record, &guard, 0, &end);
+        r = add_carrier(u, here, record, &guard, &end);
     return r < 0 ? r : 1;
 }
 
 /* ---- Texts ---- */
-
-/* The text of a template: its parts, or one of them alone. */
-struct made {
-    struct span pieces[2 * PROGRAM_PART_MAX];
-    unsigned count;
-    unsigned fields, filled; /* parts that are fields; not empty */
-    size_t bytes;
-};
-
-static void add_piece(struct made *made, struct span piece)
-{
-    made->pieces[made->count++] = piece;
-    made->bytes += piece.bytes;
-}
 
 static struct span slot_text(const struct slot *slot)
 {
     return (struct span){slot->data, slot->bytes};
 }
 
-static void make_text(const struct plan *plan, const struct slot *slots, uint32_t index,
-                      struct made *ret_made)
+/* What the text of a template will be. */
+struct made {
+    const struct program_part *part, *last; /* of the template */
+    unsigned fields, filled;                /* parts that are fields; that are not empty */
+    size_t bytes;
+};
+
+static inline struct made measure(const struct plan *plan, const struct slot *slots, uint32_t index)
 {
     const struct program_template *template = &plan->templates[index];
     const struct program_part *part = plan->parts + template->part_first;
-    const struct program_part *const last = part + template->part_count;
-    ret_made->count = ret_made->fields = ret_made->filled = 0;
-    ret_made->bytes = 0;
-    for (; part < last; part++) {
-        if (part->text_bytes > 0)
-            add_piece(ret_made, (struct span){plan->text + part->text_first, part->text_bytes});
+    struct made made = {part, part + template->part_count, 0, 0, 0};
+    for (; part < made.last; part++) {
+        made.bytes += part->text_bytes;
         if (part->slot == PROGRAM_SLOT_NONE)
             continue;
-        const struct slot *slot = &slots[part->slot];
-        ret_made->fields++;
-        ret_made->filled += slot->bytes > 0;
-        if (slot->bytes > 0)
-            add_piece(ret_made, slot_text(slot));
+        const uint32_t bytes = slots[part->slot].bytes;
+        made.fields++;
+        made.filled += bytes > 0;
+        made.bytes += bytes;
     }
-    if (ret_made->filled == 0 && ret_made->fields > 0)
-        ret_made->count = ret_made->bytes = 0;
+    if (made.filled == 0 && made.fields > 0) {
+        made.bytes = 0;
+        made.last = made.part;
+    }
+    return made;
+}
+
+/* Sixteen bytes at a step; so many may be read, and written, past the end. */
+static inline uint8_t *put_steps(uint8_t *out, const uint8_t *data, size_t bytes)
+{
+    uint8_t *const end = out + bytes;
+    do {
+        copy16(out, data);
+        out += 16;
+        data += 16;
+    } while (out < end);
+    return end;
+}
+
+static inline bool is_inside(const struct unpack *u, const uint8_t *data)
+{
+    return (uintptr_t)data - (uintptr_t)u->run.source <= u->source_bytes;
 }
 
 static int put_made(struct unpack *u, struct reading *here, const struct bound_op *field,
                     const struct made *made)
 {
-    uint8_t *text = wire_bump_alloc(&u->bump, made->bytes + 1);
+    uint8_t *text = wire_bump_alloc(&u->bump, made->bytes + 1 + 16);
     if (!text)
         return unpack_no_memory(u);
     memcpy(here->message + field->offset, &text, sizeof(text));
-    for (unsigned i = 0; i < made->count; i++)
-        text = put(text, made->pieces[i].data, made->pieces[i].bytes);
+    u->bump.pos = text + ((made->bytes + 8) & ~(size_t)7);
+    for (const struct program_part *part = made->part; part < made->last; part++) {
+        text = put_steps(text, u->text + part->text_first, part->text_bytes);
+        if (part->slot == PROGRAM_SLOT_NONE)
+            continue;
+        const struct slot *slot = &here->slots[part->slot];
+        text = is_inside(u, slot->data) ? put_steps(text, slot->data, slot->bytes)
+                                        : put(text, slot->data, slot->bytes);
+    }
     *text = '\0';
     return 0;
 }
@@ -224,8 +243,7 @@ static int put_text(struct unpack *u, uint8_t *message, const struct bound_op *f
                     struct span text)
 {
     uint8_t *string = (uint8_t *)(uintptr_t)text.data;
-    bool inside = text.data >= u->run.source && text.data <= u->run.source_end;
-    if (inside && !u->copying && can_wait(u)) {
+    if (is_inside(u, text.data) && !u->copying && can_wait(u)) {
         *u->terminators_end++ = string + text.bytes;
     } else {
         int r = unpack_copy_bytes(u, text.data, text.bytes, &string);
@@ -237,13 +255,13 @@ static int put_text(struct unpack *u, uint8_t *message, const struct bound_op *f
 }
 
 /* Before something is stored: what has been written goes first. */
-static int open_store(struct unpack *u, struct reading *here)
+static inline int open_store(struct unpack *u, struct reading *here)
 {
     u->growing.at = NULL;
     return unpack_flush_if_any(u, here, here->end);
 }
 
-static int add_field(struct unpack *u, struct reading *here, const struct program_emit *emit)
+static inline int add_field(struct unpack *u, struct reading *here, const struct program_emit *emit)
 {
     int r = open_store(u, here);
     return r < 0 ? r : count_added(u, here, emit);
@@ -292,35 +310,42 @@ static int make_lost(struct unpack *u, struct reading *here, const struct progra
     return carry_guarded(u, here, emit, &record, guard);
 }
 
-static bool equals(const struct made *made, struct span text)
+/* Whether the text that was dropped is what the template gives. */
+static bool equals(const struct unpack *u, const struct slot *slots, const struct made *made,
+                   struct span text)
 {
     if (made->bytes != text.bytes)
         return false;
-    for (unsigned i = 0; i < made->count; i++) {
-        if (memcmp(text.data, made->pieces[i].data, made->pieces[i].bytes) != 0)
+    for (const struct program_part *part = made->part; part < made->last; part++) {
+        const uint32_t literal_bytes = part->text_bytes;
+        if (literal_bytes > 0 && memcmp(text.data, u->text + part->text_first, literal_bytes) != 0)
             return false;
-        text.data += made->pieces[i].bytes;
+        text.data += literal_bytes;
+        if (part->slot == PROGRAM_SLOT_NONE)
+            continue;
+        const struct slot *slot = &slots[part->slot];
+        if (slot->bytes > 0 && memcmp(text.data, slot->data, slot->bytes) != 0)
+            return false;
+        text.data += slot->bytes;
     }
     return true;
 }
 
-/* 0: it is not what the template gives, and has to be carried. */
+/* 0: it is not, and has to be carried. */
 static int make_dropped(struct unpack *u, struct reading *here, const struct program_emit *emit)
 {
     const struct slot *slots = here->slots;
-    struct made made;
-    make_text(u->plan, slots, emit->template, &made);
-    return equals(&made, slot_text(&slots[emit->slot]));
+    const struct made made = measure(u->plan, slots, emit->template);
+    return equals(u, slots, &made, slot_text(&slots[emit->slot]));
 }
 
 static int make_template(struct unpack *u, struct reading *here, const struct bound_op *field,
                          const struct program_emit *emit)
 {
     const struct slot *slots = here->slots;
-    struct made made;
     if (slots[emit->slot].restored)
         return 1;
-    make_text(u->plan, slots, emit->template, &made);
+    const struct made made = measure(u->plan, slots, emit->template);
     if (made.bytes == 0)
         return 1;
     int r = add_field(u, here, emit);
@@ -374,10 +399,9 @@ static int make_joined(struct unpack *u, struct reading *here, const struct boun
 {
     const struct slot *slots = here->slots, *slot = &slots[emit->slot];
     const struct program_template *template = &u->plan->templates[emit->template];
-    struct made made;
     if (!slot->seen)
         return 1;
-    make_text(u->plan, slots, emit->template, &made);
+    const struct made made = measure(u->plan, slots, emit->template);
     if (slot->marked || made.bytes == 0)
         return 0;
     if (made.filled < made.fields)
@@ -454,10 +478,9 @@ static int make_gathered(struct unpack *u, struct reading *here, const struct bo
     return r < 0 ? r : 1;
 }
 
-int unpack_make(struct unpack *u, struct reading *here, uint32_t index)
+int unpack_make(struct unpack *u, struct reading *here, const struct bound_emit *bound)
 {
-    const struct bound_emit *bound = &here->table->emits[index];
-    const struct program_emit *emit = &u->plan->emits[here->table->table->emit_first + index];
+    const struct program_emit *emit = bound->emit;
     switch (bound->make) {
     case MAKE_LOST:
         return make_lost(u, here, emit);

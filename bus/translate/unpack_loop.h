@@ -28,20 +28,26 @@
 #define READ_TEXT()                                                                                \
     do {                                                                                           \
         text = (struct span){pos + 2, pos[1]};                                                     \
-        if (__builtin_expect(plain_bytes(text.data) < text.bytes, 0)) {                            \
+        if (__builtin_expect(plain_bytes(text.data) < (uint32_t)text.bytes, 0) &&                  \
+            !is_longer_plain(text)) {                                                              \
             text = read_text(u, pos + 1, here.end);                                                \
             if (!text.data)                                                                        \
                 goto undo;                                                                         \
         }                                                                                          \
-        if (LOOP_WAITS && __builtin_expect(!can_wait(u), 0))                                       \
-            goto undo;                                                                             \
         pos = text.data + text.bytes;                                                              \
     } while (0)
 
 #define END_LATER()                                                                                \
     do {                                                                                           \
         if (LOOP_WAITS)                                                                            \
-            *u->terminators_end++ = own(pos);                                                      \
+            *later++ = own(pos);                                                                   \
+    } while (0)
+
+/* Before others look at them. */
+#define KEEP_LATER()                                                                               \
+    do {                                                                                           \
+        if (LOOP_WAITS)                                                                            \
+            u->terminators_end = later;                                                            \
     } while (0)
 
 #define READ_VARINT()                                                                              \
@@ -95,11 +101,13 @@ int LOOP_NAME(struct unpack *u, const struct bound_table *table, uint8_t *messag
         [QUICK_MESSAGE] = &&message,
         [QUICK_MESSAGES] = &&messages,
         [QUICK_TAKEN] = &&taken,
+        [QUICK_CARRIED] = &&carried,
     };
     const struct quick *const quick = table->quick;
     struct frame frame;
     struct reading here;
     const uint8_t *at = pos, *stop;
+    uint8_t **later = NULL;
     const struct quick *way;
     struct span text;
     uint8_t *member;
@@ -116,10 +124,12 @@ int LOOP_NAME(struct unpack *u, const struct bound_table *table, uint8_t *messag
     here.required = here.pieces = 0;
     here.fields = 0;
     here.depth = depth;
-    if (LOOP_WAITS || table->translated) {
+    here.owner = table->owner;
+    if (LOOP_WAITS) {
         r = unpack_open(u, &here);
         if (r < 0)
             return r;
+        later = u->terminators_end;
     }
     goto edge;
 
@@ -150,10 +160,9 @@ strings:
     if (u->run.elements >= WIRE_ELEMENTS_MAX)
         goto undo;
     u->run.elements++;
-    r = append(u, message + way->offset, (size_t *)(void *)(message + way->quantifier),
-               sizeof(char *), &member);
-    if (__builtin_expect(r < 0, 0))
-        return r;
+    member = append(u, message + way->offset, message + way->quantifier, sizeof(char *));
+    if (__builtin_expect(!member, 0))
+        return unpack_no_memory(u);
     memcpy(member, &text.data, sizeof(text.data));
     END_LATER();
     NEXT();
@@ -188,11 +197,11 @@ boolean:
     STORE(store32, raw != 0);
     NEXT();
 fixed32:
-    STORE(store32, (uint32_t)load_fixed(pos + 1, 4));
+    STORE(store32, load32(pos + 1));
     pos += 5;
     NEXT();
 fixed64:
-    STORE(store64, load_fixed(pos + 1, 8));
+    STORE(store64, load64(pos + 1));
     pos += 9;
     NEXT();
 multiply32:
@@ -242,8 +251,7 @@ map:
 message:
     text = read_length(pos + 1);
     if (!text.data || (ptrdiff_t)text.bytes > here.end - text.data ||
-        here.depth >= WIRE_DEPTH_MAX || (here.pieces & way->u.message.piece) ||
-        (LOOP_WAITS && !can_wait(u)))
+        here.depth >= WIRE_DEPTH_MAX || (here.pieces & way->u.message.piece))
         goto undo;
     here.pieces |= way->u.message.piece;
     pos = text.data + text.bytes;
@@ -255,6 +263,7 @@ message:
             return unpack_no_memory(u);
         memcpy(message + way->offset, &member, sizeof(member));
     }
+    KEEP_LATER();
     r = read_message(u, way->u.message.table, member, text.data, pos, here.depth + 1);
     if (__builtin_expect(r < 0, 0))
         return r;
@@ -263,20 +272,19 @@ message:
 messages:
     text = read_length(pos + 1);
     if (!text.data || (ptrdiff_t)text.bytes > here.end - text.data ||
-        here.depth >= WIRE_DEPTH_MAX || u->run.elements >= WIRE_ELEMENTS_MAX ||
-        (LOOP_WAITS && !can_wait(u)))
+        here.depth >= WIRE_DEPTH_MAX || u->run.elements >= WIRE_ELEMENTS_MAX)
         goto undo;
     pos = text.data + text.bytes;
     u->run.elements++;
-    r = append(u, message + way->offset, (size_t *)(void *)(message + way->quantifier),
-               sizeof(void *), &member);
-    if (__builtin_expect(r < 0, 0))
-        return r;
+    member = append(u, message + way->offset, message + way->quantifier, sizeof(void *));
+    if (__builtin_expect(!member, 0))
+        return unpack_no_memory(u);
     {
         uint8_t *element = new_message(u, way->u.message.table);
         if (__builtin_expect(!element, 0))
             return unpack_no_memory(u);
         memcpy(member, &element, sizeof(element));
+        KEEP_LATER();
         r = read_message(u, way->u.message.table, element, text.data, pos, here.depth + 1);
     }
     if (__builtin_expect(r < 0, 0))
@@ -294,6 +302,18 @@ taken:
     here.fields++;
     NEXT();
 
+carried:
+    READ_TEXT();
+    here.fields++;
+    if (!LOOP_WAITS)
+        *own(at) = way->tag;
+    r = unpack_carry(u, &here, way->u.message.op->op, at, pos);
+    if (__builtin_expect(r < 0, 0))
+        return r;
+    if (!LOOP_WAITS)
+        *own(at) = 0;
+    NEXT();
+
 wide: /* two bytes; a second one of 0 would be one too many */
     if (tag >= 0x80 && pos[1] > 0 && pos[1] < QUICK_WIDE_MAX / 16) {
         uint32_t index = ((tag & 0x7fu) >> 3 | (uint32_t)pos[1] << 4) - QUICK_NUMBER_COUNT;
@@ -309,10 +329,13 @@ undo:
 other:
     if (!LOOP_WAITS)
         *own(at) = tag;
-    r = take_long_way(u, &here, at);
+    KEEP_LATER();
+    r = take_long_way(u, hidden(&here), at);
     if (r < 0)
         return r;
     pos = here.next;
+    if (LOOP_WAITS)
+        later = u->terminators_end;
     if (!LOOP_WAITS)
         *own(at) = 0;
     if (has_fragment(u) && pos < here.end) { /* it goes before whatever is stored next */
@@ -322,8 +345,13 @@ other:
     }
 edge:
     if (pos < here.end) { /* A field has two bytes at least. */
-        stop = pos + 2 * (ptrdiff_t)(WIRE_FIELDS_MAX - here.fields);
-        stop = stop < here.end ? stop : here.end;
+        size_t room = (size_t)(here.end - pos), most = 2 * (WIRE_FIELDS_MAX - here.fields);
+        room = room < most ? room : most;
+        if (LOOP_WAITS) { /* and no more than one string ends there */
+            most = 2 * (size_t)(u->terminators + TERMINATOR_MAX - later);
+            room = room < most ? room : most;
+        }
+        stop = pos + room;
         if (pos < stop)
             NEXT();
         at = pos;
@@ -332,12 +360,16 @@ edge:
     }
     if (pos > here.end)
         goto undo; /* the field at `at` does */
+    KEEP_LATER();
+    if (LOOP_WAITS && !here.frame && close_quietly(u, &here))
+        return 0;
     return LOOP_WAITS || here.frame || table->required_count > 0 ? unpack_close(u, &here) : 0;
 }
 
 #undef NEXT
 #undef READ_TEXT
 #undef END_LATER
+#undef KEEP_LATER
 #undef READ_VARINT
 #undef STORE
 #undef KEEP

@@ -34,6 +34,13 @@ static inline const struct quick *find_quick(const struct quick *quick, uint8_t 
     return (const struct quick *)(const void *)((const uint8_t *)quick + bytes);
 }
 
+/* So that the address is not kept in a register for what happens rarely. */
+static inline struct reading *hidden(struct reading *here)
+{
+    __asm__ volatile("" : "+r"(here));
+    return here;
+}
+
 /* How many of the sixteen bytes at @data, from the first on, are 0x01..0x7f. */
 static inline uint32_t plain_bytes(const uint8_t *data)
 {
@@ -42,6 +49,18 @@ static inline uint32_t plain_bytes(const uint8_t *data)
 #else
     (void)data;
     return 0;
+#endif
+}
+
+/* A text of seventeen to 32 bytes. */
+static inline bool is_longer_plain(struct span text)
+{
+#if defined(__SSE2__)
+    return text.bytes - 17 < TEXT_SHORT_BYTES_MAX - 16 &&
+           (text_plain_bits(text.data) & text_plain_bits(text.data + text.bytes - 16)) == 0xffff;
+#else
+    (void)text;
+    return false;
 #endif
 }
 
@@ -69,6 +88,10 @@ __attribute__((noinline)) static struct span read_text(const struct unpack *u, c
     }
     if (!text.data || (ptrdiff_t)text.bytes > end - text.data)
         return none;
+#if defined(TEXT_HAVE_AVX2)
+    if (text.bytes <= TEXT_SHORT_BYTES_MAX && text_has_avx2())
+        return text_check_short_avx2(text.data, text.bytes) == 0 ? text : none;
+#endif
     return text_is_string(text.data, text.bytes, fast_room(&u->run, text.data)) ? text : none;
 }
 
@@ -79,7 +102,7 @@ static inline const uint8_t *read_varint(const uint8_t *pos, uint64_t *ret_value
         *ret_value = (uint64_t)(pos[0] & 0x7f) | (uint64_t)pos[1] << 7;
         return pos + 2;
     }
-    uint64_t raw = load_fixed(pos, 8), stops = ~raw & UINT64_C(0x8080808080808080);
+    uint64_t raw = load64(pos), stops = ~raw & UINT64_C(0x8080808080808080);
     if (stops == 0)
         return NULL;
     unsigned bits = (unsigned)__builtin_ctzll(stops); /* 23, 31, ... 63 */
@@ -152,7 +175,7 @@ static bool take_message(struct unpack *u, struct reading *here, const struct qu
         struct span text = {pos + 2, pos[1]};
         if (!inner)
             return false;
-        if (plain_bytes(text.data) < text.bytes)
+        if (plain_bytes(text.data) < text.bytes && !is_longer_plain(text))
             text = read_text(u, pos + 1, end);
         if (!text.data || (ptrdiff_t)text.bytes > end - text.data)
             return false;
@@ -182,6 +205,21 @@ static inline int read_message(struct unpack *u, const struct bound_table *table
         return unpack_message(u, table, message, pos, end, depth);
     return table->waits ? unpack_waiting(u, table, message, pos, end, depth)
                         : unpack_at_once(u, table, message, pos, end, depth);
+}
+
+/* The end of a message that waited, if it was in vain. */
+static inline bool close_quietly(struct unpack *u, const struct reading *here)
+{
+    const struct bound_table *table = here->table;
+    const struct bound_emit *const last = table->emits + table->table->emit_count;
+    if (table->required_count > 0 || has_fragment(u))
+        return false;
+    for (const struct bound_emit *emit = table->emits; emit < last; emit++)
+        if (emit->make != MAKE_LOST || here->slots[emit->slot].lost)
+            return false;
+    unpack_end_strings(u, here);
+    u->run.slots_used = here->slots_used;
+    return true;
 }
 
 /* Addresses of labels are no part of C, but of gcc's and clang's. */
