@@ -359,6 +359,140 @@ static void test_a_message_in_pieces_is_merged(void **state)
     wire_free(message);
 }
 
+static struct bytes of(const uint8_t *data, size_t bytes)
+{
+    return (struct bytes){(uint8_t *)(uintptr_t)data, bytes};
+}
+#define OF(array) of(array, sizeof(array))
+
+static void test_pieces_that_have_to_be_one_are_translated_as_one(void **state)
+{
+    (void)state;
+    /* maintainer = {name: "N"}, links = {homepage: "h"}, maintainer = {email: "e"}, links = {bugs:
+     * "b"}: the first becomes a text, of the other a field moves. */
+    static const uint8_t in[] = {0x3a, 3, 0x0a, 1, 'N', 0x42, 3, 0x0a, 1, 'h',
+                                 0x3a, 3, 0x12, 1, 'e', 0x42, 3, 0x12, 1, 'b'};
+    const struct way *way = find("catalog v2 Package");
+    ProtobufCMessage *message = NULL;
+    assert_true(check_way(way, OF(in)));
+    assert_int_equal(unpack(way->binding, way->entry, OF(in), &message, NULL), 0);
+    const Catalog__V1__Package *package = (const Catalog__V1__Package *)(const void *)message;
+    assert_string_equal(package->maintainer, "N <e>");
+    assert_string_equal(package->homepage, "h");
+    wire_free(message);
+}
+
+static void test_what_is_wrong_in_a_message_in_pieces_is_said_of_the_whole(void **state)
+{
+    (void)state;
+    /* As above, and a name that is no UTF-8. */
+    static const uint8_t in[] = {0x3a, 3, 0x0a, 1, 'N', 0x3a, 3, 0x12, 1, 'e', 0x0a, 1, 0xff};
+    const struct way *way = find("catalog v2 Package");
+    ProtobufCMessage *message = NULL;
+    struct plan_failure failure = {0};
+    assert_false(check_way(way, OF(in)));
+    assert_int_equal(unpack(way->binding, way->entry, OF(in), &message, &failure), -EBADMSG);
+    assert_string_equal(failure.what, "not UTF-8 without NUL");
+    assert_int_equal(failure.number, 1);
+}
+
+static void test_carried_neighbours_share_a_carrier(void **state)
+{
+    (void)state;
+    /* description, source; then with a text for a slot between, and with one that is stored. */
+    static const uint8_t next[] = {0x52, 1, 'd', 0x62, 1, 's'};
+    static const uint8_t taken[] = {0x52, 1, 'd', 0x42, 3, 0x0a, 1, 'h', 0x62, 1, 's'};
+    static const uint8_t stored[] = {0x52, 1, 'd', 0x5a, 1, 'x', 0x62, 1, 's'};
+    static const uint8_t again[] = {0x52, 1, 'd', 0x62, 1, 's', 0x62, 2, 't', 'u', 0x62, 1, 'v'};
+    const struct way *way = find("catalog v2 Package");
+    ProtobufCMessage *message = NULL;
+    assert_true(check_way(way, OF(next)));
+    assert_true(check_way(way, OF(taken)));
+    assert_true(check_way(way, OF(stored)));
+    assert_true(check_way(way, OF(again)));
+    assert_int_equal(unpack(way->binding, way->entry, OF(taken), &message, NULL), 0);
+    assert_int_equal(message->n_unknown_fields, 1);
+    wire_free(message);
+    assert_int_equal(unpack(way->binding, way->entry, OF(stored), &message, NULL), 0);
+    assert_int_equal(message->n_unknown_fields, 2);
+    wire_free(message);
+}
+
+static void test_a_carrier_grows_past_what_its_length_took(void **state)
+{
+    (void)state;
+    struct bytes sources =
+        many("\x62\x06source", 8, 3000); /* the length has one, two, three bytes */
+    for (size_t count = 1; count < 3000; count += count / 8 + 1)
+        assert_true(check_way(find("catalog v2 Package"), of(sources.data, 8 * count)));
+    free(sources.data);
+}
+
+/* `name` of @bytes bytes. */
+static struct bytes named(const uint8_t *text, size_t bytes)
+{
+    struct bytes in = {malloc(bytes + 2), bytes + 2};
+    assert_non_null(in.data);
+    assert_true(bytes < 0x80);
+    in.data[0] = 0x0a;
+    in.data[1] = (uint8_t)bytes;
+    memcpy(in.data + 2, text, bytes);
+    return in;
+}
+
+static void test_texts_are_checked_to_their_last_byte(void **state)
+{
+    (void)state;
+    static const uint8_t bad[] = {0, 0x80, 0xc3};
+    static const char *const names[] = {"catalog v2 Package", "shapes v1 Shape, identity"};
+    uint8_t text[80];
+    for (size_t bytes = 0; bytes < sizeof(text); bytes++) {
+        for (size_t way = 0; way < 2; way++) {
+            memset(text, 'a', sizeof(text));
+            struct bytes in = named(text, bytes);
+            assert_true(check_way(find(names[way]), in));
+            for (size_t at = 0; at < bytes; at++) {
+                in.data[2 + at] = bad[at % sizeof(bad)];
+                assert_false(check_way(find(names[way]), in));
+                if (at + 1 < bytes) {
+                    memcpy(in.data + 2 + at, "\xc3\xa4", 2);
+                    assert_true(check_way(find(names[way]), in));
+                    in.data[2 + at + 1] = 'a';
+                }
+                in.data[2 + at] = 'a';
+            }
+            free(in.data);
+        }
+    }
+}
+
+static void test_nothing_passes_the_end_of_its_message(void **state)
+{
+    (void)state;
+    /* A list of one package, and more behind it; what is in the package would end in there. */
+    static const uint8_t text[] = {0x0a, 3, 0x0a, 3, 'n', 0x10, 1, 0x10, 1};
+    static const uint8_t number[] = {0x0a, 2, 0x30, 0x80, 0x10, 1, 0x10, 1};
+    static const uint8_t number_in_the_middle[] = {0x0a, 3, 0x30, 0x80, 0x80, 0x10, 1, 0x10, 1};
+    static const uint8_t tag[] = {0x0a, 1, 0x82, 0x10, 1, 0x10, 1};
+    static const uint8_t packed[] = {0x0a, 1, 0x5a, 0x10, 1, 0x10, 1};
+    static const char *const names[] = {"catalog v1 ListReply", "catalog v2 ListReply"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_false(check_way(find(names[i]), OF(text)));
+        assert_false(check_way(find(names[i]), OF(number)));
+        assert_false(check_way(find(names[i]), OF(number_in_the_middle)));
+        assert_false(check_way(find(names[i]), OF(tag)));
+        assert_false(check_way(find(names[i]), OF(packed)));
+    }
+}
+
+static void test_tags_may_be_longer_than_they_need_be(void **state)
+{
+    (void)state;
+    static const uint8_t in[] = {0x8a, 0x00, 1, 'n', 0xd2, 0x80, 0x00, 1, 'd', 0xe2, 0x00, 1, 's'};
+    assert_true(check_way(find("catalog v2 Package"), OF(in)));
+    assert_true(check_way(find("shapes v1 Shape, identity"), OF(in)));
+}
+
 static void test_limits_are_those_of_the_runner(void **state)
 {
     (void)state;
@@ -437,6 +571,13 @@ int main(void)
         cmocka_unit_test(test_arrays_grow_packed_and_not),
         cmocka_unit_test(test_last_member_of_a_oneof_wins),
         cmocka_unit_test(test_a_message_in_pieces_is_merged),
+        cmocka_unit_test(test_pieces_that_have_to_be_one_are_translated_as_one),
+        cmocka_unit_test(test_what_is_wrong_in_a_message_in_pieces_is_said_of_the_whole),
+        cmocka_unit_test(test_carried_neighbours_share_a_carrier),
+        cmocka_unit_test(test_a_carrier_grows_past_what_its_length_took),
+        cmocka_unit_test(test_texts_are_checked_to_their_last_byte),
+        cmocka_unit_test(test_nothing_passes_the_end_of_its_message),
+        cmocka_unit_test(test_tags_may_be_longer_than_they_need_be),
         cmocka_unit_test(test_limits_are_those_of_the_runner),
         cmocka_unit_test(test_a_large_source_has_room_for_what_rules_make),
         cmocka_unit_test(test_a_plan_for_other_structs_is_refused),
