@@ -289,6 +289,11 @@ static int bind_op(struct binder *binder, const struct want *want, struct bound_
     op->code = verbatim ? CODE_CHECKED : CODE_SLOW;
     if (from->pipe != 0 || (from->flags & OP_YIELDS))
         return 0;
+    if (!verbatim && from->action == ACTION_OPEN && !op->counted &&
+        from->required == PROGRAM_REQUIRED_NONE) {
+        op->code = CODE_CARRIER;
+        return 0;
+    }
     if (!verbatim && from->action == ACTION_CARRY) {
         op->code = CODE_CARRY;
         return 0;

@@ -21,6 +21,7 @@ enum bound_code {
     CODE_SLOT_TEXT, /* translated: ACTION_SLOT of a text */
     CODE_TAKEN,     /* translated: a message whose fields go to slots, and nothing else of it */
     CODE_CARRY,     /* translated: ACTION_CARRY */
+    CODE_CARRIER,   /* translated: ACTION_OPEN */
     CODE_DIRECT,    /* from here on it goes straight into the struct */
     CODE_STRING = CODE_DIRECT,
     CODE_NOTED,   /* a string, noted in a slot as well */

@@ -280,6 +280,67 @@ static int carry(struct unpack *u, struct reading *here, const struct bound_op *
     return r < 0 ? r : unpack_carry(u, here, op->op, at, *ret_pos);
 }
 
+/* ---- What a carrier brings back ---- */
+
+/* Whether a record of a carrier is the reader's field as it is, and nothing more. */
+static bool is_plain(const struct program_op *op)
+{
+    return op && op->action == ACTION_VERBATIM && op->slot == PROGRAM_SLOT_NONE && op->pipe == 0 &&
+           op->required == PROGRAM_REQUIRED_NONE && !(op->flags & (OP_YIELDS | OP_GATHERED));
+}
+
+static bool are_plain(struct unpack *u, const struct carried *carried)
+{
+    const struct program_table *table = &u->plan->tables[carried->table];
+    const uint8_t *pos = carried->records;
+    struct run_record record;
+    bool plain = !(table->flags & TABLE_MARK);
+    while (pos < carried->end && plain)
+        plain = run_next_record(&u->run, &pos, carried->end, &record) == 0 &&
+                is_plain(run_find(u->plan, table, record.tag >> 3));
+    return plain;
+}
+
+/* One record of them. Moves *pos behind it. */
+static int restore(struct unpack *u, struct reading *here, const struct carried *carried,
+                   const uint8_t **pos)
+{
+    const struct program_table *table = &u->plan->tables[carried->table];
+    struct run_record record;
+    int r = run_next_record(&u->run, pos, carried->end, &record);
+    if (r < 0)
+        return r;
+    const struct program_op *op = run_find(u->plan, table, record.tag >> 3);
+    if (!(op->flags & OP_REPEATED)) {
+        if (here->fields == WIRE_FIELDS_MAX)
+            return too_many(u, record.at, op->number);
+        here->fields++;
+    }
+    r = run_check_value(&u->run, op, (enum wire_type)(record.tag & 7), record.at, record.value,
+                        carried->end, here->depth, pos);
+    return r < 0 ? r : store_record(u, here, record.at, *pos);
+}
+
+/* ACTION_OPEN, of a carrier without a guard whose records are but put back. Where they lie: what is
+ * to become NUL behind them waits for the message's end. Return: 1: not this way. */
+static int open_carrier(struct unpack *u, struct reading *here, const uint8_t *pos,
+                        const uint8_t **ret_pos)
+{
+    struct carried carried;
+    uint32_t bytes;
+    const uint8_t *data = run_read_length(pos, here->end, &bytes);
+    if (!here->table->waits || has_fragment(u) || here->fields == WIRE_FIELDS_MAX || !data ||
+        !run_carried(&u->run, here->frame, data, bytes, &carried) || carried.has_guard ||
+        !are_plain(u, &carried))
+        return 1;
+    int r = 0;
+    here->fields++;
+    for (pos = carried.records; pos < carried.end && r == 0;)
+        r = restore(u, here, &carried, &pos);
+    *ret_pos = carried.end;
+    return r;
+}
+
 /* A field of a table that translates. Return: 1: it goes straight into the struct. */
 static int translate_field(struct unpack *u, struct reading *here, const struct bound_op *op,
                            enum wire_type type, const uint8_t *at, const uint8_t *pos,
@@ -295,6 +356,11 @@ static int translate_field(struct unpack *u, struct reading *here, const struct 
         open_frame(u, here);
     if (!op)
         return unpack_slowly(u, here, at, ret_pos);
+    if (op->code == CODE_CARRIER && type == WIRE_BYTES) {
+        int r = open_carrier(u, here, pos, ret_pos);
+        if (r <= 0)
+            return r;
+    }
     if (op->code == CODE_CARRY && !has_fragment(u))
         return carry(u, here, op, type, at, pos, ret_pos);
     if (op->code == CODE_CONVERT && (uint8_t)type == op->wire) {
