@@ -172,9 +172,12 @@ const struct plan *plan_binding_plan(const struct plan_binding *binding);
  * @ret_failure: NULL: not wanted
  *
  * A sub-message that comes in pieces is merged as protobuf says; protobuf-c loses scalars and
- * unknown fields of all pieces but the last. The limit on a translation's length (-E2BIG) is that
- * of each part that rules make, not of the whole. Return: 0; -EBADMSG, -E2BIG, -ERANGE, -EINVAL as
- * plan_run(); -ENOMEM; -E2BIG if it would take more than wire_unpacked_bytes_max().
+ * unknown fields of all pieces but the last. Where its pieces have to be one before they are
+ * translated, or where anything is wrong, the source is copied once more and all begins again, so
+ * that nothing comes of bytes other than those that were checked. The limit on a translation's
+ * length (-E2BIG) is that of each part that rules make, not of the whole. Return: 0; -EBADMSG,
+ * -E2BIG, -ERANGE, -EINVAL as plan_run(); -ENOMEM; -E2BIG if it would take more than
+ * wire_unpacked_bytes_max().
  */
 int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
                 size_t source_bytes, ProtobufCMessage **ret_message,
