@@ -239,8 +239,8 @@ static int put_made(struct unpack *u, struct reading *here, const struct bound_o
 
 /* A text of the source. Ended where it lies, if it lies in the private copy: whatever follows it
  * there is not looked at any more when that is done. */
-static int put_text(struct unpack *u, uint8_t *message, const struct bound_op *field,
-                    struct span text)
+static inline int put_text(struct unpack *u, uint8_t *message, const struct bound_op *field,
+                           struct span text)
 {
     uint8_t *string = (uint8_t *)(uintptr_t)text.data;
     if (is_inside(u, text.data) && !u->copying && can_wait(u)) {
@@ -269,11 +269,19 @@ static inline int add_field(struct unpack *u, struct reading *here, const struct
 
 /* ---- Emits ---- */
 
+/* As run_moves(), of a text. */
+static inline bool text_moves(const struct program_emit *emit, const struct slot *slot)
+{
+    return (slot->bytes > 0 || emit->required != PROGRAM_REQUIRED_NONE ||
+            (slot->seen && (emit->flags & EMIT_SOURCE_PRESENCE))) &&
+           !slot->restored;
+}
+
 static int make_moved_text(struct unpack *u, struct reading *here, const struct bound_op *field,
                            const struct program_emit *emit)
 {
     const struct slot *slot = &here->slots[emit->slot];
-    if (!run_moves(emit, slot))
+    if (!text_moves(emit, slot))
         return 1;
     int r = add_field(u, here, emit);
     if (r == 0)
@@ -310,21 +318,38 @@ static int make_lost(struct unpack *u, struct reading *here, const struct progra
     return carry_guarded(u, here, emit, &record, guard);
 }
 
+/* Sixteen bytes may be read of both. */
+static inline bool is_same(const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+#if defined(__SSE2__)
+    if (bytes <= 16) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)a);
+        const __m128i y = _mm_loadu_si128((const __m128i *)(const void *)b);
+        const uint32_t differ = ~(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y));
+        return (differ & ((UINT32_C(1) << bytes) - 1)) == 0;
+    }
+#endif
+    return memcmp(a, b, bytes) == 0;
+}
+
 /* Whether the text that was dropped is what the template gives. */
 static bool equals(const struct unpack *u, const struct slot *slots, const struct made *made,
                    struct span text)
 {
     if (made->bytes != text.bytes)
         return false;
+    const bool inside = is_inside(u, text.data);
     for (const struct program_part *part = made->part; part < made->last; part++) {
-        const uint32_t literal_bytes = part->text_bytes;
-        if (literal_bytes > 0 && memcmp(text.data, u->text + part->text_first, literal_bytes) != 0)
+        const uint8_t *literal = u->text + part->text_first;
+        if (!(inside ? is_same(text.data, literal, part->text_bytes)
+                     : memcmp(text.data, literal, part->text_bytes) == 0))
             return false;
-        text.data += literal_bytes;
-        if (part->slot == PROGRAM_SLOT_NONE)
+        text.data += part->text_bytes;
+        if (part->slot == PROGRAM_SLOT_NONE || slots[part->slot].bytes == 0)
             continue;
         const struct slot *slot = &slots[part->slot];
-        if (slot->bytes > 0 && memcmp(text.data, slot->data, slot->bytes) != 0)
+        if (!(inside && is_inside(u, slot->data) ? is_same(text.data, slot->data, slot->bytes)
+                                                 : memcmp(text.data, slot->data, slot->bytes) == 0))
             return false;
         text.data += slot->bytes;
     }
@@ -415,8 +440,8 @@ static int make_joined(struct unpack *u, struct reading *here, const struct boun
 }
 
 /* The message that an emit makes. */
-static int open_made(struct unpack *u, struct reading *here, const struct bound_op *field,
-                     uint8_t **ret_made)
+static inline int open_made(struct unpack *u, struct reading *here, const struct bound_op *field,
+                            uint8_t **ret_made)
 {
     uint8_t **member = (uint8_t **)(void *)(here->message + field->offset);
     int r = open_store(u, here);
@@ -464,7 +489,7 @@ static int make_gathered(struct unpack *u, struct reading *here, const struct bo
     for (uint32_t i = 0; i < node->leaf_count && r == 0; i++) {
         const struct program_emit *leaf = &u->plan->emits[node->leaf_first + i];
         const struct slot *slot = &here->slots[leaf->slot];
-        if (!run_moves(leaf, slot))
+        if (!text_moves(leaf, slot))
             continue;
         if (!made)
             r = open_made(u, here, bound->field, &made);

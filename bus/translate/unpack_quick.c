@@ -64,6 +64,19 @@ static inline bool is_longer_plain(struct span text)
 #endif
 }
 
+/* A text of 33 to 64 bytes. */
+static inline bool is_long_plain(struct span text)
+{
+#if defined(__SSE2__)
+    const uint8_t *const last = text.data + text.bytes - 32;
+    return text.bytes - 33 < 32 && (text_plain_bits(text.data) & text_plain_bits(text.data + 16) &
+                                    text_plain_bits(last) & text_plain_bits(last + 16)) == 0xffff;
+#else
+    (void)text;
+    return false;
+#endif
+}
+
 /* The length of one or two bytes at @pos, and what is behind it. .data is NULL: it is longer. */
 static inline struct span read_length(const uint8_t *pos)
 {
@@ -88,6 +101,8 @@ __attribute__((noinline)) static struct span read_text(const struct unpack *u, c
     }
     if (!text.data || (ptrdiff_t)text.bytes > end - text.data)
         return none;
+    if (is_long_plain(text))
+        return text;
 #if defined(TEXT_HAVE_AVX2)
     if (text.bytes <= TEXT_SHORT_BYTES_MAX && text_has_avx2())
         return text_check_short_avx2(text.data, text.bytes) == 0 ? text : none;
