@@ -2,7 +2,7 @@
  * The loop of the short way, which unpack_quick.c includes twice: LOOP_WAITS 0 and 1, whether what
  * has been read of the message is looked at again at its end. Not one function for both, and no
  * inline one, for it jumps to labels whose addresses are in a table: next to no instruction is left
- * between two fields.
+ * between two fields. It is long, for what is jumped to has to be in it.
  *
  * Each field jumps straight to the way of the next one. Whatever is not as the way expects jumps to
  * `undo`, with `at` at the field's beginning. What a value may do past the message's end is to be
