@@ -250,7 +250,7 @@ int run_restore_guarded(struct run *run, struct frame *frame, uint32_t owner)
 {
     const uint8_t *pos = frame->start;
     if (frame->table->slot_count == 0)
-        return 0; /* without a slot there is no guard; see `rereads` in bind.h as well */
+        return 0; /* without a slot there is no guard; see `waits` in bind.h as well */
     while (pos < frame->end) {
         struct carried carried;
         int r = next_carrier(run, frame, &carried, &pos);
