@@ -43,6 +43,16 @@ static uint8_t *put(uint8_t *out, const void *data, size_t bytes)
     return out + bytes;
 }
 
+static inline uint8_t *put_length(uint8_t *out, size_t bytes)
+{
+    if (bytes >= 1u << 14)
+        return wire_write_varint(out, bytes);
+    if (bytes >= 0x80)
+        *out++ = (uint8_t)(bytes | 0x80);
+    *out++ = (uint8_t)(bytes >= 0x80 ? bytes >> 7 : bytes);
+    return out;
+}
+
 /* A record; with another tag than it had, or as it is. */
 struct record {
     uint32_t tag; /* 0: it is in `bytes` */
@@ -62,14 +72,14 @@ static uint8_t *put_record(uint8_t *out, const struct record *record)
 }
 
 /* A carrier of its own. *ret_end: behind its bytes. */
-static int add_carrier(struct unpack *u, struct reading *here, const struct record *record,
-                       const uint64_t *guard, const uint8_t **ret_end)
+static inline int add_carrier(struct unpack *u, struct reading *here, const struct record *record,
+                              const uint64_t *guard, const uint8_t **ret_end)
 {
     size_t bytes = CARRIER_OWNER_BYTES + (guard ? CARRIER_GUARD_BYTES : 0) + record_bytes(record);
     uint8_t *data = wire_bump_alloc(&u->bump, LENGTH_BYTES_MAX + bytes);
     if (!data)
         return unpack_no_memory(u);
-    uint8_t *out = wire_write_varint(data, bytes);
+    uint8_t *out = put_length(data, bytes);
     *out++ = guard ? CARRIER_GUARDED_TAG : CARRIER_PLAIN_TAG;
     out = put(out, &here->owner, 4);
     if (guard) {
@@ -99,7 +109,7 @@ static int grow_carrier(struct unpack *u, struct reading *here, const struct rec
     }
     if (data + head != content) /* not for each record that is added */
         memmove(data + head, content, before);
-    (void)wire_write_varint(data, bytes);
+    (void)put_length(data, bytes);
     (void)put_record(data + head + before, record);
     last->data = data;
     last->len = head + bytes;
@@ -111,13 +121,14 @@ int unpack_carry(struct unpack *u, struct reading *here, const struct program_op
 {
     if (op->owner)
         here->owner = op->owner;
-    uint32_t tag = 0;
-    const uint8_t *value = run_read_u32(at, end, &tag);
     struct record record = {0, {at, (size_t)(end - at)}};
     int r;
-    if (tag >> 3 != op->tag >> 3)
-        record =
-            (struct record){(op->tag & ~UINT32_C(7)) | (tag & 7), {value, (size_t)(end - value)}};
+    if (op->number != op->tag >> 3) {
+        uint32_t tag = 0;
+        const uint8_t *value = run_read_u32(at, end, &tag);
+        record.tag = (op->tag & ~UINT32_C(7)) | (tag & 7);
+        record.bytes = (struct span){value, (size_t)(end - value)};
+    }
     if (u->growing.at == at && u->growing.message == here->message &&
         u->growing.owner == here->owner) {
         r = grow_carrier(u, here, &record);

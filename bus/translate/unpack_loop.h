@@ -330,7 +330,7 @@ other:
     if (!LOOP_WAITS)
         *own(at) = tag;
     KEEP_LATER();
-    r = take_long_way(u, hidden(&here), at);
+    r = take_long_way(u, &here, at);
     if (r < 0)
         return r;
     pos = here.next;

@@ -34,13 +34,6 @@ static inline const struct quick *find_quick(const struct quick *quick, uint8_t 
     return (const struct quick *)(const void *)((const uint8_t *)quick + bytes);
 }
 
-/* So that the address is not kept in a register for what happens rarely. */
-static inline struct reading *hidden(struct reading *here)
-{
-    __asm__ volatile("" : "+r"(here));
-    return here;
-}
-
 /* How many of the sixteen bytes at @data, from the first on, are 0x01..0x7f. */
 static inline uint32_t plain_bytes(const uint8_t *data)
 {
