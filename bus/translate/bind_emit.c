@@ -15,6 +15,7 @@
 
 #define EMIT_MAX (1u << 20)
 #define SHARED_DEPTH_MAX 8
+#define LOOK_MAX 4096
 
 /* The field of that tag, if it is what @code says. */
 static const struct bound_op *find_as(const struct bound_table *plain, uint32_t tag,
@@ -48,38 +49,50 @@ static bool is_text_op(const struct program_op *op)
     }
 }
 
-static bool leaves_text(const struct plan *plan, uint32_t table, uint16_t slot, unsigned depth);
+/* A look for what comes into a slot. */
+struct look {
+    const struct plan *plan;
+    uint16_t slot;
+    unsigned left; /* how much may still be looked at; a program may lead in many ways to one */
+};
 
-static bool op_leaves_text(const struct plan *plan, const struct program_op *op, uint16_t slot,
-                           unsigned depth)
+static bool leaves_text(struct look *look, uint32_t index, unsigned depth);
+
+static bool op_leaves_text(struct look *look, const struct program_op *op, unsigned depth)
 {
-    if ((op->action == ACTION_RESIDUE || op->action == ACTION_JOIN) &&
-        !leaves_text(plan, op->table, slot, depth + 1))
+    if (look->left == 0)
         return false;
-    return op->slot != slot || is_text_op(op);
+    look->left--;
+    if ((op->action == ACTION_RESIDUE || op->action == ACTION_JOIN) &&
+        !leaves_text(look, op->table, depth + 1))
+        return false;
+    return op->slot != look->slot || is_text_op(op);
 }
 
 /* Whether nothing but text comes into the slot, from the table's fields or from what carriers have
  * of them. */
-static bool leaves_text(const struct plan *plan, uint32_t index, uint16_t slot, unsigned depth)
+static bool leaves_text(struct look *look, uint32_t index, unsigned depth)
 {
+    const struct plan *plan = look->plan;
     const struct program_table *table = &plan->tables[index];
-    if (depth > SHARED_DEPTH_MAX)
+    if (depth > SHARED_DEPTH_MAX || look->left == 0)
         return false;
+    look->left--;
     for (uint32_t i = 0; i < table->op_count; i++)
-        if (!op_leaves_text(plan, &plan->ops[table->op_first + i], slot, depth))
+        if (!op_leaves_text(look, &plan->ops[table->op_first + i], depth))
             return false;
-    if (table->restore != PROGRAM_NONE && !leaves_text(plan, table->restore, slot, depth + 1))
+    if (table->restore != PROGRAM_NONE && !leaves_text(look, table->restore, depth + 1))
         return false;
     for (uint32_t i = 0; i < table->owner_count; i++)
-        if (!leaves_text(plan, plan->owners[table->owner_first + i].table, slot, depth + 1))
+        if (!leaves_text(look, plan->owners[table->owner_first + i].table, depth + 1))
             return false;
     return true;
 }
 
 static bool slot_is_text(const struct plan *plan, const struct bound_table *table, uint16_t slot)
 {
-    return leaves_text(plan, (uint32_t)(table->table - plan->tables), slot, 0);
+    struct look look = {plan, slot, LOOK_MAX};
+    return leaves_text(&look, (uint32_t)(table->table - plan->tables), 0);
 }
 
 static bool template_is_text(const struct plan *plan, const struct bound_table *table,
