@@ -213,6 +213,8 @@ static void fill_table(const struct plan *plan, struct bound_table *table, struc
 
 /* ---- Pieces ---- */
 
+#define PASS_MAX 64
+
 /* Whether a message in this field is looked into by the runner alone, and may have pieces in it
  * that would have to be joined first. */
 static bool hides_pieces(const struct plan *plan, const struct bound_op *op)
@@ -236,13 +238,16 @@ static bool table_hides_pieces(const struct plan *plan, const struct bound_table
     return hides;
 }
 
+/* Messages lead to others in a few steps; where they do not, all may hide some. */
 static void find_hidden_pieces(struct plan_binding *binding, uint32_t table_count)
 {
-    for (bool changed = true; changed;) { /* at most as often as there are tables */
+    bool changed = true;
+    for (unsigned pass = 0; changed; pass++) {
         changed = false;
         for (uint32_t i = table_count; i-- > 0;) {
             struct bound_table *table = &binding->tables[i];
-            if (!table->hides_pieces && table_hides_pieces(binding->plan, table))
+            if (!table->hides_pieces &&
+                (pass == PASS_MAX || table_hides_pieces(binding->plan, table)))
                 changed = table->hides_pieces = true;
         }
     }
