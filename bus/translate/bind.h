@@ -157,6 +157,7 @@ struct bound_table {
     uint32_t owner; /* of what it carries, if its ops say nothing else */
     bool translated;
     bool staged;            /* by several steps: not field by field */
+    bool restores;          /* what was guarded, before its emits, which may all be direct */
     bool hides_pieces;      /* messages in it, at any depth, are looked into by the runner alone */
     const uint8_t *image;   /* an empty message */
     uint32_t image_bytes;   /* type->sizeof_message, rounded up to 32 */

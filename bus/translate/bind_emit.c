@@ -223,11 +223,13 @@ int bind_emits(struct plan_binding *binding, uint32_t table_count)
         if (!has_emits(table))
             continue;
         table->emits = bound;
+        table->restores = !(table->table->flags & TABLE_ORDERED);
         for (uint32_t j = 0; j < table->table->emit_count; j++, bound++) {
             const struct program_emit *emit = &plan->emits[table->table->emit_first + j];
             bound->emit = emit;
             bound->slot = emit->slot;
             bound->make = (uint8_t)bind_emit(plan, table, emit, bound);
+            table->restores &= bound->make != MAKE_SLOWLY;
         }
     }
     return 0;

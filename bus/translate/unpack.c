@@ -124,9 +124,12 @@ static int unpack_slowly(struct unpack *u, struct reading *here, const uint8_t *
         r = unpack_give_back(u, here, at);
     if (r < 0)
         return r;
+    const bool guarded = here->frame->guarded;
     r = run_translate_field(&u->run, unpack_lend(here), here->table->table, at, here->end, &copied,
                             ret_pos);
     unpack_take_back(here);
+    if (!guarded)
+        here->guarded = at;
     if (r < 0 || copied != at)
         return r;
     /* It goes over as it is. */
@@ -172,6 +175,23 @@ static void open_frame(const struct unpack *u, struct reading *here)
     };
 }
 
+/* What was guarded, of a table none of whose emits asks whether there was any: as in
+ * run_close_frame(), which would look for it from the message's beginning. */
+static int restore_guarded(struct unpack *u, struct reading *here)
+{
+    struct frame *frame = unpack_lend(here);
+    int r = unpack_need_scratch(u);
+    if (r == 0)
+        r = unpack_give_back(u, here, here->end);
+    frame->start = here->guarded;
+    if (r == 0)
+        r = run_restore_guarded(&u->run, frame, 0);
+    frame->start = here->start;
+    frame->guarded = false;
+    unpack_take_back(here);
+    return r;
+}
+
 /* What the runner has to do at the message's end: what was guarded comes first there. */
 static int finish_slowly(struct unpack *u, struct reading *here)
 {
@@ -193,9 +213,15 @@ static int finish(struct unpack *u, struct reading *here)
 {
     const struct bound_emit *bound = here->table->emits;
     const struct bound_emit *const last = bound + here->table->table->emit_count;
-    const bool guarded = here->frame && here->frame->guarded;
-    int r = 1;
-    for (; bound < last && !guarded; bound++) {
+    bool guarded = here->frame && here->frame->guarded;
+    int r = 0;
+    if (guarded && here->table->restores) {
+        r = restore_guarded(u, here);
+        guarded = false;
+    }
+    if (r < 0)
+        return r;
+    for (r = 1; bound < last && !guarded; bound++) {
         if (bound->make == MAKE_LOST && !here->slots[bound->slot].lost)
             continue;
         r = unpack_make(u, here, bound);

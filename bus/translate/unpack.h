@@ -26,10 +26,12 @@ struct reading {
     const struct bound_table *table;
     uint8_t *message; /* the struct */
     const uint8_t *start, *end;
-    const uint8_t *next;           /* where to go on after the long way */
-    struct frame *frame;           /* NULL: not open; only of tables that translate */
-    struct frame *room;            /* for it */
-    struct slot *slots;            /* of a table that waits */
+    const uint8_t *next; /* where to go on after the long way */
+    struct frame *frame; /* NULL: not open; only of tables that translate */
+    struct frame *room;  /* for it */
+    struct slot *slots;  /* of a table that waits */
+    const uint8_t
+        *guarded; /* the first carrier with a guard, if the frame says that there is one */
     uint8_t **terminators, *limit; /* before it was opened */
     uint64_t required;             /* seen */
     uint64_t pieces;               /* singular messages that have come */
