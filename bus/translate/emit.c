@@ -234,21 +234,6 @@ int run_write_slot(struct run *run, uint32_t tag, enum kind written, const struc
     return r < 0 ? r : run_write_bytes(run, value, bytes);
 }
 
-bool run_moves(const struct program_emit *emit, const struct slot *slot)
-{
-    bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
-    bool given = text ? slot->bytes > 0 : slot->mapped != 0;
-    given |= slot->seen && (emit->flags & EMIT_SOURCE_PRESENCE);
-    given |= emit->required != PROGRAM_REQUIRED_NONE; /* the default, then */
-    return given && !slot->restored;
-}
-
-bool run_splits(const struct program_emit *emit, const struct slot *slot)
-{
-    bool given = slot->bytes > 0 || (emit->flags & EMIT_SOURCE_PRESENCE);
-    return !slot->restored && slot->seen && given;
-}
-
 static int emit_move(struct run *run, struct frame *frame, const struct program_emit *emit,
                      const struct slot *slot)
 {

@@ -145,21 +145,6 @@ static int do_nested(struct run *run, struct frame *frame, const struct program_
     return 0;
 }
 
-static void note_given(struct frame *frame, const struct program_op *op, bool given)
-{
-    uint64_t bit = UINT64_C(1) << op->slot;      /* PROGRAM_SLOT_MAX of them */
-    given |= (op->flags & OP_OWN_PRESENCE) != 0; /* then it is something that it is there */
-    frame->touched |= bit;
-    frame->diverted = given ? frame->diverted | bit : frame->diverted & ~bit;
-}
-
-void run_note_text(struct frame *frame, const struct program_op *op, const uint8_t *data,
-                   uint32_t bytes)
-{
-    run_keep(&frame->slots[op->slot], data, bytes);
-    note_given(frame, op, bytes > 0);
-}
-
 static int do_slot(struct run *run, struct frame *frame, const struct program_op *op,
                    const uint8_t *at, const uint8_t *pos, const uint8_t *after)
 {
@@ -176,7 +161,7 @@ static int do_slot(struct run *run, struct frame *frame, const struct program_op
         return r;
     slot->data = at;
     slot->bytes = (uint32_t)(after - at);
-    note_given(frame, op, slot->mapped != 0);
+    run_note_given(frame, op, slot->mapped != 0);
     return 0;
 }
 
@@ -415,17 +400,23 @@ static int emit_one(struct run *run, struct frame *frame, const struct program_e
     return r < 0 || !emit->pipe ? r : run_pipe(run, frame, emit->pipe, begin, frame->start, before);
 }
 
+static inline bool end_quickly(struct run *run, struct frame *frame)
+{
+    if (run->divert || !run->plan->fast[frame->table - run->plan->tables].ends)
+        return false;
+    uint8_t *out = quick_end(run, frame, run->out);
+    if (!out)
+        return false;
+    run->out = out;
+    return true;
+}
+
 int run_close_frame(struct run *run, struct frame *frame)
 {
     const struct program_table *table = frame->table;
     bool ordered = table->flags & TABLE_ORDERED;
-    if (!run->divert && run->plan->fast[table - run->plan->tables].ends) {
-        uint8_t *out = quick_end(run, frame, run->out);
-        if (out) {
-            run->out = out;
-            return 0;
-        }
-    }
+    if (end_quickly(run, frame))
+        return 0;
     int r = frame->guarded && !ordered ? run_restore_guarded(run, frame, 0) : 0;
     for (uint32_t i = 0; i < table->emit_count && r == 0; i++) {
         int diverted = run->divert ? run->divert(run, frame, i) : 0;
@@ -458,6 +449,20 @@ int run_open_frame(struct run *run, const struct program_table *table, struct sl
     return 0;
 }
 
+/* Between opening and closing. Most messages go the short way to their end, and what waits there,
+ * too. */
+static int translate_content(struct run *run, struct frame *frame, const uint8_t *start)
+{
+    const struct program_table *table = frame->table;
+    const uint8_t *pos = start;
+    if (!(table->flags & TABLE_MARK))
+        quick_fields(run, frame, table, &pos, frame->end);
+    if (pos == frame->end && end_quickly(run, frame))
+        return 0;
+    int r = run_translate_fields(run, frame, table, pos, frame->end);
+    return r < 0 ? r : run_close_frame(run, frame);
+}
+
 int run_translate(struct run *run, const struct program_table *table, struct slot *slots,
                   const uint8_t *start, const uint8_t *end, unsigned depth, struct frame *ret_frame)
 {
@@ -465,9 +470,7 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
     uint8_t *begin = run->out, *limit = run->limit;
     int r = run_open_frame(run, table, slots, start, end, depth, ret_frame);
     if (r == 0)
-        r = run_translate_fields(run, ret_frame, table, start, end);
-    if (r == 0)
-        r = run_close_frame(run, ret_frame);
+        r = translate_content(run, ret_frame, start);
     run->slots_used = used;
     if (!slots)
         run->limit = limit; /* what pipes have left there is not needed any more */

@@ -256,8 +256,8 @@ static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t
 
 #define FRAME_MAX 8 /* nested, with frames of their own: more go the long way */
 
-/* Where the loop is: in which message, and what it knows of it. Kept in registers. */
-struct here {
+/* A message that the loop is in, and the one in it. */
+struct level {
     const struct fast_table *table;
     struct frame *frame;    /* NULL: the table needs none */
     const struct fast *way; /* of the field that begins at `at` */
@@ -265,14 +265,9 @@ struct here {
     uint8_t *out;              /* where what it becomes is written */
     const uint8_t *stop, *end; /* no value passes the end; no field begins behind `stop` */
     uint64_t seen;
-    uint32_t count, elements, inner; /* inner: elements of nested messages */
-};
-
-/* A message that has been left for one in it, as it was when that one began. */
-struct level {
-    struct here outer;
-    uint8_t *length; /* of the one in it, to be written at its end */
-    uint8_t *content;
+    uint32_t counts[2];        /* fields; elements of repeated ones */
+    uint32_t inner;            /* elements in nested messages */
+    uint8_t *length, *content; /* of the message itself: the length is written at its end */
 };
 
 struct loop {
@@ -396,73 +391,66 @@ static inline uint8_t *close_message(const struct level *level, uint8_t *out)
     return length + size + written;
 }
 
-/* The message in @level has come to its end. Return: behind what is written; NULL: it is not for
- * us. */
-static inline uint8_t *close_level(struct loop *loop, const struct level *level,
-                                   struct frame *frame, uint8_t *out)
-{
-    const struct here *outer = &level->outer;
-    if (__builtin_expect(outer->way->code != FAST_PUT_MESSAGE, 0))
-        return out == level->content && close_shared(loop, outer->frame, outer->way, frame) ? out
-                                                                                            : NULL;
-    if (frame)
-        out = close_frame(loop, frame, out);
-    return out ? close_message(level, out) : NULL;
-}
-
-/* The field at here->at is a message, with its length at @pos. Its content is where the loop goes
- * on. NULL: it is not for us. */
+/* Goes into the message in the field at level->at, whose length is at @pos. Return: its content;
+ * NULL: it is not for us. */
 static inline __attribute__((always_inline)) const uint8_t *
-enter(struct loop *loop, struct level *level, struct here *here, const uint8_t *pos, uint8_t **out)
+enter(struct loop *loop, struct level *level, const uint8_t *pos, uint8_t **out)
 {
-    const struct fast *way = here->way;
-    const uint64_t bit = way->joins ? fast_message_bit(way->op->number) & loop->watched : 0;
-    const bool put = way->code == FAST_PUT_MESSAGE;
-    const uint8_t *after;
+    const struct fast *way = level->way;
+    struct level *inner = level + 1;
     struct slot *slots = NULL;
-    pos = fast_read_message(loop->run, pos, here->end, &after);
-    if (!pos || (here->seen & bit) || level == loop->last || (!here->frame && !put))
+    const uint8_t *after;
+    pos = fast_read_message(loop->run, pos, level->end, &after);
+    if (!pos || level == loop->last ||
+        (way->joins && (level->seen & fast_message_bit(way->op->number) & loop->watched)))
         return NULL;
-    level->outer = *here;
-    level->length = level->content = here->out;
-    if (put) {
-        level->length = put_tag(here->out, way);
-        level->content = *out = level->length + (after - pos < 0x80 ? 1 : 2);
+    inner->length = inner->content = level->out;
+    if (way->code == FAST_PUT_MESSAGE) {
+        inner->length = put_tag(level->out, way);
+        inner->content = inner->length + (after - pos < 0x80 ? 1 : 2);
+    } else if (level->frame) {
+        slots = level->frame->slots;
     } else {
-        slots = here->frame->slots;
+        return NULL;
     }
-    here->elements += way->repeated;
-    here->stop = here->end = after;
-    here->table = way->table;
-    here->way = way->table->by_number;
-    here->seen = 0;
-    here->frame = NULL;
+    inner->table = way->table;
+    inner->way = way->table->by_number;
+    inner->stop = inner->end = after;
+    inner->seen = 0;
+    inner->counts[0] = inner->counts[1] = inner->inner = 0;
+    inner->frame = NULL;
     if (way->table->framed) {
-        here->frame = open_frame(loop, way->table, slots, pos, after,
-                                 loop->depth + (unsigned)(level + 1 - loop->levels));
-        if (!here->frame) {
-            *here = level->outer;
+        inner->frame = open_frame(loop, way->table, slots, pos, after,
+                                  loop->depth + (unsigned)(inner - loop->levels));
+        if (!inner->frame)
             return NULL;
-        }
     }
+    *out = inner->content;
     return pos;
 }
 
-/* Back to the message around the one that has come to its end. */
-static inline __attribute__((always_inline)) bool
-leave(struct loop *loop, const struct level *level, struct here *here, uint8_t **out)
+/* Back from the message in @inner, at its end, to the one around it. Return: behind what is
+ * written; NULL: it is not for us. */
+static inline __attribute__((always_inline)) uint8_t *leave(struct loop *loop, struct level *inner,
+                                                            uint8_t *out)
 {
-    *out = close_level(loop, level, here->frame, *out);
-    const uint32_t elements = here->elements;
-    if (!*out)
-        return false;
-    *here = level->outer;
-    here->inner += elements - here->elements - here->way->repeated;
-    here->elements = elements;
-    if (here->way->joins)
-        here->seen |= fast_message_bit(here->way->op->number) & loop->watched;
-    here->count++;
-    return true;
+    struct level *level = inner - 1;
+    const struct fast *way = level->way;
+    if (__builtin_expect(way->code != FAST_PUT_MESSAGE, 0)) {
+        if (out != inner->content || !close_shared(loop, level->frame, way, inner->frame))
+            return NULL;
+    } else {
+        if (inner->frame)
+            out = close_frame(loop, inner->frame, out);
+        if (!out)
+            return NULL;
+        out = close_message(inner, out);
+    }
+    level->inner += inner->counts[1] + inner->inner;
+    level->counts[way->repeated]++;
+    if (way->joins)
+        level->seen |= fast_message_bit(way->op->number) & loop->watched;
+    return out;
 }
 
 /* All fields from @pos to @stop, or up to the first that is not for us: run->pos; no value passes
@@ -475,7 +463,8 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
     const uint32_t slots_used = run->slots_used;
     struct loop loop;
     struct level *level = loop.levels;
-    struct here here = {
+    const uint8_t *data;
+    *level = (struct level){
         .table = table,
         .frame = outermost,
         .way = table->by_number,
@@ -483,34 +472,32 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
         .end = end,
         .seen = own ? outermost->seen : 0,
     };
-    const uint8_t *data;
     loop.run = run;
     loop.watched = run->watches && !run->origin && own ? UINT64_MAX : 0;
     loop.depth = outermost->depth;
     loop.frame_count = 0;
     loop.last = level + (WIRE_DEPTH_MAX - loop.depth);
     for (;;) {
-        if (__builtin_expect(pos >= here.stop, 0)) {
+        if (__builtin_expect(pos >= level->stop, 0)) {
             if (level == loop.levels)
                 break;
-            if (pos != here.stop || !leave(&loop, level - 1, &here, &out))
+            if (pos != level->stop || !(out = leave(&loop, level, out)))
                 goto stuck;
             level--;
             continue;
         }
-        here.at = pos;
-        here.out = out;
-        const struct fast *way = fast_find(here.table, here.way, &pos);
+        level->at = pos;
+        level->out = out;
+        const struct fast *way = fast_find(level->table, level->way, &pos);
         if (__builtin_expect(!way, 0))
             goto stuck;
-        here.way = way;
+        level->way = way;
         if (way->code == FAST_PUT_STRING) {
             out = put_tag(out, way);
-            pos = put_string(pos, here.end, &data, &out);
+            pos = put_string(pos, level->end, &data, &out);
             if (!pos)
                 goto stuck;
-            note(here.frame, way, data, pos);
-            here.elements += way->repeated;
+            note(level->frame, way, data, pos);
         } else if (way->code == FAST_PUT_VARINT) {
             out = put_tag(out, way);
             pos = copy_varint(pos, &out);
@@ -519,49 +506,46 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
         } else if (way->code >= FAST_MULTIPLY) {
             uint64_t raw;
             pos = read_varint(pos, &raw);
-            out = pos ? convert(run, here.frame, way, raw, here.at, pos, out) : NULL;
+            out = pos ? convert(run, level->frame, way, raw, level->at, pos, out) : NULL;
             if (!out)
                 goto stuck;
         } else if (way->code >= FAST_PUT_MESSAGE) {
-            pos = enter(&loop, level, &here, pos, &out);
+            pos = enter(&loop, level, pos, &out);
             if (!pos)
                 goto stuck;
             level++;
             continue;
-        } else if (way->code == FAST_TAKE_STRING && here.frame) {
-            pos = take_text(pos, here.end, true, &data);
+        } else if (way->code == FAST_TAKE_STRING && level->frame) {
+            pos = take_text(pos, level->end, true, &data);
             if (!pos)
                 goto stuck;
-            run_note_text(here.frame, way->op, data, (uint32_t)(pos - data));
-            here.elements += way->repeated;
+            run_note_text(level->frame, way->op, data, (uint32_t)(pos - data));
         } else {
-            pos = uncommon(here.frame, way, here.at, pos, here.end, &out);
+            pos = uncommon(level->frame, way, level->at, pos, level->end, &out);
             if (!pos)
                 goto stuck;
-            here.elements += way->repeated;
         }
-        here.count++;
+        level->counts[way->repeated]++;
     }
     if (__builtin_expect(pos <= end, 1)) {
-        here.at = pos;
-        here.out = out;
+        level->at = pos;
+        level->out = out;
         goto done;
     }
-    here.count--;
-    here.elements -= here.way->repeated;
+    level->counts[level->way->repeated]--;
 stuck:
     if (level != loop.levels) {
-        run->stuck = here.at;
+        run->stuck = level->at;
         run->slots_used = slots_used;
-        here = loop.levels->outer;
+        level = loop.levels;
     }
 done:
     if (own)
-        outermost->seen = here.seen;
-    outermost->fields += here.count - (here.elements - here.inner);
-    run->elements += here.elements;
-    run->pos = here.at;
-    return here.out;
+        outermost->seen = level->seen;
+    outermost->fields += level->counts[0];
+    run->elements += level->counts[1] + level->inner;
+    run->pos = level->at;
+    return level->out;
 }
 
 void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,

@@ -69,10 +69,7 @@ static inline struct span literal_of(const struct plan *plan, const struct progr
     return (struct span){plan->text + part->text_first, part->text_bytes};
 }
 
-static inline size_t record_bytes(uint32_t tag, size_t bytes)
-{
-    return wire_varint_size(tag) + wire_varint_size(bytes) + bytes;
-}
+#define HEADER_BYTES_MAX 10 /* of a field: tag and length */
 
 /* An empty text may lie nowhere, so it is not read. */
 static inline void put_text(struct ending *ending, uint32_t tag, struct span text)
@@ -85,12 +82,12 @@ static inline void put_text(struct ending *ending, uint32_t tag, struct span tex
 
 /* ---- The emits ---- */
 
-static void end_move(struct ending *ending, const struct program_emit *emit)
+static inline void end_move(struct ending *ending, const struct program_emit *emit)
 {
     const struct slot *slot = &ending->frame->slots[emit->slot];
-    bool text = program_wire_type((enum kind)emit->written) == WIRE_BYTES;
+    bool text = (emit->tag & 7) == WIRE_BYTES;
     if (!run_moves(emit, slot) ||
-        !take_room(ending, text ? record_bytes(emit->tag, slot->bytes) : 5 + 10))
+        !take_room(ending, HEADER_BYTES_MAX + (text ? (size_t)slot->bytes : 10)))
         return;
     ending->fields++;
     if (text) {
@@ -103,22 +100,25 @@ static void end_move(struct ending *ending, const struct program_emit *emit)
 
 /* Its content is written where it would be behind a length of one byte, and moved if it is longer.
  */
-static void close_message(struct ending *ending, uint8_t *content)
+static inline void close_message(struct ending *ending, uint8_t *content)
 {
-    size_t bytes = (size_t)(ending->out - content), size = wire_varint_size(bytes);
-    if (__builtin_expect(size > 1, 0)) {
-        memmove(content + size - 1, content, bytes);
-        ending->out += size - 1;
+    size_t bytes = (size_t)(ending->out - content);
+    if (__builtin_expect(bytes < 0x80, 1)) {
+        content[-1] = (uint8_t)bytes;
+        return;
     }
+    size_t size = wire_varint_size(bytes);
+    memmove(content + size - 1, content, bytes);
+    ending->out += size - 1;
     (void)wire_write_varint(content - 1, bytes);
 }
 
-static void end_gather(struct ending *ending, const struct program_emit *emit)
+static inline void end_gather(struct ending *ending, const struct program_emit *emit)
 {
     const struct program_node *node = &ending->plan->nodes[emit->node];
     uint8_t *before = ending->out;
     const uint32_t fields = ending->fields;
-    if (!take_room(ending, 5 + 5))
+    if (!take_room(ending, HEADER_BYTES_MAX))
         return;
     put_varint(ending, node->tag);
     uint8_t *content = ++ending->out;
@@ -133,14 +133,14 @@ static void end_gather(struct ending *ending, const struct program_emit *emit)
     ending->moved_in += (size_t)(ending->out - before);
 }
 
-static void end_split(struct ending *ending, const struct program_emit *emit)
+static inline void end_split(struct ending *ending, const struct program_emit *emit)
 {
     const struct slot *slot = &ending->frame->slots[emit->slot];
     const struct program_template *template = &ending->plan->templates[emit->template];
     const struct program_part *parts = ending->plan->parts + template->part_first;
     struct span text = text_of(slot), fields[PROGRAM_PART_MAX];
     if (!run_splits(emit, slot) ||
-        !take_room(ending, 5 + 5 + text.bytes + template->part_count * (size_t)(5 + 5)))
+        !take_room(ending, text.bytes + (1 + template->part_count) * (size_t)HEADER_BYTES_MAX))
         return;
     bool fits = run_take_apart(ending->plan, template, text, fields);
     ending->fields++;
@@ -167,8 +167,8 @@ static inline const struct slot *slot_of(const struct ending *ending,
 
 /* Writes the text of a template. With @join, `otherwise` alone where only that one is not empty.
  * Return: its length. */
-static size_t put_template(struct ending *ending, const struct program_template *template,
-                           bool join)
+static inline size_t put_template(struct ending *ending, const struct program_template *template,
+                                  bool join)
 {
     const struct program_part *parts = ending->plan->parts + template->part_first;
     unsigned fields = 0, filled = 0;
@@ -194,10 +194,10 @@ static size_t put_template(struct ending *ending, const struct program_template 
 }
 
 /* A field of such a text. Return: its length; 0: nothing is written. */
-static size_t put_made(struct ending *ending, const struct program_emit *emit, bool join)
+static inline size_t put_made(struct ending *ending, const struct program_emit *emit, bool join)
 {
     uint8_t *const before = ending->out;
-    if (!take_room(ending, 5 + 5))
+    if (!take_room(ending, HEADER_BYTES_MAX))
         return 0;
     put_varint(ending, emit->tag);
     uint8_t *content = ++ending->out;
@@ -226,8 +226,8 @@ static inline bool is_same(struct span a, struct span b)
 }
 
 /* Whether taking @text apart, which has just been written, gives what is in the slots. */
-static bool comes_back(const struct ending *ending, const struct program_template *template,
-                       struct span text)
+static inline bool comes_back(const struct ending *ending, const struct program_template *template,
+                              struct span text)
 {
     const struct program_part *parts = ending->plan->parts + template->part_first;
     struct span fields[PROGRAM_PART_MAX];
@@ -243,7 +243,7 @@ static bool comes_back(const struct ending *ending, const struct program_templat
     return true;
 }
 
-static void end_join(struct ending *ending, const struct program_emit *emit)
+static inline void end_join(struct ending *ending, const struct program_emit *emit)
 {
     const struct slot *slot = &ending->frame->slots[emit->slot];
     const struct program_template *template = &ending->plan->templates[emit->template];
@@ -272,7 +272,7 @@ static inline bool take_same(struct span *text, struct span piece, bool literal)
 }
 
 /* Fails unless the template gives the text that is dropped. */
-static void end_dropped(struct ending *ending, const struct program_emit *emit)
+static inline void end_dropped(struct ending *ending, const struct program_emit *emit)
 {
     const struct program_template *template = &ending->plan->templates[emit->template];
     const struct program_part *parts = ending->plan->parts + template->part_first;
@@ -291,7 +291,7 @@ static void end_dropped(struct ending *ending, const struct program_emit *emit)
     ending->failed |= filled == 0 && fields > 0 ? !empty : !same || text.bytes > 0;
 }
 
-static void end_one(struct ending *ending, const struct program_emit *emit)
+static inline void end_one(struct ending *ending, const struct program_emit *emit)
 {
     const struct slot *slot = &ending->frame->slots[emit->slot];
     switch (emit->kind) {

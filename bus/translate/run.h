@@ -136,12 +136,9 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
                         const uint8_t **ret_pos);
 /* What waited for the message's end. */
 int run_close_frame(struct run *run, struct frame *frame);
-/* Notes in the op's slot what goes over as it is, from @at, with its length at @pos, to @after; and
- * the text of a field that does not. */
+/* Notes in the op's slot what goes over as it is, from @at, with its length at @pos, to @after. */
 void run_note(struct frame *frame, const struct program_op *op, const uint8_t *at,
               const uint8_t *pos, const uint8_t *after);
-void run_note_text(struct frame *frame, const struct program_op *op, const uint8_t *data,
-                   uint32_t bytes);
 
 /* All fields from @pos to @end, by another table than the frame's. */
 int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
@@ -220,7 +217,8 @@ int run_join_pieces(struct run *run, const struct program_table *table, uint8_t 
                     size_t *bytes, unsigned depth);
 
 /* A message is met at @data, up to @end. RUN_PIECES: it is the second of what has to be one, or has
- * such in it where nobody will look. Then all has to be joined, and begun again. Only if run->watches.
+ * such in it where nobody will look. Then all has to be joined, and begun again. Only if
+ * run->watches.
  */
 int run_watch_piece(struct run *run, struct frame *frame, const struct program_table *table,
                     const struct program_op *op, const uint8_t *data, const uint8_t *end);
@@ -267,9 +265,6 @@ uint64_t run_guard_more(uint64_t guard, const void *data, size_t bytes);
 #define RUN_GUARD_ABSENT UINT64_C(0) /* the other version got nothing, where it can tell */
 int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit);
 
-/* Whether EMIT_MOVE, EMIT_SPLIT have anything to do. */
-bool run_moves(const struct program_emit *emit, const struct slot *slot);
-bool run_splits(const struct program_emit *emit, const struct slot *slot);
 /* Fills fields[i] for each part that has a field; false: it does not fit. */
 bool run_take_apart(const struct plan *plan, const struct program_template *template,
                     struct span text, struct span fields[PROGRAM_PART_MAX]);
@@ -296,6 +291,22 @@ int run_defer(struct run *run, struct frame *frame, const struct program_op *op,
               const uint8_t **ret_pos);
 /* EMIT_PICK and what follows it. */
 int run_emit_shape(struct run *run, struct frame *frame, const struct program_emit *emit);
+
+/* Whether EMIT_MOVE, EMIT_SPLIT have anything to do. */
+static inline bool run_moves(const struct program_emit *emit, const struct slot *slot)
+{
+    bool text = (emit->tag & 7) == WIRE_BYTES;
+    bool given = text ? slot->bytes > 0 : slot->mapped != 0;
+    given |= slot->seen && (emit->flags & EMIT_SOURCE_PRESENCE);
+    given |= emit->required != PROGRAM_REQUIRED_NONE; /* the default, then */
+    return given && !slot->restored;
+}
+
+static inline bool run_splits(const struct program_emit *emit, const struct slot *slot)
+{
+    bool given = slot->bytes > 0 || (emit->flags & EMIT_SOURCE_PRESENCE);
+    return !slot->restored && slot->seen && given;
+}
 
 /* One by one, for compilers make a loop of the whole. */
 static inline void run_init_frame(struct frame *frame, const struct program_table *table,
@@ -327,6 +338,22 @@ static inline void run_init_slot(struct slot *slot)
     slot->restored = slot->overridden = false;
     slot->value = slot->mapped = 0;
     slot->guard = 0;
+}
+
+static inline void run_note_given(struct frame *frame, const struct program_op *op, bool given)
+{
+    uint64_t bit = UINT64_C(1) << op->slot;      /* PROGRAM_SLOT_MAX of them */
+    given |= (op->flags & OP_OWN_PRESENCE) != 0; /* then it is something that it is there */
+    frame->touched |= bit;
+    frame->diverted = given ? frame->diverted | bit : frame->diverted & ~bit;
+}
+
+/* The text of a field that goes to a slot. */
+static inline void run_note_text(struct frame *frame, const struct program_op *op,
+                                 const uint8_t *data, uint32_t bytes)
+{
+    run_keep(&frame->slots[op->slot], data, bytes);
+    run_note_given(frame, op, bytes > 0);
 }
 
 /* ---- Writing, all inline ---- */
