@@ -13,7 +13,7 @@
 #ifndef PARLEY_TRANSLATE_BIND_H
 #define PARLEY_TRANSLATE_BIND_H
 
-#include "translate/program.h"
+#include "translate/fast.h"
 
 enum bound_code {
     CODE_SLOW,      /* translated: to wire bytes first. Others: never */
@@ -108,11 +108,7 @@ struct quick {
             const struct bound_table *table;
             uint64_t piece; /* its bit; 0: pieces of it need no care */
         } message;
-        /* CODE_CONVERT of what is encoded as a varint up to @most, which is itself. */
-        struct {
-            uint64_t most, factor;
-            uint64_t inverse; /* (2^64 - 1) / factor */
-        } number;
+        struct fast_number number; /* CODE_CONVERT of a varint */
         const struct quick_map *map;
     } u;
 };

@@ -12,72 +12,18 @@
 
 /* ---- Conversions ---- */
 
-/* The most that the struct's field may get. */
-static uint64_t written_most(const struct program_op *op)
-{
-    switch (op->written) {
-    case KIND_BOOL:
-        return 1;
-    case KIND_UINT32:
-    case KIND_FIXED32:
-        return UINT32_MAX;
-    case KIND_INT64:
-    case KIND_UINT64:
-    case KIND_SINT64:
-    case KIND_FIXED64:
-    case KIND_SFIXED64:
-        return INT64_MAX;
-    default:
-        return INT32_MAX;
-    }
-}
-
-/* The most that a varint may be for the bits to be the value, in 64 bits with a sign. */
-static uint64_t read_most(const struct program_op *op)
-{
-    switch (op->kind) {
-    case KIND_INT32:
-    case KIND_ENUM:
-        return INT32_MAX;
-    case KIND_UINT32:
-        return UINT32_MAX;
-    case KIND_INT64:
-    case KIND_UINT64:
-        return INT64_MAX;
-    default:
-        return 0; /* 0 is 0 everywhere */
-    }
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static enum quick_way number_way(const struct plan *plan, const struct bound_op *bound,
                                  struct quick *quick)
 {
-    const struct program_op *op = bound->op;
-    const struct program_convert *convert =
-        op->convert == PROGRAM_NONE ? NULL : &plan->converts[op->convert];
     bool wide = bound->size == 8;
-    quick->u.number.factor = 1;
-    quick->u.number.most = least(read_most(op), written_most(op));
-    if (!convert || convert->mode == CONVERT_NONE)
+    switch (fast_number_of(plan, bound->op, &quick->u.number)) {
+    case FAST_MULTIPLY:
         return wide ? QUICK_MULTIPLY64 : QUICK_MULTIPLY32;
-    const uint64_t factor = convert->factor;
-    quick->u.number.factor = factor;
-    if (convert->mode == CONVERT_MULTIPLY) {
-        quick->u.number.most = least(read_most(op), written_most(op) / factor);
-        return wide ? QUICK_MULTIPLY64 : QUICK_MULTIPLY32;
+    case FAST_DIVIDE: /* a remainder is refused, if it is strict */
+        return bound->op->flags & OP_STRICT ? QUICK_NONE : wide ? QUICK_DIVIDE64 : QUICK_DIVIDE32;
+    default:
+        return QUICK_NONE;
     }
-    if (op->flags & OP_STRICT)
-        return QUICK_NONE; /* a remainder is refused */
-    uint64_t most = written_most(op);
-    quick->u.number.most =
-        most > UINT64_MAX / factor ? read_most(op) : least(read_most(op), most * factor);
-    quick->u.number.inverse = UINT64_MAX / factor;
-    return wide ? QUICK_DIVIDE64 : QUICK_DIVIDE32;
 }
 
 /* Only what has a pair: numbers that have none are for the long way. */

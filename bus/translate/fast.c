@@ -126,42 +126,53 @@ static void fill_map(const struct plan *plan, const struct program_map *map,
     }
 }
 
-/* FAST_SCALAR: it is another conversion. */
-static enum fast_code work_out(const struct plan *plan, const struct program_op *op,
-                               struct fast_scalar *scalar)
+enum fast_code fast_number_of(const struct plan *plan, const struct program_op *op,
+                              struct fast_number *ret_number)
 {
     const uint64_t source = most_of(op->kind), target = most_of(op->written);
     if (source == 0 || target == 0 || (op->flags & OP_OWN_PRESENCE))
         return FAST_SCALAR;
-    *scalar = (struct fast_scalar){.most = least(source, target), .factor = 1};
+    *ret_number = (struct fast_number){.most = least(source, target), .factor = 1};
     if (op->convert == PROGRAM_NONE)
         return FAST_MULTIPLY;
     const struct program_convert *convert = &plan->converts[op->convert];
-    scalar->factor = convert->factor;
+    const uint64_t factor = convert->factor; /* of the two, verified: 1..INT64_MAX */
     switch (convert->mode) {
     case CONVERT_NONE:
-        scalar->factor = 1;
         return FAST_MULTIPLY;
     case CONVERT_MULTIPLY:
-        scalar->most = least(source, target / convert->factor);
+        *ret_number =
+            (struct fast_number){.most = least(source, target / factor), .factor = factor};
         return FAST_MULTIPLY;
     case CONVERT_DIVIDE:
-        if (convert->factor == 1)
+        if (factor == 1)
             return FAST_SCALAR;
-        /* 2^64 / factor, for a factor that does not divide it; else one less, which serves too. */
-        scalar->reciprocal = UINT64_MAX / convert->factor;
-        scalar->most =
-            target > INT64_MAX / convert->factor ? source : least(source, target * convert->factor);
+        *ret_number = (struct fast_number){
+            .most = target > INT64_MAX / factor ? source : least(source, target * factor),
+            .factor = factor,
+            .reciprocal = UINT64_MAX / factor,
+        };
         return FAST_DIVIDE;
     case CONVERT_MAP:
-        if (plan->maps[convert->map].flags & (MAP_OTHERWISE | MAP_ONE_WAY))
-            return FAST_SCALAR;
-        fill_map(plan, &plan->maps[convert->map], scalar);
-        scalar->most = FAST_MAP_COUNT - 1;
         return FAST_MAP;
     default:
         return FAST_SCALAR;
     }
+}
+
+/* FAST_SCALAR: it is another conversion. */
+static enum fast_code work_out(const struct plan *plan, const struct program_op *op,
+                               struct fast_scalar *scalar)
+{
+    enum fast_code code = fast_number_of(plan, op, &scalar->number);
+    if (code != FAST_MAP)
+        return code;
+    const struct program_map *map = &plan->maps[plan->converts[op->convert].map];
+    if (map->flags & (MAP_OTHERWISE | MAP_ONE_WAY))
+        return FAST_SCALAR;
+    fill_map(plan, map, scalar);
+    scalar->number.most = FAST_MAP_COUNT - 1;
+    return FAST_MAP;
 }
 
 /* ---- Records ---- */

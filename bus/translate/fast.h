@@ -55,12 +55,28 @@ enum fast_code {
 #define FAST_MAP_ASK INT8_MIN /* not in it, or it would not come back */
 
 /* A conversion of integers that are not negative, worked out. */
-struct fast_scalar {
+struct fast_number {
     uint64_t most; /* the largest that goes this way: it and its result fit their kinds */
     uint64_t factor;
-    uint64_t reciprocal; /* FAST_DIVIDE: 2^64 / factor, rounded down; factor > 1 */
+    uint64_t reciprocal; /* FAST_DIVIDE: (2^64 - 1) / factor; factor > 1 */
+};
+
+struct fast_scalar {
+    struct fast_number number;
     int8_t map[FAST_MAP_COUNT];
 };
+
+/* fast.c: what an ACTION_SCALAR is for those. FAST_MULTIPLY or FAST_DIVIDE; FAST_MAP, of which
+ * ret_number->most is what both kinds hold; FAST_SCALAR: none of them. */
+enum fast_code fast_number_of(const struct plan *plan, const struct program_op *op,
+                              struct fast_number *ret_number);
+
+/* The quotient, or one less, is what the reciprocal gives. */
+static inline uint64_t fast_divide(const struct fast_number *number, uint64_t value)
+{
+    uint64_t quotient = (uint64_t)((uint128)value * number->reciprocal >> 64);
+    return quotient + (value - quotient * number->factor >= number->factor);
+}
 
 struct fast {
     uint16_t source; /* its tag's bytes, the first one low; FAST_NO_TAG: none */
@@ -140,6 +156,36 @@ static inline size_t fast_room(const struct run *run, const uint8_t *pos)
 {
     return (size_t)(run->readable - pos);
 }
+/* A varint of at most eight bytes, which can be read from @pos on; NULL: it is longer. */
+static inline const uint8_t *fast_read_varint(const uint8_t *pos, uint64_t *ret_value)
+{
+    if (*pos < 0x80) {
+        *ret_value = *pos;
+        return pos + 1;
+    }
+    if (pos[1] < 0x80) {
+        *ret_value = (*pos & 0x7fu) | (uint32_t)pos[1] << 7;
+        return pos + 2;
+    }
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t raw;
+    memcpy(&raw, pos, 8);
+    uint64_t stops = ~raw & UINT64_C(0x8080808080808080);
+    if (stops == 0)
+        return NULL;
+    unsigned bits = (unsigned)__builtin_ctzll(stops); /* 23, 31, ... 63 */
+    raw &= (UINT64_C(2) << bits) - 1;
+    raw &= UINT64_C(0x7f7f7f7f7f7f7f7f);
+    /* Seven bits of each byte become fourteen of each two, and so on. */
+    raw = (raw & UINT64_C(0x7f007f007f007f00)) >> 1 | (raw & UINT64_C(0x007f007f007f007f));
+    raw = (raw & UINT64_C(0x3fff00003fff0000)) >> 2 | (raw & UINT64_C(0x00003fff00003fff));
+    *ret_value = (raw & UINT64_C(0x0fffffff00000000)) >> 4 | (raw & UINT64_C(0x000000000fffffff));
+    return pos + bits / 8 + 1;
+#else
+    return run_read_varint(pos, pos + 8, ret_value);
+#endif
+}
+
 #define FAST_NESTED_BYTES_MAX (2 * WIRE_FIELDS_MAX) /* so it has no more fields than it may */
 
 /* The content of a nested message whose length is at @pos. NULL: it goes the long way. */

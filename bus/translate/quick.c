@@ -58,36 +58,6 @@ static inline uint8_t *copy(uint8_t *out, const uint8_t *data, size_t bytes)
     return out + bytes;
 }
 
-/* A varint of at most eight bytes, which can be read from @pos on; NULL: it is longer. */
-static inline const uint8_t *read_varint(const uint8_t *pos, uint64_t *ret_value)
-{
-    if (*pos < 0x80) {
-        *ret_value = *pos;
-        return pos + 1;
-    }
-    if (pos[1] < 0x80) {
-        *ret_value = (*pos & 0x7fu) | (uint32_t)pos[1] << 7;
-        return pos + 2;
-    }
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t raw;
-    memcpy(&raw, pos, 8);
-    uint64_t stops = ~raw & UINT64_C(0x8080808080808080);
-    if (stops == 0)
-        return NULL;
-    unsigned bits = (unsigned)__builtin_ctzll(stops); /* 15, 23, ... 63 */
-    raw &= (UINT64_C(2) << bits) - 1;
-    raw &= UINT64_C(0x7f7f7f7f7f7f7f7f);
-    /* Seven bits of each byte become fourteen of each two, and so on. */
-    raw = (raw & UINT64_C(0x7f007f007f007f00)) >> 1 | (raw & UINT64_C(0x007f007f007f007f));
-    raw = (raw & UINT64_C(0x3fff00003fff0000)) >> 2 | (raw & UINT64_C(0x00003fff00003fff));
-    *ret_value = (raw & UINT64_C(0x0fffffff00000000)) >> 4 | (raw & UINT64_C(0x000000000fffffff));
-    return pos + bits / 8 + 1;
-#else
-    return run_read_varint(pos, pos + 8, ret_value);
-#endif
-}
-
 /* Copies a varint, however long. NULL: it is none. */
 static inline const uint8_t *copy_varint(const uint8_t *pos, uint8_t **out)
 {
@@ -200,18 +170,13 @@ convert(const struct run *run, struct frame *frame, const struct fast *way, uint
 {
     const struct fast_scalar *scalar = way->scalar;
     uint64_t mapped;
-    if (way->code == FAST_SCALAR || __builtin_expect(raw > scalar->most, 0))
+    if (way->code == FAST_SCALAR || __builtin_expect(raw > scalar->number.most, 0))
         return put_scalar(run, frame, way, raw, at, after, out);
     if (way->code == FAST_MULTIPLY) {
-        mapped = raw * scalar->factor;
+        mapped = raw * scalar->number.factor;
     } else if (way->code == FAST_DIVIDE) {
-        mapped = (uint64_t)((uint128)raw * scalar->reciprocal >> 64);
-        uint64_t rest = raw - mapped * scalar->factor; /* or a factor more */
-        if (rest >= scalar->factor) {
-            rest -= scalar->factor;
-            mapped++;
-        }
-        if (__builtin_expect(rest != 0, 0))
+        mapped = fast_divide(&scalar->number, raw);
+        if (__builtin_expect(mapped * scalar->number.factor != raw, 0))
             return put_scalar(run, frame, way, raw, at, after, out);
     } else {
         if (__builtin_expect(scalar->map[raw] == FAST_MAP_ASK, 0))
@@ -230,7 +195,8 @@ static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t
         frame->owner = way->op->owner;
     if (frame->carrier && frame->carrier_end == out && frame->carrier_owner == frame->owner) {
         uint64_t before = 0;
-        uint8_t *content = frame->carrier + (read_varint(frame->carrier, &before) - frame->carrier);
+        uint8_t *content =
+            frame->carrier + (fast_read_varint(frame->carrier, &before) - frame->carrier);
         uint8_t *moved = frame->carrier + wire_varint_size(before + bytes);
         if (moved != content) {
             memmove(moved, content, before);
@@ -505,7 +471,7 @@ static uint8_t *fields(struct run *run, struct frame *outermost, const struct fa
                 goto stuck;
         } else if (way->code >= FAST_MULTIPLY) {
             uint64_t raw;
-            pos = read_varint(pos, &raw);
+            pos = fast_read_varint(pos, &raw);
             out = pos ? convert(run, level->frame, way, raw, level->at, pos, out) : NULL;
             if (!out)
                 goto stuck;

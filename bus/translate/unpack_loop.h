@@ -55,7 +55,7 @@
         raw = pos[1];                                                                              \
         pos += 2;                                                                                  \
         if (raw >= 0x80) {                                                                         \
-            pos = read_varint(pos - 1, &raw);                                                      \
+            pos = fast_read_varint(pos - 1, &raw);                                                      \
             if (__builtin_expect(!pos, 0))                                                         \
                 goto undo;                                                                         \
         }                                                                                          \
@@ -224,7 +224,7 @@ divide32:
     READ_VARINT();
     if (__builtin_expect(raw > way->u.number.most, 0))
         goto undo;
-    mapped = divide(way, raw);
+    mapped = fast_divide(&way->u.number, raw);
     if (mapped * way->u.number.factor != raw && (!LOOP_WAITS || way->slot == PROGRAM_SLOT_NONE))
         goto undo;
     KEEP(mapped * way->u.number.factor != raw);
@@ -234,7 +234,7 @@ divide64:
     READ_VARINT();
     if (__builtin_expect(raw > way->u.number.most, 0))
         goto undo;
-    mapped = divide(way, raw);
+    mapped = fast_divide(&way->u.number, raw);
     if (mapped * way->u.number.factor != raw && (!LOOP_WAITS || way->slot == PROGRAM_SLOT_NONE))
         goto undo;
     KEEP(mapped * way->u.number.factor != raw);

@@ -103,33 +103,6 @@ __attribute__((noinline)) static struct span read_text(const struct unpack *u, c
     return text_is_string(text.data, text.bytes, fast_room(&u->run, text.data)) ? text : none;
 }
 
-/* A varint of two to eight bytes; NULL: it is longer. */
-static inline const uint8_t *read_varint(const uint8_t *pos, uint64_t *ret_value)
-{
-    if (pos[1] < 0x80) {
-        *ret_value = (uint64_t)(pos[0] & 0x7f) | (uint64_t)pos[1] << 7;
-        return pos + 2;
-    }
-    uint64_t raw = load64(pos), stops = ~raw & UINT64_C(0x8080808080808080);
-    if (stops == 0)
-        return NULL;
-    unsigned bits = (unsigned)__builtin_ctzll(stops); /* 23, 31, ... 63 */
-    raw &= (UINT64_C(2) << bits) - 1;
-    raw &= UINT64_C(0x7f7f7f7f7f7f7f7f);
-    /* Seven bits of each byte become fourteen of each two, and so on. */
-    raw = (raw & UINT64_C(0x7f007f007f007f00)) >> 1 | (raw & UINT64_C(0x007f007f007f007f));
-    raw = (raw & UINT64_C(0x3fff00003fff0000)) >> 2 | (raw & UINT64_C(0x00003fff00003fff));
-    *ret_value = (raw & UINT64_C(0x0fffffff00000000)) >> 4 | (raw & UINT64_C(0x000000000fffffff));
-    return pos + bits / 8 + 1;
-}
-
-/* By a factor: the inverse gives the quotient, or one less. */
-static inline uint64_t divide(const struct quick *way, uint64_t raw)
-{
-    uint64_t quotient = (uint64_t)((uint128)raw * way->u.number.inverse >> 64);
-    return quotient + (raw - quotient * way->u.number.factor >= way->u.number.factor);
-}
-
 static inline void keep_number(struct slot *slot, const uint8_t *at, const uint8_t *after,
                                uint64_t value, uint64_t mapped, bool lost)
 {
