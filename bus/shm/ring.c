@@ -50,10 +50,10 @@ static struct ring_prefix *our_prefix(const struct segment *segment, uint64_t po
                                       LAYOUT_LINE_BYTES);
 }
 
-static const struct ring_prefix *peer_prefix(const struct peer_segment *peer)
+static const struct ring_prefix *peer_prefix(const struct peer_segment *peer, uint64_t position)
 {
     return (const struct ring_prefix *)(peer->ring +
-                                        (size_t)line_index(peer->tail, peer->ring_lines) *
+                                        (size_t)line_index(position, peer->ring_lines) *
                                             LAYOUT_LINE_BYTES);
 }
 
@@ -142,47 +142,73 @@ void ring_commit(struct segment *segment, uint32_t bytes)
     zero_ahead(segment, lines);
 }
 
-/* Return: 0 with the length at the tail, RING_E_EMPTY or -EPROTO. */
-static int read_prefix(const struct peer_segment *peer, uint32_t *ret_bytes)
+/* Return: 0 with the length at @position, RING_E_EMPTY or -EPROTO. */
+static int read_prefix(const struct peer_segment *peer, uint64_t position, uint32_t *ret_bytes)
 {
-    const struct ring_prefix *prefix = peer_prefix(peer);
+    const struct ring_prefix *prefix = peer_prefix(peer, position);
     /* acquire: pairs with the release in ring_commit() */
     uint32_t sequence = atomic_load_explicit(&prefix->sequence, memory_order_acquire);
     if (sequence == 0)
         return RING_E_EMPTY;
-    if (sequence != ring_sequence(peer->tail))
+    if (sequence != ring_sequence(position))
         return -EPROTO;
     /* Once: a hostile peer may change it between the check and the use. */
     *ret_bytes = __atomic_load_n(&prefix->bytes, __ATOMIC_RELAXED);
     return 0;
 }
 
-int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes)
+/* The record at @position, or behind the pad that is there: then @position moves over the pad. */
+static inline int look(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_lines,
+                       uint32_t *ret_bytes)
 {
     uint32_t bytes = 0;
-    peer->peeked_lines = 0;
-    if (!peer->ring)
-        return RING_E_EMPTY;
-    int r = read_prefix(peer, &bytes);
+    int r = read_prefix(peer, *position, &bytes);
     if (r != 0)
         return r;
     if (bytes == RING_PAD) {
-        uint32_t index = line_index(peer->tail, peer->ring_lines);
+        uint32_t index = line_index(*position, peer->ring_lines);
         if (index == 0)
             return -EPROTO; /* a pad leads to the start and cannot be there */
-        peer->tail += peer->ring_lines - index;
-        r = read_prefix(peer, &bytes);
+        *position += peer->ring_lines - index;
+        r = read_prefix(peer, *position, &bytes);
         if (r != 0)
             return r;
     }
     if (bytes == 0 || bytes > ring_record_bytes_max(peer->ring_lines))
         return -EPROTO; /* RING_PAD, too, is larger than any record */
     uint32_t lines = record_lines(bytes);
-    if (lines > peer->ring_lines - line_index(peer->tail, peer->ring_lines))
+    if (lines > peer->ring_lines - line_index(*position, peer->ring_lines))
         return -EPROTO;
-    peer->peeked_lines = lines;
-    *ret_body = peer_prefix(peer) + 1;
+    *ret_lines = lines;
     *ret_bytes = bytes;
+    return 0;
+}
+
+int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes)
+{
+    peer->peeked_lines = 0;
+    if (!peer->ring)
+        return RING_E_EMPTY;
+    int r = look(peer, &peer->tail, &peer->peeked_lines, ret_bytes);
+    if (r == 0)
+        *ret_body = peer_prefix(peer, peer->tail) + 1;
+    return r;
+}
+
+int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const void **ret_body,
+                    uint32_t *ret_bytes)
+{
+    uint64_t at = *position < peer->tail ? peer->tail : *position;
+    uint32_t lines;
+    /* A peer that obeys has no more than a ring ahead of us. One that does not could lead us in
+     * circles. */
+    if (!peer->ring || at - peer->tail >= peer->ring_lines)
+        return RING_E_EMPTY;
+    int r = look(peer, &at, &lines, ret_bytes);
+    if (r != 0)
+        return r;
+    *ret_body = peer_prefix(peer, at) + 1;
+    *position = at + lines;
     return 0;
 }
 

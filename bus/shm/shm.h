@@ -164,6 +164,18 @@ int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_by
 /* Consumes the record that ring_peek() showed and publishes that in our cells. */
 void ring_consume(struct peer_segment *peer, struct segment *ours);
 
+/**
+ * ring_look_ahead() - look at a record without consuming what is before it
+ * @position: in lines, 0 at first; moves behind the record, and never behind the tail
+ * @ret_body, @ret_bytes: as ring_peek()
+ *
+ * For a reader that is in the middle of something and wants to know whether it still matters. The
+ * record comes again with ring_peek(), and may say something else by then.
+ * Return: 0, RING_E_EMPTY, or -EPROTO.
+ */
+int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const void **ret_body,
+                    uint32_t *ret_bytes);
+
 /* Whether ring_peek() would find something: one load. @peer must be attached. */
 static inline bool ring_pending(const struct peer_segment *peer)
 {

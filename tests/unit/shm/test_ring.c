@@ -431,6 +431,78 @@ static void test_random_ring_contents_never_lead_outside(void **state)
     (void)sum;
 }
 
+/* ---- Looking ahead ---- */
+
+static void look(struct pair *pair, uint64_t *position, const void *data, uint32_t bytes)
+{
+    const void *body = NULL;
+    uint32_t got = 0;
+    assert_int_equal(ring_look_ahead(&pair->b.peer, position, &body, &got), 0);
+    assert_int_equal(got, bytes);
+    assert_memory_equal(body, data, bytes);
+}
+
+static void test_what_is_looked_at_ahead_is_still_there(void **state)
+{
+    struct pair *pair = *state;
+    const void *body;
+    uint32_t bytes;
+    uint64_t position = 0;
+    uint8_t long_one[4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix)] = "long";
+    begin_at(pair, LINES - 3); /* the long one goes behind a pad */
+    push(pair, "one", 4);
+    push(pair, long_one, sizeof(long_one));
+    push(pair, "three", 6);
+    look(pair, &position, "one", 4);
+    look(pair, &position, long_one, sizeof(long_one));
+    take(pair, "one", 4);
+    look(pair, &position, "three", 6);
+    assert_int_equal(ring_look_ahead(&pair->b.peer, &position, &body, &bytes), RING_E_EMPTY);
+    push(pair, "four", 5);
+    look(pair, &position, "four", 5);
+    take(pair, long_one, sizeof(long_one));
+    take(pair, "three", 6);
+    take(pair, "four", 5);
+    position = 0; /* before what was taken: begins at the tail */
+    assert_int_equal(ring_look_ahead(&pair->b.peer, &position, &body, &bytes), RING_E_EMPTY);
+    push(pair, "five", 5);
+    look(pair, &position, "five", 5);
+}
+
+/* A peer that fills its ring again and again without waiting for us. */
+static void test_looking_ahead_ends_after_one_lap(void **state)
+{
+    struct pair *pair = *state;
+    const void *body;
+    uint32_t bytes, seen = 0;
+    uint64_t position = 0;
+    for (uint64_t at = 0; at < 3 * (uint64_t)LINES; at++) {
+        struct ring_prefix *prefix = prefix_of_a(pair, (uint32_t)at % LINES);
+        prefix->bytes = 1;
+        atomic_store(&prefix->sequence, ring_sequence(at));
+        while (ring_look_ahead(&pair->b.peer, &position, &body, &bytes) == 0)
+            seen++;
+    }
+    assert_int_equal(seen, LINES);
+}
+
+static void test_looking_ahead_refuses_what_taking_refuses(void **state)
+{
+    struct pair *pair = *state;
+    const void *body;
+    uint32_t bytes;
+    uint64_t position = 0;
+    push(pair, "one", 4);
+    look(pair, &position, "one", 4);
+    struct ring_prefix *prefix = prefix_of_a(pair, 1);
+    prefix->bytes = BYTES_MAX + 1;
+    atomic_store(&prefix->sequence, ring_sequence(1));
+    assert_int_equal(ring_look_ahead(&pair->b.peer, &position, &body, &bytes), -EPROTO);
+    atomic_store(&prefix->sequence, ring_sequence(7));
+    assert_int_equal(ring_look_ahead(&pair->b.peer, &position, &body, &bytes), -EPROTO);
+    assert_int_equal(position, 1);
+}
+
 #define ring_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -459,6 +531,9 @@ int main(void)
         ring_test(test_pad_with_nothing_behind_it_is_empty),
         ring_test(test_wrong_sequence_is_refused),
         ring_test(test_random_ring_contents_never_lead_outside),
+        ring_test(test_what_is_looked_at_ahead_is_still_there),
+        ring_test(test_looking_ahead_ends_after_one_lap),
+        ring_test(test_looking_ahead_refuses_what_taking_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
