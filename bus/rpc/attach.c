@@ -251,7 +251,8 @@ static int client_frame(struct channel *channel, const struct frame *frame,
     case FRAME_RESPONSE:
         call = endpoint_call_find(channel->endpoint, frame->header.call_id);
         if (!call || call->channel != channel) {
-            channel_consume(channel, frame); /* it gave up waiting */
+            stats_bump(&channel->endpoint->stats.header->late_replies);
+            channel_consume(channel, frame); /* its caller gave up waiting */
             return 0;
         }
         call_reply(call, frame);

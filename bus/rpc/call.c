@@ -264,10 +264,8 @@ static void fill(struct parley_call *outcome, const struct call *call)
 static void deliver(struct call *call)
 {
     struct parley_endpoint *endpoint = call->client->endpoint;
-    if (call->delivery == CALL_SYNC) {
-        call->done = true; /* parley_client_call() takes it from here */
-        return;
-    }
+    if (call->delivery == CALL_SYNC)
+        return; /* parley_client_call() takes it from here */
     struct parley_call outcome = {0};
     fill(&outcome, call);
     const struct parley_call *outer = current_call;
@@ -312,6 +310,7 @@ void call_finish(struct call *call, enum parley_status status, enum parley_execu
     detach(call);
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
+    call->done = true;
     call->status = status;
     call->executed = executed;
     if (status == PARLEY_OK) {
@@ -354,27 +353,6 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
     call->counted = false;
     detach(call);
     call_submit(call);
-}
-
-void call_expire(struct call *call)
-{
-    struct channel *channel = call->channel;
-    if (!channel) {
-        call_finish(call, PARLEY_DEADLINE_EXCEEDED, PARLEY_EXECUTED_NO,
-                    "no instance could be attached before the deadline");
-        return;
-    }
-    bool queued = call->queued;
-    if (!queued) {
-        struct frame_header header = {.call_id = call_id(call), .kind = FRAME_CANCEL};
-        struct body body = {0};
-        if (channel_send(channel, &header, &body) == 0)
-            channel_ring_if_asleep(channel);
-    }
-    call_finish(call, PARLEY_DEADLINE_EXCEEDED,
-                queued ? PARLEY_EXECUTED_NO : PARLEY_EXECUTED_UNKNOWN,
-                queued ? "the instance took nothing before the deadline"
-                       : "no answer before the deadline");
 }
 
 /* ---- The reply ---- */
@@ -580,20 +558,22 @@ static void refuse_closure(enum parley_status status, ProtobufCClosure closure, 
     current_call = outer;
 }
 
-void parley_client_start(struct parley_client *client, unsigned method,
-                         const ProtobufCMessage *request, const struct parley_call *options,
-                         ProtobufCClosure closure, void *closure_data)
+uint64_t parley_client_start(struct parley_client *client, unsigned method,
+                             const ProtobufCMessage *request, const struct parley_call *options,
+                             ProtobufCClosure closure, void *closure_data)
 {
     enum parley_status status = PARLEY_OK;
+    struct parley_endpoint *endpoint = client->endpoint;
     struct call *call = call_new(client, method, options, &status);
     if (!call) {
         refuse_closure(status, closure, closure_data);
-        return;
+        return 0;
     }
+    uint64_t id = call_id(call);
     call->delivery = CALL_CLOSURE;
     call->closure = closure;
     call->userdata = closure_data;
-    struct wire_packing *packing = client->endpoint->packing;
+    struct wire_packing *packing = endpoint->packing;
     size_t bytes;
     int r = wire_pack(packing, client->packer, method, request, &bytes);
     if (r == 0)
@@ -602,6 +582,8 @@ void parley_client_start(struct parley_client *client, unsigned method,
         call_refuse_request(call, r);
     else
         call_submit(call);
+    /* Its closure may have run, and freed the client. */
+    return endpoint_call_find(endpoint, id) ? id : 0;
 }
 
 void rpc_call_raw(struct parley_client *client, unsigned method, const uint8_t *payload,

@@ -36,7 +36,8 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
         endpoint->call_free[endpoint->call_free_count++] = fresh->index;
     }
     struct call *call = endpoint->calls[endpoint->call_free[--endpoint->call_free_count]];
-    call->generation++;
+    if (++call->generation == 0)
+        call->generation = 1; /* an id is never 0 */
     call->channel = NULL;
     call->held = NULL;
     call->ring_end = 0;

@@ -42,7 +42,6 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
     channel->source.ready = bell_ready;
     STAILQ_INIT(&channel->queue);
     TAILQ_INIT(&channel->calls);
-    LIST_INIT(&channel->contexts);
     for (size_t i = 0; i < ARENA_SEGMENT_MAX; i++)
         channel->peer.more[i] = REGION_NONE;
     int r = segment_create(&channel->ours, NULL, error);
@@ -88,6 +87,7 @@ void channel_destroy(struct channel *channel)
     segment_deinit(&channel->ours);
     held_drop(channel->held);
     free(channel->cells);
+    free(channel->contexts);
     free(channel);
 }
 
@@ -110,7 +110,9 @@ void channel_kill(struct channel *channel, enum parley_status status, const char
     else
         TAILQ_REMOVE(&endpoint->cold, channel, entry);
     TAILQ_INSERT_TAIL(&endpoint->dead, channel, entry);
+    endpoint->turns++; /* a closure that waits must not bury what is dead, for we are still here */
     channel->ops->dead(channel, status, text);
+    endpoint->turns--;
     /* Our end closes now, so that the peer learns of it at once; the memory goes when the turn
      * ends, for somebody up the stack may be reading it. */
     shutdown(channel->bell, SHUT_RDWR);
@@ -424,7 +426,8 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
                    const struct body *body, struct call *call)
 {
     size_t bytes = body->metadata_bytes + body->bytes;
-    if (channel->queue_bytes + bytes > RPC_QUEUE_BYTES_MAX)
+    if (channel->queue_bytes + bytes > RPC_QUEUE_BYTES_MAX ||
+        channel->queue_frames >= RPC_QUEUE_FRAMES_MAX)
         return -ENOBUFS;
     struct queued *queued = malloc(sizeof(*queued) + bytes);
     if (!queued)
@@ -440,6 +443,7 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
     queued->header.metadata_bytes = (uint16_t)body->metadata_bytes;
     STAILQ_INSERT_TAIL(&channel->queue, queued, entry);
     channel->queue_bytes += bytes;
+    channel->queue_frames++;
     if (call)
         call->queued = true;
     stats_bump(&channel->endpoint->stats.header->ring_full);
@@ -497,6 +501,7 @@ int channel_flush(struct channel *channel)
         }
         STAILQ_REMOVE_HEAD(&channel->queue, entry);
         channel->queue_bytes -= body.metadata_bytes + body.bytes;
+        channel->queue_frames--;
         free(queued);
         sent++;
     }
@@ -517,6 +522,7 @@ void channel_forget_queued(struct channel *channel, const struct call *call)
         if (queued->call != call)
             continue;
         channel->queue_bytes -= queued->header.metadata_bytes + (size_t)queued->header.payload_bytes;
+        channel->queue_frames--;
         STAILQ_REMOVE(&channel->queue, queued, queued, entry);
         free(queued);
         return;

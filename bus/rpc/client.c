@@ -314,6 +314,7 @@ struct parley_client *parley_client_free(struct parley_client *client)
     struct parley_endpoint *endpoint = client->endpoint;
     client->freed = true;
     client->opened = NULL;
+    endpoint->turns++; /* a closure that waits must not bury the channel that we are at */
     struct channel *channel;
     while ((channel = LIST_FIRST(&client->channels))) {
         struct call *call;
@@ -338,7 +339,7 @@ struct parley_client *parley_client_free(struct parley_client *client)
     if (endpoint->welcomed)
         (void)endpoint_send(endpoint, &message, NULL, 0);
     TAILQ_REMOVE(&endpoint->clients, client, entry);
-    if (endpoint->turns)
+    if (--endpoint->turns)
         TAILQ_INSERT_TAIL(&endpoint->dead_clients, client, entry);
     else
         client_destroy(client);

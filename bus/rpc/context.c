@@ -3,6 +3,12 @@
  *
  * A context is private memory: nothing in it points into the channel, so a handler may keep it until
  * it answers, whatever becomes of the client meanwhile.
+ *
+ * Cancelling. Contexts hang on their channel, in lists by call id, so that a cancel finds its own
+ * among thousands and a client reaches nobody else's. A handler that has returned is told through
+ * on_cancel(). One that is at work has the thread, so that nobody takes frames: when it asks, we
+ * look for its cancel among the records that wait in the client's ring, each of them once for each
+ * handler (looked_ahead). They are taken later as ever, and on_cancel() runs then, if there is one.
  */
 #include "rpc/internal.h"
 
@@ -67,6 +73,7 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->status = PARLEY_OK;
     context->one_way = frame->header.kind == FRAME_ONE_WAY;
     context->cancelled = false;
+    context->on_cancel = NULL;
     context->text[0] = '\0';
     context->peer = channel->peer_id;
     memcpy(context->client_version, channel->client_version, sizeof(context->client_version));
@@ -107,4 +114,139 @@ const char *parley_context_client_version(const struct parley_context *context)
 void parley_context_peer(const struct parley_context *context, struct parley_peer *ret_peer)
 {
     *ret_peer = context->peer;
+}
+
+/* ---- Cancelling ---- */
+
+static struct contexts *bucket(struct channel *channel, uint64_t call_id)
+{
+    /* The low half is an index that clients use from 0 up, the high half a generation. */
+    uint64_t mixed = (call_id ^ call_id >> 32) & (RPC_CONTEXT_BUCKETS - 1);
+    return &channel->contexts[mixed];
+}
+
+struct contexts *contexts_new(void)
+{
+    return calloc(RPC_CONTEXT_BUCKETS, sizeof(struct contexts)); /* zero is an empty list */
+}
+
+void contexts_add(struct channel *channel, struct parley_context *context)
+{
+    LIST_INSERT_HEAD(bucket(channel, context->call_id), context, entry);
+    channel->looked_ahead = 0; /* its cancel may have been passed before it was there */
+}
+
+/* What it runs may answer, which frees the context. */
+static void tell(struct parley_context *context)
+{
+    void (*on_cancel)(struct parley_context *, void *) = context->on_cancel;
+    context->on_cancel = NULL;
+    if (on_cancel)
+        on_cancel(context, context->on_cancel_userdata);
+}
+
+static void mark(struct channel *channel, uint64_t call_id)
+{
+    struct parley_context *context;
+    LIST_FOREACH(context, bucket(channel, call_id), entry)
+    {
+        if (context->call_id == call_id)
+            context->cancelled = true;
+    }
+}
+
+static struct parley_context *find_untold(struct channel *channel, uint64_t call_id)
+{
+    struct parley_context *context;
+    LIST_FOREACH(context, bucket(channel, call_id), entry)
+    {
+        if (context->call_id == call_id && context->on_cancel)
+            return context;
+    }
+    return NULL;
+}
+
+void contexts_cancel(struct channel *channel, uint64_t call_id)
+{
+    struct parley_endpoint *endpoint = channel->endpoint;
+    mark(channel, call_id);
+    /* One, unless a client uses an id twice; looked up anew, for what runs may change the list. */
+    struct parley_context *context;
+    endpoint->handlers++;
+    while ((context = find_untold(channel, call_id)))
+        tell(context);
+    endpoint->handlers--;
+}
+
+void contexts_orphan(struct channel *channel)
+{
+    struct parley_service *service = channel->service;
+    for (uint32_t i = 0; channel->contexts && i < RPC_CONTEXT_BUCKETS; i++) {
+        struct parley_context *context;
+        while ((context = LIST_FIRST(&channel->contexts[i]))) {
+            LIST_REMOVE(context, entry);
+            context->channel = NULL; /* the handler's closure will find nobody */
+            context->cancelled = true;
+            LIST_INSERT_HEAD(context->on_cancel ? &service->untold : &service->orphans, context,
+                             entry);
+        }
+    }
+    struct parley_context *context;
+    channel->endpoint->handlers++;
+    while ((context = LIST_FIRST(&service->untold))) {
+        LIST_REMOVE(context, entry);
+        LIST_INSERT_HEAD(&service->orphans, context, entry);
+        tell(context);
+    }
+    channel->endpoint->handlers--;
+}
+
+static void disown(struct contexts *contexts)
+{
+    struct parley_context *context;
+    while ((context = LIST_FIRST(contexts))) {
+        LIST_REMOVE(context, entry);
+        context->service = NULL;
+    }
+}
+
+void contexts_disown(struct parley_service *service)
+{
+    disown(&service->orphans);
+    disown(&service->untold);
+}
+
+/* What the records say that wait in the client's ring. */
+static void look_ahead(struct channel *channel)
+{
+    const void *record;
+    uint32_t bytes;
+    struct frame_header header;
+    while (ring_look_ahead(&channel->peer, &channel->looked_ahead, &record, &bytes) == 0) {
+        if (bytes < sizeof(header))
+            return; /* not a frame: the channel ends when it is taken */
+        memcpy(&header, record, sizeof(header));
+        if (header.kind == FRAME_CANCEL)
+            mark(channel, header.call_id);
+    }
+}
+
+bool parley_context_cancelled(struct parley_context *context)
+{
+    struct channel *channel = context->channel;
+    if (context->cancelled || !channel || channel->hung_up ||
+        clock_now_ns() >= context->deadline_ns)
+        return true;
+    look_ahead(channel);
+    return context->cancelled;
+}
+
+void parley_context_on_cancel(struct parley_context *context,
+                              void (*cancelled)(struct parley_context *context, void *userdata),
+                              void *userdata)
+{
+    context->on_cancel = cancelled;
+    context->on_cancel_userdata = userdata;
+    if (context->cancelled)
+        tell(context);
 }

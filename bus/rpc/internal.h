@@ -39,11 +39,13 @@
 #define RPC_CALLS_MAX 65536            /* in flight on one endpoint */
 #define RPC_SERVING_MAX 4096           /* a service's, by default */
 #define RPC_QUEUE_BYTES_MAX (UINT32_C(128) << 20) /* a channel's frames that wait for room */
+#define RPC_QUEUE_FRAMES_MAX (2 * RPC_CALLS_MAX)   /* for many have no bytes */
 #define RPC_ATTACH_NS_MIN (10 * NS_PER_MS) /* pause before attaching again; doubles */
 #define RPC_ATTACH_NS_MAX NS_PER_S
 #define RPC_ATTACH_HOPES 5             /* attempts for which calls wait */
 #define RPC_ATTACH_TIMEOUT_NS NS_PER_S /* for one attempt */
 #define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
+#define RPC_CONTEXT_BUCKETS 64         /* of one channel; a power of two */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
 #define RPC_BATCH_MAX 64               /* records taken from one channel before the next's turn */
@@ -120,6 +122,7 @@ int route_check(const struct region *page, struct error_text *error);
 struct channel;
 struct call;
 struct parley_context;
+LIST_HEAD(contexts, parley_context);
 
 /* A frame that waits for room. */
 struct queued {
@@ -192,6 +195,7 @@ struct channel {
     struct peer_segment peer;
     STAILQ_HEAD(, queued) queue;
     size_t queue_bytes;
+    uint32_t queue_frames;
 
     /* client's */
     struct parley_client *client;
@@ -213,8 +217,9 @@ struct channel {
     struct parley_peer peer_id;
     bool bye; /* the client will send no more */
     bool goaway_sent;
-    LIST_HEAD(, parley_context) contexts;
+    struct contexts *contexts; /* RPC_CONTEXT_BUCKETS lists, by call id */
     uint32_t serving;
+    uint64_t looked_ahead; /* in the peer's ring, for cancels; lines */
 };
 
 int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops, int bell,
@@ -278,7 +283,7 @@ struct call {
     unsigned method;
     uint32_t attempts;
     enum call_delivery delivery;
-    bool done;
+    bool done; /* it has ended; its closure may be running */
     bool waiting; /* in the client's list of those without a channel */
     bool counted; /* begun in statistics, and not ended */
     bool queued; /* a struct queued of the channel has it */
@@ -405,10 +410,14 @@ void call_finish(struct call *call, enum parley_status status, enum parley_execu
 /* The attempt on a channel came to nothing: try again or finish. */
 void call_fail_attempt(struct call *call, enum parley_status status, enum parley_executed executed,
                        const char *text);
-void call_expire(struct call *call);
 void call_reply(struct call *call, const struct frame *frame);
 void calls_resume(struct parley_client *client); /* those that waited for a channel */
 struct channel *client_pick(struct parley_client *client, const struct call *call);
+
+/* ---- cancel.c ---- */
+
+/* Its deadline has passed. */
+void call_expire(struct call *call);
 
 /* ---- service.c ---- */
 
@@ -423,7 +432,9 @@ struct parley_context {
     struct stats_cell *cell;
     enum parley_status status; /* parley_context_fail() */
     bool one_way;
-    bool cancelled;
+    bool cancelled; /* its caller said so; or is gone: then `channel` is NULL, too */
+    void (*on_cancel)(struct parley_context *context, void *userdata); /* NULL: nobody to tell */
+    void *on_cancel_userdata;
     char text[RPC_TEXT_BYTES];
     char client_version[RPC_VERSION_BYTES];
     struct parley_peer peer;
@@ -452,7 +463,8 @@ struct parley_service {
     uint64_t closing_since_ns;
     LIST_HEAD(, channel) channels;
     uint32_t channel_count;
-    LIST_HEAD(contexts, parley_context) orphans; /* whose callers are gone */
+    struct contexts orphans; /* whose callers are gone */
+    struct contexts untold;  /* as well, and on_cancel() has still to be run */
     uint32_t serving; /* contexts not answered */
 };
 
@@ -475,6 +487,15 @@ void context_free(struct parley_context *context);
 struct parley_context *context_enter(struct parley_context *context);
 /* The handler's call has ended: it is current no more. */
 void context_leave(struct parley_context *context);
+/* The lists of a service's channel. NULL: no memory. */
+struct contexts *contexts_new(void);
+void contexts_add(struct channel *channel, struct parley_context *context);
+/* A cancel came. What it names may be answered already, or never have been. */
+void contexts_cancel(struct channel *channel, uint64_t call_id);
+/* The channel is dead: its contexts have no caller any more. */
+void contexts_orphan(struct channel *channel);
+/* The service is freed: its contexts have neither caller nor service. */
+void contexts_disown(struct parley_service *service);
 extern const struct channel_ops service_channel_ops;
 
 /* ---- endpoint.c ---- */

@@ -108,7 +108,9 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     struct channel *channel = context->channel;
     struct parley_service *service = context->service;
     enum parley_status status = PARLEY_OK;
-    if (!message)
+    if (context->cancelled)
+        status = PARLEY_CANCELLED; /* whatever it says: nobody hears it */
+    else if (!message)
         status = context->status != PARLEY_OK ? context->status : PARLEY_UNKNOWN;
     if (service) {
         LIST_REMOVE(context, entry);
@@ -178,7 +180,7 @@ static void serve(struct parley_context *context, uint32_t method, ProtobufCMess
     context->method = method;
     context->cell = cell_of(channel, method);
     stats_started(context->cell);
-    LIST_INSERT_HEAD(&channel->contexts, context, entry);
+    contexts_add(channel, context);
     channel->serving++;
     service->serving++;
     set_load(channel, service);
@@ -231,16 +233,6 @@ static int request_received(struct channel *channel, const struct frame *frame)
     return 0;
 }
 
-static void cancel_received(struct channel *channel, uint64_t call_id)
-{
-    struct parley_context *context;
-    LIST_FOREACH(context, &channel->contexts, entry)
-    {
-        if (context->call_id == call_id)
-            context->cancelled = true;
-    }
-}
-
 static int service_frame(struct channel *channel, const struct frame *frame,
                          struct error_text *error)
 {
@@ -252,7 +244,7 @@ static int service_frame(struct channel *channel, const struct frame *frame,
         return request_received(channel, frame);
     case FRAME_CANCEL:
         channel_consume(channel, frame);
-        cancel_received(channel, frame->header.call_id);
+        contexts_cancel(channel, frame->header.call_id);
         return 0;
     case FRAME_BYE:
         channel_consume(channel, frame);
@@ -271,15 +263,10 @@ static void service_channel_dead(struct channel *channel, enum parley_status sta
     (void)status;
     log_debug("channel of a client of %s %s ended: %s", service->interface->name,
               service->interface->version, text);
-    struct parley_context *context;
-    while ((context = LIST_FIRST(&channel->contexts))) {
-        LIST_REMOVE(context, entry);
-        context->channel = NULL; /* the handler's closure will find nobody */
-        LIST_INSERT_HEAD(&service->orphans, context, entry);
-    }
     channel->serving = 0;
     LIST_REMOVE(channel, owner_entry);
     service->channel_count--;
+    contexts_orphan(channel);
 }
 
 const struct channel_ops service_channel_ops = {
@@ -333,8 +320,9 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     LIST_INSERT_HEAD(&service->channels, channel, owner_entry);
     service->channel_count++;
     channel->cells = calloc(service->interface->service->n_methods, sizeof(*channel->cells));
+    channel->contexts = contexts_new();
     channel->held = held_new(plan, service->identity);
-    r = channel->cells && channel->held
+    r = channel->cells && channel->contexts && channel->held
             ? channel_bind(channel, channel->held, service->implementation->descriptor, error)
             : error_set(error, -ENOMEM, "out of memory");
     if (r == 0)
@@ -504,6 +492,7 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
     service->view.sequence = 1;
     LIST_INIT(&service->channels);
     LIST_INIT(&service->orphans);
+    LIST_INIT(&service->untold);
     TAILQ_INSERT_TAIL(&endpoint->services, service, entry);
     enum parley_status status = publish_and_wait(service);
     if (status != PARLEY_OK) {
@@ -559,11 +548,7 @@ struct parley_service *parley_service_free(struct parley_service *service)
     while ((channel = LIST_FIRST(&service->channels)))
         channel_kill(channel, PARLEY_UNAVAILABLE, "the service was closed");
     /* Handlers that have not answered keep their contexts, and find neither caller nor service. */
-    struct parley_context *context;
-    while ((context = LIST_FIRST(&service->orphans))) {
-        LIST_REMOVE(context, entry);
-        context->service = NULL;
-    }
+    contexts_disown(service);
     TAILQ_REMOVE(&endpoint->services, service, entry);
     if (endpoint->turns)
         TAILQ_INSERT_TAIL(&endpoint->dead_services, service, entry);

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -198,8 +198,9 @@ struct stats_header {
     _Atomic uint64_t wakeups;   /* times this endpoint slept and was woken */
     _Atomic uint64_t doorbells; /* times it woke another */
     _Atomic uint64_t ring_full; /* times it found no room */
+    _Atomic uint64_t late_replies; /* that came after their calls had ended */
 };
-static_assert(sizeof(struct stats_header) == 56, "layout");
+static_assert(sizeof(struct stats_header) == 64, "layout");
 #define STATS_CELLS_OFFSET 128
 
 /* One side (enum: 0 client, 1 service), interface, pair of versions and method. */

@@ -143,13 +143,32 @@ PARLEY_API enum parley_status parley_client_call(struct parley_client *client, u
 /**
  * parley_client_start() - call without waiting
  * @call:    in fields are read now; NULL for the defaults
- * @closure: runs in parley_dispatch() or parley_client_free(), exactly once; NULL: nobody cares
+ * @closure: runs exactly once, in parley_dispatch() mostly; in parley_client_cancel() or
+ *           parley_client_free() if they end the call; before this returns if it ends at once.
+ *           NULL: nobody cares
  *
  * parley_client_service()'s functions are this with no @call.
+ *
+ * Return: a name for the call, for parley_client_cancel(), which no later call gets; 0 if it has
+ * ended already.
  */
-PARLEY_API void parley_client_start(struct parley_client *client, unsigned method,
-                                    const ProtobufCMessage *request, const struct parley_call *call,
-                                    ProtobufCClosure closure, void *closure_data);
+PARLEY_API uint64_t parley_client_start(struct parley_client *client, unsigned method,
+                                        const ProtobufCMessage *request,
+                                        const struct parley_call *call, ProtobufCClosure closure,
+                                        void *closure_data);
+
+/**
+ * parley_client_cancel() - end a call now
+ * @call_id: from parley_client_start() of this client
+ *
+ * It ends as CANCELLED, executed `no` if it was never sent, else `unknown`; its closure runs before
+ * this returns. The service is told, so that its handler can stop (parley_context_cancelled()); a
+ * reply that comes all the same is dropped. A call whose deadline passes is cancelled in the same
+ * way, and ends as DEADLINE_EXCEEDED.
+ *
+ * Return: PARLEY_OK; NOT_FOUND if it has ended already.
+ */
+PARLEY_API enum parley_status parley_client_cancel(struct parley_client *client, uint64_t call_id);
 
 /* Inside a closure: how the call that it belongs to ended; else NULL. Borrowed. */
 PARLEY_API const struct parley_call *parley_call_current(void);

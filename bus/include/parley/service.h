@@ -70,6 +70,30 @@ PARLEY_API struct parley_context *parley_context_current(void);
 PARLEY_API void parley_context_fail(struct parley_context *context, enum parley_status status,
                                     const char *text);
 
+/**
+ * parley_context_cancelled() - whether anybody still waits for the answer
+ *
+ * True once the caller has cancelled the call, its deadline has passed, or the caller is gone. For a
+ * handler that works for long, and looks now and then. The closure must still be called, once, with
+ * anything: nobody hears it.
+ *
+ * While a handler works, its thread takes no frames: a caller that dies is noticed when it has
+ * returned; and a cancel that finds the channel's ring full of requests, when there is room.
+ */
+PARLEY_API bool parley_context_cancelled(struct parley_context *context);
+
+/**
+ * parley_context_on_cancel() - be told instead
+ * @cancelled: runs at most once, in parley_dispatch(), and never after the closure; at once if the
+ *             call has been cancelled already. May call the closure. NULL: not any more
+ *
+ * For a handler that has returned and answers later: on what its caller says, and on its death.
+ */
+PARLEY_API void parley_context_on_cancel(struct parley_context *context,
+                                         void (*cancelled)(struct parley_context *context,
+                                                           void *userdata),
+                                         void *userdata);
+
 /* What is left until the caller gives up, in ns. */
 PARLEY_API uint64_t parley_context_time_left_ns(const struct parley_context *context);
 

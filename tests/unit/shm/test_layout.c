@@ -211,6 +211,7 @@ static void list_pages(struct listing *l)
     FIELD(stats_header, wakeups);
     FIELD(stats_header, doorbells);
     FIELD(stats_header, ring_full);
+    FIELD(stats_header, late_replies);
     END(stats_header);
     BEGIN(stats_cell);
     FIELD(stats_cell, interface_name);

@@ -1,0 +1,58 @@
+/*
+ * Calls that end before they are answered, because the caller no longer wants them or their time is
+ * over.
+ *
+ * Either way the call ends here and now, and its slot gets another generation: an answer that comes
+ * later finds nobody, is counted and dropped. If the request is in the service's hands, or in our
+ * ring where it may be taken at any moment, a cancel frame goes after it. It is told, not asked:
+ * nothing comes back for it, and nothing depends on its arrival. At most one is sent for a call that
+ * was sent, so that those that wait for room are bounded as calls are.
+ *
+ * Whether it was executed nobody knows, unless it never left our queue.
+ */
+#include "rpc/internal.h"
+
+/* The request is in our ring, or was. */
+static bool is_sent(const struct call *call)
+{
+    return call->channel && !call->queued;
+}
+
+/* Before the call ends, for its closure may take the channel down. */
+static void say_cancel(struct call *call)
+{
+    struct channel *channel = call->channel;
+    struct frame_header header = {.call_id = call_id(call), .kind = FRAME_CANCEL};
+    struct body body = {0};
+    /* What is wrong with the channel shows again where it ends the channel. */
+    if (channel_send_or_queue(channel, &header, &body, NULL) >= 0)
+        channel_ring_if_asleep(channel);
+}
+
+static void give_up(struct call *call, enum parley_status status, const char *text)
+{
+    bool sent = is_sent(call);
+    if (sent)
+        say_cancel(call);
+    call_finish(call, status, sent ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO, text);
+}
+
+void call_expire(struct call *call)
+{
+    const char *text = "no answer before the deadline";
+    if (!call->channel)
+        text = "no instance could be attached before the deadline";
+    else if (call->queued)
+        text = "the instance took nothing before the deadline";
+    give_up(call, PARLEY_DEADLINE_EXCEEDED, text);
+}
+
+enum parley_status parley_client_cancel(struct parley_client *client, uint64_t call_id)
+{
+    struct call *call = endpoint_call_find(client->endpoint, call_id);
+    /* Of the same endpoint but another client's, or inside its own closure: not there to end. */
+    if (!call || call->client != client || call->done)
+        return status_fail(PARLEY_NOT_FOUND, "this client has no such call: it has ended");
+    give_up(call, PARLEY_CANCELLED, "the caller cancelled it");
+    return PARLEY_OK;
+}

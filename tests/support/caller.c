@@ -1,0 +1,116 @@
+#include "support/test.h"
+
+#include "support/caller.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "wait/wait.h"
+
+bool caller_must_skip(void)
+{
+    struct wait *wait;
+    struct error_text error = {0};
+    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
+        print_message("skipped: %s\n", error.text);
+        return true;
+    }
+    wait_free(wait);
+    return false;
+}
+
+static bool has_channels(void *argument)
+{
+    const struct caller *caller = ((void **)argument)[0];
+    return parley_client_channel_count(caller->client) >= *(size_t *)((void **)argument)[1];
+}
+
+void caller_connect(struct caller *caller, size_t instances)
+{
+    caller->endpoint = bus_endpoint(&caller->bus, "test");
+    assert_int_equal(parley_client_new(caller->endpoint, &echo__v1__echo__interface, NULL,
+                                       &caller->client),
+                     PARLEY_OK);
+    void *argument[] = {caller, &instances};
+    assert_true(bus_wait(caller->endpoint, has_channels, argument));
+}
+
+void caller_leave(struct caller *caller)
+{
+    caller->endpoint = parley_endpoint_free(caller->endpoint);
+    caller->client = NULL;
+}
+
+static bool has_reached(void *argument)
+{
+    const size_t *const *numbers = argument;
+    return *numbers[0] >= *numbers[1];
+}
+
+void caller_await(struct caller *caller, const size_t *number, size_t value)
+{
+    const size_t *numbers[] = {number, &value};
+    if (!bus_wait(caller->endpoint, has_reached, numbers))
+        fail_msg("%zu instead of %zu", *number, value);
+}
+
+void tally(const Echo__V1__Message *reply, void *data)
+{
+    struct tally *tally = data;
+    const struct parley_call *call = parley_call_current();
+    tally->ended++;
+    tally->ok += call->status == PARLEY_OK;
+    tally->last = reply ? reply->number : 0;
+    tally->status = call->status;
+    tally->executed = call->executed;
+}
+
+uint64_t caller_start(struct caller *caller, unsigned method, const Echo__V1__Message *request,
+                      const struct parley_call *call, struct tally *data)
+{
+    static const Echo__V1__Message empty = ECHO__V1__MESSAGE__INIT;
+    return parley_client_start(caller->client, method, request ? &request->base : &empty.base, call,
+                               (ProtobufCClosure)tally, data);
+}
+
+/* ---- The service ---- */
+
+struct served {
+    Echo__V1__Echo_Service *implementation;
+    struct parley_endpoint_options options;
+};
+
+static struct parley_endpoint *serving;
+
+static void stop(int signal)
+{
+    (void)signal;
+    parley_stop(serving);
+}
+
+static int serve(struct bus *bus, void *argument)
+{
+    struct served *served = argument;
+    served->options.broker = bus->socket;
+    served->options.name = "echo";
+    served->options.connect_timeout_ns = 10000000000;
+    if (parley_endpoint_new(&served->options, &serving) != PARLEY_OK)
+        return 2;
+    signal(SIGTERM, stop);
+    struct parley_service *service;
+    if (parley_service_new(serving, &echo__v1__echo__interface, &served->implementation->base, NULL,
+                           &service) != PARLEY_OK)
+        return 3;
+    int r = parley_run(serving) == PARLEY_OK && parley_service_drained(service) ? 0 : 4;
+    parley_endpoint_free(serving);
+    return r;
+}
+
+pid_t caller_fork(struct caller *caller, Echo__V1__Echo_Service *implementation,
+                  const struct parley_endpoint_options *options)
+{
+    struct served served = {.implementation = implementation};
+    if (options)
+        served.options = *options;
+    return bus_fork(&caller->bus, serve, &served);
+}
