@@ -161,7 +161,7 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
         .call_id = call_id(call),
         .time_left_us = time_left_us(call, now),
         .method = (uint16_t)call->method,
-        .kind = FRAME_REQUEST,
+        .kind = call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
         .plan_tag = channel->held->tag,
     };
     call->channel = channel;
@@ -178,8 +178,12 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
 
     r = channel_send_or_queue(channel, &header, &body, call);
     if (r >= 0) {
-        channel_wake(channel);
+        bool accepted = call->one_way && !call->queued;
+        if (!accepted)
+            channel_wake(channel); /* something will come */
         channel_ring_if_asleep(channel);
+        if (accepted)
+            call_accepted(call);
         return;
     }
     if (r == -EPROTO)
@@ -289,6 +293,9 @@ static void detach(struct call *call)
     }
     if (!channel)
         return;
+    if (call->accepted)
+        TAILQ_REMOVE(&channel->endpoint->accepted, call, accepted_entry);
+    call->accepted = false;
     TAILQ_REMOVE(&channel->calls, call, entry);
     channel->in_flight--;
     if (call->queued) {
@@ -322,6 +329,11 @@ void call_finish(struct call *call, enum parley_status status, enum parley_execu
                        method_name(call), text && *text ? text : parley_status_name(status));
     }
     deliver(call);
+}
+
+void call_accepted(struct call *call)
+{
+    call_finish(call, PARLEY_OK, PARLEY_EXECUTED_UNKNOWN, NULL);
 }
 
 static bool may_retry(struct call *call, enum parley_status status, enum parley_executed executed)
@@ -478,6 +490,7 @@ static struct call *call_new(struct parley_client *client, unsigned method,
     call->metadata = metadata;
     call->metadata_bytes = metadata_bytes;
     call->ranges = ranges;
+    call->one_way = options && options->one_way;
     call->started_ns = clock_now_ns();
     uint64_t timeout = options && options->timeout_ns ? options->timeout_ns : client->timeout_ns;
     if (timeout > RPC_CALL_TIMEOUT_NS_MAX)
@@ -530,6 +543,19 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     else
         status_fail(status, "%s", call->error);
     endpoint_call_free(endpoint, call);
+    return status;
+}
+
+enum parley_status parley_client_send(struct parley_client *client, unsigned method,
+                                      const ProtobufCMessage *request, struct parley_call *call)
+{
+    struct parley_call defaults = {0};
+    struct parley_call *outcome = call ? call : &defaults;
+    bool asked = outcome->one_way;
+    ProtobufCMessage *none;
+    outcome->one_way = true;
+    enum parley_status status = parley_client_call(client, method, request, &none, outcome);
+    outcome->one_way = asked;
     return status;
 }
 

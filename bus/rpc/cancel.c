@@ -8,7 +8,8 @@
  * nothing comes back for it, and nothing depends on its arrival. At most one is sent for a call that
  * was sent, so that those that wait for room are bounded as calls are.
  *
- * Whether it was executed nobody knows, unless it never left our queue.
+ * Whether it was executed nobody knows, unless it never left our queue. A one-way call has ended
+ * when it has left it, even if its closure has not run yet.
  */
 #include "rpc/internal.h"
 
@@ -31,6 +32,10 @@ static void say_cancel(struct call *call)
 
 static void give_up(struct call *call, enum parley_status status, const char *text)
 {
+    if (call->accepted) {
+        call_accepted(call); /* on its way before */
+        return;
+    }
     bool sent = is_sent(call);
     if (sent)
         say_cancel(call);
@@ -51,8 +56,11 @@ enum parley_status parley_client_cancel(struct parley_client *client, uint64_t c
 {
     struct call *call = endpoint_call_find(client->endpoint, call_id);
     /* Of the same endpoint but another client's, or inside its own closure: not there to end. */
-    if (!call || call->client != client || call->done)
+    bool there = call && call->client == client && !call->done;
+    bool accepted = there && call->accepted;
+    if (there)
+        give_up(call, PARLEY_CANCELLED, "the caller cancelled it");
+    if (!there || accepted)
         return status_fail(PARLEY_NOT_FOUND, "this client has no such call: it has ended");
-    give_up(call, PARLEY_CANCELLED, "the caller cancelled it");
     return PARLEY_OK;
 }

@@ -498,6 +498,10 @@ int channel_flush(struct channel *channel)
         if (queued->call) {
             queued->call->queued = false;
             queued->call->ring_end = channel->ours.head;
+            if (queued->call->one_way) {
+                queued->call->accepted = true;
+                TAILQ_INSERT_TAIL(&channel->endpoint->accepted, queued->call, accepted_entry);
+            }
         }
         STAILQ_REMOVE_HEAD(&channel->queue, entry);
         channel->queue_bytes -= body.metadata_bytes + body.bytes;

@@ -320,6 +320,10 @@ struct parley_client *parley_client_free(struct parley_client *client)
         struct call *call;
         while ((call = TAILQ_FIRST(&channel->calls))) {
             bool taken = !call->queued;
+            if (call->accepted) {
+                call_accepted(call);
+                continue;
+            }
             call_finish(call, PARLEY_CANCELLED,
                         taken ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO,
                         "the client was closed");

@@ -287,6 +287,9 @@ struct call {
     bool waiting; /* in the client's list of those without a channel */
     bool counted; /* begun in statistics, and not ended */
     bool queued; /* a struct queued of the channel has it */
+    bool one_way;
+    bool accepted; /* one-way, was queued and is sent: to be ended */
+    TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 
     const ProtobufCMessage *message; /* sync: the caller's; else NULL */
     uint8_t *packed;                 /* others: our copy; kept with the slot */
@@ -412,6 +415,7 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
                        const char *text);
 void call_reply(struct call *call, const struct frame *frame);
 void calls_resume(struct parley_client *client); /* those that waited for a channel */
+void call_accepted(struct call *call); /* one-way, and on its way: it has ended */
 struct channel *client_pick(struct parley_client *client, const struct call *call);
 
 /* ---- cancel.c ---- */
@@ -549,6 +553,7 @@ struct parley_endpoint {
     uint32_t *call_free;
     uint32_t call_free_count;
     TAILQ_HEAD(deadlines, call) deadlines;
+    TAILQ_HEAD(, call) accepted; /* for the end of the turn */
 
     uint8_t *scratch;
     size_t scratch_bytes;

@@ -189,6 +189,15 @@ void endpoint_bury(struct parley_endpoint *endpoint)
     }
 }
 
+/* One-way calls that waited for room and are sent now. Not where they were sent: their closures may
+ * do anything to the channel. */
+static void accepted_end(struct parley_endpoint *endpoint)
+{
+    struct call *call;
+    while ((call = TAILQ_FIRST(&endpoint->accepted)))
+        call_accepted(call); /* takes it off the list */
+}
+
 int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
 {
     int r = 0;
@@ -202,6 +211,7 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
         int n = descriptors_poll(endpoint, 0);
         r = n < 0 ? n : 0;
     }
+    accepted_end(endpoint);
     if (--endpoint->turns == 0)
         endpoint_bury(endpoint);
     return r;
@@ -220,6 +230,7 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
     }
     if (!TAILQ_EMPTY(&endpoint->hot))
         wait_wake(endpoint->wait); /* not done: be called again */
+    accepted_end(endpoint);
     timers_run(endpoint, clock_now_ns());
     if (--endpoint->turns == 0)
         endpoint_bury(endpoint);

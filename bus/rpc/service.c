@@ -48,10 +48,10 @@ static int send_response(struct channel *channel, struct frame_header *header,
     return r == -ESTALE ? r : 0;
 }
 
-/* Ends a request that no handler saw. */
-static void refuse(struct channel *channel, uint64_t call_id, enum parley_status status,
+/* Ends a request that no handler saw. Of @frame the header is needed, no more. */
+static void refuse(struct channel *channel, const struct frame *frame, enum parley_status status,
                    const char *format, ...) __attribute__((format(printf, 4, 5)));
-static void refuse(struct channel *channel, uint64_t call_id, enum parley_status status,
+static void refuse(struct channel *channel, const struct frame *frame, enum parley_status status,
                    const char *format, ...)
 {
     char text[RPC_TEXT_BYTES];
@@ -60,11 +60,13 @@ static void refuse(struct channel *channel, uint64_t call_id, enum parley_status
     int n = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     size_t bytes = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-    struct frame_header header = {
-        .call_id = call_id, .status = (uint8_t)status, .executed = PARLEY_EXECUTED_NO};
+    struct frame_header header = {.call_id = frame->header.call_id,
+                                  .status = (uint8_t)status,
+                                  .executed = PARLEY_EXECUTED_NO};
     struct body body = {.data = (const uint8_t *)text, .bytes = bytes};
     log_info("refused a call: %s: %s", parley_status_name(status), text);
-    (void)send_response(channel, &header, &body);
+    if (frame->header.kind != FRAME_ONE_WAY)
+        (void)send_response(channel, &header, &body);
 }
 
 static int send_failure(struct parley_context *context, enum parley_status status, const char *text)
@@ -147,7 +149,6 @@ static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
 static int request_enter(struct channel *channel, const struct frame *frame, uint32_t method,
                          ProtobufCMessage **ret_input)
 {
-    uint64_t call_id = frame->header.call_id;
     const ProtobufCServiceDescriptor *descriptor = channel->service->implementation->descriptor;
     struct plan_failure failure = {0};
     struct error_text error = {0};
@@ -161,9 +162,9 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     if (r == 0)
         return 0;
     if (r == -ENOMEM)
-        refuse(channel, call_id, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
+        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
     else
-        refuse(channel, call_id,
+        refuse(channel, frame,
                r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
                "the request is not a %s: %s (field %u, byte %zu)",
                descriptor->methods[method].input->name,
@@ -197,20 +198,19 @@ static void serve(struct parley_context *context, uint32_t method, ProtobufCMess
 static int request_received(struct channel *channel, const struct frame *frame)
 {
     struct parley_service *service = channel->service;
-    uint64_t call_id = frame->header.call_id;
     if (__builtin_expect(frame->header.plan_tag != channel->held->tag, 0))
         channel_follow(channel, frame->header.plan_tag);
     uint32_t method = plan_method(channel->held->plan, frame->header.method);
     if (method >= service->interface->service->n_methods) {
         channel_consume(channel, frame);
-        refuse(channel, call_id, PARLEY_UNIMPLEMENTED,
+        refuse(channel, frame, PARLEY_UNIMPLEMENTED,
                "%s %s has no method for the %u of version %s", service->interface->name,
                service->interface->version, frame->header.method, channel->client_version);
         return 0;
     }
     if (service->serving >= service->calls_max) {
         channel_consume(channel, frame);
-        refuse(channel, call_id, PARLEY_RESOURCE_EXHAUSTED,
+        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED,
                "the instance serves %u calls already", service->calls_max);
         return 0;
     }
@@ -219,9 +219,9 @@ static int request_received(struct channel *channel, const struct frame *frame)
     if (r < 0) {
         channel_consume(channel, frame);
         if (r == -ENOMEM)
-            refuse(channel, call_id, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
+            refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
         else
-            refuse(channel, call_id, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
+            refuse(channel, frame, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
         return 0;
     }
     ProtobufCMessage *input;

@@ -48,9 +48,12 @@ static void v3__weigh(Ware__V3__Store_Service *service, const Ware__V3__Ware *in
     (void)service;
     Ware__V3__Ware reply = *input;
     char label[64];
+    static char sent[sizeof(label)]; /* what the last one of more than a ton was */
     (void)snprintf(label, sizeof(label), "%s: %llu mg", input->label,
                    (unsigned long long)input->milligrams);
-    reply.label = label;
+    reply.label = input->milligrams == 0 ? sent : label;
+    if (input->milligrams > 1000000000)
+        memcpy(sent, label, sizeof(sent));
     closure(&reply, data);
 }
 
@@ -322,6 +325,22 @@ static void test_versions_meet_over_one_that_nobody_serves(void **state)
     assert_true(call.translated);
 }
 
+static void test_a_one_way_call_is_translated(void **state)
+{
+    (void)state;
+    start_service("2");
+    start_service("3");
+    connect_client("~3", 1);
+    Ware__V1__Ware request = WARE__V1__WARE__INIT;
+    request.name = (char *)(uintptr_t) "anvil";
+    request.grams = 2000000;
+    struct parley_call call = {0};
+    assert_int_equal(parley_client_send(client, 0, &request.base, &call), PARLEY_OK);
+    assert_true(call.translated);
+    assert_string_equal(call.version, "3.0.0");
+    assert_string_equal(weigh(NULL, 0), "anvil: 2000000000 mg");
+}
+
 static void test_a_refused_contract_opens_when_the_way_becomes_known(void **state)
 {
     (void)state;
@@ -350,6 +369,7 @@ int main(void)
         TEST(test_a_missing_method_is_served_by_the_versions_that_have_it),
         TEST(test_a_method_that_no_version_has_ends_at_once),
         TEST(test_versions_meet_over_one_that_nobody_serves),
+        TEST(test_a_one_way_call_is_translated),
         TEST(test_a_refused_contract_opens_when_the_way_becomes_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -527,6 +527,15 @@ static void test_wrong_requests_are_refused_one_by_one(void **state)
     assert_refused(&rogue, &header, "\xff\xff\xff", 3, PARLEY_INVALID_ARGUMENT, "metadata");
     steady_expect_log(&steady, "refused a call: UNIMPLEMENTED");
 
+    /* One-way, the same get no answer: the next that comes is to the call after them. */
+    header = a_request(4);
+    header.kind = FRAME_ONE_WAY;
+    header.method = 999;
+    send_record(&rogue, &header, NULL, 0);
+    header.method = ECHO_METHOD;
+    header.payload_bytes = 4;
+    send_record(&rogue, &header, "\x1a\x02\xc3\x28", 4);
+
     /* And the channel is as good as before: field 2, number 42, comes back. */
     header = a_request(5);
     header.payload_bytes = 2;

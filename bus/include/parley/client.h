@@ -112,6 +112,10 @@ struct parley_call {
      * Weights of the route that are 0 do not count. None on offer is in range: the call ends as
      * FAILED_PRECONDITION, and says what is. NULL: any. */
     const char *accept;
+    /* No reply travels. The call ends as OK, executed `unknown`, once the request is in the
+     * instance's ring, which it waits for until its deadline; it has no reply then (NULL). Whether
+     * and how the handler ran nobody learns. */
+    bool one_way;
 
     /* out */
     enum parley_status status;
@@ -127,7 +131,8 @@ struct parley_call {
  * parley_client_call() - call and wait for the reply
  * @method:    index in interface->service->methods
  * @request:   of the method's input type; borrowed
- * @ret_reply: of the method's output type; free with parley_reply_free(). Untouched on failure
+ * @ret_reply: of the method's output type; free with parley_reply_free(). Untouched on failure;
+ *             NULL if the call is one-way
  * @call:      NULL for the defaults
  *
  * The generated stubs (catalog__v1__catalog__get_call()) wrap this with the method's types.
@@ -138,6 +143,20 @@ struct parley_call {
 PARLEY_API enum parley_status parley_client_call(struct parley_client *client, unsigned method,
                                                  const ProtobufCMessage *request,
                                                  ProtobufCMessage **ret_reply,
+                                                 struct parley_call *call);
+
+/**
+ * parley_client_send() - call one-way
+ * @call: NULL for the defaults; it is one-way whatever this says
+ *
+ * parley_client_call() that waits only until the request is on its way. What one client sends and
+ * calls reaches an instance in this order.
+ *
+ * Return: PARLEY_OK; DEADLINE_EXCEEDED if the instance took too little to make room; UNAVAILABLE
+ * and the like if there is none.
+ */
+PARLEY_API enum parley_status parley_client_send(struct parley_client *client, unsigned method,
+                                                 const ProtobufCMessage *request,
                                                  struct parley_call *call);
 
 /**

@@ -38,7 +38,8 @@ struct parley_service_options {
  * @options:        NULL for the defaults
  *
  * A handler answers by calling its closure once, in the handler or later: with a reply, which is
- * packed before the closure returns, or with NULL after parley_context_fail().
+ * packed before the closure returns, or with NULL after parley_context_fail(). If the call is
+ * one-way that ends it all the same, and what it says is counted in statistics and goes nowhere.
  *
  * Return: PARLEY_OK; ALREADY_EXISTS if the broker has this version with another schema;
  * INVALID_ARGUMENT if the schema is refused; PERMISSION_DENIED; UNAVAILABLE.
