@@ -222,6 +222,8 @@ static bool nothing_suits(struct call *call)
 void call_submit(struct call *call)
 {
     struct parley_client *client = call->client;
+    if (endpoint_forked(client->endpoint))
+        return;
     struct channel *channel = client_pick(client, call);
     if (channel) {
         call_send(call, channel, call->attempts ? clock_now_ns() : call->started_ns);
@@ -448,6 +450,10 @@ void call_reply(struct call *call, const struct frame *frame)
 static struct call *call_new(struct parley_client *client, unsigned method,
                              const struct parley_call *options, enum parley_status *ret_status)
 {
+    if (endpoint_forked(client->endpoint)) {
+        *ret_status = status_forked();
+        return NULL;
+    }
     if (method >= client->spec.method_count) {
         *ret_status = status_fail(PARLEY_INVALID_ARGUMENT, "%s has %zu methods, there is no %u",
                                   client->spec.interface, client->spec.method_count, method);
@@ -532,6 +538,8 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     call_submit(call);
     while (!call->done) {
         int r = endpoint_turn(endpoint, call->deadline_ns);
+        if (endpoint_forked(endpoint))
+            return refused(outcome, status_forked()); /* a closure forked; the call is not ours */
         if (r < 0 && !call->done)
             call_finish(call, status_from_errno(r), PARLEY_EXECUTED_UNKNOWN, strerror(-r));
     }

@@ -54,6 +54,8 @@ void call_expire(struct call *call)
 
 enum parley_status parley_client_cancel(struct parley_client *client, uint64_t call_id)
 {
+    if (endpoint_forked(client->endpoint))
+        return status_forked();
     struct call *call = endpoint_call_find(client->endpoint, call_id);
     /* Of the same endpoint but another client's, or inside its own closure: not there to end. */
     bool there = call && call->client == client && !call->done;

@@ -587,7 +587,8 @@ void channel_consume(struct channel *channel, const struct frame *frame)
 int channel_drain(struct channel *channel)
 {
     int taken = 0;
-    while (taken < RPC_BATCH_MAX && channel->state == CHANNEL_UP) {
+    const struct parley_endpoint *endpoint = channel->endpoint;
+    while (taken < RPC_BATCH_MAX && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
         uint32_t bytes;
         int r = ring_peek(&channel->peer, &record, &bytes);
@@ -605,7 +606,7 @@ int channel_drain(struct channel *channel)
         }
         taken++;
     }
-    if (channel->state != CHANNEL_UP)
+    if (channel->state != CHANNEL_UP || endpoint_forked(endpoint))
         return taken;
     if (taken && peer_blocked(&channel->peer))
         ring(channel);

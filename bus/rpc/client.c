@@ -264,6 +264,8 @@ enum parley_status parley_client_new(struct parley_endpoint *endpoint,
                                      struct parley_client **ret_client)
 {
     static const struct parley_client_options defaults;
+    if (endpoint_forked(endpoint))
+        return status_forked();
     options = options ? options : &defaults;
     enum parley_status status = interface_check(interface);
     if (status != PARLEY_OK)
@@ -309,7 +311,7 @@ enum parley_status parley_client_new(struct parley_endpoint *endpoint,
 
 struct parley_client *parley_client_free(struct parley_client *client)
 {
-    if (!client || client->freed)
+    if (!client || client->freed || endpoint_forked(client->endpoint))
         return NULL;
     struct parley_endpoint *endpoint = client->endpoint;
     client->freed = true;
@@ -362,7 +364,7 @@ void client_destroy(struct parley_client *client)
 
 size_t parley_client_channel_count(const struct parley_client *client)
 {
-    return client->live_count;
+    return endpoint_forked(client->endpoint) ? 0 : client->live_count;
 }
 
 size_t rpc_calls_pending(const struct parley_client *client)

@@ -207,7 +207,14 @@ static void disown(struct contexts *contexts)
     while ((context = LIST_FIRST(contexts))) {
         LIST_REMOVE(context, entry);
         context->service = NULL;
+        context->channel = NULL;
     }
+}
+
+void contexts_forget(struct channel *channel)
+{
+    for (uint32_t i = 0; channel->contexts && i < RPC_CONTEXT_BUCKETS; i++)
+        disown(&channel->contexts[i]);
 }
 
 void contexts_disown(struct parley_service *service)
@@ -235,7 +242,7 @@ bool parley_context_cancelled(struct parley_context *context)
 {
     struct channel *channel = context->channel;
     if (context->cancelled || !channel || channel->hung_up ||
-        clock_now_ns() >= context->deadline_ns)
+        clock_now_ns() >= context->deadline_ns || endpoint_forked(channel->endpoint))
         return true;
     look_ahead(channel);
     return context->cancelled;

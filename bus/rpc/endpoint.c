@@ -20,6 +20,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     if (!endpoint)
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for an endpoint");
     endpoint->link_source.ready = uplink_ready;
+    endpoint->generation = fork_generation();
     endpoint->endpoint_id = random_id();
     endpoint->random = random_id();
     endpoint->route = REGION_NONE;
@@ -139,10 +140,9 @@ enum parley_status rpc_endpoint_attach(int fd, const char *name,
     return PARLEY_OK;
 }
 
-struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
+/* Ends everything, and tells everybody. */
+static void endpoint_end(struct parley_endpoint *endpoint)
 {
-    if (!endpoint)
-        return NULL;
     while (!TAILQ_EMPTY(&endpoint->clients))
         parley_client_free(TAILQ_FIRST(&endpoint->clients));
     while (!TAILQ_EMPTY(&endpoint->services))
@@ -151,9 +151,53 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     if (endpoint->link) {
         (void)link_flush(endpoint->link);
         wait_remove(endpoint->wait, link_fd(endpoint->link));
-        endpoint->link = link_free(endpoint->link);
     }
     endpoint_bury(endpoint);
+}
+
+static void channels_forget(struct channels *channels)
+{
+    struct channel *channel;
+    while ((channel = TAILQ_FIRST(channels))) {
+        TAILQ_REMOVE(channels, channel, entry);
+        contexts_forget(channel);
+        channel_destroy(channel);
+    }
+}
+
+/* In a child of fork(2): memory and descriptors go, and nobody is told, here or elsewhere. */
+static void endpoint_forget(struct parley_endpoint *endpoint)
+{
+    for (uint32_t i = 0; i < endpoint->call_count; i++) {
+        struct call *call = endpoint->calls[i];
+        if (!call->client)
+            continue;
+        call->held = held_drop(call->held);
+        call->reply = wire_free(call->reply);
+        endpoint_call_free(endpoint, call);
+    }
+    channels_forget(&endpoint->hot);
+    channels_forget(&endpoint->cold);
+    channels_forget(&endpoint->dead);
+    TAILQ_CONCAT(&endpoint->dead_clients, &endpoint->clients, entry);
+    struct parley_service *service;
+    TAILQ_FOREACH(service, &endpoint->services, entry)
+    {
+        contexts_disown(service);
+    }
+    TAILQ_CONCAT(&endpoint->dead_services, &endpoint->services, entry);
+    endpoint_bury(endpoint);
+}
+
+struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
+{
+    if (!endpoint)
+        return NULL;
+    if (endpoint_forked(endpoint))
+        endpoint_forget(endpoint);
+    else
+        endpoint_end(endpoint);
+    link_free(endpoint->link);
     plans_drop(endpoint);
     free(endpoint->plans);
     for (uint32_t i = 0; i < endpoint->call_count; i++) {
@@ -173,24 +217,31 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
 
 int parley_fd(const struct parley_endpoint *endpoint)
 {
-    return wait_fd(endpoint->wait);
+    return endpoint_forked(endpoint) ? -1 : wait_fd(endpoint->wait);
 }
 
 uint64_t parley_next_deadline_ns(const struct parley_endpoint *endpoint)
 {
-    return endpoint_timer_next(endpoint);
+    return endpoint_forked(endpoint) ? PARLEY_FOREVER : endpoint_timer_next(endpoint);
+}
+
+static enum parley_status waiting_failed(const struct parley_endpoint *endpoint, int r)
+{
+    if (endpoint_forked(endpoint))
+        return status_forked();
+    return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
 }
 
 enum parley_status parley_dispatch(struct parley_endpoint *endpoint, uint64_t timeout_ns)
 {
+    if (endpoint_forked(endpoint))
+        return status_forked();
     if (atomic_load_explicit(&endpoint->stop, memory_order_relaxed))
         return status_fail(PARLEY_CANCELLED, "the endpoint was told to stop");
     int r = timeout_ns == 0
                 ? endpoint_dispatch(endpoint)
                 : endpoint_turn(endpoint, clock_add(clock_now_ns(), timeout_ns));
-    if (r < 0)
-        return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
-    return PARLEY_OK;
+    return r < 0 ? waiting_failed(endpoint, r) : PARLEY_OK;
 }
 
 static bool all_drained(const struct parley_endpoint *endpoint)
@@ -220,7 +271,7 @@ static enum parley_status drain(struct parley_endpoint *endpoint)
         uint64_t until = clock_add(now, RPC_BYE_GRACE_NS);
         int r = endpoint_turn(endpoint, until < deadline ? until : deadline);
         if (r < 0)
-            return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
+            return waiting_failed(endpoint, r);
         TAILQ_FOREACH(service, &endpoint->services, entry)
         {
             service_hang_up_silent(service);
@@ -236,13 +287,15 @@ enum parley_status parley_run(struct parley_endpoint *endpoint)
     while (!atomic_load_explicit(&endpoint->stop, memory_order_relaxed)) {
         int r = endpoint_turn(endpoint, CLOCK_NEVER);
         if (r < 0)
-            return status_fail(status_from_errno(r), "waiting failed: %s", strerror(-r));
+            return waiting_failed(endpoint, r);
     }
-    return drain(endpoint);
+    return endpoint_forked(endpoint) ? status_forked() : drain(endpoint);
 }
 
 void parley_stop(struct parley_endpoint *endpoint)
 {
+    if (endpoint_forked(endpoint))
+        return; /* the eventfd is the parent's too */
     atomic_store_explicit(&endpoint->stop, 1, memory_order_relaxed);
     wait_wake(endpoint->wait);
 }
@@ -254,5 +307,5 @@ const char *parley_wait_backend(const struct parley_endpoint *endpoint)
 
 bool parley_connected(const struct parley_endpoint *endpoint)
 {
-    return endpoint->welcomed;
+    return !endpoint_forked(endpoint) && endpoint->welcomed;
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/fork.h"
 #include "control/link.h"
 #include "control/transcript.h"
 #include "rpc/rpc.h"
@@ -500,6 +501,8 @@ void contexts_cancel(struct channel *channel, uint64_t call_id);
 void contexts_orphan(struct channel *channel);
 /* The service is freed: its contexts have neither caller nor service. */
 void contexts_disown(struct parley_service *service);
+/* The same for those of a channel, in a child of fork(2): nobody is told. */
+void contexts_forget(struct channel *channel);
 extern const struct channel_ops service_channel_ops;
 
 /* ---- endpoint.c ---- */
@@ -515,6 +518,7 @@ struct plan_entry {
 
 struct parley_endpoint {
     struct source link_source;
+    uint32_t generation; /* of the process that made it: base/fork.h */
     struct wait *wait;
     struct spin spin;
     uint64_t spin_ns_max;
@@ -565,8 +569,17 @@ struct parley_endpoint {
     _Atomic int stop;
 };
 
+/* Whether this is a child of fork(2), and the endpoint its parent's: to be left alone. Asked where a
+ * public function begins, and after a handler or closure ran. */
+static inline bool endpoint_forked(const struct parley_endpoint *endpoint)
+{
+    return __builtin_expect(endpoint->generation != fork_generation(), 0);
+}
+/* Sets the text, and returns what every function says then. */
+enum parley_status status_forked(void);
+
 /* One turn of the loop: do what is there; if nothing is, wait until @deadline_ns. Return: 0 or
- * -errno. */
+ * -errno; -ESTALE: this is a child of fork(2) by now. */
 int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns);
 /* Grown scratch memory, valid until the next call of this. NULL: no memory. */
 uint8_t *endpoint_scratch(struct parley_endpoint *endpoint, size_t bytes);

@@ -6,6 +6,9 @@
  * backend until a doorbell, the broker or a timer. Turns nest: a closure or a handler may call and
  * wait. While a handler runs, services are not served, so that handlers do not pile up on the
  * stack; their channels stay hot and are taken afterwards.
+ *
+ * A handler or a closure may fork, and the child return to here: it has none of the shared memory,
+ * and goes back to the program at once, whose call then fails.
  */
 #include "rpc/internal.h"
 
@@ -30,7 +33,8 @@ static int hot_drain(struct parley_endpoint *endpoint)
     uint64_t mark = ++endpoint->mark;
     int taken = 0;
     struct channel *channel;
-    while ((channel = TAILQ_FIRST(&endpoint->hot)) && channel->mark < mark) {
+    while (!endpoint_forked(endpoint) && (channel = TAILQ_FIRST(&endpoint->hot)) &&
+           channel->mark < mark) {
         channel->mark = mark;
         if (TAILQ_NEXT(channel, entry)) {
             TAILQ_REMOVE(&endpoint->hot, channel, entry);
@@ -83,8 +87,11 @@ static void attach_again(struct parley_endpoint *endpoint, uint64_t now)
 static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
 {
     struct call *call;
-    while ((call = TAILQ_FIRST(&endpoint->deadlines)) && call->deadline_ns <= now)
+    while (!endpoint_forked(endpoint) && (call = TAILQ_FIRST(&endpoint->deadlines)) &&
+           call->deadline_ns <= now)
         call_expire(call);
+    if (endpoint_forked(endpoint))
+        return;
     if (endpoint->attach_at_ns <= now)
         attach_again(endpoint, now);
     if (!endpoint->link && endpoint->reconnect_at_ns <= now && uplink_try(endpoint) < 0)
@@ -95,7 +102,7 @@ static int descriptors_poll(struct parley_endpoint *endpoint, uint64_t timeout_n
 {
     struct wait_event events[EVENTS_MAX];
     int n = wait_poll(endpoint->wait, events, EVENTS_MAX, timeout_ns);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && !endpoint_forked(endpoint); i++) {
         struct source *source = events[i].tag;
         if (source->ready)
             source->ready(source, events[i].events);
@@ -194,45 +201,59 @@ void endpoint_bury(struct parley_endpoint *endpoint)
 static void accepted_end(struct parley_endpoint *endpoint)
 {
     struct call *call;
-    while ((call = TAILQ_FIRST(&endpoint->accepted)))
+    while (!endpoint_forked(endpoint) && (call = TAILQ_FIRST(&endpoint->accepted)))
         call_accepted(call); /* takes it off the list */
+}
+
+/* The end of a turn. Return: @r, or -ESTALE. */
+static int turn_end(struct parley_endpoint *endpoint, int r)
+{
+    accepted_end(endpoint);
+    endpoint->turns--;
+    if (endpoint_forked(endpoint))
+        return -ESTALE;
+    if (endpoint->turns == 0)
+        endpoint_bury(endpoint);
+    return r < 0 ? r : 0;
 }
 
 int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
 {
     int r = 0;
+    if (endpoint_forked(endpoint))
+        return -ESTALE;
     endpoint->turns++;
     if (hot_drain(endpoint) == 0) {
         r = wait_for_something(endpoint, deadline_ns);
-    } else if (++endpoint->busy_turns == BUSY_TURNS_MAX) {
+    } else if (++endpoint->busy_turns >= BUSY_TURNS_MAX && !endpoint_forked(endpoint)) {
         /* A loop that never runs dry must still see timers and descriptors. */
         endpoint->busy_turns = 0;
         timers_run(endpoint, clock_now_ns());
-        int n = descriptors_poll(endpoint, 0);
-        r = n < 0 ? n : 0;
+        r = endpoint_forked(endpoint) ? 0 : descriptors_poll(endpoint, 0);
     }
-    accepted_end(endpoint);
-    if (--endpoint->turns == 0)
-        endpoint_bury(endpoint);
-    return r;
+    return turn_end(endpoint, r);
 }
 
 /* All that is there now, and then every doorbell armed: a foreign loop sleeps next. */
 int endpoint_dispatch(struct parley_endpoint *endpoint)
 {
     int r = 0;
+    if (endpoint_forked(endpoint))
+        return -ESTALE;
     endpoint->turns++;
-    for (unsigned i = 0; i < EVENTS_MAX && r >= 0; i++) {
+    for (unsigned i = 0; i < EVENTS_MAX && r >= 0 && !endpoint_forked(endpoint); i++) {
         int taken = hot_drain(endpoint);
+        if (endpoint_forked(endpoint))
+            break;
         r = descriptors_poll(endpoint, 0);
         if (taken == 0 && r == 0 && all_sleep(endpoint))
             break;
     }
-    if (!TAILQ_EMPTY(&endpoint->hot))
-        wait_wake(endpoint->wait); /* not done: be called again */
-    accepted_end(endpoint);
-    timers_run(endpoint, clock_now_ns());
-    if (--endpoint->turns == 0)
-        endpoint_bury(endpoint);
-    return r < 0 ? r : 0;
+    if (!endpoint_forked(endpoint)) {
+        if (!TAILQ_EMPTY(&endpoint->hot))
+            wait_wake(endpoint->wait); /* not done: be called again */
+        accepted_end(endpoint);
+        timers_run(endpoint, clock_now_ns());
+    }
+    return turn_end(endpoint, r);
 }

@@ -103,6 +103,14 @@ static enum parley_status answer(struct parley_context *context, enum parley_sta
     return status;
 }
 
+/* In a child of fork(2): the call is the parent's, which will answer it. */
+static void context_drop(struct parley_context *context)
+{
+    LIST_REMOVE(context, entry);
+    context_leave(context);
+    context_free(context);
+}
+
 /* The closure that a handler calls. */
 static void context_answer(const ProtobufCMessage *message, void *data)
 {
@@ -110,6 +118,10 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     struct channel *channel = context->channel;
     struct parley_service *service = context->service;
     enum parley_status status = PARLEY_OK;
+    if (service && endpoint_forked(service->endpoint)) {
+        context_drop(context);
+        return;
+    }
     if (context->cancelled)
         status = PARLEY_CANCELLED; /* whatever it says: nobody hears it */
     else if (!message)
@@ -458,6 +470,8 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
                                       struct parley_service **ret_service)
 {
     static const struct parley_service_options defaults;
+    if (endpoint_forked(endpoint))
+        return status_forked();
     options = options ? options : &defaults;
     if (!interface || interface->abi != PARLEY_INTERFACE_ABI)
         return status_fail(PARLEY_INVALID_ARGUMENT,
@@ -505,7 +519,7 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
 
 void parley_service_close(struct parley_service *service)
 {
-    if (service->closing)
+    if (service->closing || endpoint_forked(service->endpoint))
         return;
     service->closing = true;
     service->closing_since_ns = clock_now_ns();
@@ -538,7 +552,7 @@ bool parley_service_drained(const struct parley_service *service)
 
 struct parley_service *parley_service_free(struct parley_service *service)
 {
-    if (!service || service->freed)
+    if (!service || service->freed || endpoint_forked(service->endpoint))
         return NULL;
     struct parley_endpoint *endpoint = service->endpoint;
     service->freed = true;

@@ -70,6 +70,13 @@ enum parley_status status_fail(enum parley_status status, const char *format, ..
     return status;
 }
 
+enum parley_status status_forked(void)
+{
+    return status_fail(PARLEY_FAILED_PRECONDITION,
+                       "the endpoint belongs to the process that forked this one: free it here, and "
+                       "make another with parley_endpoint_new()");
+}
+
 enum parley_status status_from_errno(int code)
 {
     switch (-code) {
@@ -99,6 +106,7 @@ enum parley_status status_from_errno(int code)
         return PARLEY_UNAVAILABLE;
     case EPROTO:
     case ENOSYS:
+    case ESTALE:
         return PARLEY_FAILED_PRECONDITION;
     default:
         return PARLEY_INTERNAL;

@@ -14,6 +14,9 @@
  * The reader trusts nothing: seals first (afterwards the size cannot change), then type, size and
  * that no page is a hole. A hole would be allocated by the reader's own first touch, on its
  * account, and as a SIGBUS if there is no memory. Only then does it map, read-only.
+ *
+ * A child of fork(2) does not inherit the mapping (MADV_DONTFORK): it would be a second writer. By
+ * the time it frees what it inherited, something else may be mapped in the place.
  */
 #include "shm/shm.h"
 
@@ -25,6 +28,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/fork.h"
 
 #define REGION_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
 #define REGION_NAME_BYTES 64
@@ -54,6 +58,21 @@ static int allocate(int fd, size_t bytes)
     return 0;
 }
 
+/* Return: 0 and the place, or -errno. */
+static int map(int fd, size_t bytes, int protection, void **ret_base)
+{
+    void *base = mmap(NULL, bytes, protection, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (base == MAP_FAILED)
+        return -errno;
+    if (madvise(base, bytes, MADV_DONTFORK) < 0) {
+        int r = -errno;
+        (void)munmap(base, bytes);
+        return r;
+    }
+    *ret_base = base;
+    return 0;
+}
+
 int region_create(struct region *region, const char *name, size_t bytes, struct error_text *error)
 {
     if (bytes == 0 || bytes > REGION_BYTES_MAX)
@@ -70,12 +89,11 @@ int region_create(struct region *region, const char *name, size_t bytes, struct 
             "cannot allocate %zu bytes of shared memory: %s; free some memory, or raise"
             " the memory limit of this process",
             bytes, strerror(-r));
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
-    if (base == MAP_FAILED) {
-        r = -errno;
+    void *base;
+    r = map(fd, bytes, PROT_READ | PROT_WRITE, &base);
+    if (r < 0)
         return error_set(error, r, "cannot map %zu bytes of shared memory: %s", bytes,
                          strerror(-r));
-    }
     if (fcntl(fd, F_ADD_SEALS, REGION_SEALS) < 0) {
         r = -errno;
         (void)munmap(base, bytes);
@@ -83,7 +101,8 @@ int region_create(struct region *region, const char *name, size_t bytes, struct 
                          "cannot seal shared memory: %s; F_SEAL_FUTURE_WRITE needs Linux 5.1",
                          strerror(-r));
     }
-    *region = (struct region){.base = base, .bytes = bytes, .fd = steal_fd(&fd)};
+    *region = (struct region){
+        .base = base, .bytes = bytes, .fd = steal_fd(&fd), .generation = fork_generation()};
     return 0;
 }
 
@@ -144,13 +163,13 @@ int region_map(struct region *region, int fd, size_t bytes_min, size_t bytes_max
     r = check_size(fd, bytes_min, bytes_max, &bytes, error);
     if (r < 0)
         return r;
-    void *base = mmap(NULL, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
-    if (base == MAP_FAILED) {
-        r = -errno;
+    void *base;
+    r = map(fd, bytes, PROT_READ, &base);
+    if (r < 0)
         return error_set(error, r, "cannot map the peer's %zu bytes of shared memory: %s", bytes,
                          strerror(-r));
-    }
-    *region = (struct region){.base = base, .bytes = bytes, .fd = -1};
+    *region = (struct region){
+        .base = base, .bytes = bytes, .fd = -1, .generation = fork_generation()};
     return 0;
 }
 
@@ -159,7 +178,8 @@ void region_deinit(struct region *region)
     /* A zeroed region has descriptor 0, which is not its own: the mapping decides. */
     if (!region->base)
         return;
-    (void)munmap(region->base, region->bytes);
+    if (region->generation == fork_generation())
+        (void)munmap(region->base, region->bytes);
     if (region->fd >= 0)
         fd_close(region->fd);
     *region = REGION_NONE;

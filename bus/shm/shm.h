@@ -27,6 +27,7 @@ struct region {
     void *base; /* NULL: nothing mapped */
     size_t bytes;
     int fd; /* creator: the memfd, to be sent; reader: -1 */
+    uint32_t generation; /* of the process that mapped it: base/fork.h */
 };
 
 /**
@@ -52,7 +53,8 @@ int region_create(struct region *region, const char *name, size_t bytes, struct 
 int region_map(struct region *region, int fd, size_t bytes_min, size_t bytes_max,
                struct error_text *error);
 
-/* Unmaps and closes; safe on a zeroed region and twice. */
+/* Unmaps and closes; safe on a zeroed region and twice. Neither kind of region is mapped in a child
+ * of fork(2): there it only closes. */
 void region_deinit(struct region *region);
 #define REGION_NONE ((struct region){.fd = -1})
 

@@ -28,6 +28,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/fork.h"
 #include "base/log.h"
 #include "wait/wait_ops.h"
 
@@ -203,14 +204,18 @@ struct wait *wait_free(struct wait *wait)
 {
     if (!wait)
         return NULL;
+    bool ours = wait->generation == fork_generation();
     /* One by one, so that the kernel has let go of every file when this returns. */
-    for (uint32_t fd = 0; fd < wait->slot_count; fd++) {
+    for (uint32_t fd = 0; ours && fd < wait->slot_count; fd++) {
         if (wait->slots[fd].used)
             disarm(wait, (int)fd, &wait->slots[fd]);
     }
     fd_close(wait->wake_fd);
     free(wait->slots);
-    wait->ops->free(wait);
+    if (ours)
+        wait->ops->free(wait);
+    else
+        wait->ops->forget(wait);
     return NULL;
 }
 
@@ -239,6 +244,7 @@ static int new_with(const struct wait_ops *ops, struct wait **ret_wait, struct e
         return r;
     wait->ops = ops;
     wait->wake_fd = -1;
+    wait->generation = fork_generation();
     r = try_wake(wait);
     if (r < 0)
         return error_set(error, r, "a test of polling with %s failed: %s", ops->name, strerror(-r));

@@ -50,7 +50,9 @@ struct wait_event {
  * for does not work here (the sentence says what the kernel said); or -errno.
  */
 int wait_new(enum wait_backend backend, struct wait **ret_wait, struct error_text *error);
-struct wait *wait_free(struct wait *wait); /* NULL is fine; returns NULL */
+/* In a child of fork(2) too, where it is all that may be done with a waiter that it inherited: the
+ * kernel's side of it is the parent's, and goes on. NULL is fine; returns NULL. */
+struct wait *wait_free(struct wait *wait);
 
 const char *wait_name(const struct wait *wait); /* "io_uring" or "epoll" */
 

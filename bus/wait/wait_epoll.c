@@ -127,6 +127,7 @@ const struct wait_ops wait_epoll_ops = {
     .name = "epoll",
     .new = epoll_new,
     .free = epoll_free,
+    .forget = epoll_free, /* closing our descriptor is all it does */
     .fd = epoll_fd,
     .arm = epoll_arm,
     .disarm = epoll_disarm,

@@ -29,6 +29,9 @@ struct wait_ops {
     /* The struct begins with a struct wait, zeroed but for ops. */
     int (*new)(struct wait **ret_wait, struct error_text *error);
     void (*free)(struct wait *wait);
+    /* In a child of fork(2), instead: frees and closes, and leaves alone what the kernel shares
+     * between the two processes, or did not let the child inherit. */
+    void (*forget)(struct wait *wait);
     int (*fd)(const struct wait *wait);
     /* The kernel begins, or ends, to watch @fd. When disarm returns it holds no reference to the
      * file: a close by the caller is seen by the peer at once. */
@@ -42,6 +45,7 @@ struct wait {
     const struct wait_ops *ops;
     struct wait_slot *slots; /* index: the descriptor */
     uint32_t slot_count;
+    uint32_t generation; /* of the process: base/fork.h */
     int wake_fd; /* an eventfd; in the table like any other */
 
     /* The wait_poll() that is under way. */

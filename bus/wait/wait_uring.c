@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "wait/wait_ops.h"
 
@@ -88,6 +89,7 @@ static int uring_new(struct wait **ret_wait, struct error_text *error)
         free(uring);
         return error_set(error, -ENOSYS, "the kernel's io_uring is too old (before Linux 5.11)");
     }
+    (void)io_uring_ring_dontfork(&uring->ring); /* a child would take the parent's completions */
     uring->skip_success = params.features & IORING_FEAT_CQE_SKIP;
     *ret_wait = &uring->wait;
     return 0;
@@ -96,6 +98,13 @@ static int uring_new(struct wait **ret_wait, struct error_text *error)
 static void uring_free(struct wait *wait)
 {
     io_uring_queue_exit(&uring_of(wait)->ring);
+    free(wait);
+}
+
+/* The ring is not mapped here, and what may be by now is not ours. */
+static void uring_forget(struct wait *wait)
+{
+    fd_close(uring_of(wait)->ring.ring_fd);
     free(wait);
 }
 
@@ -304,6 +313,7 @@ const struct wait_ops wait_uring_ops = {
     .name = "io_uring",
     .new = uring_new,
     .free = uring_free,
+    .forget = uring_forget,
     .fd = uring_fd,
     .arm = uring_arm,
     .disarm = uring_disarm,

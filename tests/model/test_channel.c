@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/fork.h"
 #include "base/log.h"
 #include "model/checker.h"
 
@@ -292,6 +293,7 @@ uint64_t spin_begin(struct spin *spin)
     (void)spin;
     return 0;
 }
+_Atomic uint32_t fork_generation_now; /* nobody forks here */
 NEVER(void, spin_hit, struct spin *spin)
 NEVER(void, spin_miss, struct spin *spin)
 NEVER(void, wait_wake, struct wait *wait)

@@ -7,6 +7,13 @@
  *
  * A program either calls parley_run(), or watches parley_fd() in an event loop of its own and
  * calls parley_dispatch() when it is readable, as with sd-bus or Wayland.
+ *
+ * fork(). An endpoint stays with the process that made it, and works on there. In the child it is
+ * inert, with its clients and services: what returns a status returns FAILED_PRECONDITION, what
+ * returns nothing does nothing, no closure runs, and shared memory is not even mapped. The child
+ * may make endpoints of its own. It should free those that it inherited, from outside of handlers
+ * and closures: until it does, or executes another program (every descriptor is close-on-exec), or
+ * ends, its copies of their sockets keep peers from noticing that the parent has died.
  */
 #ifndef PARLEY_ENDPOINT_H
 #define PARLEY_ENDPOINT_H
@@ -52,8 +59,9 @@ struct parley_endpoint_options {
 PARLEY_API enum parley_status parley_endpoint_new(const struct parley_endpoint_options *options,
                                                   struct parley_endpoint **ret_endpoint);
 
-/* Frees the endpoint with all its clients and services; pending calls end as CANCELLED. NULL is
- * fine. Returns NULL. */
+/* Frees the endpoint with all its clients and services; pending calls end as CANCELLED. In a child of
+ * fork() it frees memory and closes descriptors, and the parent notices nothing; only what another
+ * thread was using at that moment must not be freed there. NULL is fine. Returns NULL. */
 PARLEY_API struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint);
 
 /* A descriptor that is readable when parley_dispatch() has something to do. Borrowed. With io_uring

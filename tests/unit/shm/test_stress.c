@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -262,6 +263,11 @@ static void test_two_processes_pass_records_of_every_size(void **state)
     (void)state;
     static struct game game;
     game_init(&game);
+    /* The child is to be the other side, which a child of fork() otherwise is not. */
+    const struct region regions[] = {game.pair.a.ours.region, game.pair.a.peer.region,
+                                     game.pair.b.ours.region, game.pair.b.peer.region};
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(madvise(regions[i].base, regions[i].bytes, MADV_DOFORK), 0);
     pid_t parent = getpid();
     pid_t pid = fork();
     assert_true(pid >= 0);
