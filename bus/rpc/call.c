@@ -551,6 +551,7 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     else
         status_fail(status, "%s", call->error);
     endpoint_call_free(endpoint, call);
+    endpoint_leave(endpoint);
     return status;
 }
 
@@ -616,6 +617,7 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
         call_refuse_request(call, r);
     else
         call_submit(call);
+    endpoint_leave(endpoint);
     /* Its closure may have run, and freed the client. */
     return endpoint_call_find(endpoint, id) ? id : 0;
 }

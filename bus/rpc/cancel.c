@@ -56,12 +56,14 @@ enum parley_status parley_client_cancel(struct parley_client *client, uint64_t c
 {
     if (endpoint_forked(client->endpoint))
         return status_forked();
-    struct call *call = endpoint_call_find(client->endpoint, call_id);
+    struct parley_endpoint *endpoint = client->endpoint; /* a closure may free the client */
+    struct call *call = endpoint_call_find(endpoint, call_id);
     /* Of the same endpoint but another client's, or inside its own closure: not there to end. */
     bool there = call && call->client == client && !call->done;
     bool accepted = there && call->accepted;
     if (there)
         give_up(call, PARLEY_CANCELLED, "the caller cancelled it");
+    endpoint_leave(endpoint);
     if (!there || accepted)
         return status_fail(PARLEY_NOT_FOUND, "this client has no such call: it has ended");
     return PARLEY_OK;

@@ -301,6 +301,7 @@ enum parley_status parley_client_new(struct parley_endpoint *endpoint,
         .invoke = client_invoke,
     };
     status = client_wait(client, options->wait_ns ? options->wait_ns : RPC_WAIT_TIMEOUT_NS);
+    endpoint_leave(endpoint);
     if (status != PARLEY_OK) {
         parley_client_free(client);
         return status;

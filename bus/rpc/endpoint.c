@@ -215,9 +215,13 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     return NULL;
 }
 
-int parley_fd(const struct parley_endpoint *endpoint)
+int parley_fd(struct parley_endpoint *endpoint)
 {
-    return endpoint_forked(endpoint) ? -1 : wait_fd(endpoint->wait);
+    if (endpoint_forked(endpoint))
+        return -1;
+    endpoint->foreign = true;
+    endpoint_leave(endpoint);
+    return wait_fd(endpoint->wait);
 }
 
 uint64_t parley_next_deadline_ns(const struct parley_endpoint *endpoint)
@@ -241,6 +245,7 @@ enum parley_status parley_dispatch(struct parley_endpoint *endpoint, uint64_t ti
     int r = timeout_ns == 0
                 ? endpoint_dispatch(endpoint)
                 : endpoint_turn(endpoint, clock_add(clock_now_ns(), timeout_ns));
+    endpoint_leave(endpoint);
     return r < 0 ? waiting_failed(endpoint, r) : PARLEY_OK;
 }
 

@@ -565,6 +565,8 @@ struct parley_endpoint {
 
     unsigned busy_turns; /* turns that found something, since the last look at descriptors */
     unsigned turns;    /* nested turns of the loop */
+    bool foreign; /* a foreign loop sleeps on parley_fd() */
+    bool nudged;  /* it has been told to dispatch */
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;
 };
@@ -589,6 +591,9 @@ int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *m
 uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint);
 /* Do what is there and arm every doorbell, without waiting: a foreign loop sleeps next. */
 int endpoint_dispatch(struct parley_endpoint *endpoint);
+/* A public function other than that returns to the program. It may have left channels awake, whose
+ * peers ring no bell: a foreign loop has to dispatch before it sleeps. */
+void endpoint_leave(struct parley_endpoint *endpoint);
 /* Frees what died during a turn; only outside of turns. */
 void endpoint_bury(struct parley_endpoint *endpoint);
 

@@ -241,6 +241,7 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
     if (endpoint_forked(endpoint))
         return -ESTALE;
     endpoint->turns++;
+    endpoint->nudged = false;
     for (unsigned i = 0; i < EVENTS_MAX && r >= 0 && !endpoint_forked(endpoint); i++) {
         int taken = hot_drain(endpoint);
         if (endpoint_forked(endpoint))
@@ -249,11 +250,19 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
         if (taken == 0 && r == 0 && all_sleep(endpoint))
             break;
     }
-    if (!endpoint_forked(endpoint)) {
-        if (!TAILQ_EMPTY(&endpoint->hot))
-            wait_wake(endpoint->wait); /* not done: be called again */
-        accepted_end(endpoint);
+    accepted_end(endpoint);
+    if (!endpoint_forked(endpoint))
         timers_run(endpoint, clock_now_ns());
-    }
+    if (!endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot))
+        wait_wake(endpoint->wait); /* not done: be called again */
     return turn_end(endpoint, r);
+}
+
+void endpoint_leave(struct parley_endpoint *endpoint)
+{
+    if (!endpoint->foreign || endpoint->nudged || endpoint->turns > 0 ||
+        TAILQ_EMPTY(&endpoint->hot) || endpoint_forked(endpoint))
+        return;
+    endpoint->nudged = true;
+    wait_wake(endpoint->wait);
 }

@@ -142,6 +142,8 @@ static void context_answer(const ProtobufCMessage *message, void *data)
                     channel && channel->held->plan_id != 0);
     context_leave(context);
     context_free(context);
+    if (service)
+        endpoint_leave(service->endpoint);
 }
 
 /* ---- Requests ---- */
@@ -509,6 +511,7 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
     LIST_INIT(&service->untold);
     TAILQ_INSERT_TAIL(&endpoint->services, service, entry);
     enum parley_status status = publish_and_wait(service);
+    endpoint_leave(endpoint);
     if (status != PARLEY_OK) {
         parley_service_free(service);
         return status;
@@ -529,6 +532,7 @@ void parley_service_close(struct parley_service *service)
         next = LIST_NEXT(channel, owner_entry);
         say_goaway(channel);
     }
+    endpoint_leave(service->endpoint);
 }
 
 void service_hang_up_silent(struct parley_service *service)

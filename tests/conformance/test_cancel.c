@@ -151,7 +151,7 @@ static void test_a_cancelled_call_ends_at_once_and_once(void **state)
 {
     (void)state;
     struct tally tally = {0};
-    uint64_t id = caller_start(&caller, NEVER, NULL, NULL, &tally);
+    uint64_t id = caller_start(&caller, METHOD_NEVER, NULL, NULL, &tally);
     assert_int_not_equal(id, 0);
     assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
     assert_cancelled(&tally, PARLEY_EXECUTED_UNKNOWN);
@@ -165,7 +165,7 @@ static void test_a_handler_at_work_sees_that_it_is_cancelled(void **state)
     (void)state;
     struct tally tally = {0};
     for (uint32_t i = 1; i <= 100; i++) {
-        uint64_t id = caller_start(&caller, FAIL, NULL, NULL, &tally);
+        uint64_t id = caller_start(&caller, METHOD_FAIL, NULL, NULL, &tally);
         assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
         assert_int_equal(tally.ended, i);
     }
@@ -178,8 +178,8 @@ static void test_a_handler_at_work_sees_cancels_of_others_too(void **state)
     struct tally tally = {0};
     uint64_t ids[3];
     for (size_t i = 0; i < 2; i++)
-        ids[i] = caller_start(&caller, NEVER, NULL, NULL, &tally);
-    ids[2] = caller_start(&caller, FAIL, NULL, NULL, &tally);
+        ids[i] = caller_start(&caller, METHOD_NEVER, NULL, NULL, &tally);
+    ids[2] = caller_start(&caller, METHOD_FAIL, NULL, NULL, &tally);
     for (size_t i = 0; i < 3; i++)
         assert_int_equal(parley_client_cancel(caller.client, ids[i]), PARLEY_OK);
     struct report said = ask();
@@ -193,7 +193,7 @@ static void test_a_deadline_that_passes_tells_the_handler(void **state)
     struct tally tally = {0};
     struct parley_call call = {.timeout_ns = 1000000};
     for (size_t i = 1; i <= 10; i++) {
-        caller_start(&caller, NEVER, NULL, &call, &tally);
+        caller_start(&caller, METHOD_NEVER, NULL, &call, &tally);
         caller_await(&caller, &tally.ended, i);
         assert_int_equal(tally.status, PARLEY_DEADLINE_EXCEEDED);
     }
@@ -206,13 +206,13 @@ static void test_a_handler_that_kept_its_call_can_ask(void **state)
     struct tally tally = {0};
     uint64_t ids[KEPT_MAX];
     for (size_t i = 0; i < 1000; i++)
-        ids[i] = caller_start(&caller, LATER, NULL, NULL, &tally);
+        ids[i] = caller_start(&caller, METHOD_LATER, NULL, NULL, &tally);
     assert_int_equal(ask().kept, 1000);
     for (size_t i = 0; i < 1000; i += 2)
         assert_int_equal(parley_client_cancel(caller.client, ids[i]), PARLEY_OK);
     assert_int_equal(ask().given_up, 500);
     /* All of them are answered: those that were cancelled, to nobody. */
-    caller_start(&caller, CONTEXT, NULL, NULL, &tally);
+    caller_start(&caller, METHOD_CONTEXT, NULL, NULL, &tally);
     caller_await(&caller, &tally.ended, 1001);
     assert_int_equal(tally.ok, 501);
 }
@@ -227,8 +227,8 @@ static void test_a_call_that_was_not_sent_was_not_executed(void **state)
     request.payload.len = sizeof(payload);
     kill(service, SIGSTOP);
     for (size_t i = 0; i < 100; i++)
-        caller_start(&caller, ECHO, &request, NULL, &sent);
-    uint64_t id = caller_start(&caller, NEVER, NULL, NULL, &unsent);
+        caller_start(&caller, METHOD_ECHO, &request, NULL, &sent);
+    uint64_t id = caller_start(&caller, METHOD_NEVER, NULL, NULL, &unsent);
     assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
     assert_cancelled(&unsent, PARLEY_EXECUTED_NO);
     kill(service, SIGCONT);
@@ -249,7 +249,7 @@ static void test_a_reply_that_comes_too_late_is_dropped_and_counted(void **state
     const struct stats_header *stats = caller.endpoint->stats.header;
     for (size_t i = 1; i <= 10; i++) {
         struct tally tally = {0};
-        uint64_t id = caller_start(&caller, ECHO, NULL, NULL, &tally);
+        uint64_t id = caller_start(&caller, METHOD_ECHO, NULL, NULL, &tally);
         assert_true(bus_wait(NULL, reply_is_there, caller.client));
         assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
         assert_cancelled(&tally, PARLEY_EXECUTED_UNKNOWN);
@@ -269,7 +269,7 @@ static void test_the_memory_of_cancelled_calls_comes_back(void **state)
     /* More than all arenas of a side can hold. */
     size_t rounds = ARENA_BYTES_TOTAL_MAX / request.payload.len + 100;
     for (size_t i = 0; i < rounds; i++) {
-        uint64_t id = caller_start(&caller, ECHO, &request, NULL, &tally);
+        uint64_t id = caller_start(&caller, METHOD_ECHO, &request, NULL, &tally);
         assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
         if (i % 16 == 0)
             (void)ask();
@@ -287,8 +287,8 @@ static void test_a_caller_that_leaves_has_cancelled(void **state)
     struct tally tally = {0};
     struct parley_client *first = caller.client;
     for (size_t i = 0; i < 3; i++)
-        caller_start(&caller, NEVER, NULL, NULL, &tally);
-    caller_start(&caller, LATER, NULL, NULL, &tally);
+        caller_start(&caller, METHOD_NEVER, NULL, NULL, &tally);
+    caller_start(&caller, METHOD_LATER, NULL, NULL, &tally);
     (void)ask();
     assert_int_equal(parley_client_new(caller.endpoint, &echo__v1__echo__interface, NULL,
                                        &caller.client),
@@ -309,7 +309,7 @@ static void test_nobody_cancels_the_call_of_another_client(void **state)
     struct parley_client *other;
     assert_int_equal(
         parley_client_new(caller.endpoint, &echo__v1__echo__interface, NULL, &other), PARLEY_OK);
-    uint64_t id = caller_start(&caller, LATER, NULL, NULL, &tally);
+    uint64_t id = caller_start(&caller, METHOD_LATER, NULL, NULL, &tally);
     assert_int_equal(parley_client_cancel(other, id), PARLEY_NOT_FOUND);
     assert_int_equal(parley_client_cancel(caller.client, 0), PARLEY_NOT_FOUND);
     assert_int_equal(parley_client_cancel(caller.client, UINT64_MAX), PARLEY_NOT_FOUND);
@@ -337,9 +337,9 @@ static void test_a_closure_may_cancel_others_but_not_itself(void **state)
 {
     (void)state;
     struct tally other = {0};
-    struct pair pair = {.other = caller_start(&caller, NEVER, NULL, NULL, &other)};
+    struct pair pair = {.other = caller_start(&caller, METHOD_NEVER, NULL, NULL, &other)};
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
-    pair.own = parley_client_start(caller.client, ECHO, &request.base, NULL,
+    pair.own = parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL,
                                    (ProtobufCClosure)cancel_both, &pair);
     caller_await(&caller, &pair.tally.ended, 1);
     assert_int_equal(pair.own_status, PARLEY_NOT_FOUND);

@@ -207,11 +207,11 @@ static int use_everything(void)
     const Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     struct parley_call call = {0};
     ProtobufCMessage *reply;
-    REFUSED(parley_client_call(caller.client, ECHO, &request.base, &reply, &call));
+    REFUSED(parley_client_call(caller.client, METHOD_ECHO, &request.base, &reply, &call));
     CHECK(call.status == PARLEY_FAILED_PRECONDITION && call.executed == PARLEY_EXECUTED_NO);
     CHECK(strstr(parley_error_text(), "forked") && strstr(call.error, "forked"));
-    REFUSED(parley_client_send(caller.client, ECHO, &request.base, NULL));
-    CHECK(parley_client_start(caller.client, ECHO, &request.base, NULL, (ProtobufCClosure)tally,
+    REFUSED(parley_client_send(caller.client, METHOD_ECHO, &request.base, NULL));
+    CHECK(parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL, (ProtobufCClosure)tally,
                               &ended) == 0);
     CHECK(ended.ended == 1 && ended.status == PARLEY_FAILED_PRECONDITION);
     echo__v1__echo__echo(parley_client_service(caller.client), &request, tally, &ended);
@@ -249,7 +249,7 @@ static void test_every_public_call_says_that_the_endpoint_is_the_parent_s(void *
     parley_service_close(own_service);
     for (int i = 0; i < 5000 && parley_client_channel_count(caller.client) > 1; i++)
         parley_dispatch(caller.endpoint, 2000000);
-    caller_start(&caller, ECHO, NULL, NULL, &tally);
+    caller_start(&caller, METHOD_ECHO, NULL, NULL, &tally);
     in_child(use_everything);
     assert_int_equal(tally.ok, 1);
     assert_int_equal(parley_dispatch(caller.endpoint, 0), PARLEY_OK); /* nobody has stopped it */
@@ -297,7 +297,7 @@ static void test_calls_in_flight_are_the_parent_s(void **state)
     request.payload.len = sizeof(payload);
     kill(service_pid, SIGSTOP);
     for (int i = 0; i < 500; i++) /* in the ring, in the arena, in the queue */
-        caller_start(&caller, ECHO, &request, NULL, &tally);
+        caller_start(&caller, METHOD_ECHO, &request, NULL, &tally);
     pid_t pid = fork_child();
     if (pid == 0)
         _exit(free_with_calls_in_flight());
@@ -400,10 +400,10 @@ static void test_a_child_that_returns_from_a_closure_leaves_the_loop(void **stat
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     fflush(NULL);
     pid_t parent = getpid();
-    parley_client_start(caller.client, ECHO, &request.base, NULL, (ProtobufCClosure)fork_in_closure,
+    parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL, (ProtobufCClosure)fork_in_closure,
                         &tally);
     for (int i = 0; i < 10; i++)
-        caller_start(&caller, ECHO, NULL, NULL, &others);
+        caller_start(&caller, METHOD_ECHO, NULL, NULL, &others);
     /* Waiting for another call, inside which the closure runs. */
     enum parley_status status = echo(caller.client, 7);
     if (getpid() != parent) {

@@ -91,7 +91,7 @@ static enum parley_status send_number(uint32_t number, struct parley_call *call)
 {
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     request.number = number;
-    return parley_client_send(caller.client, LATER, &request.base, call);
+    return parley_client_send(caller.client, METHOD_LATER, &request.base, call);
 }
 
 static void test_a_one_way_call_is_heard_and_not_answered(void **state)
@@ -126,7 +126,7 @@ static void start_number(uint32_t number, size_t payload_bytes, struct tally *ta
     request.number = number;
     request.payload.data = payload;
     request.payload.len = payload_bytes;
-    (void)caller_start(&caller, LATER, &request, &call, tally);
+    (void)caller_start(&caller, METHOD_LATER, &request, &call, tally);
 }
 
 static void test_the_closure_runs_when_the_call_is_on_its_way(void **state)
@@ -183,7 +183,7 @@ static void test_what_waits_for_room_can_be_cancelled(void **state)
     kill(service, SIGSTOP);
     for (; count < 10000 && sent.ended == count; count++)
         start_number(count, 0, &sent); /* the last of them waits */
-    id = caller_start(&caller, LATER, &request, &call, &cancelled);
+    id = caller_start(&caller, METHOD_LATER, &request, &call, &cancelled);
     assert_int_equal(cancelled.ended, 0);
     assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
     assert_int_equal(cancelled.status, PARLEY_CANCELLED);
@@ -224,7 +224,7 @@ static void test_a_closure_of_a_one_way_call_may_free_the_client(void **state)
     kill(service, SIGSTOP);
     for (; count < 10000 && others.ended == count; count++)
         start_number(count, 0, &others);
-    parley_client_start(caller.client, LATER, &request.base, &call, (ProtobufCClosure)free_client,
+    parley_client_start(caller.client, METHOD_LATER, &request.base, &call, (ProtobufCClosure)free_client,
                         &first);
     for (uint32_t i = 0; i < 3; i++)
         start_number(i, 0, &others);

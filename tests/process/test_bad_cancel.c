@@ -152,7 +152,7 @@ static void test_cancels_of_what_was_never_called_change_nothing(void **state)
     uint32_t had, cancelled;
     for (uint64_t i = 0; i < 300000; i++)
         assert_true(push(FRAME_CANCEL, 0, i << (i % 33)));
-    assert_true(push(FRAME_REQUEST, NEVER, 7));
+    assert_true(push(FRAME_REQUEST, METHOD_NEVER, 7));
     await_served(1); /* so the cancels are behind it */
     ask(&had, &cancelled);
     assert_int_equal(cancelled, 0);
@@ -162,10 +162,10 @@ static void test_a_call_that_is_cancelled_again_and_again_is_cancelled_once(void
 {
     (void)state;
     for (int i = 0; i < 3; i++)
-        assert_true(push(FRAME_REQUEST, NEVER, (uint64_t)i));
+        assert_true(push(FRAME_REQUEST, METHOD_NEVER, (uint64_t)i));
     for (int i = 0; i < 1000; i++)
         assert_true(push(FRAME_CANCEL, 0, 1));
-    assert_true(push(FRAME_REQUEST, NEVER, 3));
+    assert_true(push(FRAME_REQUEST, METHOD_NEVER, 3));
     await_served(4);
     await_told(1);
 }
@@ -174,11 +174,11 @@ static void test_nobody_cancels_a_call_of_another_process(void **state)
 {
     (void)state;
     struct tally tally = {0};
-    uint64_t id = caller_start(&caller, NEVER, NULL, NULL, &tally);
+    uint64_t id = caller_start(&caller, METHOD_NEVER, NULL, NULL, &tally);
     await_served(1);
     for (int i = 0; i < 100; i++)
         assert_true(push(FRAME_CANCEL, 0, id));
-    assert_true(push(FRAME_REQUEST, NEVER, id));
+    assert_true(push(FRAME_REQUEST, METHOD_NEVER, id));
     await_served(2);
     assert_true(push(FRAME_CANCEL, 0, id));
     await_told(1);
@@ -192,9 +192,9 @@ static void test_one_cancel_ends_all_calls_that_a_client_gave_the_same_id(void *
 {
     (void)state;
     for (uint32_t i = 0; i <= RPC_SERVING_MAX; i++)
-        assert_true(push(FRAME_REQUEST, NEVER, 5));
+        assert_true(push(FRAME_REQUEST, METHOD_NEVER, 5));
     assert_true(push(FRAME_CANCEL, 0, 5));
-    assert_true(push(FRAME_REQUEST, NEVER, 6));
+    assert_true(push(FRAME_REQUEST, METHOD_NEVER, 6));
     await_served(RPC_SERVING_MAX + 1);
     await_told(RPC_SERVING_MAX);
 }
@@ -204,7 +204,7 @@ static void test_a_client_that_takes_no_answers_is_hung_up_on(void **state)
 {
     (void)state;
     uint32_t most = RPC_QUEUE_FRAMES_MAX + SEGMENT_RING_LINES_DEFAULT, sent = 0;
-    while (sent < 2 * most && push(FRAME_REQUEST, ECHO, sent))
+    while (sent < 2 * most && push(FRAME_REQUEST, METHOD_ECHO, sent))
         sent++;
     assert_true(sent >= RPC_QUEUE_FRAMES_MAX);
     assert_true(sent <= most + SEGMENT_RING_LINES_DEFAULT);

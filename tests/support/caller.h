@@ -45,6 +45,14 @@ void tally(const Echo__V1__Message *reply, void *data);
 uint64_t caller_start(struct caller *caller, unsigned method, const Echo__V1__Message *request,
                       const struct parley_call *call, struct tally *tally);
 
-enum echo_method { ECHO, FAIL, LATER, CONTEXT, NEVER, DIE, DIE_ONCE };
+enum echo_method {
+    METHOD_ECHO,
+    METHOD_FAIL,
+    METHOD_LATER,
+    METHOD_CONTEXT,
+    METHOD_NEVER,
+    METHOD_DIE,
+    METHOD_DIE_ONCE,
+};
 
 #endif

@@ -64,12 +64,14 @@ PARLEY_API enum parley_status parley_endpoint_new(const struct parley_endpoint_o
  * thread was using at that moment must not be freed there. NULL is fine. Returns NULL. */
 PARLEY_API struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint);
 
-/* A descriptor that is readable when parley_dispatch() has something to do. Borrowed. With io_uring
- * behind it, your own epoll_wait() may return EINTR without a signal: call it again. */
-PARLEY_API int parley_fd(const struct parley_endpoint *endpoint);
+/* A descriptor that is readable when parley_dispatch() has something to do, also after other
+ * functions of this library were called in between. Borrowed. With io_uring behind it, your own
+ * epoll_wait() may return EINTR without a signal: call it again. */
+PARLEY_API int parley_fd(struct parley_endpoint *endpoint);
 
 /* When parley_dispatch() must be called even if the descriptor stays quiet: CLOCK_MONOTONIC in
- * nanoseconds, PARLEY_FOREVER for never. */
+ * nanoseconds, PARLEY_FOREVER for never. To be asked before each sleep, for any function of this
+ * library may change it. */
 PARLEY_API uint64_t parley_next_deadline_ns(const struct parley_endpoint *endpoint);
 
 /**
