@@ -446,67 +446,6 @@ void call_reply(struct call *call, const struct frame *frame)
 
 /* ---- Beginning ---- */
 
-/* Return: the call, or NULL with this thread's error text set and *ret_status. */
-static struct call *call_new(struct parley_client *client, unsigned method,
-                             const struct parley_call *options, enum parley_status *ret_status)
-{
-    if (endpoint_forked(client->endpoint)) {
-        *ret_status = status_forked();
-        return NULL;
-    }
-    if (method >= client->spec.method_count) {
-        *ret_status = status_fail(PARLEY_INVALID_ARGUMENT, "%s has %zu methods, there is no %u",
-                                  client->spec.interface, client->spec.method_count, method);
-        return NULL;
-    }
-    struct semver_ranges *ranges = NULL;
-    if (options && options->accept && *options->accept) {
-        struct error_text error = {0};
-        if (semver_ranges_new(options->accept, &ranges, &error) < 0) {
-            *ret_status = status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s",
-                                      options->accept, error.text);
-            return NULL;
-        }
-    }
-    uint8_t *metadata = NULL;
-    size_t metadata_bytes = 0;
-    if (options && options->metadata_count) {
-        struct error_text error = {0};
-        metadata = malloc(RPC_METADATA_BLOCK_BYTES_MAX);
-        if (!metadata ||
-            metadata_encode(options->metadata, options->metadata_count, metadata,
-                            RPC_METADATA_BLOCK_BYTES_MAX, &metadata_bytes, &error) < 0) {
-            *ret_status = status_fail(metadata ? PARLEY_INVALID_ARGUMENT : PARLEY_RESOURCE_EXHAUSTED,
-                                      "%s", metadata ? error.text : "out of memory");
-            free(metadata);
-            semver_ranges_free(ranges);
-            return NULL;
-        }
-    }
-    struct call *call = endpoint_call_new(client->endpoint);
-    if (!call) {
-        free(metadata);
-        semver_ranges_free(ranges);
-        *ret_status = status_fail(PARLEY_RESOURCE_EXHAUSTED, "%d calls are in flight already",
-                                  RPC_CALLS_MAX);
-        return NULL;
-    }
-    call->client = client;
-    call->method = method;
-    call->metadata = metadata;
-    call->metadata_bytes = metadata_bytes;
-    call->ranges = ranges;
-    call->one_way = options && options->one_way;
-    call->started_ns = clock_now_ns();
-    uint64_t timeout = options && options->timeout_ns ? options->timeout_ns : client->timeout_ns;
-    if (timeout > RPC_CALL_TIMEOUT_NS_MAX)
-        timeout = RPC_CALL_TIMEOUT_NS_MAX;
-    call->deadline_ns = call->started_ns + timeout;
-    endpoint_deadline_add(client->endpoint, call);
-    client->pending++;
-    return call;
-}
-
 static enum parley_status refused(struct parley_call *outcome, enum parley_status status)
 {
     if (outcome) {
@@ -530,7 +469,7 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     if (endpoint->turns >= RPC_NESTING_MAX)
         return refused(outcome, status_fail(PARLEY_RESOURCE_EXHAUSTED,
                                             "calls are nested more than %d deep", RPC_NESTING_MAX));
-    struct call *call = call_new(client, method, outcome, &status);
+    struct call *call = call_begin(client, method, outcome, &status);
     if (!call)
         return refused(outcome, status);
     call->delivery = CALL_SYNC;
@@ -599,7 +538,7 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
 {
     enum parley_status status = PARLEY_OK;
     struct parley_endpoint *endpoint = client->endpoint;
-    struct call *call = call_new(client, method, options, &status);
+    struct call *call = call_begin(client, method, options, &status);
     if (!call) {
         refuse_closure(status, closure, closure_data);
         return 0;
@@ -627,7 +566,7 @@ void rpc_call_raw(struct parley_client *client, unsigned method, const uint8_t *
                   void *userdata)
 {
     enum parley_status status = PARLEY_OK;
-    struct call *call = call_new(client, method, options, &status);
+    struct call *call = call_begin(client, method, options, &status);
     if (!call) {
         struct parley_call outcome = {0};
         refused(&outcome, status);

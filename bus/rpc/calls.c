@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define CALL_PACKED_KEPT_BYTES_MAX 65536
+#define CALL_METADATA_KEPT_BYTES_MAX 1024
 
 struct call *endpoint_call_new(struct parley_endpoint *endpoint)
 {
@@ -36,6 +37,7 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
         endpoint->call_free[endpoint->call_free_count++] = fresh->index;
     }
     struct call *call = endpoint->calls[endpoint->call_free[--endpoint->call_free_count]];
+    call->client = NULL; /* until it has begun */
     if (++call->generation == 0)
         call->generation = 1; /* an id is never 0 */
     call->channel = NULL;
@@ -60,10 +62,12 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
 
 void endpoint_call_free(struct parley_endpoint *endpoint, struct call *call)
 {
-    if (call->metadata)
-        free(call->metadata);
-    call->metadata = NULL;
     call->metadata_bytes = 0;
+    if (call->metadata_bytes_max > CALL_METADATA_KEPT_BYTES_MAX) {
+        free(call->metadata);
+        call->metadata = NULL;
+        call->metadata_bytes_max = 0;
+    }
     if (call->ranges)
         call->ranges = semver_ranges_free(call->ranges);
     call->client = NULL;

@@ -202,6 +202,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     free(endpoint->plans);
     for (uint32_t i = 0; i < endpoint->call_count; i++) {
         free(endpoint->calls[i]->packed);
+        free(endpoint->calls[i]->metadata);
         free(endpoint->calls[i]);
     }
     free(endpoint->calls);

@@ -68,6 +68,10 @@ enum parley_status status_from_errno(int code);
 /* A block is [key length: 1][value length: 2, little-endian][key][value] for each pair. */
 int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *out, size_t bytes_max,
                     size_t *ret_bytes, struct error_text *error);
+/* Adds those pairs of a checked block that calls inherit, unless @out has their keys. @out has room
+ * for RPC_METADATA_BLOCK_BYTES_MAX, and *@bytes_used in it. Return: 0 or -EINVAL: too much. */
+int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *bytes_used,
+                     struct error_text *error);
 int metadata_check(const uint8_t *block, size_t bytes); /* 0 or -EBADMSG */
 const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes);
 
@@ -295,8 +299,8 @@ struct call {
     const ProtobufCMessage *message; /* sync: the caller's; else NULL */
     uint8_t *packed;                 /* others: our copy; kept with the slot */
     size_t packed_bytes, packed_bytes_max;
-    uint8_t *metadata; /* malloc'ed; NULL: none */
-    size_t metadata_bytes;
+    uint8_t *metadata;               /* kept with the slot, too */
+    size_t metadata_bytes, metadata_bytes_max;
     struct semver_ranges *ranges; /* of versions that it asks for; NULL: any */
 
     /* delivery */
@@ -406,6 +410,11 @@ bool client_attaching(const struct parley_client *client);
 /* Attaches again to listed instances whose time has come. Returns when to look again. */
 uint64_t client_attach_due(struct parley_client *client, uint64_t now);
 extern const struct channel_ops client_channel_ops;
+
+/* begin.c */
+/* Return: the call, or NULL with this thread's error text set and *ret_status: it never began. */
+struct call *call_begin(struct parley_client *client, unsigned method,
+                        const struct parley_call *options, enum parley_status *ret_status);
 
 /* call.c */
 void call_submit(struct call *call); /* pick a channel and send, or wait for one */

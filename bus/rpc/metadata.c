@@ -4,6 +4,8 @@
  * On the wire a block is, for each pair, one byte of key length, two of value length
  * (little-endian), the key, the value. A block is made once by the caller and copied once by the
  * reader, which checks it then and looks keys up in place.
+ *
+ * What calls inherit from the call that they are made for is named here and nowhere else.
  */
 #include "rpc/internal.h"
 
@@ -92,4 +94,61 @@ const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, s
         at += key_bytes + value_bytes;
     }
     return NULL;
+}
+
+/* ---- Inheriting ---- */
+
+static bool is_inherited(const char *key, size_t bytes)
+{
+    static const char *const names[] = {"traceparent", "tracestate", "baggage", "tenant"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strlen(names[i]) == bytes && memcmp(names[i], key, bytes) == 0)
+            return true;
+    }
+    return bytes > 5 && memcmp(key, "gray.", 5) == 0;
+}
+
+/* The length of the pair at @at, which is whole. */
+static size_t pair_bytes(const uint8_t *block, size_t at)
+{
+    return 3 + block[at] + (block[at + 1] | (size_t)block[at + 2] << 8);
+}
+
+static bool has_key(const uint8_t *block, size_t bytes, const uint8_t *pair)
+{
+    for (size_t at = 0; at < bytes; at += pair_bytes(block, at)) {
+        if (block[at] == pair[0] && memcmp(block + at + 3, pair + 3, pair[0]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static size_t pair_count(const uint8_t *block, size_t bytes)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < bytes; at += pair_bytes(block, at))
+        count++;
+    return count;
+}
+
+int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *bytes_used,
+                     struct error_text *error)
+{
+    size_t used = *bytes_used, count = pair_count(out, used);
+    for (size_t at = 0; at < bytes; at += pair_bytes(block, at)) {
+        const uint8_t *pair = block + at;
+        size_t length = pair_bytes(block, at);
+        if (!is_inherited((const char *)pair + 3, pair[0]) || has_key(out, used, pair))
+            continue;
+        if (++count > RPC_METADATA_PAIRS_MAX ||
+            used + length - 3 * count > RPC_METADATA_BYTES_MAX)
+            return error_set(error, -EINVAL,
+                             "more metadata than %d pairs or %d bytes, with what is inherited from "
+                             "the call that this one is made for",
+                             RPC_METADATA_PAIRS_MAX, RPC_METADATA_BYTES_MAX);
+        memcpy(out + used, pair, length);
+        used += length;
+    }
+    *bytes_used = used;
+    return 0;
 }

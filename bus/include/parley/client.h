@@ -19,6 +19,7 @@ extern "C" {
 #endif
 
 struct parley_client;
+struct parley_context;
 
 /* A key and a value that travel with a call. Keys: 1..64 bytes of a-z 0-9 . _ -; values: up to
  * 4,096 bytes, any; 32 pairs and 8,192 bytes at most a call. */
@@ -116,6 +117,12 @@ struct parley_call {
      * instance's ring, which it waits for until its deadline; it has no reply then (NULL). Whether
      * and how the handler ran nobody learns. */
     bool one_way;
+    /* The call being served that this one is made for. It ends by the deadline of that one, at the
+     * latest, and inherits its metadata traceparent, tracestate, baggage, tenant and gray.*, but for
+     * keys that it has itself. NULL: the one whose handler runs, if one does; a handler that has
+     * returned and goes on later says it here. */
+    const struct parley_context *parent;
+    bool detached; /* inherits nothing: for what outlives the call being served */
 
     /* out */
     enum parley_status status;
