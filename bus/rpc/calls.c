@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #define CALL_PACKED_KEPT_BYTES_MAX 65536
-#define CALL_METADATA_KEPT_BYTES_MAX 1024
 
 struct call *endpoint_call_new(struct parley_endpoint *endpoint)
 {
@@ -63,7 +62,7 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
 void endpoint_call_free(struct parley_endpoint *endpoint, struct call *call)
 {
     call->metadata_bytes = 0;
-    if (call->metadata_bytes_max > CALL_METADATA_KEPT_BYTES_MAX) {
+    if (call->metadata_bytes_max > RPC_METADATA_KEPT_BYTES_MAX) {
         free(call->metadata);
         call->metadata = NULL;
         call->metadata_bytes_max = 0;

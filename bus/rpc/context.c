@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sanitized.h"
+
 static _Thread_local struct parley_context *current_context;
 
 struct parley_context *context_enter(struct parley_context *context)
@@ -31,22 +33,63 @@ void context_leave(struct parley_context *context)
         current_context = NULL;
 }
 
-void context_free(struct parley_context *context)
+static void context_destroy(struct parley_context *context)
 {
     free(context->metadata);
     free(context);
 }
 
+/* A steady load allocates nothing. */
+void context_free(struct parley_endpoint *endpoint, struct parley_context *context)
+{
+    if (SANITIZED || !endpoint || endpoint->contexts_kept_count == RPC_CONTEXTS_KEPT ||
+        context->metadata_bytes_max > RPC_METADATA_KEPT_BYTES_MAX) {
+        context_destroy(context);
+        return;
+    }
+    LIST_INSERT_HEAD(&endpoint->contexts_kept, context, entry);
+    endpoint->contexts_kept_count++;
+}
+
+void contexts_drop_kept(struct parley_endpoint *endpoint)
+{
+    struct parley_context *context;
+    while ((context = LIST_FIRST(&endpoint->contexts_kept))) {
+        LIST_REMOVE(context, entry);
+        context_destroy(context);
+    }
+    endpoint->contexts_kept_count = 0;
+}
+
+static struct parley_context *context_take(struct parley_endpoint *endpoint)
+{
+    struct parley_context *context = LIST_FIRST(&endpoint->contexts_kept);
+    if (context) {
+        LIST_REMOVE(context, entry);
+        endpoint->contexts_kept_count--;
+        return context;
+    }
+    context = malloc(sizeof(*context));
+    if (context) {
+        context->metadata = NULL;
+        context->metadata_bytes_max = 0;
+    }
+    return context;
+}
+
 static int copy_metadata(struct parley_context *context, const struct frame *frame)
 {
     size_t bytes = frame->header.metadata_bytes;
-    context->metadata = NULL;
     context->metadata_bytes = (uint16_t)bytes;
     if (bytes == 0)
         return 0;
-    context->metadata = malloc(bytes);
-    if (!context->metadata)
-        return -ENOMEM;
+    if (bytes > context->metadata_bytes_max) {
+        uint8_t *grown = realloc(context->metadata, bytes);
+        if (!grown)
+            return -ENOMEM;
+        context->metadata = grown;
+        context->metadata_bytes_max = bytes;
+    }
     memcpy(context->metadata, frame->metadata, bytes); /* once; checked in our copy */
     return metadata_check(context->metadata, bytes);
 }
@@ -54,12 +97,12 @@ static int copy_metadata(struct parley_context *context, const struct frame *fra
 int context_new(struct channel *channel, const struct frame *frame,
                 struct parley_context **ret_context)
 {
-    struct parley_context *context = malloc(sizeof(*context));
+    struct parley_context *context = context_take(channel->endpoint);
     if (!context)
         return -ENOMEM;
     int r = copy_metadata(context, frame);
     if (r < 0) {
-        context_free(context);
+        context_free(channel->endpoint, context);
         return r;
     }
     context->channel = channel;

@@ -35,6 +35,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     TAILQ_INIT(&endpoint->dead_services);
     TAILQ_INIT(&endpoint->deadlines);
     TAILQ_INIT(&endpoint->accepted);
+    LIST_INIT(&endpoint->contexts_kept);
     (void)snprintf(endpoint->name, sizeof(endpoint->name), "%s",
                    options->name ? options->name : program_invocation_short_name);
     endpoint->spin_ns_max = options->spin_ns_max ? options->spin_ns_max : RPC_SPIN_NS_MAX;
@@ -207,6 +208,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     }
     free(endpoint->calls);
     free(endpoint->call_free);
+    contexts_drop_kept(endpoint);
     free(endpoint->scratch);
     wire_packing_free(endpoint->packing);
     region_deinit(&endpoint->route);

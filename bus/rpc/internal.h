@@ -47,6 +47,8 @@
 #define RPC_ATTACH_TIMEOUT_NS NS_PER_S /* for one attempt */
 #define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
 #define RPC_CONTEXT_BUCKETS 64         /* of one channel; a power of two */
+#define RPC_CONTEXTS_KEPT 64           /* that an endpoint keeps for later */
+#define RPC_METADATA_KEPT_BYTES_MAX 1024 /* with a context, and with a call's slot */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
 #define RPC_BATCH_MAX 64               /* records taken from one channel before the next's turn */
@@ -453,7 +455,8 @@ struct parley_context {
     char client_version[RPC_VERSION_BYTES];
     struct parley_peer peer;
     uint16_t metadata_bytes;
-    uint8_t *metadata; /* malloc'ed; NULL: none */
+    size_t metadata_bytes_max;
+    uint8_t *metadata; /* kept with the context */
 };
 
 struct parley_service {
@@ -496,7 +499,9 @@ void service_destroy(struct parley_service *service);
 /* Copies what must outlive the frame. Return: 0, -ENOMEM, or -EBADMSG: malformed metadata. */
 int context_new(struct channel *channel, const struct frame *frame,
                 struct parley_context **ret_context);
-void context_free(struct parley_context *context);
+/* @endpoint: may keep it for the next; NULL: it is gone, or not ours. */
+void context_free(struct parley_endpoint *endpoint, struct parley_context *context);
+void contexts_drop_kept(struct parley_endpoint *endpoint);
 /* Makes it the thread's current one; returns the outer one, to be put back. */
 struct parley_context *context_enter(struct parley_context *context);
 /* The handler's call has ended: it is current no more. */
@@ -567,6 +572,9 @@ struct parley_endpoint {
     uint32_t call_free_count;
     TAILQ_HEAD(deadlines, call) deadlines;
     TAILQ_HEAD(, call) accepted; /* for the end of the turn */
+
+    struct contexts contexts_kept; /* not in use */
+    uint32_t contexts_kept_count;
 
     uint8_t *scratch;
     size_t scratch_bytes;

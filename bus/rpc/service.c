@@ -108,7 +108,7 @@ static void context_drop(struct parley_context *context)
 {
     LIST_REMOVE(context, entry);
     context_leave(context);
-    context_free(context);
+    context_free(NULL, context);
 }
 
 /* The closure that a handler calls. */
@@ -141,7 +141,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
         stats_ended(context->cell, status, clock_now_ns() - context->started_ns,
                     channel && channel->held->plan_id != 0);
     context_leave(context);
-    context_free(context);
+    context_free(service ? service->endpoint : NULL, context);
     if (service)
         endpoint_leave(service->endpoint);
 }
@@ -240,7 +240,7 @@ static int request_received(struct channel *channel, const struct frame *frame)
     }
     ProtobufCMessage *input;
     if (request_enter(channel, frame, method, &input) < 0) {
-        context_free(context);
+        context_free(channel->endpoint, context);
         return 0;
     }
     serve(context, method, input);

@@ -11,7 +11,14 @@
 
 struct wire_chunk {
     alignas(16) struct wire_chunk *next;
+    uint32_t kept_as; /* blocks.c: of which size class it is; WIRE_BLOCK_LARGE: of none */
 };
+
+#define WIRE_BLOCK_LARGE UINT32_MAX
+
+/* A chunk with room for @*bytes, or somewhat more, and then says how many. NULL: no memory. */
+struct wire_chunk *wire_block_new(size_t *bytes);
+void wire_block_free(struct wire_chunk *chunk);
 
 struct wire_bump {
     struct wire_chunk *first;

@@ -2,8 +2,8 @@
  * Unpacking into protobuf-c's structs, in one block.
  *
  * protobuf-c allocates each string, array and struct by itself. Its allocator is ours here: it
- * bumps through chunks (bump.h) and frees nothing, so that a message costs one malloc mostly, and
- * one free.
+ * bumps through chunks (bump.h) and frees nothing, so that a message costs one block mostly, which
+ * its thread may have kept from one before it (blocks.c).
  *
  *     first chunk:  | struct chunk | message | strings, arrays, structs ... | spare |
  *                                  ^ what the caller holds
@@ -33,7 +33,7 @@ void wire_bump_free(struct wire_bump *bump)
     struct wire_chunk *chunk = bump->first;
     while (chunk) {
         struct wire_chunk *next = chunk->next;
-        free(chunk);
+        wire_block_free(chunk);
         chunk = next;
     }
     bump->first = bump->last = NULL;
@@ -49,7 +49,8 @@ int wire_bump_grow(struct wire_bump *bump, size_t bytes)
         if (bytes > bump->left)
             return bump->error = -E2BIG;
     }
-    struct wire_chunk *chunk = malloc(sizeof(*chunk) + size);
+    size_t room = size;
+    struct wire_chunk *chunk = wire_block_new(&room);
     if (!chunk)
         return bump->error = -ENOMEM;
     chunk->next = NULL;
@@ -59,7 +60,7 @@ int wire_bump_grow(struct wire_bump *bump, size_t bytes)
         bump->first = chunk;
     bump->last = chunk;
     bump->pos = (uint8_t *)(chunk + 1);
-    bump->end = bump->pos + size;
+    bump->end = bump->pos + room;
     bump->chunk_bytes = size;
     bump->left -= size;
     return 0;

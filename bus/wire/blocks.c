@@ -1,0 +1,121 @@
+/*
+ * Where the chunks of unpacked messages come from, and what becomes of them: a thread keeps a few of
+ * each small size, so that a program that calls and frees replies, or serves, in a steady state asks
+ * malloc() for nothing.
+ *
+ * They belong to whoever frees them: a reply that is freed in another thread than the one it came to
+ * stays there. What a thread can keep is bounded, by BLOCKS_KEPT of each class: 260 KiB; more goes to
+ * free(), and all of it when the thread ends.
+ *
+ * Sanitizers and Valgrind find out who uses a message after it was freed by what free() does, so
+ * under a sanitizer nothing is kept, and blocks are as large as they were asked for.
+ */
+#include "wire/bump.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/sanitized.h"
+
+#define CLASS_BYTES_MIN 512 /* with the header, of the first class; each is twice the one before */
+#define CLASS_COUNT 6       /* up to 16 KiB */
+#define BLOCKS_KEPT 8
+
+struct kept {
+    struct wire_chunk *first[CLASS_COUNT];
+    uint8_t count[CLASS_COUNT];
+    bool ends; /* the thread does, or cannot be watched: nothing is kept any more */
+    bool watched;
+};
+
+static _Thread_local struct kept kept;
+static pthread_key_t at_thread_end;
+static bool has_key;
+
+static void drop_all(void *data)
+{
+    struct kept *all = data;
+    all->ends = true; /* other destructors may still free messages */
+    for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        while (all->first[i]) {
+            struct wire_chunk *next = all->first[i]->next;
+            free(all->first[i]);
+            all->first[i] = next;
+        }
+    }
+}
+
+static void make_key(void)
+{
+    has_key = pthread_key_create(&at_thread_end, drop_all) == 0;
+}
+
+/* A library that is unloaded must not be called when threads end. */
+__attribute__((destructor)) static void drop_key(void)
+{
+    if (has_key)
+        pthread_key_delete(at_thread_end);
+}
+
+/* Once for each thread that keeps something. */
+static void watch_thread(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_key);
+    kept.watched = true;
+    kept.ends = !has_key || pthread_setspecific(at_thread_end, &kept) != 0;
+}
+
+/* The class of blocks that hold @bytes, header and all; CLASS_COUNT: none does. */
+static unsigned class_of(size_t bytes)
+{
+    if (SANITIZED || bytes > (size_t)CLASS_BYTES_MIN << (CLASS_COUNT - 1))
+        return CLASS_COUNT;
+    if (bytes <= CLASS_BYTES_MIN)
+        return 0;
+    unsigned bits = 64 - (unsigned)__builtin_clzll(bytes - 1);
+    return bits - (unsigned)__builtin_ctz(CLASS_BYTES_MIN);
+}
+
+struct wire_chunk *wire_block_new(size_t *bytes)
+{
+    size_t whole = sizeof(struct wire_chunk) + *bytes;
+    unsigned class = class_of(whole);
+    struct wire_chunk *chunk;
+    if (class < CLASS_COUNT) {
+        whole = (size_t)CLASS_BYTES_MIN << class;
+        chunk = kept.first[class];
+        if (chunk) {
+            kept.first[class] = chunk->next;
+            kept.count[class]--;
+            *bytes = whole - sizeof(*chunk);
+            return chunk;
+        }
+    }
+    chunk = malloc(whole);
+    if (!chunk)
+        return NULL;
+    chunk->kept_as = class < CLASS_COUNT ? class : WIRE_BLOCK_LARGE;
+    *bytes = whole - sizeof(*chunk);
+    return chunk;
+}
+
+void wire_block_free(struct wire_chunk *chunk)
+{
+    uint32_t class = chunk->kept_as;
+    if (class == WIRE_BLOCK_LARGE || kept.ends || kept.count[class] == BLOCKS_KEPT) {
+        free(chunk);
+        return;
+    }
+    if (__builtin_expect(!kept.watched, 0)) {
+        watch_thread();
+        if (kept.ends) {
+            free(chunk);
+            return;
+        }
+    }
+    chunk->next = kept.first[class];
+    kept.first[class] = chunk;
+    kept.count[class]++;
+}

@@ -1,0 +1,324 @@
+/*
+ * What an awake call asks of the C library's allocator and of the kernel: nothing, counted in client
+ * and service.
+ *
+ * Allocations are counted by definitions of malloc() and its family before the C library's own, in
+ * this program and so in both processes. System calls are counted from outside, by a debugger's
+ * means: the process that is looked at stops at each of them; getppid() says where the count begins
+ * and ends. Run once for each wait backend; epoll, other than io_uring, has to ask the kernel what
+ * is ready, so there is nothing to count there.
+ */
+#include "support/test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/sanitized.h"
+#include "support/caller.h"
+#include "wait/wait.h"
+
+#define WARM 2000
+#define COUNTED 10000
+
+static struct caller caller;
+
+/* ---- Allocations ---- */
+
+static _Atomic uint32_t allocations;
+
+#if defined(__GLIBC__) && !SANITIZED
+#define ALLOCATIONS_COUNTED true
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t number, size_t bytes);
+void *__libc_realloc(void *memory, size_t bytes);
+
+void *malloc(size_t bytes)
+{
+    allocations++;
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t number, size_t bytes)
+{
+    allocations++;
+    return __libc_calloc(number, bytes);
+}
+
+void *realloc(void *memory, size_t bytes)
+{
+    allocations++;
+    return __libc_realloc(memory, bytes);
+}
+#else
+#define ALLOCATIONS_COUNTED false
+#endif
+
+/* ---- The service ---- */
+
+static void mark(void)
+{
+    (void)syscall(SYS_getppid);
+}
+
+static uint32_t served;
+
+/* Its reply's number: allocations so far. */
+static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                        Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    Echo__V1__Message reply = *input;
+    reply.number = allocations;
+    if (++served == WARM || served == WARM + COUNTED)
+        mark(); /* between two calls, as far as counting goes */
+    closure(&reply, data);
+}
+
+static Echo__V1__Echo_Service implementation = {
+    .base = {.descriptor = &echo__v1__echo__descriptor,
+             .invoke = protobuf_c_service_invoke_internal},
+    .echo = handle_echo,
+};
+
+/* ---- The client ---- */
+
+static uint8_t payload[3000];
+
+/* As a program calls: with a generated stub, of any small size, now and then with metadata. Returns
+ * the service's allocations, or -1. */
+static int64_t call(struct parley_client *client, uint32_t number)
+{
+    const struct parley_metadata pairs[] = {{"traceparent", "00-0123456789abcdef-01", 22},
+                                            {"gray.user.id", "ada", 3}};
+    struct parley_call options = {.metadata = pairs, .metadata_count = number % 3 ? 0 : 2};
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT, *reply;
+    request.text = (char *)(uintptr_t) "a text";
+    request.payload.data = payload;
+    request.payload.len = number % 40 ? number % 500 : sizeof(payload);
+    if (echo__v1__echo__echo_call(client, &request, &reply, &options) != PARLEY_OK)
+        return -1;
+    int64_t count = reply->payload.len == request.payload.len ? (int64_t)reply->number : -1;
+    parley_reply_free(reply);
+    return count;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    bus_start(&caller.bus);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    caller_leave(&caller);
+    bus_stop(&caller.bus);
+    return 0;
+}
+
+static void test_a_warm_call_allocates_nothing(void **state)
+{
+    (void)state;
+    if (!ALLOCATIONS_COUNTED) {
+        print_message("allocations are not counted under a sanitizer\n");
+        skip();
+    }
+    caller_fork(&caller, &implementation, NULL);
+    caller_connect(&caller, 1);
+    for (uint32_t i = 0; i < WARM; i++)
+        assert_true(call(caller.client, i) >= 0);
+    int64_t theirs = call(caller.client, 0), last = theirs;
+    uint32_t ours = allocations;
+    for (uint32_t i = 0; i < COUNTED; i++)
+        last = call(caller.client, i);
+    assert_int_equal(allocations - ours, 0);
+    assert_int_equal(last - theirs, 0);
+    assert_true(ours > 0 && theirs > 0); /* it does count */
+}
+
+/* Those that do not wait are copied into their slot, and answered in bursts. */
+static void test_calls_in_flight_allocate_nothing_when_warm(void **state)
+{
+    (void)state;
+    if (!ALLOCATIONS_COUNTED) {
+        print_message("allocations are not counted under a sanitizer\n");
+        skip();
+    }
+    caller_fork(&caller, &implementation, NULL);
+    caller_connect(&caller, 1);
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    struct tally ended = {0};
+    uint32_t ours = 0, theirs = 0;
+    request.payload.data = payload;
+    request.payload.len = 100;
+    for (uint32_t round = 0; round < 200; round++) {
+        for (uint32_t i = 0; i < 30; i++)
+            caller_start(&caller, METHOD_ECHO, &request, NULL, &ended);
+        caller_await(&caller, &ended.ended, 30 * (round + 1));
+        if (round == 100) {
+            ours = allocations;
+            theirs = ended.last;
+        }
+    }
+    assert_int_equal(ended.ok, 30 * 200);
+    assert_int_equal(allocations - ours, 0);
+    assert_int_equal(ended.last - theirs, 0);
+}
+
+/* ---- System calls ---- */
+
+/* Never sleep: what is asked is what an awake call costs. */
+static const struct parley_endpoint_options awake = {.spin_ns_max = PARLEY_FOREVER};
+
+static int be_traced(void)
+{
+    return ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 && raise(SIGSTOP) == 0 ? 0 : -1;
+}
+
+static int call_in_child(struct bus *bus, void *argument)
+{
+    bool traced = *(bool *)argument;
+    struct parley_endpoint_options options = awake;
+    struct parley_client *client;
+    struct parley_endpoint *endpoint;
+    const struct parley_client_options patient = {.wait_ns = UINT64_C(20000000000),
+                                                  .timeout_ns = UINT64_C(60000000000)};
+    options.broker = bus->socket;
+    if ((traced && be_traced() < 0) || parley_endpoint_new(&options, &endpoint) != PARLEY_OK ||
+        parley_client_new(endpoint, &echo__v1__echo__interface, &patient, &client) != PARLEY_OK)
+        return 2;
+    for (uint32_t i = 0; i < WARM + COUNTED + 1; i++) {
+        if (traced && (i == WARM || i == WARM + COUNTED))
+            mark();
+        if (call(client, i) < 0)
+            return 3;
+    }
+    parley_endpoint_free(endpoint);
+    return 0;
+}
+
+static int serve_in_child(struct bus *bus, void *argument)
+{
+    bool traced = *(bool *)argument;
+    struct parley_endpoint_options options = awake;
+    struct parley_service *service;
+    struct parley_endpoint *endpoint;
+    options.broker = bus->socket;
+    if ((traced && be_traced() < 0) || parley_endpoint_new(&options, &endpoint) != PARLEY_OK ||
+        parley_service_new(endpoint, &echo__v1__echo__interface, &implementation.base, NULL,
+                           &service) != PARLEY_OK)
+        return 2;
+    return parley_run(endpoint) == PARLEY_OK ? 0 : 3; /* until it is killed */
+}
+
+struct counted {
+    unsigned marks;
+    unsigned calls;  /* between the marks */
+    unsigned clocks; /* of them, where the kernel has to be asked for the time */
+    uint64_t first;  /* number of the first that is not a clock's */
+};
+
+static void count(struct counted *counted, uint64_t number)
+{
+    if (number == SYS_getppid) {
+        counted->marks++;
+    } else if (counted->marks == 1 && number == SYS_clock_gettime) {
+        counted->clocks++;
+    } else if (counted->marks == 1) {
+        if (counted->calls++ == 0)
+            counted->first = number;
+    }
+}
+
+/* Lets it run from one system call to the next, until the second mark; and then go. */
+static struct counted trace(pid_t pid)
+{
+    struct counted counted = {0};
+    int status = 0, deliver = 0;
+    assert_int_equal(waitpid(pid, &status, __WALL), pid);
+    if (!WIFSTOPPED(status)) {
+        print_message("a process may not be traced here\n");
+        skip();
+    }
+    assert_int_equal(
+        ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
+    while (counted.marks < 2) {
+        assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, deliver), 0);
+        assert_int_equal(waitpid(pid, &status, __WALL), pid);
+        if (!WIFSTOPPED(status))
+            fail_msg("it ended before it was counted: %#x", (unsigned)status);
+        deliver = WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
+        struct __ptrace_syscall_info info;
+        if (deliver == 0 && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
+            info.op == PTRACE_SYSCALL_INFO_ENTRY)
+            count(&counted, info.entry.nr);
+    }
+    assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+    return counted;
+}
+
+static void assert_no_system_call(bool of_client)
+{
+    const char *backend = getenv("PARLEY_WAIT");
+    bool yes = true, no = false;
+    if (backend && strcmp(backend, "epoll") == 0) {
+        print_message("epoll is a system call\n");
+        skip();
+    }
+    if (spin_cpu_count() == 1) {
+        print_message("on one CPU nobody stays awake\n");
+        skip();
+    }
+    pid_t service = bus_fork(&caller.bus, serve_in_child, of_client ? &no : &yes);
+    pid_t client;
+    struct counted counted;
+    if (of_client) {
+        client = bus_fork(&caller.bus, call_in_child, &yes);
+        counted = trace(client);
+    } else {
+        client = bus_fork(&caller.bus, call_in_child, &no);
+        counted = trace(service);
+    }
+    if (counted.clocks)
+        print_message("the clock is a system call here: %u\n", counted.clocks);
+    if (counted.calls)
+        fail_msg("%u system calls in %d calls, the first is number %llu", counted.calls, COUNTED,
+                 (unsigned long long)counted.first);
+    assert_int_equal(bus_reap(&caller.bus, client), 0);
+}
+
+static void test_an_awake_client_makes_no_system_call(void **state)
+{
+    (void)state;
+    assert_no_system_call(true);
+}
+
+static void test_an_awake_service_makes_no_system_call(void **state)
+{
+    (void)state;
+    assert_no_system_call(false);
+}
+
+#define awake_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    if (caller_must_skip())
+        return CALLER_EXIT_SKIP;
+    const struct CMUnitTest tests[] = {
+        awake_test(test_a_warm_call_allocates_nothing),
+        awake_test(test_calls_in_flight_allocate_nothing_when_warm),
+        awake_test(test_an_awake_client_makes_no_system_call),
+        awake_test(test_an_awake_service_makes_no_system_call),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
