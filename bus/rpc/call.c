@@ -550,8 +550,10 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
     struct wire_packing *packing = endpoint->packing;
     size_t bytes;
     int r = wire_pack(packing, client->packer, method, request, &bytes);
-    if (r == 0)
-        r = keep_packed(call, bytes) ? wire_pack_write(packing, call->packed) : -ENOMEM;
+    if (r == 0 && !keep_packed(call, bytes))
+        r = -ENOMEM;
+    if (r == 0 && bytes)
+        r = wire_pack_write(packing, call->packed);
     if (r < 0)
         call_refuse_request(call, r);
     else
