@@ -25,6 +25,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cores.h"
+
 #define ROUND_COUNT_DEFAULT 5
 #define REPEAT_FACTOR 3 /* rounds tried for each one that is wanted */
 #define SUBJECT_TIMEOUT_MS 60000
@@ -46,59 +48,9 @@ static void on_signal(int number)
 
 /* ---- Cores ---- */
 
-static bool are_siblings(int a, int b)
-{
-    char path[96], list[256] = "";
-    (void)snprintf(path, sizeof(path),
-                   "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", a);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
-    char *line = fgets(list, sizeof(list), file);
-    (void)fclose(file);
-    for (char *rest = line; rest && *rest;) {
-        long first = strtol(rest, &rest, 10);
-        long last = *rest == '-' ? strtol(rest + 1, &rest, 10) : first;
-        if (b >= first && b <= last)
-            return true;
-        rest = *rest == ',' ? rest + 1 : NULL;
-    }
-    return false;
-}
-
-/* Two cores that share no more than a cache, if there are such; else two threads of one. */
 static void choose_cpus(struct session *session)
 {
-    cpu_set_t set;
-    int first = -1, second = -1, sibling = -1;
-    session->cpus[0] = session->cpus[1] = -1;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return;
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &set))
-            continue;
-        if (first < 0)
-            first = cpu;
-        else if (!are_siblings(first, cpu) && second < 0)
-            second = cpu;
-        else if (sibling < 0)
-            sibling = cpu;
-    }
-    session->cpus[0] = first;
-    session->cpus[1] = second >= 0 ? second : sibling;
-    session->one_core = session->cpus[1] < 0;
-    if (session->one_core)
-        session->cpus[1] = first;
-}
-
-static void pin(int cpu)
-{
-    cpu_set_t set;
-    if (cpu < 0)
-        return;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    (void)sched_setaffinity(0, sizeof(set), &set); /* unpinned figures are better than none */
+    session->one_core = cores_choose(session->cpus);
 }
 
 /* ---- Processes ---- */
@@ -120,7 +72,7 @@ pid_t bench_peer_start(const struct bench_run *run,
     if (pid > 0)
         return pid;
     die_with(parent);
-    pin(run->peer_cpu);
+    cores_pin(run->peer_cpu);
     _exit(side(run, userdata) == 0 ? 0 : 1);
 }
 
@@ -167,7 +119,7 @@ static int run_in_child(struct session *session, const struct bench_subject *sub
     if (subject->placement == BENCH_ANYWHERE)
         run.peer_cpu = -1;
     else
-        pin(session->cpus[0]);
+        cores_pin(session->cpus[0]);
     return subject->run(&run) == 0 ? 0 : 1;
 }
 

@@ -83,11 +83,11 @@ void parley_call_end(void)
     broker = 0;
 }
 
-static enum parley_status join_bus(const struct bench_run *run, const char *name,
-                                   uint64_t spin_ns_max, struct parley_endpoint **ret_endpoint)
+enum parley_status parley_call_join(const char *folder, const char *name, uint64_t spin_ns_max,
+                                    struct parley_endpoint **ret_endpoint)
 {
     char path[BENCH_PATH_BYTES + 16];
-    (void)snprintf(path, sizeof(path), "%s/parleyd.sock", run->folder);
+    (void)snprintf(path, sizeof(path), "%s/parleyd.sock", folder);
     struct parley_endpoint_options options = {
         .broker = path,
         .name = name,
@@ -109,7 +109,8 @@ static int serve(const struct bench_run *run, void *userdata)
     const struct side *side = userdata;
     struct parley_endpoint *endpoint = NULL;
     struct parley_service *service = NULL;
-    enum parley_status status = join_bus(run, "bench-service", side->spin_ns_max, &endpoint);
+    enum parley_status status =
+        parley_call_join(run->folder, "bench-service", side->spin_ns_max, &endpoint);
     if (status == PARLEY_OK)
         status = side->kind->serve(endpoint, &service);
     if (status == PARLEY_OK)
@@ -139,7 +140,8 @@ static int call_service(struct bench_run *run, const struct side *side)
     struct parley_endpoint *endpoint = NULL;
     struct parley_client *client = NULL;
     const struct parley_client_options options = {.wait_ns = CONNECT_TIMEOUT_NS};
-    enum parley_status status = join_bus(run, "bench-client", side->spin_ns_max, &endpoint);
+    enum parley_status status =
+        parley_call_join(run->folder, "bench-client", side->spin_ns_max, &endpoint);
     if (status == PARLEY_OK)
         status = parley_client_new(endpoint, side->kind->interface, &options, &client);
     int r;
@@ -197,7 +199,7 @@ static int call_echo(struct parley_client *client, uint32_t i)
     return same ? 0 : 1;
 }
 
-static const struct parley_call_kind echo = {
+const struct parley_call_kind parley_call_echo = {
     .interface = &bench__v1__echo__interface,
     .serve = serve_echo,
     .call = call_echo,
@@ -205,10 +207,10 @@ static const struct parley_call_kind echo = {
 
 int parley_call_spinning(struct bench_run *run)
 {
-    return parley_call_run(run, &echo, PARLEY_FOREVER);
+    return parley_call_run(run, &parley_call_echo, PARLEY_FOREVER);
 }
 
 int parley_call_default(struct bench_run *run)
 {
-    return parley_call_run(run, &echo, 0);
+    return parley_call_run(run, &parley_call_echo, 0);
 }

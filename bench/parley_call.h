@@ -13,6 +13,10 @@
 int parley_call_begin(const char *folder, struct error_text *error);
 void parley_call_end(void);
 
+/* An endpoint on that broker's bus. @spin_ns_max: as in its options. */
+enum parley_status parley_call_join(const char *folder, const char *name, uint64_t spin_ns_max,
+                                    struct parley_endpoint **ret_endpoint);
+
 /* What is called. */
 struct parley_call_kind {
     const struct parley_interface *interface; /* the client's */
@@ -29,7 +33,9 @@ struct parley_call_kind {
 int parley_call_run(struct bench_run *run, const struct parley_call_kind *kind,
                     uint64_t spin_ns_max);
 
-/* The echo of 64 bytes: both sides never sleep. */
+/* The echo of 64 bytes. */
+extern const struct parley_call_kind parley_call_echo;
+/* It: both sides never sleep. */
 int parley_call_spinning(struct bench_run *run);
 /* The same with the default options: they sleep when there is nothing to do for long. */
 int parley_call_default(struct bench_run *run);
