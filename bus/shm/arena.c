@@ -22,7 +22,8 @@
  *
  * When the arena is too small, further ones are added, each at least as large as all before it: the
  * number of steps is logarithmic, and the largest message finds an arena large enough before the
- * total's limit strikes. They stay until the channel ends.
+ * total's limit strikes. They stay until the channel ends. The first may have no bytes at all: a
+ * channel whose messages fit in its ring needs neither memory nor tables, and has neither.
  */
 #include "shm/internal.h"
 
@@ -53,7 +54,7 @@ struct slot {
 };
 
 struct arena {
-    struct extent *extents;
+    struct extent *extents; /* NULL, and so are the slots: there is no memory yet */
     struct slot *slots;
     uint16_t unused;                /* extents that stand for nothing: head of a stack */
     uint16_t slot_first, slot_last; /* slots not in use: a queue */
@@ -232,6 +233,8 @@ static void slot_return(struct arena *arena, uint16_t index)
 
 int arena_release(struct arena *arena, uint32_t block)
 {
+    if (!arena->slots)
+        return -EPROTO;
     uint16_t index = (uint16_t)(block & (arena->slot_count - 1));
     struct slot *slot = &arena->slots[index];
     if (slot->extent == NONE || slot->generation != block >> arena->slot_bits)
@@ -255,27 +258,42 @@ static void link_all(struct arena *arena, uint32_t extent_count)
     }
     arena->slot_first = 0;
     arena->slot_last = (uint16_t)(arena->slot_count - 1);
-    for (uint32_t i = 0; i < BIN_COUNT; i++)
-        arena->bins[i] = NONE;
+}
+
+/* Before there is memory to allocate. Return: 0, -ENOMEM. */
+static int tables_make(struct arena *arena)
+{
+    if (arena->slots)
+        return 0;
+    uint32_t extent_count = 2 * arena->slot_count + ARENA_COUNT_MAX;
+    _cleanup_(freep) struct extent *extents = calloc(extent_count, sizeof(*extents));
+    arena->slots = calloc(arena->slot_count, sizeof(*arena->slots));
+    if (!extents || !arena->slots) {
+        free(arena->slots);
+        arena->slots = NULL;
+        return -ENOMEM;
+    }
+    arena->extents = steal_ptr(&extents);
+    link_all(arena, extent_count);
+    return 0;
 }
 
 int arena_new(uint8_t *base, size_t bytes, uint32_t block_max, struct arena **ret_arena)
 {
-    uint32_t extent_count = 2 * block_max + ARENA_COUNT_MAX;
     struct arena *arena = calloc(1, sizeof(*arena));
     if (!arena)
         return -ENOMEM;
-    arena->extents = calloc(extent_count, sizeof(*arena->extents));
-    arena->slots = calloc(block_max, sizeof(*arena->slots));
-    if (!arena->extents || !arena->slots) {
-        arena_destroy(arena);
-        return -ENOMEM;
-    }
     arena->slot_count = block_max;
     arena->slot_bits = (uint32_t)__builtin_ctz(block_max);
     arena->limit = block_max;
-    link_all(arena, extent_count);
-    extent_add_arena(arena, 0, base, bytes);
+    for (uint32_t i = 0; i < BIN_COUNT; i++)
+        arena->bins[i] = NONE;
+    if (bytes > 0 && tables_make(arena) < 0) {
+        arena_destroy(arena);
+        return -ENOMEM;
+    }
+    if (bytes > 0)
+        extent_add_arena(arena, 0, base, bytes);
     *ret_arena = arena;
     return 0;
 }
@@ -366,6 +384,8 @@ int arena_grow(struct segment *segment, size_t bytes, int *ret_fd, struct error_
                          ARENA_BLOCK_BYTES_MAX);
     if (!can_grow(arena, bytes))
         return ARENA_E_FULL;
+    if (tables_make(arena) < 0)
+        return error_set(error, -ENOMEM, "no memory for the tables of a channel's arena");
     uint64_t usable = grow_bytes(arena, bytes);
     struct region *region = &arena->more[arena->more_count];
     int r = region_create(region, "arena", LAYOUT_PAGE_BYTES + usable, error);

@@ -62,7 +62,7 @@ void region_deinit(struct region *region);
 
 #define SEGMENT_RING_LINES_DEFAULT 256
 #define SEGMENT_RELEASE_SLOTS_DEFAULT 64
-#define SEGMENT_ARENA_BYTES_DEFAULT 8192
+#define SEGMENT_ARENA_BYTES_DEFAULT 0 /* most channels never need one; it grows on demand */
 #define SEGMENT_ARENA_BYTES_MAX (UINT32_C(64) << 20)
 #define ARENA_BLOCK_BYTES_MAX (UINT32_C(64) << 20)
 #define ARENA_SEGMENT_MAX 16                     /* further arenas of one side */

@@ -11,13 +11,13 @@
 #include "unit/shm/pair.h"
 
 #define SLOTS SEGMENT_RELEASE_SLOTS_DEFAULT
-#define ARENA_BYTES SEGMENT_ARENA_BYTES_DEFAULT
+#define ARENA_BYTES 8192
 #define MIB ((size_t)1 << 20)
 
 static int setup(void **state)
 {
     static struct pair pair;
-    pair_init(&pair, NULL);
+    pair_init(&pair, &(struct segment_options){.arena_bytes = ARENA_BYTES});
     *state = &pair;
     return 0;
 }
@@ -235,6 +235,31 @@ static void test_growth_stops_at_the_total_and_any_message_still_fits(void **sta
     assert_int_equal(arena_grow(&pair->a.ours, 64 * MIB, &fd, &error), ARENA_E_FULL);
     assert_int_equal(arena_grow(&pair->a.ours, 64 * MIB + 1, &fd, &error), -EMSGSIZE);
     assert_int_equal(arena_grow(&pair->a.ours, 0, &fd, &error), -EMSGSIZE);
+}
+
+static void test_a_segment_without_an_arena_grows_one(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, NULL);
+    assert_int_equal(pair.a.ours.region.bytes, 4096 + SEGMENT_RING_LINES_DEFAULT * 64);
+    assert_int_equal(try_alloc(&pair.a, 1), ARENA_E_GROW);
+    assert_int_equal(try_alloc(&pair.a, 64 * MIB), ARENA_E_GROW);
+    grow(&pair, 1);
+    struct frame_ref ref = alloc(&pair.a, 1);
+    assert_int_equal(ref.segment, 1);
+    arena_free(&pair.a.ours, ref.block);
+    pair_deinit(&pair);
+}
+
+static void test_without_an_arena_there_is_nothing_to_release(void **state)
+{
+    (void)state;
+    struct pair pair;
+    pair_init(&pair, NULL);
+    release_push(&pair.b.ours, 64);
+    assert_int_equal(release_take(&pair.a.ours, &pair.a.peer), -EPROTO);
+    pair_deinit(&pair);
 }
 
 static void test_a_block_in_an_arena_not_added_yet_is_unknown(void **state)
@@ -506,6 +531,8 @@ int main(void)
         arena_test(test_blocks_never_overlap_whatever_the_order),
         arena_test(test_freeing_what_is_not_in_use_changes_nothing),
         arena_test(test_growth_stops_at_the_total_and_any_message_still_fits),
+        cmocka_unit_test(test_a_segment_without_an_arena_grows_one),
+        cmocka_unit_test(test_without_an_arena_there_is_nothing_to_release),
         arena_test(test_a_block_in_an_arena_not_added_yet_is_unknown),
         arena_test(test_released_blocks_can_be_allocated_again),
         arena_test(test_all_blocks_can_be_released_at_once),

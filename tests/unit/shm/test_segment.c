@@ -90,6 +90,7 @@ struct forgery {
 };
 
 /* Lines at 4096, arena at 4096 + 16384, 8192 bytes of it: 28,672 in all. */
+static const struct segment_options with_arena = {.arena_bytes = 8192};
 static const struct forgery forgeries[] = {
     {offsetof(struct segment_header, magic), 0, "no channel segment"},
     {offsetof(struct segment_header, magic), ARENA_MAGIC, "no channel segment"},
@@ -129,7 +130,7 @@ static void test_every_forged_header_field_is_refused_with_a_sentence(void **sta
         struct segment hostile = {0};
         struct peer_segment peer = {0};
         struct error_text error = {""};
-        assert_int_equal(segment_create(&hostile, NULL, NULL), 0);
+        assert_int_equal(segment_create(&hostile, &with_arena, NULL), 0);
         memcpy((uint8_t *)hostile.region.base + forgeries[i].field, &forgeries[i].value,
                sizeof(forgeries[i].value));
         assert_int_equal(peer_segment_map(&peer, hostile.region.fd, &error), -EPROTO);
@@ -146,7 +147,7 @@ static void test_offsets_at_the_very_end_are_accepted(void **state)
     struct segment odd = {0};
     struct peer_segment peer = {0};
     struct error_text error = {""};
-    assert_int_equal(segment_create(&odd, NULL, NULL), 0);
+    assert_int_equal(segment_create(&odd, &with_arena, NULL), 0);
     struct segment_header *header = odd.region.base;
     header->ring_offset = 28672 - 16384;
     header->release_offset = 28672 - 256;
