@@ -6,11 +6,16 @@
  * same core: where it runs, it could only take processor time from the polite one, which is the
  * scheduler's matter, and with two cores there is no third place for it. So it gets its turn
  * between two timed calls, outside of the clock: there it reads what has been answered and starts
- * new calls, until IN_FLIGHT wait. While a polite call is timed, the service has its hands full.
+ * new calls, until IN_FLIGHT wait, so that the service has its hands full while the polite call is
+ * timed.
  *
- * The yardstick is the polite client alone, in the same thread, on the same cores, in slices that
- * alternate with those under load. What a greedy turn before each call costs by the caches alone is
- * shown beside it: the same turns, but everything answered before the clock starts.
+ * The yardstick is the polite client alone. It is taken in turns with the calls under load, one by
+ * one: the greedy one has just had its turn, but all is answered. So both find the same caches, and
+ * the same time has passed since the call before: on a machine that is shared, a core is taken away
+ * for milliseconds now and then, and who calls a thousand times as often would see a thousandth of
+ * that in its p99. Either call comes right behind another one of the polite client, which finds its
+ * channel cold and the service perhaps without a core; that one is shown apart. Calls without
+ * anything between them are shown, too.
  *
  * One that reads nothing starts calls until its ring and the service's are full, and is then not
  * run again.
@@ -27,16 +32,14 @@
 
 #define IN_FLIGHT 2000
 #define UNREAD 10000
-#define SLICES 8
-#define SLICE_CALLS 2000
-#define FLOOD_CALLS 300 /* of a slice: the other's turn before each takes milliseconds */
-#define PACED_CALLS 50
-#define PACE_NS (5 * NS_PER_MS)
-#define WARM_UP 20
+#define CALLS 1000 /* beside each flood; it takes milliseconds */
+#define CLOSE_CALLS 20000
+#define WARM_UP 50
 #define GREEDY_BYTES 62
 #define PATIENCE_NS (20 * NS_PER_S)
 
-enum { ALONE, TURNS, FLOOD, UNREAD_REPLIES, PACED_ALONE, PACED_FLOOD, GREEDY_RATE };
+enum { ALONE, FLOOD, COLD_ALONE, COLD_FLOOD, CLOSE, CLOSE_UNREAD, GREEDY_RATE };
+#define TIMED (COLD_FLOOD + 1)
 
 struct party {
     struct parley_endpoint *endpoint;
@@ -86,12 +89,6 @@ static void be_answered(struct meeting *meeting)
         (void)parley_dispatch(meeting->greedy.endpoint, 0); /* without sleeping */
 }
 
-static void take_turn_and_be_answered(struct meeting *meeting)
-{
-    start_calls(meeting, 32); /* about what is answered between two calls of a flood */
-    be_answered(meeting);
-}
-
 /* ---- The polite one ---- */
 
 static int failed(struct meeting *meeting)
@@ -99,85 +96,57 @@ static int failed(struct meeting *meeting)
     return error_set(meeting->round->error, -1, "%s", parley_error_text());
 }
 
-static void pause_until(uint64_t at_ns)
+static int call(struct meeting *meeting, uint32_t *ret_sample)
 {
-    while (clock_now_ns() < at_ns)
-        continue;
-}
-
-/* @greed: before each call; NULL: none. @pace_ns: between two calls; 0: none. */
-static int time_calls(struct meeting *meeting, void (*greed)(struct meeting *), uint64_t pace_ns,
-                      uint32_t *samples, uint32_t count)
-{
-    uint64_t due = clock_now_ns();
-    for (uint32_t i = 0; i < WARM_UP + count; i++) {
-        if (greed)
-            greed(meeting);
-        due += pace_ns;
-        pause_until(pace_ns ? due : 0);
-        uint64_t start = clock_now_ns();
-        if (parley_call_echo.call(meeting->polite.client, i) != 0)
-            return failed(meeting);
-        if (i >= WARM_UP)
-            samples[i - WARM_UP] = study_sample(start, clock_now_ns());
-    }
+    uint64_t start = clock_now_ns();
+    if (parley_call_echo.call(meeting->polite.client, (uint32_t)start) != 0)
+        return failed(meeting);
+    *ret_sample = study_sample(start, clock_now_ns());
     if (meeting->failed != PARLEY_OK)
         return error_set(meeting->round->error, -1, "a call of the greedy client ended as %s",
                          parley_status_name(meeting->failed));
     return 0;
 }
 
-struct kind {
-    size_t row;
-    void (*greed)(struct meeting *);
-    uint64_t pace_ns;
-    uint32_t calls;
-};
-
-static const struct kind kinds[] = {
-    {ALONE, NULL, 0, SLICE_CALLS},
-    {FLOOD, take_turn, 0, FLOOD_CALLS},
-    {TURNS, take_turn_and_be_answered, 0, SLICE_CALLS},
-    {PACED_ALONE, NULL, PACE_NS, PACED_CALLS},
-    {PACED_FLOOD, take_turn, PACE_NS, PACED_CALLS},
-};
-#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-static int time_slices(struct meeting *meeting)
+/* The first call after a while, and the next. */
+static int call_twice(struct meeting *meeting, uint32_t *ret_cold, uint32_t *ret_sample)
 {
-    static uint32_t samples[KINDS][SLICES * SLICE_CALLS];
-    uint64_t flooded_ns = 0, answered = 0;
-    for (uint32_t slice = 0; slice < SLICES; slice++) {
-        for (size_t i = 0; i < KINDS; i++) {
-            const struct kind *kind = &kinds[i];
-            uint64_t start = clock_now_ns(), before = meeting->answered;
-            int r = time_calls(meeting, kind->greed, kind->pace_ns,
-                               samples[i] + slice * kind->calls, kind->calls);
-            if (r != 0)
-                return r;
-            if (kind->row == FLOOD) {
-                flooded_ns += clock_now_ns() - start;
-                answered += meeting->answered - before;
-            }
-            be_answered(meeting);
-        }
+    int r = call(meeting, ret_cold);
+    return r == 0 ? call(meeting, ret_sample) : r;
+}
+
+/* In turns: the greedy one's calls wait; they are answered. */
+static int time_flood(struct meeting *meeting)
+{
+    static uint32_t samples[TIMED][CALLS + WARM_UP];
+    uint64_t start = clock_now_ns();
+    for (uint32_t i = 0; i < CALLS + WARM_UP; i++) {
+        take_turn(meeting);
+        int r = call_twice(meeting, &samples[COLD_FLOOD][i], &samples[FLOOD][i]);
+        be_answered(meeting);
+        if (r == 0)
+            r = call_twice(meeting, &samples[COLD_ALONE][i], &samples[ALONE][i]);
+        if (r != 0)
+            return r;
     }
-    for (size_t i = 0; i < KINDS; i++) {
-        memcpy(meeting->round->samples_ns, samples[i], SLICES * kinds[i].calls * sizeof(**samples));
-        study_put_samples(meeting->round, kinds[i].row, SLICES * kinds[i].calls);
+    double s = (double)(clock_now_ns() - start) / NS_PER_S;
+    study_put(meeting->round, GREEDY_RATE, (double)meeting->answered / s);
+    for (size_t row = 0; row < TIMED; row++) {
+        memcpy(meeting->round->samples_ns, samples[row] + WARM_UP, CALLS * sizeof(uint32_t));
+        study_put_samples(meeting->round, row, CALLS);
     }
-    study_put(meeting->round, GREEDY_RATE, (double)answered * NS_PER_S / (double)flooded_ns);
     return 0;
 }
 
-/* Last, for afterwards there are 10,000 calls that nobody reads. */
-static int time_unread(struct meeting *meeting)
+static int time_close(struct meeting *meeting, size_t row)
 {
-    start_calls(meeting, UNREAD);
-    int r = time_calls(meeting, NULL, 0, meeting->round->samples_ns, SLICES * SLICE_CALLS);
-    if (r == 0)
-        study_put_samples(meeting->round, UNREAD_REPLIES, SLICES * SLICE_CALLS);
-    return r;
+    for (uint32_t i = 0; i < CLOSE_CALLS; i++) {
+        int r = call(meeting, &meeting->round->samples_ns[i]);
+        if (r != 0)
+            return r;
+    }
+    study_put_samples(meeting->round, row, CLOSE_CALLS);
+    return 0;
 }
 
 /* ---- A round ---- */
@@ -216,9 +185,13 @@ static int run(struct study_round *round)
     if (r == 0)
         r = join(&meeting, &meeting.greedy, "greedy");
     if (r == 0)
-        r = time_slices(&meeting);
+        r = time_flood(&meeting);
     if (r == 0)
-        r = time_unread(&meeting);
+        r = time_close(&meeting, CLOSE);
+    if (r == 0) {
+        start_calls(&meeting, UNREAD); /* last, for nobody will read them */
+        r = time_close(&meeting, CLOSE_UNREAD);
+    }
     study_stop(service);
     return r; /* what waits for an answer goes with this process */
 }
@@ -226,21 +199,21 @@ static int run(struct study_round *round)
 /* ---- The question ---- */
 
 static const struct study_row rows[] = {
-    [ALONE] = {.name = "alone", .about = "a call, alone"},
-    [TURNS] = {.name = "turns", .about = "  after another's turn, which is answered"},
-    [FLOOD] = {.name = "flood", .about = "  while 2,000 of another's wait"},
-    [UNREAD_REPLIES] = {.name = "unread", .about = "  while another reads nothing"},
-    [PACED_ALONE] = {.name = "paced-alone", .about = "a call every 5 ms, alone"},
-    [PACED_FLOOD] = {.name = "paced-flood", .about = "  while 2,000 of another's wait"},
+    [ALONE] = {.name = "alone", .about = "a call, when another's 2,000 are answered"},
+    [FLOOD] = {.name = "flood", .about = "  while they wait"},
+    [COLD_ALONE] = {.name = "cold-alone", .about = "the call before, its channel cold"},
+    [COLD_FLOOD] = {.name = "cold-flood", .about = "  while they wait"},
+    [CLOSE] = {.name = "close", .about = "calls without a pause, alone"},
+    [CLOSE_UNREAD] = {.name = "unread", .about = "  while another reads nothing"},
     [GREEDY_RATE] = {.name = "greedy", .about = "calls a second of the other", STUDY_COUNT},
 };
 
 static const struct study_goal goals[] = {
     {FLOOD, ALONE, true, 1.2, 0, "p99 beside a flood, against alone"},
-    {FLOOD, TURNS, true, 0, 0, "  against the same turns, answered"},
-    {FLOOD, ALONE, false, 0, 0, "  p50, against alone"},
-    {UNREAD_REPLIES, ALONE, true, 1.2, 0, "p99 beside one that reads nothing, against alone"},
-    {PACED_FLOOD, PACED_ALONE, true, 1.2, 0, "p99 beside a flood, one call every 5 ms"},
+    {FLOOD, ALONE, false, 0, 0, "  p50"},
+    {COLD_FLOOD, COLD_ALONE, false, 0, 0, "  p50 where the channel is cold"},
+    {CLOSE_UNREAD, CLOSE, true, 1.2, 0, "p99 beside one that reads nothing, against alone"},
+    {CLOSE_UNREAD, CLOSE, false, 0, 0, "  p50"},
 };
 
 static const struct study study = {
