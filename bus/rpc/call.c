@@ -176,11 +176,13 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     channel->in_flight++;
     stats_started(cell_of(call));
 
+    if (!call->one_way)
+        channel_wake(channel); /* first: a fast answer rings no bell */
     r = channel_send_or_queue(channel, &header, &body, call);
     if (r >= 0) {
         bool accepted = call->one_way && !call->queued;
-        if (!accepted)
-            channel_wake(channel); /* something will come */
+        if (call->queued)
+            channel_wake(channel); /* room will come */
         channel_ring_if_asleep(channel);
         if (accepted)
             call_accepted(call);

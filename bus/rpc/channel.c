@@ -176,10 +176,32 @@ static void ring(struct channel *channel)
     stats_bump(&channel->endpoint->stats.header->doorbells);
 }
 
+/* A sleeper that was rung for what it has not consumed yet will look at the ring again before it
+ * sleeps: the record that we rang for is before those that follow. So one ring is enough, however
+ * long it takes to wake up. peer_asleep() fenced between our publication and this look at its
+ * position, as asleep_set() does between its last position and its last look at our ring. */
 void channel_ring_if_asleep(struct channel *channel)
 {
-    if (channel->peer.region.base && peer_asleep(&channel->peer))
-        ring(channel);
+    if (!channel->peer.region.base || !peer_asleep(&channel->peer))
+        return;
+    uint64_t consumed = peer_consumed(&channel->ours, &channel->peer);
+    if (consumed < channel->rung || consumed == channel->ours.head)
+        return; /* rung, or there is nothing to take */
+    channel->rung = channel->ours.head;
+    ring(channel);
+}
+
+/* A peer that waits for room looks for it itself while it is awake. One that sleeps is rung when
+ * there is a good deal of it, or nothing left to take: not for each record. */
+static void ring_if_blocked(struct channel *channel)
+{
+    struct peer_segment *peer = &channel->peer;
+    if (peer->tail - channel->room_told < peer->ring_lines / 4 && ring_pending(peer))
+        return;
+    if (!peer_blocked(peer) || !peer_asleep(peer))
+        return;
+    channel->room_told = peer->tail;
+    ring(channel);
 }
 
 static void packet_received(struct channel *channel, const struct bell_packet *packet, int fd)
@@ -453,6 +475,9 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
 int channel_send_or_queue(struct channel *channel, struct frame_header *header,
                           const struct body *body, struct call *call)
 {
+    if (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) &&
+        peer_progress(&channel->peer) != channel->progress)
+        channel_flush(channel);
     int r = STAILQ_EMPTY(&channel->queue) ? channel_send(channel, header, body) : CHANNEL_E_FULL;
     if (r == 0) {
         if (call)
@@ -478,6 +503,7 @@ int channel_send_or_queue(struct channel *channel, struct frame_header *header,
 int channel_flush(struct channel *channel)
 {
     int sent = 0;
+    channel->progress = peer_progress(&channel->peer); /* first: what comes later is news */
     while (!STAILQ_EMPTY(&channel->queue)) {
         struct queued *queued = STAILQ_FIRST(&channel->queue);
         struct body body = {
@@ -608,8 +634,8 @@ int channel_drain(struct channel *channel)
     }
     if (channel->state != CHANNEL_UP || endpoint_forked(endpoint))
         return taken;
-    if (taken && peer_blocked(&channel->peer))
-        ring(channel);
+    if (taken)
+        ring_if_blocked(channel);
     if (!STAILQ_EMPTY(&channel->queue)) {
         int sent = channel_flush(channel);
         taken += sent > 0 ? sent : 0;

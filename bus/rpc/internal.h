@@ -198,6 +198,9 @@ struct channel {
     bool hung_up;
     uint64_t mark; /* of the pass over the hot list that had it last */
     int bell;
+    uint64_t rung;      /* position in our ring up to which the sleeping peer was rung */
+    uint64_t progress;  /* the peer's, before the last try to send what waits */
+    uint64_t room_told; /* position in the peer's ring at which it was rung for room */
     struct segment ours;
     struct peer_segment peer;
     STAILQ_HEAD(, queued) queue;
@@ -249,6 +252,13 @@ int channel_send_or_queue(struct channel *channel, struct frame_header *header,
 void channel_ring_if_asleep(struct channel *channel);
 int channel_flush(struct channel *channel);
 void channel_forget_queued(struct channel *channel, const struct call *call);
+/* Whether there is something to take, or room for what waits. */
+static inline bool channel_pending(const struct channel *channel)
+{
+    return ring_pending(&channel->peer) ||
+           (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) &&
+            peer_progress(&channel->peer) != channel->progress);
+}
 /* Takes what has arrived, at most RPC_BATCH_MAX frames. Returns how many. */
 int channel_drain(struct channel *channel);
 void channel_consume(struct channel *channel, const struct frame *frame);

@@ -51,7 +51,7 @@ static bool hot_pending(const struct parley_endpoint *endpoint)
     const struct channel *channel;
     TAILQ_FOREACH(channel, &endpoint->hot, entry)
     {
-        if (served_now(endpoint, channel) && ring_pending(&channel->peer))
+        if (served_now(endpoint, channel) && channel_pending(channel))
             return true;
     }
     return false;

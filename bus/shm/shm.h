@@ -255,6 +255,14 @@ void blocked_clear(struct segment *ours);
 /* After ring_consume() or release_push(): whether the doorbell must be rung. Fences first. */
 bool peer_blocked(const struct peer_segment *peer);
 
+/* Changes whenever the peer consumes or releases something: whether trying again for room is worth
+ * it. For nothing else: it is what a hostile peer writes. @peer must be attached. */
+static inline uint64_t peer_progress(const struct peer_segment *peer)
+{
+    return atomic_load_explicit(&peer->cells->consumed, memory_order_relaxed) +
+           atomic_load_explicit(&peer->cells->released, memory_order_relaxed);
+}
+
 /* Position up to which the peer has consumed our ring; a hostile or dead peer's value is bounded
  * to what we have published. For telling whether a record was taken. */
 uint64_t peer_consumed(const struct segment *ours, const struct peer_segment *peer);
