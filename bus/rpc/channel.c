@@ -314,6 +314,7 @@ static void bell_ready(struct source *source, uint32_t events)
     bell_drain(channel);
     if (channel->state == CHANNEL_DEAD)
         return;
+    channel->rang = true;
     if (channel->state == CHANNEL_UP)
         channel_wake(channel);
     else if (channel->hung_up)
@@ -327,6 +328,7 @@ void channel_wake(struct channel *channel)
     if (channel->awake || channel->state != CHANNEL_UP)
         return;
     channel->awake = true;
+    channel->pass = channel->endpoint->pass;
     asleep_clear(&channel->ours);
     TAILQ_REMOVE(&channel->endpoint->cold, channel, entry);
     TAILQ_INSERT_TAIL(&channel->endpoint->hot, channel, entry);
@@ -610,11 +612,11 @@ void channel_consume(struct channel *channel, const struct frame *frame)
     ring_consume(&channel->peer, &channel->ours);
 }
 
-int channel_drain(struct channel *channel)
+int channel_drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
     const struct parley_endpoint *endpoint = channel->endpoint;
-    while (taken < RPC_BATCH_MAX && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
+    while (taken < (int)batch && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
         uint32_t bytes;
         int r = ring_peek(&channel->peer, &record, &bytes);

@@ -51,7 +51,7 @@
 #define RPC_METADATA_KEPT_BYTES_MAX 1024 /* with a context, and with a call's slot */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
-#define RPC_BATCH_MAX 64               /* records taken from one channel before the next's turn */
+#define RPC_BATCH_MAX 64               /* records taken in a turn from a channel that is busy alone */
 #define RPC_METADATA_PAIRS_MAX 32
 #define RPC_METADATA_KEY_BYTES_MAX 64
 #define RPC_METADATA_VALUE_BYTES_MAX 4096
@@ -196,7 +196,9 @@ struct channel {
     bool service_side;
     bool blocked; /* frames wait in `queue` */
     bool hung_up;
-    uint64_t mark; /* of the pass over the hot list that had it last */
+    bool rang; /* the bell did: to be looked at, whatever its ring seems to hold */
+    bool due;  /* this pass over the hot list has something to do for it */
+    uint64_t pass; /* the last one that had */
     int bell;
     uint64_t rung;      /* position in our ring up to which the sleeping peer was rung */
     uint64_t progress;  /* the peer's, before the last try to send what waits */
@@ -259,8 +261,8 @@ static inline bool channel_pending(const struct channel *channel)
            (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) &&
             peer_progress(&channel->peer) != channel->progress);
 }
-/* Takes what has arrived, at most RPC_BATCH_MAX frames. Returns how many. */
-int channel_drain(struct channel *channel);
+/* Takes what has arrived, at most @batch frames. Returns how many. */
+int channel_drain(struct channel *channel, unsigned batch);
 void channel_consume(struct channel *channel, const struct frame *frame);
 void channel_wake(struct channel *channel);  /* put it on the hot list */
 bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
@@ -562,7 +564,7 @@ struct parley_endpoint {
     char farewell_text[ERROR_TEXT_BYTES_MAX];
     struct region route;
     uint64_t attach_at_ns; /* the earliest of the clients' retry_at_ns; CLOCK_NEVER: none */
-    uint64_t mark; /* of the last pass over the hot list */
+    uint64_t pass; /* the last one over the hot list */
     uint64_t contract_last;
 
     struct stats stats;
@@ -590,7 +592,7 @@ struct parley_endpoint {
     size_t scratch_bytes;
     struct wire_packing *packing;
 
-    unsigned busy_turns; /* turns that found something, since the last look at descriptors */
+    unsigned busy_records; /* taken since the last look at descriptors */
     unsigned turns;    /* nested turns of the loop */
     bool foreign; /* a foreign loop sleeps on parley_fd() */
     bool nudged;  /* it has been told to dispatch */

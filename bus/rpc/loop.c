@@ -3,7 +3,10 @@
  *
  * A turn takes what has arrived on the hot channels; if there is nothing it spins for a budget, and
  * then makes every channel cold (arming its doorbell, with a last look), and sleeps in the wait
- * backend until a doorbell, the broker or a timer. Turns nest: a closure or a handler may call and
+ * backend until a doorbell, the broker or a timer. A loop that never comes to sleep makes those
+ * cold that have been quiet for long, so that looking for the next message does not grow with all
+ * who ever sent one. Where several channels are busy each gives one record a turn, and descriptors
+ * are looked at by the number of records: nobody waits for another's flood. Turns nest: a closure or a handler may call and
  * wait. While a handler runs, services are not served, so that handlers do not pile up on the
  * stack; their channels stay hot and are taken afterwards.
  *
@@ -17,8 +20,12 @@
 #include "base/log.h"
 
 #define EVENTS_MAX 64
-#define BUSY_TURNS_MAX 64            /* between two looks at timers and descriptors while busy */
-#define SPIN_CHECKS 32               /* looks at the rings between two looks at the clock */
+#define BUSY_RECORDS_MAX 64          /* between two looks at timers and descriptors while busy */
+/* After so many passes that found it quiet and others not, a channel goes cold: as long as looking
+ * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
+#define QUIET_PASSES_MAX 1024
+#define HOT_PER_RECORD 16            /* looks at rings that are worth one record */
+#define SPIN_CHECKS 32               /* looks at rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
 
 static bool served_now(const struct parley_endpoint *endpoint, const struct channel *channel)
@@ -26,31 +33,81 @@ static bool served_now(const struct parley_endpoint *endpoint, const struct chan
     return !channel->service_side || endpoint->handlers == 0;
 }
 
+/* A client that has nothing in flight on it expects nothing. */
+static bool may_cool(const struct channel *channel, uint64_t pass)
+{
+    uint64_t quiet = pass - channel->pass;
+    return quiet > QUIET_PASSES_MAX || (!channel->service_side && channel->in_flight == 0);
+}
+
+/* Behind @after; NULL: to the front. */
+static void hot_move(struct parley_endpoint *endpoint, struct channel *channel,
+                     struct channel *after)
+{
+    if (channel == (after ? TAILQ_NEXT(after, entry) : TAILQ_FIRST(&endpoint->hot)))
+        return;
+    TAILQ_REMOVE(&endpoint->hot, channel, entry);
+    if (after)
+        TAILQ_INSERT_AFTER(&endpoint->hot, after, channel, entry);
+    else
+        TAILQ_INSERT_HEAD(&endpoint->hot, channel, entry);
+}
+
+/* Moves the channels that are due to the front, in their order. Return: how many are hot. */
+static unsigned hot_sort(struct parley_endpoint *endpoint, uint64_t pass)
+{
+    struct channel *last = NULL;
+    struct channel *channel, *next;
+    unsigned count = 0;
+    for (channel = TAILQ_FIRST(&endpoint->hot); channel; channel = next, count++) {
+        next = TAILQ_NEXT(channel, entry);
+        if (!served_now(endpoint, channel))
+            continue;
+        channel->due = channel_pending(channel) || channel->rang || channel->hung_up;
+        if (channel->due) {
+            channel->pass = pass;
+            hot_move(endpoint, channel, last);
+            last = channel;
+        } else if (may_cool(channel, pass) && (next || count > 0)) {
+            (void)channel_sleep(channel);
+        }
+    }
+    return count;
+}
+
+/* One record, but for the only one; more where looking at all of them would cost more than that. */
+static unsigned batch_of(unsigned hot)
+{
+    return hot <= 1 ? RPC_BATCH_MAX : 1 + hot / HOT_PER_RECORD;
+}
+
 /* Takes what has arrived on the hot channels, each once. Whatever a handler does to the list
- * meanwhile, the next channel is looked up anew; the mark tells who had its turn. */
+ * meanwhile, the next channel is looked up anew; what is due tells who has not had its turn. */
 static int hot_drain(struct parley_endpoint *endpoint)
 {
-    uint64_t mark = ++endpoint->mark;
-    int taken = 0;
     struct channel *channel;
-    while (!endpoint_forked(endpoint) && (channel = TAILQ_FIRST(&endpoint->hot)) &&
-           channel->mark < mark) {
-        channel->mark = mark;
+    unsigned batch = batch_of(hot_sort(endpoint, ++endpoint->pass));
+    int taken = 0;
+    while (!endpoint_forked(endpoint) && (channel = TAILQ_FIRST(&endpoint->hot)) && channel->due) {
+        channel->due = channel->rang = false;
         if (TAILQ_NEXT(channel, entry)) {
             TAILQ_REMOVE(&endpoint->hot, channel, entry);
             TAILQ_INSERT_TAIL(&endpoint->hot, channel, entry);
         }
         if (served_now(endpoint, channel))
-            taken += channel_drain(channel);
+            taken += channel_drain(channel, batch);
     }
     return taken;
 }
 
-static bool hot_pending(const struct parley_endpoint *endpoint)
+/* @looks: counts the rings that were looked at. */
+static bool hot_pending(const struct parley_endpoint *endpoint, unsigned *looks)
 {
     const struct channel *channel;
+    ++*looks;
     TAILQ_FOREACH(channel, &endpoint->hot, entry)
     {
+        ++*looks;
         if (served_now(endpoint, channel) && channel_pending(channel))
             return true;
     }
@@ -120,8 +177,8 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
 {
     uint64_t polled = start;
     for (;;) {
-        for (unsigned i = 0; i < SPIN_CHECKS; i++) {
-            if (hot_pending(endpoint))
+        for (unsigned looks = 0; looks < SPIN_CHECKS;) {
+            if (hot_pending(endpoint, &looks))
                 return 1;
             spin_pause();
         }
@@ -223,11 +280,13 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
     if (endpoint_forked(endpoint))
         return -ESTALE;
     endpoint->turns++;
-    if (hot_drain(endpoint) == 0) {
+    int taken = hot_drain(endpoint);
+    endpoint->busy_records += (unsigned)taken;
+    if (taken == 0) {
         r = wait_for_something(endpoint, deadline_ns);
-    } else if (++endpoint->busy_turns >= BUSY_TURNS_MAX && !endpoint_forked(endpoint)) {
+    } else if (endpoint->busy_records >= BUSY_RECORDS_MAX && !endpoint_forked(endpoint)) {
         /* A loop that never runs dry must still see timers and descriptors. */
-        endpoint->busy_turns = 0;
+        endpoint->busy_records = 0;
         timers_run(endpoint, clock_now_ns());
         r = endpoint_forked(endpoint) ? 0 : descriptors_poll(endpoint, 0);
     }
