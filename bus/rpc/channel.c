@@ -191,12 +191,12 @@ void channel_ring_if_asleep(struct channel *channel)
     ring(channel);
 }
 
-/* A peer that waits for room looks for it itself while it is awake. One that sleeps is rung when
- * there is a good deal of it, or nothing left to take: not for each record. */
+/* A peer that waits for room looks for it itself while it is awake. One that sleeps is rung once for
+ * each ring full of records, or when nothing is left to take: not for each record. */
 static void ring_if_blocked(struct channel *channel)
 {
     struct peer_segment *peer = &channel->peer;
-    if (peer->tail - channel->room_told < peer->ring_lines / 4 && ring_pending(peer))
+    if (peer->tail - channel->room_told < peer->ring_lines && ring_pending(peer))
         return;
     if (!peer_blocked(peer) || !peer_asleep(peer))
         return;
