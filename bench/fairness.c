@@ -14,32 +14,43 @@
  * the same time has passed since the call before: on a machine that is shared, a core is taken away
  * for milliseconds now and then, and who calls a thousand times as often would see a thousandth of
  * that in its p99. Either call comes right behind another one of the polite client, which finds its
- * channel cold and the service perhaps without a core; that one is shown apart. Calls without
- * anything between them are shown, too.
+ * channel cold and the service perhaps without a core; that one is shown apart. A call during which
+ * the scheduler took the core of either side is left out, and counted: with milliseconds of
+ * somebody else's work in it, it says nothing. Calls without anything between them are shown, too.
  *
  * One that reads nothing starts calls until its ring and the service's are full, and is then not
  * run again.
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <parley/parley.h>
 
 #include "base/clock.h"
 #include "echo.parley.h"
 #include "parley_call.h"
+#include "proc.h"
 #include "study.h"
 
 #define IN_FLIGHT 2000
 #define UNREAD 10000
 #define CALLS 1000 /* beside each flood; it takes milliseconds */
 #define CLOSE_CALLS 20000
-#define WARM_UP 50
 #define GREEDY_BYTES 62
 #define PATIENCE_NS (20 * NS_PER_S)
 
-enum { ALONE, FLOOD, COLD_ALONE, COLD_FLOOD, CLOSE, CLOSE_UNREAD, GREEDY_RATE };
-#define TIMED (COLD_FLOOD + 1)
+enum {
+    ALONE,
+    FLOOD,
+    COLD_ALONE,
+    COLD_FLOOD,
+    CLOSE,
+    CLOSE_UNREAD,
+    GREEDY_RATE,
+    OUT_ALONE,
+    OUT_FLOOD
+};
 
 struct party {
     struct parley_endpoint *endpoint;
@@ -49,6 +60,7 @@ struct party {
 struct meeting {
     struct study_round *round;
     struct party polite, greedy;
+    int slices[2]; /* of this process; of the service */
     uint32_t in_flight;
     uint64_t answered;
     enum parley_status failed;
@@ -108,33 +120,61 @@ static int call(struct meeting *meeting, uint32_t *ret_sample)
     return 0;
 }
 
-/* The first call after a while, and the next. */
-static int call_twice(struct meeting *meeting, uint32_t *ret_cold, uint32_t *ret_sample)
+struct timed {
+    size_t row, cold_row, out_row;
+    uint32_t count, cold_count;
+    uint32_t samples[CALLS], cold_samples[CALLS];
+};
+
+static uint64_t slices(const struct meeting *meeting)
 {
-    int r = call(meeting, ret_cold);
-    return r == 0 ? call(meeting, ret_sample) : r;
+    return proc_slices(meeting->slices[0]) + proc_slices(meeting->slices[1]);
+}
+
+/* The first call after a while, and the next. */
+static int call_twice(struct meeting *meeting, struct timed *timed)
+{
+    int r = call(meeting, &timed->cold_samples[timed->cold_count++]);
+    uint64_t before = slices(meeting);
+    if (r == 0)
+        r = call(meeting, &timed->samples[timed->count]);
+    if (slices(meeting) == before)
+        timed->count++;
+    return r;
+}
+
+static void put(struct study_round *round, const struct timed *timed)
+{
+    memcpy(round->samples_ns, timed->cold_samples, sizeof(timed->cold_samples));
+    study_put_samples(round, timed->cold_row, CALLS);
+    study_put(round, timed->out_row, CALLS - timed->count);
+    if (timed->count == 0)
+        return;
+    memcpy(round->samples_ns, timed->samples, timed->count * sizeof(*timed->samples));
+    study_put_samples(round, timed->row, timed->count);
 }
 
 /* In turns: the greedy one's calls wait; they are answered. */
 static int time_flood(struct meeting *meeting)
 {
-    static uint32_t samples[TIMED][CALLS + WARM_UP];
+    static struct timed flood, alone;
     uint64_t start = clock_now_ns();
-    for (uint32_t i = 0; i < CALLS + WARM_UP; i++) {
+    int r = 0;
+    flood = (struct timed){.row = FLOOD, .cold_row = COLD_FLOOD, .out_row = OUT_FLOOD};
+    alone = (struct timed){.row = ALONE, .cold_row = COLD_ALONE, .out_row = OUT_ALONE};
+    while (r == 0 && flood.cold_count < CALLS) {
         take_turn(meeting);
-        int r = call_twice(meeting, &samples[COLD_FLOOD][i], &samples[FLOOD][i]);
+        r = call_twice(meeting, &flood);
         be_answered(meeting);
         if (r == 0)
-            r = call_twice(meeting, &samples[COLD_ALONE][i], &samples[ALONE][i]);
-        if (r != 0)
-            return r;
+            r = call_twice(meeting, &alone);
     }
+    if (r != 0)
+        return r;
     double s = (double)(clock_now_ns() - start) / NS_PER_S;
     study_put(meeting->round, GREEDY_RATE, (double)meeting->answered / s);
-    for (size_t row = 0; row < TIMED; row++) {
-        memcpy(meeting->round->samples_ns, samples[row] + WARM_UP, CALLS * sizeof(uint32_t));
-        study_put_samples(meeting->round, row, CALLS);
-    }
+    put(meeting->round, &flood);
+    put(meeting->round, &alone);
     return 0;
 }
 
@@ -181,6 +221,8 @@ static int run(struct study_round *round)
     static struct meeting meeting;
     meeting = (struct meeting){.round = round};
     pid_t service = study_start(round, round->cpus[1], serve, NULL);
+    meeting.slices[0] = proc_slices_open(getpid());
+    meeting.slices[1] = proc_slices_open(service);
     int r = join(&meeting, &meeting.polite, "polite");
     if (r == 0)
         r = join(&meeting, &meeting.greedy, "greedy");
@@ -205,6 +247,10 @@ static const struct study_row rows[] = {
     [COLD_FLOOD] = {.name = "cold-flood", .about = "  while they wait"},
     [CLOSE] = {.name = "close", .about = "calls without a pause, alone"},
     [CLOSE_UNREAD] = {.name = "unread", .about = "  while another reads nothing"},
+    [OUT_ALONE] = {.name = "left-out-alone",
+                   .about = "calls of 1,000 left out, alone",
+                   STUDY_COUNT},
+    [OUT_FLOOD] = {.name = "left-out-flood", .about = "  while they wait", STUDY_COUNT},
     [GREEDY_RATE] = {.name = "greedy", .about = "calls a second of the other", STUDY_COUNT},
 };
 

@@ -2,10 +2,12 @@
 #include "proc.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static FILE *open_proc(pid_t pid, const char *what)
 {
@@ -73,4 +75,20 @@ double proc_sleeps(pid_t pid)
         return -1;
     (void)closedir(dir);
     return sum;
+}
+
+int proc_slices_open(pid_t tid)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)tid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+uint64_t proc_slices(int fd)
+{
+    char line[96] = "";
+    if (pread(fd, line, sizeof(line) - 1, 0) <= 0)
+        return 0;
+    const char *last = strrchr(line, ' ');
+    return last ? strtoull(last, NULL, 10) : 0;
 }

@@ -12,4 +12,9 @@ double proc_memfd_bytes(pid_t pid, const char *name);
 /* How often its threads have gone to sleep by themselves: voluntary context switches. */
 double proc_sleeps(pid_t pid);
 
+/* How often a thread got a core: changes when it lost one meanwhile. To be read often: a descriptor
+ * for its schedstat, -1 if there is none; about a microsecond a look. */
+int proc_slices_open(pid_t tid);
+uint64_t proc_slices(int fd);
+
 #endif
