@@ -80,6 +80,10 @@ void client_live_update(struct parley_client *client)
             client->live_count < ROUTE_INSTANCE_MAX)
             client->live[client->live_count++] = channel;
     }
+    client->live_alike = true;
+    for (uint32_t i = 0; i < client->live_count; i++)
+        client->live_alike = client->live_alike && client->live[i]->weighted &&
+                             client->live[i]->route_version == client->live[0]->route_version;
 }
 
 /* The instance is listed, but the channel to it came to nothing or ended: try again, later each

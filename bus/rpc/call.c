@@ -68,6 +68,8 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
         return NULL;
     if (live_count == 1 && (live[0]->weighted || picky))
         return live[0];
+    if (!picky && client->live_alike)
+        return less_busy_of_two(endpoint, live, live_count); /* whatever its bucket is */
 
     uint32_t bucket;
     size_t key_bytes;

@@ -384,6 +384,7 @@ struct parley_client {
     uint32_t channel_count;
     struct channel *live[ROUTE_INSTANCE_MAX]; /* up, not told to go away */
     uint32_t live_count;
+    bool live_alike; /* all of one version, which has weight */
     struct route_view view;
 
     TAILQ_HEAD(, call) waiting;
