@@ -1,0 +1,310 @@
+/*
+ * Back-pressure: a ring or an arena that is full makes calls wait, until their deadline and no
+ * longer; each ends with a status and a sentence; and nobody else notices. Run once for each wait
+ * backend.
+ *
+ * A service that takes nothing is a process that is stopped. A client that reads nothing is an
+ * endpoint that is not dispatched.
+ */
+#include "support/test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "echo.parley.h"
+#include "support/bus.h"
+#include "wait/wait.h"
+#include "ware_v1.parley.h"
+
+#define MIB ((size_t)1 << 20)
+#define LARGE (60 * MIB) /* four of them are all that one side's arena may be */
+#define SHORT_NS UINT64_C(300000000)
+#define PATIENCE_NS UINT64_C(60000000000)
+
+static struct bus bus;
+static pid_t echo_pid;
+
+/* ---- The services ---- */
+
+static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                        Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    closure(input, data);
+}
+
+static int serve_echo(struct bus *b, void *argument)
+{
+    static Echo__V1__Echo_Service service = {
+        .base = {.descriptor = &echo__v1__echo__descriptor,
+                 .invoke = protobuf_c_service_invoke_internal},
+        .echo = handle_echo,
+    };
+    struct parley_endpoint *served = bus_endpoint(b, "echo");
+    struct parley_service *published;
+    (void)argument;
+    if (parley_service_new(served, &echo__v1__echo__interface, &service.base, NULL, &published) !=
+        PARLEY_OK)
+        return 2;
+    return parley_run(served) == PARLEY_OK ? 0 : 3;
+}
+
+static void handle_weigh(Ware__V1__Store_Service *service, const Ware__V1__Ware *input,
+                         Ware__V1__Ware_Closure closure, void *data)
+{
+    (void)service;
+    closure(input, data);
+}
+
+static int serve_ware(struct bus *b, void *argument)
+{
+    static Ware__V1__Store_Service service = {
+        .base = {.descriptor = &ware__v1__store__descriptor,
+                 .invoke = protobuf_c_service_invoke_internal},
+        .weigh = handle_weigh,
+    };
+    struct parley_endpoint *served = bus_endpoint(b, "ware");
+    struct parley_service *published;
+    (void)argument;
+    if (parley_service_new(served, &ware__v1__store__interface, &service.base, NULL, &published) !=
+        PARLEY_OK)
+        return 2;
+    return parley_run(served) == PARLEY_OK ? 0 : 3;
+}
+
+/* ---- The clients ---- */
+
+/* Pressed: its service takes nothing, or it reads nothing. The other one goes on. */
+static struct parley_endpoint *endpoint, *other_endpoint;
+static struct parley_client *pressed, *other_echo, *other_ware;
+
+struct tally {
+    size_t ended, ok, late, exhausted, others;
+    size_t not_executed, perhaps_executed;
+    size_t without_words;
+};
+
+static void count(const Echo__V1__Message *message, void *data)
+{
+    struct tally *tally = data;
+    const struct parley_call *call = parley_call_current();
+    tally->ended++;
+    if (message) {
+        tally->ok++;
+        return;
+    }
+    tally->without_words += call->error[0] == '\0';
+    tally->not_executed += call->executed == PARLEY_EXECUTED_NO;
+    tally->perhaps_executed += call->executed == PARLEY_EXECUTED_UNKNOWN;
+    if (call->status == PARLEY_DEADLINE_EXCEEDED)
+        tally->late++;
+    else if (call->status == PARLEY_RESOURCE_EXHAUSTED)
+        tally->exhausted++;
+    else
+        tally->others++;
+}
+
+static Echo__V1__Message a_message(size_t bytes)
+{
+    static uint8_t *content;
+    if (!content)
+        content = calloc(1, LARGE);
+    Echo__V1__Message message = ECHO__V1__MESSAGE__INIT;
+    message.payload.data = content;
+    message.payload.len = bytes;
+    return message;
+}
+
+static void start_calls(size_t calls, size_t bytes, uint64_t timeout_ns, struct tally *tally)
+{
+    Echo__V1__Message request = a_message(bytes);
+    const struct parley_call options = {.timeout_ns = timeout_ns};
+    for (size_t i = 0; i < calls; i++)
+        parley_client_start(pressed, 0, &request.base, &options, (ProtobufCClosure)count, tally);
+}
+
+/* A call on the same endpoint, to another service. */
+static void assert_others_go_on(void)
+{
+    Ware__V1__Ware request = WARE__V1__WARE__INIT, *reply;
+    struct parley_call call = {.timeout_ns = PATIENCE_NS};
+    request.grams = 7;
+    assert_int_equal(ware__v1__store__weigh_call(other_ware, &request, &reply, &call), PARLEY_OK);
+    assert_int_equal(reply->grams, 7);
+    parley_reply_free(reply);
+}
+
+static void assert_echo(struct parley_client *client, size_t bytes)
+{
+    Echo__V1__Message request = a_message(bytes), *reply;
+    struct parley_call call = {.timeout_ns = PATIENCE_NS};
+    assert_int_equal(echo__v1__echo__echo_call(client, &request, &reply, &call), PARLEY_OK);
+    assert_int_equal(reply->payload.len, bytes);
+    parley_reply_free(reply);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    bus_start(&bus);
+    echo_pid = bus_fork(&bus, serve_echo, NULL);
+    bus_fork(&bus, serve_ware, NULL);
+    endpoint = bus_endpoint(&bus, "pressed");
+    other_endpoint = bus_endpoint(&bus, "other");
+    const struct parley_client_options options = {.wait_ns = PATIENCE_NS};
+    assert_int_equal(parley_client_new(endpoint, &echo__v1__echo__interface, &options, &pressed),
+                     PARLEY_OK);
+    assert_int_equal(
+        parley_client_new(endpoint, &ware__v1__store__interface, &options, &other_ware), PARLEY_OK);
+    assert_int_equal(
+        parley_client_new(other_endpoint, &echo__v1__echo__interface, &options, &other_echo),
+        PARLEY_OK);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    endpoint = parley_endpoint_free(endpoint);
+    other_endpoint = parley_endpoint_free(other_endpoint);
+    bus_stop(&bus);
+    return 0;
+}
+
+/* ---- A service that takes nothing ---- */
+
+static void test_calls_to_a_full_ring_end_by_their_deadline(void **state)
+{
+    (void)state;
+    struct tally tally = {0};
+    kill(echo_pid, SIGSTOP);
+    start_calls(1000, 64, SHORT_NS, &tally);
+    while (tally.ended < 1000)
+        assert_others_go_on();
+    assert_int_equal(tally.late, 1000);
+    assert_int_equal(tally.without_words, 0);
+    /* What was in the ring may have been taken; what waited for room was not. */
+    assert_true(tally.perhaps_executed > 0);
+    assert_true(tally.not_executed > 0);
+    assert_int_equal(tally.perhaps_executed + tally.not_executed, 1000);
+    kill(echo_pid, SIGCONT);
+    assert_echo(pressed, 64);
+}
+
+static enum parley_executed assert_late(size_t bytes)
+{
+    Echo__V1__Message request = a_message(bytes), *reply;
+    struct parley_call call = {.timeout_ns = SHORT_NS};
+    assert_int_equal(echo__v1__echo__echo_call(pressed, &request, &reply, &call),
+                     PARLEY_DEADLINE_EXCEEDED);
+    assert_non_null(strstr(call.error, "before the deadline"));
+    return call.executed;
+}
+
+static void test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline(void **state)
+{
+    (void)state;
+    kill(echo_pid, SIGSTOP);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(assert_late(LARGE), PARLEY_EXECUTED_UNKNOWN);
+        assert_others_go_on();
+    }
+    assert_int_equal(assert_late(LARGE), PARLEY_EXECUTED_NO); /* it found no room */
+
+    /* Two may wait for room, and no third. */
+    struct tally tally = {0};
+    start_calls(3, LARGE, SHORT_NS, &tally);
+    assert_int_equal(tally.exhausted, 1); /* at once */
+    while (tally.ended < 3)
+        assert_others_go_on();
+    assert_int_equal(tally.late, 2);
+    assert_int_equal(tally.not_executed, 3);
+    assert_int_equal(tally.without_words, 0);
+    kill(echo_pid, SIGCONT);
+    assert_echo(pressed, LARGE);
+}
+
+static void test_calls_to_an_arena_without_a_name_left_end_by_their_deadline(void **state)
+{
+    (void)state;
+    struct tally tally = {0};
+    kill(echo_pid, SIGSTOP);
+    start_calls(100, 5000, SHORT_NS, &tally); /* 64 blocks may be in use */
+    while (tally.ended < 100)
+        assert_others_go_on();
+    assert_int_equal(tally.late, 100);
+    assert_int_equal(tally.perhaps_executed, 64);
+    assert_int_equal(tally.not_executed, 36);
+    kill(echo_pid, SIGCONT);
+    assert_echo(pressed, 5000);
+}
+
+/* ---- A client that reads nothing ---- */
+
+static void assert_unread_replies_stall_nobody(size_t calls, size_t bytes)
+{
+    struct tally tally = {0};
+    start_calls(calls, bytes, PATIENCE_NS, &tally);
+    for (int i = 0; i < 200; i++)
+        assert_echo(other_echo, bytes);
+    assert_int_equal(tally.ended, 0); /* nobody has looked */
+    while (tally.ended < calls)
+        assert_int_equal(parley_dispatch(endpoint, SHORT_NS), PARLEY_OK);
+    assert_int_equal(tally.ok, calls);
+}
+
+static void test_a_full_ring_of_replies_stalls_nobody_else(void **state)
+{
+    (void)state;
+    assert_unread_replies_stall_nobody(2000, 64);
+}
+
+static void test_a_full_arena_of_replies_stalls_nobody_else(void **state)
+{
+    (void)state;
+    assert_unread_replies_stall_nobody(300, 5000);
+}
+
+static void test_what_was_not_read_in_time_ends_as_late(void **state)
+{
+    (void)state;
+    struct tally tally = {0};
+    start_calls(2000, 64, 1000000, &tally);
+    uint64_t due = clock_now_ns() + 1000000;
+    while (clock_now_ns() < due)
+        assert_echo(other_echo, 64);
+    while (tally.ended < 2000)
+        assert_int_equal(parley_dispatch(endpoint, SHORT_NS), PARLEY_OK);
+    /* Answers that were there in time count, though nobody looked. */
+    assert_int_equal(tally.late + tally.ok, 2000);
+    assert_true(tally.late > 0);
+    assert_echo(pressed, 64);
+}
+
+#define pressure_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+#define EXIT_SKIP 77 /* meson's */
+
+int main(void)
+{
+    /* The backend that this run forces, if the machine denies it. */
+    struct wait *wait;
+    struct error_text error = {0};
+    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
+        print_message("skipped: %s\n", error.text);
+        return EXIT_SKIP;
+    }
+    wait_free(wait);
+    const struct CMUnitTest tests[] = {
+        pressure_test(test_calls_to_a_full_ring_end_by_their_deadline),
+        pressure_test(test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline),
+        pressure_test(test_calls_to_an_arena_without_a_name_left_end_by_their_deadline),
+        pressure_test(test_a_full_ring_of_replies_stalls_nobody_else),
+        pressure_test(test_a_full_arena_of_replies_stalls_nobody_else),
+        pressure_test(test_what_was_not_read_in_time_ends_as_late),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
