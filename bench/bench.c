@@ -8,6 +8,7 @@
  *
  * Subjects see a warm-up of a tenth of their samples, which they take and the frame drops.
  */
+#include "cores.h"
 #include "session.h"
 
 #include <assert.h>
@@ -24,8 +25,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "cores.h"
 
 #define ROUND_COUNT_DEFAULT 5
 #define REPEAT_FACTOR 3 /* rounds tried for each one that is wanted */

@@ -160,6 +160,8 @@ static int connect_instance(struct parley_client *client, struct listed *listed,
     if (r < 0)
         channel_kill(channel, PARLEY_UNAVAILABLE, "cannot ask the broker to connect: %s",
                      strerror(-r));
+    else
+        segment_sent(&channel->ours);
     return 0;
 }
 

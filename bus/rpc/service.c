@@ -351,6 +351,7 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
         channel_kill(channel, PARLEY_UNAVAILABLE, "%s", error->text);
         return 0; /* said already */
     }
+    segment_sent(&channel->ours);
     return 0;
 }
 

@@ -17,6 +17,8 @@
 
 #include <errno.h>
 
+#include "base/cleanup.h"
+
 #define SEGMENT_RELEASE_OFFSET (SEGMENT_CELLS_OFFSET + (uint32_t)sizeof(struct segment_cells))
 
 static uint32_t round_to_page(uint32_t bytes)
@@ -99,6 +101,11 @@ int segment_create(struct segment *segment, const struct segment_options *option
         .arena = arena,
     };
     return 0;
+}
+
+void segment_sent(struct segment *segment)
+{
+    segment->region.fd = fd_close(segment->region.fd);
 }
 
 void segment_deinit(struct segment *segment)

@@ -121,6 +121,8 @@ struct peer_segment {
  * options, or -errno. */
 int segment_create(struct segment *segment, const struct segment_options *options,
                    struct error_text *error);
+/* It has been sent: the mapping stays, the descriptor is not needed any more. */
+void segment_sent(struct segment *segment);
 void segment_deinit(struct segment *segment); /* safe on a zeroed one and twice */
 
 /* Maps and verifies the peer's side. @fd: borrowed. Return: 0, -EPROTO with a sentence, -errno. */
