@@ -256,9 +256,9 @@ static int client_frame(struct channel *channel, const struct frame *frame,
     switch (frame->header.kind) {
     case FRAME_RESPONSE:
         call = endpoint_call_find(channel->endpoint, frame->header.call_id);
-        if (!call || call->channel != channel) {
+        if (!call || call->channel != channel || call->one_way) {
             stats_bump(&channel->endpoint->stats.header->late_replies);
-            channel_consume(channel, frame); /* its caller gave up waiting */
+            channel_consume(channel, frame); /* nobody waits for it, or not any more */
             return 0;
         }
         call_reply(call, frame);

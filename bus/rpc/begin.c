@@ -7,8 +7,8 @@
  * has returned says for which call it goes on (parent); work that is to outlive the call says that
  * (detached).
  *
- * Nothing is allocated unless a call brings more than one before it in the same slot: the slot keeps
- * its memory.
+ * Nothing is allocated unless a call brings more than one before it in the same slot: the slot
+ * keeps its memory.
  */
 #include "rpc/internal.h"
 
@@ -75,8 +75,8 @@ static enum parley_status set_metadata(struct call *call, const struct parley_ca
     struct error_text error = {0};
     int r = 0;
     if (options && options->metadata_count)
-        r = metadata_encode(options->metadata, options->metadata_count, block, sizeof(block), &bytes,
-                            &error);
+        r = metadata_encode(options->metadata, options->metadata_count, block, sizeof(block),
+                            &bytes, &error);
     if (r == 0 && parent && parent->metadata_bytes)
         r = metadata_inherit(parent->metadata, parent->metadata_bytes, block, &bytes, &error);
     if (r < 0)
@@ -115,8 +115,8 @@ struct call *call_begin(struct parley_client *client, unsigned method,
     }
     struct call *call = endpoint_call_new(endpoint);
     if (!call) {
-        *ret_status = status_fail(PARLEY_RESOURCE_EXHAUSTED, "%d calls are in flight already",
-                                  RPC_CALLS_MAX);
+        *ret_status =
+            status_fail(PARLEY_RESOURCE_EXHAUSTED, "%d calls are in flight already", RPC_CALLS_MAX);
         return NULL;
     }
     enum parley_status status = fill_in(call, client, options);

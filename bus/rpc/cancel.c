@@ -5,8 +5,8 @@
  * Either way the call ends here and now, and its slot gets another generation: an answer that comes
  * later finds nobody, is counted and dropped. If the request is in the service's hands, or in our
  * ring where it may be taken at any moment, a cancel frame goes after it. It is told, not asked:
- * nothing comes back for it, and nothing depends on its arrival. At most one is sent for a call that
- * was sent, so that those that wait for room are bounded as calls are.
+ * nothing comes back for it, and nothing depends on its arrival. At most one is sent for a call
+ * that was sent, so that those that wait for room are bounded as calls are.
  *
  * Whether it was executed nobody knows, unless it never left our queue. A one-way call has ended
  * when it has left it, even if its closure has not run yet.

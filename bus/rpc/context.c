@@ -1,8 +1,8 @@
 /*
  * What a handler can learn of the call that it serves, and what it can say of its end.
  *
- * A context is private memory: nothing in it points into the channel, so a handler may keep it until
- * it answers, whatever becomes of the client meanwhile.
+ * A context is private memory: nothing in it points into the channel, so a handler may keep it
+ * until it answers, whatever becomes of the client meanwhile.
  *
  * Cancelling. Contexts hang on their channel, in lists by call id, so that a cancel finds its own
  * among thousands and a client reaches nobody else's. A handler that has returned is told through
@@ -132,9 +132,8 @@ struct parley_context *parley_context_current(void)
 void parley_context_fail(struct parley_context *context, enum parley_status status,
                          const char *text)
 {
-    context->status = status == PARLEY_OK || (unsigned)status >= PARLEY_STATUS_COUNT
-                          ? PARLEY_UNKNOWN
-                          : status;
+    context->status =
+        status == PARLEY_OK || (unsigned)status >= PARLEY_STATUS_COUNT ? PARLEY_UNKNOWN : status;
     (void)snprintf(context->text, sizeof(context->text), "%s", text ? text : "");
 }
 

@@ -601,8 +601,8 @@ struct parley_endpoint {
     _Atomic int stop;
 };
 
-/* Whether this is a child of fork(2), and the endpoint its parent's: to be left alone. Asked where a
- * public function begins, and after a handler or closure ran. */
+/* Whether this is a child of fork(2), and the endpoint its parent's: to be left alone. Asked where
+ * a public function begins, and after a handler or closure ran. */
 static inline bool endpoint_forked(const struct parley_endpoint *endpoint)
 {
     return __builtin_expect(endpoint->generation != fork_generation(), 0);

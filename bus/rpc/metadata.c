@@ -140,8 +140,7 @@ int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *b
         size_t length = pair_bytes(block, at);
         if (!is_inherited((const char *)pair + 3, pair[0]) || has_key(out, used, pair))
             continue;
-        if (++count > RPC_METADATA_PAIRS_MAX ||
-            used + length - 3 * count > RPC_METADATA_BYTES_MAX)
+        if (++count > RPC_METADATA_PAIRS_MAX || used + length - 3 * count > RPC_METADATA_BYTES_MAX)
             return error_set(error, -EINVAL,
                              "more metadata than %d pairs or %d bytes, with what is inherited from "
                              "the call that this one is made for",

@@ -178,8 +178,7 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     if (r == -ENOMEM)
         refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
     else
-        refuse(channel, frame,
-               r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
+        refuse(channel, frame, r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
                "the request is not a %s: %s (field %u, byte %zu)",
                descriptor->methods[method].input->name,
                failure.what ? failure.what : "it cannot be unpacked", failure.number,
@@ -217,15 +216,15 @@ static int request_received(struct channel *channel, const struct frame *frame)
     uint32_t method = plan_method(channel->held->plan, frame->header.method);
     if (method >= service->interface->service->n_methods) {
         channel_consume(channel, frame);
-        refuse(channel, frame, PARLEY_UNIMPLEMENTED,
-               "%s %s has no method for the %u of version %s", service->interface->name,
-               service->interface->version, frame->header.method, channel->client_version);
+        refuse(channel, frame, PARLEY_UNIMPLEMENTED, "%s %s has no method for the %u of version %s",
+               service->interface->name, service->interface->version, frame->header.method,
+               channel->client_version);
         return 0;
     }
     if (service->serving >= service->calls_max) {
         channel_consume(channel, frame);
-        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED,
-               "the instance serves %u calls already", service->calls_max);
+        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the instance serves %u calls already",
+               service->calls_max);
         return 0;
     }
     struct parley_context *context;

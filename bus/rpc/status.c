@@ -72,9 +72,10 @@ enum parley_status status_fail(enum parley_status status, const char *format, ..
 
 enum parley_status status_forked(void)
 {
-    return status_fail(PARLEY_FAILED_PRECONDITION,
-                       "the endpoint belongs to the process that forked this one: free it here, and "
-                       "make another with parley_endpoint_new()");
+    return status_fail(
+        PARLEY_FAILED_PRECONDITION,
+        "the endpoint belongs to the process that forked this one: free it here, and "
+        "make another with parley_endpoint_new()");
 }
 
 enum parley_status status_from_errno(int code)

@@ -168,8 +168,8 @@ int region_map(struct region *region, int fd, size_t bytes_min, size_t bytes_max
     if (r < 0)
         return error_set(error, r, "cannot map the peer's %zu bytes of shared memory: %s", bytes,
                          strerror(-r));
-    *region = (struct region){
-        .base = base, .bytes = bytes, .fd = -1, .generation = fork_generation()};
+    *region =
+        (struct region){.base = base, .bytes = bytes, .fd = -1, .generation = fork_generation()};
     return 0;
 }
 

@@ -1,11 +1,11 @@
 /*
- * Where the chunks of unpacked messages come from, and what becomes of them: a thread keeps a few of
- * each small size, so that a program that calls and frees replies, or serves, in a steady state asks
- * malloc() for nothing.
+ * Where the chunks of unpacked messages come from, and what becomes of them: a thread keeps a few
+ * of each small size, so that a program that calls and frees replies, or serves, in a steady state
+ * asks malloc() for nothing.
  *
- * They belong to whoever frees them: a reply that is freed in another thread than the one it came to
- * stays there. What a thread can keep is bounded, by BLOCKS_KEPT of each class: 260 KiB; more goes to
- * free(), and all of it when the thread ends.
+ * They belong to whoever frees them: a reply that is freed in another thread than the one it came
+ * to stays there. What a thread can keep is bounded, by BLOCKS_KEPT of each class: 260 KiB; more
+ * goes to free(), and all of it when the thread ends.
  *
  * Sanitizers and Valgrind find out who uses a message after it was freed by what free() does, so
  * under a sanitizer nothing is kept, and blocks are as large as they were asked for.
@@ -18,7 +18,7 @@
 
 #include "base/sanitized.h"
 
-#define CLASS_BYTES_MIN 512 /* with the header, of the first class; each is twice the one before */
+#define CLASS_BYTES_MIN 512 /* with its header; each class is twice the one before it */
 #define CLASS_COUNT 6       /* up to 16 KiB */
 #define BLOCKS_KEPT 8
 

@@ -1,6 +1,6 @@
 /*
- * What an awake call asks of the C library's allocator and of the kernel: nothing, counted in client
- * and service.
+ * What an awake call asks of the C library's allocator and of the kernel: nothing, counted in
+ * client and service.
  *
  * Allocations are counted by definitions of malloc() and its family before the C library's own, in
  * this program and so in both processes. System calls are counted from outside, by a debugger's
@@ -243,12 +243,16 @@ static void count(struct counted *counted, uint64_t number)
 static struct counted trace(pid_t pid)
 {
     struct counted counted = {0};
+    siginfo_t info;
     int status = 0, deliver = 0;
-    assert_int_equal(waitpid(pid, &status, __WALL), pid);
-    if (!WIFSTOPPED(status)) {
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WSTOPPED | WNOWAIT), 0);
+    if (info.si_code == CLD_EXITED) {
+        assert_int_equal(bus_reap(&caller.bus, pid), 2);
         print_message("a process may not be traced here\n");
         skip();
     }
+    assert_int_equal(waitpid(pid, &status, __WALL), pid);
+    assert_true(WIFSTOPPED(status));
     assert_int_equal(
         ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
     while (counted.marks < 2) {
@@ -257,10 +261,10 @@ static struct counted trace(pid_t pid)
         if (!WIFSTOPPED(status))
             fail_msg("it ended before it was counted: %#x", (unsigned)status);
         deliver = WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : WSTOPSIG(status);
-        struct __ptrace_syscall_info info;
-        if (deliver == 0 && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(info), &info) > 0 &&
-            info.op == PTRACE_SYSCALL_INFO_ENTRY)
-            count(&counted, info.entry.nr);
+        struct __ptrace_syscall_info call;
+        if (deliver == 0 && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(call), &call) > 0 &&
+            call.op == PTRACE_SYSCALL_INFO_ENTRY)
+            count(&counted, call.entry.nr);
     }
     assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
     return counted;

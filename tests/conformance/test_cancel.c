@@ -18,9 +18,9 @@ static struct caller caller;
 
 /* What the service has seen; its reply to Echo has it as payload. */
 struct report {
-    uint32_t told;    /* contexts whose on_cancel() ran */
-    uint32_t stopped; /* handlers that stopped working */
-    uint32_t kept;    /* contexts that Later keeps, ... */
+    uint32_t told;     /* contexts whose on_cancel() ran */
+    uint32_t stopped;  /* handlers that stopped working */
+    uint32_t kept;     /* contexts that Later keeps, ... */
     uint32_t given_up; /* ... whose callers have given up */
 };
 static struct report report;
@@ -290,9 +290,9 @@ static void test_a_caller_that_leaves_has_cancelled(void **state)
         caller_start(&caller, METHOD_NEVER, NULL, NULL, &tally);
     caller_start(&caller, METHOD_LATER, NULL, NULL, &tally);
     (void)ask();
-    assert_int_equal(parley_client_new(caller.endpoint, &echo__v1__echo__interface, NULL,
-                                       &caller.client),
-                     PARLEY_OK);
+    assert_int_equal(
+        parley_client_new(caller.endpoint, &echo__v1__echo__interface, NULL, &caller.client),
+        PARLEY_OK);
     parley_client_free(first);
     assert_int_equal(tally.ended, 4);
     struct report said = {0};
@@ -307,8 +307,8 @@ static void test_nobody_cancels_the_call_of_another_client(void **state)
     (void)state;
     struct tally tally = {0};
     struct parley_client *other;
-    assert_int_equal(
-        parley_client_new(caller.endpoint, &echo__v1__echo__interface, NULL, &other), PARLEY_OK);
+    assert_int_equal(parley_client_new(caller.endpoint, &echo__v1__echo__interface, NULL, &other),
+                     PARLEY_OK);
     uint64_t id = caller_start(&caller, METHOD_LATER, NULL, NULL, &tally);
     assert_int_equal(parley_client_cancel(other, id), PARLEY_NOT_FOUND);
     assert_int_equal(parley_client_cancel(caller.client, 0), PARLEY_NOT_FOUND);

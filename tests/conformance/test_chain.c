@@ -1,6 +1,6 @@
 /*
- * Calls from inside handlers, over a chain of three services in three processes: what is left of the
- * time and what belongs to the whole chain get to its end. Run once for each wait backend.
+ * Calls from inside handlers, over a chain of three services in three processes: what is left of
+ * the time and what belongs to the whole chain get to its end. Run once for each wait backend.
  *
  *     test --echo.Context--> first --ware 1 Weigh--> second --ware 2 Weigh--> third
  *
@@ -63,11 +63,10 @@ static void third__weigh(Ware__V2__Store_Service *service, const Ware__V2__Ware 
     Ware__V2__Ware reply = WARE__V2__WARE__INIT;
     if (input->milligrams == 0)
         return; /* never */
-    (void)snprintf(title, sizeof(title), "%s %s %s %s %llu", metadata("traceparent", trace),
-                   metadata("baggage", baggage), metadata("gray.user.id", user),
-                   metadata("private", private),
-                   (unsigned long long)(parley_context_time_left_ns(parley_context_current()) /
-                                        NS_PER_MS));
+    (void)snprintf(
+        title, sizeof(title), "%s %s %s %s %llu", metadata("traceparent", trace),
+        metadata("baggage", baggage), metadata("gray.user.id", user), metadata("private", private),
+        (unsigned long long)(parley_context_time_left_ns(parley_context_current()) / NS_PER_MS));
     reply.title = title;
     closure(&reply, data);
 }
@@ -170,8 +169,8 @@ static void first__context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
                                .detached = input->number == DETACHED};
     Ware__V1__Ware request = WARE__V1__WARE__INIT, *ware = NULL;
     struct pending *pending = malloc(sizeof(*pending));
-    *pending = (struct pending){parley_context_current(), closure, data,
-                                (uint32_t)input->payload.len};
+    *pending =
+        (struct pending){parley_context_current(), closure, data, (uint32_t)input->payload.len};
     request.grams = pending->grams;
     if (input->number == LATER) {
         parley_client_start(next, 1, &request.base, NULL, (ProtobufCClosure)first_goes_on, pending);

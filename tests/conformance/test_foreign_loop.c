@@ -217,9 +217,9 @@ static void connect_in_one_loop(bool one_endpoint)
     publish(serving);
     if (one_endpoint) {
         caller.endpoint = serving;
-        assert_int_equal(parley_client_new(serving, &echo__v1__echo__interface, NULL,
-                                           &caller.client),
-                         PARLEY_OK);
+        assert_int_equal(
+            parley_client_new(serving, &echo__v1__echo__interface, NULL, &caller.client),
+            PARLEY_OK);
     } else {
         pthread_t thread;
         connecting = true;

@@ -211,8 +211,8 @@ static int use_everything(void)
     CHECK(call.status == PARLEY_FAILED_PRECONDITION && call.executed == PARLEY_EXECUTED_NO);
     CHECK(strstr(parley_error_text(), "forked") && strstr(call.error, "forked"));
     REFUSED(parley_client_send(caller.client, METHOD_ECHO, &request.base, NULL));
-    CHECK(parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL, (ProtobufCClosure)tally,
-                              &ended) == 0);
+    CHECK(parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL,
+                              (ProtobufCClosure)tally, &ended) == 0);
     CHECK(ended.ended == 1 && ended.status == PARLEY_FAILED_PRECONDITION);
     echo__v1__echo__echo(parley_client_service(caller.client), &request, tally, &ended);
     CHECK(ended.ended == 2);
@@ -363,8 +363,9 @@ static void test_every_descriptor_is_close_on_exec(void **state)
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         ssize_t n = readlink(path, name, sizeof(name) - 1);
         name[n > 0 ? n : 0] = '\0';
-        bool of_bus = strstr(name, "parley") || strstr(name, "socket:") || strstr(name, "eventfd") ||
-                      strstr(name, "io_uring") || strstr(name, "eventpoll");
+        bool of_bus = strstr(name, "parley") || strstr(name, "socket:") ||
+                      strstr(name, "eventfd") || strstr(name, "io_uring") ||
+                      strstr(name, "eventpoll");
         if (of_bus && !(flags & FD_CLOEXEC))
             fail_msg("descriptor %d, %s, is inherited by other programs", fd, name);
         seen += of_bus;
@@ -400,8 +401,8 @@ static void test_a_child_that_returns_from_a_closure_leaves_the_loop(void **stat
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     fflush(NULL);
     pid_t parent = getpid();
-    parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL, (ProtobufCClosure)fork_in_closure,
-                        &tally);
+    parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL,
+                        (ProtobufCClosure)fork_in_closure, &tally);
     for (int i = 0; i < 10; i++)
         caller_start(&caller, METHOD_ECHO, NULL, NULL, &others);
     /* Waiting for another call, inside which the closure runs. */

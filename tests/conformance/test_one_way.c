@@ -224,8 +224,8 @@ static void test_a_closure_of_a_one_way_call_may_free_the_client(void **state)
     kill(service, SIGSTOP);
     for (; count < 10000 && others.ended == count; count++)
         start_number(count, 0, &others);
-    parley_client_start(caller.client, METHOD_LATER, &request.base, &call, (ProtobufCClosure)free_client,
-                        &first);
+    parley_client_start(caller.client, METHOD_LATER, &request.base, &call,
+                        (ProtobufCClosure)free_client, &first);
     for (uint32_t i = 0; i < 3; i++)
         start_number(i, 0, &others);
     kill(service, SIGCONT);

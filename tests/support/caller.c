@@ -28,9 +28,9 @@ static bool has_channels(void *argument)
 void caller_connect(struct caller *caller, size_t instances)
 {
     caller->endpoint = bus_endpoint(&caller->bus, "test");
-    assert_int_equal(parley_client_new(caller->endpoint, &echo__v1__echo__interface, NULL,
-                                       &caller->client),
-                     PARLEY_OK);
+    assert_int_equal(
+        parley_client_new(caller->endpoint, &echo__v1__echo__interface, NULL, &caller->client),
+        PARLEY_OK);
     void *argument[] = {caller, &instances};
     assert_true(bus_wait(caller->endpoint, has_channels, argument));
 }

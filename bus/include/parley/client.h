@@ -118,9 +118,9 @@ struct parley_call {
      * and how the handler ran nobody learns. */
     bool one_way;
     /* The call being served that this one is made for. It ends by the deadline of that one, at the
-     * latest, and inherits its metadata traceparent, tracestate, baggage, tenant and gray.*, but for
-     * keys that it has itself. NULL: the one whose handler runs, if one does; a handler that has
-     * returned and goes on later says it here. */
+     * latest, and inherits its metadata traceparent, tracestate, baggage, tenant and gray.*, but
+     * for keys that it has itself. NULL: the one whose handler runs, if one does; a handler that
+     * has returned and goes on later says it here. */
     const struct parley_context *parent;
     bool detached; /* inherits nothing: for what outlives the call being served */
 
@@ -143,7 +143,9 @@ struct parley_call {
  * @call:      NULL for the defaults
  *
  * The generated stubs (catalog__v1__catalog__get_call()) wrap this with the method's types.
- * Handlers of this endpoint's services do not run while it waits; replies to other calls do.
+ * Handlers of this endpoint's services do not run while it waits; replies to other calls do. If it
+ * is itself inside of a handler, the deadline of the call being served ends it, but not that one's
+ * cancellation: a handler that is to stop at once uses parley_client_start().
  *
  * Return: the call's status; parley_error_text() has a sentence.
  */

@@ -59,9 +59,9 @@ struct parley_endpoint_options {
 PARLEY_API enum parley_status parley_endpoint_new(const struct parley_endpoint_options *options,
                                                   struct parley_endpoint **ret_endpoint);
 
-/* Frees the endpoint with all its clients and services; pending calls end as CANCELLED. In a child of
- * fork() it frees memory and closes descriptors, and the parent notices nothing; only what another
- * thread was using at that moment must not be freed there. NULL is fine. Returns NULL. */
+/* Frees the endpoint with all its clients and services; pending calls end as CANCELLED. In a child
+ * of fork() it frees memory and closes descriptors, and the parent notices nothing; only what
+ * another thread was using at that moment must not be freed there. NULL is fine. Returns NULL. */
 PARLEY_API struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint);
 
 /* A descriptor that is readable when parley_dispatch() has something to do, also after other

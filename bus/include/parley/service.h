@@ -74,9 +74,9 @@ PARLEY_API void parley_context_fail(struct parley_context *context, enum parley_
 /**
  * parley_context_cancelled() - whether anybody still waits for the answer
  *
- * True once the caller has cancelled the call, its deadline has passed, or the caller is gone. For a
- * handler that works for long, and looks now and then. The closure must still be called, once, with
- * anything: nobody hears it.
+ * True once the caller has cancelled the call, its deadline has passed, or the caller is gone. For
+ * a handler that works for long, and looks now and then. The closure must still be called, once,
+ * with anything: nobody hears it.
  *
  * While a handler works, its thread takes no frames: a caller that dies is noticed when it has
  * returned; and a cancel that finds the channel's ring full of requests, when there is room.
