@@ -254,6 +254,7 @@ code=$?
 [[ $code == 0 ]] || fail "stats --watch: exit code $code after Ctrl-C"
 
 echo "-- a watch goes on when the broker comes back"
+: >"$PARLEY_DIR/watch" # or the last one's output could be taken for this one's
 "$parley" stats --watch --interval 20ms >"$PARLEY_DIR/watch" 2>"$PARLEY_DIR/watch.err" &
 watch=$!
 pids+=("$watch")
