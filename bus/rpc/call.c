@@ -464,6 +464,20 @@ static enum parley_status refused(struct parley_call *outcome, enum parley_statu
     return status;
 }
 
+/* One turn of a call that waits. @served: the call whose handler it waits in; NULL: in none. A
+ * closure that runs meanwhile may answer that one, and then it is no more. */
+static void wait_a_turn(struct call *call, struct parley_context *served)
+{
+    struct parley_endpoint *endpoint = call->client->endpoint;
+    int r = endpoint_turn(endpoint, call->deadline_ns);
+    if (endpoint_forked(endpoint) || call->done)
+        return;
+    if (r < 0)
+        call_finish(call, status_from_errno(r), PARLEY_EXECUTED_UNKNOWN, strerror(-r));
+    else if (served && served == parley_context_current() && context_given_up(served))
+        call_orphaned(call);
+}
+
 enum parley_status parley_client_call(struct parley_client *client, unsigned method,
                                       const ProtobufCMessage *request,
                                       ProtobufCMessage **ret_reply, struct parley_call *outcome)
@@ -479,12 +493,12 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     call->delivery = CALL_SYNC;
     call->message = request;
     call_submit(call);
+    struct parley_context *served =
+        outcome && outcome->detached ? NULL : parley_context_current();
     while (!call->done) {
-        int r = endpoint_turn(endpoint, call->deadline_ns);
+        wait_a_turn(call, served);
         if (endpoint_forked(endpoint))
             return refused(outcome, status_forked()); /* a closure forked; the call is not ours */
-        if (r < 0 && !call->done)
-            call_finish(call, status_from_errno(r), PARLEY_EXECUTED_UNKNOWN, strerror(-r));
     }
     status = call->status;
     if (outcome)

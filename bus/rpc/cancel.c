@@ -6,7 +6,9 @@
  * later finds nobody, is counted and dropped. If the request is in the service's hands, or in our
  * ring where it may be taken at any moment, a cancel frame goes after it. It is told, not asked:
  * nothing comes back for it, and nothing depends on its arrival. At most one is sent for a call
- * that was sent, so that those that wait for room are bounded as calls are.
+ * that was sent, so that those that wait for room are bounded as calls are. The bell is rung in any
+ * case: a service whose handler waits for another service sleeps without having said so on its
+ * clients' channels, for requests are not to wake it.
  *
  * Whether it was executed nobody knows, unless it never left our queue. A one-way call has ended
  * when it has left it, even if its closure has not run yet.
@@ -27,7 +29,7 @@ static void say_cancel(struct call *call)
     struct body body = {0};
     /* What is wrong with the channel shows again where it ends the channel. */
     if (channel_send_or_queue(channel, &header, &body, NULL) >= 0)
-        channel_ring_if_asleep(channel);
+        channel_ring(channel);
 }
 
 static void give_up(struct call *call, enum parley_status status, const char *text)
@@ -50,6 +52,11 @@ void call_expire(struct call *call)
     else if (call->queued)
         text = "the instance took nothing before the deadline";
     give_up(call, PARLEY_DEADLINE_EXCEEDED, text);
+}
+
+void call_orphaned(struct call *call)
+{
+    give_up(call, PARLEY_CANCELLED, "the call that this one was made for is cancelled");
 }
 
 enum parley_status parley_client_cancel(struct parley_client *client, uint64_t call_id)

@@ -167,7 +167,7 @@ int channel_bell_send(struct channel *channel, const struct bell_packet *packet,
     return n < 0 ? -errno : 0;
 }
 
-static void ring(struct channel *channel)
+void channel_ring(struct channel *channel)
 {
     static const uint8_t kind = BELL_RING;
     /* A full socket holds many rings already; a hung-up one shows when we read it. */
@@ -188,7 +188,7 @@ void channel_ring_if_asleep(struct channel *channel)
     if (consumed < channel->rung || consumed == channel->ours.head)
         return; /* rung, or there is nothing to take */
     channel->rung = channel->ours.head;
-    ring(channel);
+    channel_ring(channel);
 }
 
 /* A peer that waits for room looks for it itself while it is awake. One that sleeps is rung once for
@@ -201,7 +201,7 @@ static void ring_if_blocked(struct channel *channel)
     if (!peer_blocked(peer) || !peer_asleep(peer))
         return;
     channel->room_told = peer->tail;
-    ring(channel);
+    channel_ring(channel);
 }
 
 static void packet_received(struct channel *channel, const struct bell_packet *packet, int fd)

@@ -280,14 +280,18 @@ static void look_ahead(struct channel *channel)
     }
 }
 
-bool parley_context_cancelled(struct parley_context *context)
+bool context_given_up(struct parley_context *context)
 {
     struct channel *channel = context->channel;
-    if (context->cancelled || !channel || channel->hung_up ||
-        clock_now_ns() >= context->deadline_ns || endpoint_forked(channel->endpoint))
+    if (context->cancelled || !channel || channel->hung_up || endpoint_forked(channel->endpoint))
         return true;
     look_ahead(channel);
     return context->cancelled;
+}
+
+bool parley_context_cancelled(struct parley_context *context)
+{
+    return context_given_up(context) || clock_now_ns() >= context->deadline_ns;
 }
 
 void parley_context_on_cancel(struct parley_context *context,

@@ -250,6 +250,8 @@ int channel_send(struct channel *channel, struct frame_header *header, const str
  * CHANNEL_E_FULL: queued; -ENOBUFS: the queue is full too; and as channel_send(). */
 int channel_send_or_queue(struct channel *channel, struct frame_header *header,
                           const struct body *body, struct call *call);
+/* Rings the peer's doorbell. */
+void channel_ring(struct channel *channel);
 /* Rings if the peer sleeps. After one or several channel_send(). */
 void channel_ring_if_asleep(struct channel *channel);
 int channel_flush(struct channel *channel);
@@ -447,6 +449,8 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
 
 /* Its deadline has passed. */
 void call_expire(struct call *call);
+/* The call that it was made for was cancelled. */
+void call_orphaned(struct call *call);
 
 /* ---- service.c ---- */
 
@@ -519,6 +523,8 @@ void contexts_drop_kept(struct parley_endpoint *endpoint);
 struct parley_context *context_enter(struct parley_context *context);
 /* The handler's call has ended: it is current no more. */
 void context_leave(struct parley_context *context);
+/* Whether it is cancelled, or its caller gone, as far as can be seen without taking frames. */
+bool context_given_up(struct parley_context *context);
 /* The lists of a service's channel. NULL: no memory. */
 struct contexts *contexts_new(void);
 void contexts_add(struct channel *channel, struct parley_context *context);

@@ -4,7 +4,8 @@
  *
  *     test --echo.Context--> first --ware 1 Weigh--> second --ware 2 Weigh--> third
  *
- * The third answers with what it saw, or not at all if it is asked to weigh nothing.
+ * The third answers with what it saw; or, if it is asked to weigh nothing, not until its caller
+ * gives up.
  */
 #include "support/test.h"
 
@@ -55,18 +56,38 @@ static const char *metadata(const char *key, char text[64])
     return text;
 }
 
+static unsigned given_up;
+
+struct kept {
+    Ware__V2__Ware_Closure closure;
+    void *data;
+};
+
+static void caller_gave_up(struct parley_context *context, void *userdata)
+{
+    struct kept *kept = userdata;
+    (void)context;
+    given_up++;
+    kept->closure(NULL, kept->data);
+    free(kept);
+}
+
 static void third__weigh(Ware__V2__Store_Service *service, const Ware__V2__Ware *input,
                          Ware__V2__Ware_Closure closure, void *data)
 {
     (void)service;
     char title[512], trace[64], baggage[64], user[64], private[64];
     Ware__V2__Ware reply = WARE__V2__WARE__INIT;
-    if (input->milligrams == 0)
-        return; /* never */
-    (void)snprintf(
-        title, sizeof(title), "%s %s %s %s %llu", metadata("traceparent", trace),
-        metadata("baggage", baggage), metadata("gray.user.id", user), metadata("private", private),
-        (unsigned long long)(parley_context_time_left_ns(parley_context_current()) / NS_PER_MS));
+    if (input->milligrams == 0) {
+        struct kept *kept = malloc(sizeof(*kept));
+        *kept = (struct kept){closure, data};
+        parley_context_on_cancel(parley_context_current(), caller_gave_up, kept);
+        return;
+    }
+    uint64_t left_ms = parley_context_time_left_ns(parley_context_current()) / NS_PER_MS;
+    (void)snprintf(title, sizeof(title), "%s %s %s %s %llu %u", metadata("traceparent", trace),
+                   metadata("baggage", baggage), metadata("gray.user.id", user),
+                   metadata("private", private), (unsigned long long)left_ms, given_up);
     reply.title = title;
     closure(&reply, data);
 }
@@ -230,6 +251,7 @@ struct seen {
     enum parley_status status;
     char trace[64], baggage[64], user[64], private[64];
     unsigned long long left_ms;
+    unsigned given_up; /* by callers of the third */
 };
 
 static struct seen ask(enum how how, size_t grams, uint64_t timeout_ms)
@@ -249,9 +271,9 @@ static struct seen ask(enum how how, size_t grams, uint64_t timeout_ms)
     seen.status = echo__v1__echo__context_call(caller.client, &request, &reply, &call);
     if (seen.status != PARLEY_OK)
         return seen;
-    assert_int_equal(sscanf(reply->text, "%63s %63s %63s %63s %llu", seen.trace, seen.baggage,
-                            seen.user, seen.private, &seen.left_ms),
-                     5);
+    assert_int_equal(sscanf(reply->text, "%63s %63s %63s %63s %llu %u", seen.trace, seen.baggage,
+                            seen.user, seen.private, &seen.left_ms, &seen.given_up),
+                     6);
     parley_reply_free(reply);
     return seen;
 }
@@ -301,6 +323,26 @@ static void test_no_handler_waits_longer_than_its_caller(void **state)
     assert_int_equal(ask(WAITING, 1, 20000).status, PARLEY_OK);
 }
 
+/* The first would wait for half a minute, and so hold up the call that comes after it. */
+static void test_a_cancel_goes_down_the_chain(void **state)
+{
+    (void)state;
+    const struct parley_call call = {.timeout_ns = PARLEY_FOREVER};
+    struct seen seen = {0};
+    for (unsigned i = 1; i <= 5 || (i < 1000 && seen.given_up == 0); i++) {
+        struct tally tally = {0};
+        uint64_t id = caller_start(&caller, METHOD_CONTEXT, NULL, &call, &tally);
+        /* It has come to the third by then, or only to the first: any will do. */
+        for (unsigned turns = 0; turns < 2 * i; turns++)
+            assert_int_equal(parley_dispatch(caller.endpoint, 1000000), PARLEY_OK);
+        assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
+        assert_int_equal(tally.status, PARLEY_CANCELLED);
+        seen = ask(WAITING, 1, 20000);
+        assert_int_equal(seen.status, PARLEY_OK);
+    }
+    assert_true(seen.given_up > 0); /* and now and then it got to the end */
+}
+
 #define chain_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -312,6 +354,7 @@ int main(void)
         chain_test(test_a_detached_call_inherits_nothing),
         chain_test(test_a_handler_that_goes_on_later_says_for_which_call),
         chain_test(test_no_handler_waits_longer_than_its_caller),
+        chain_test(test_a_cancel_goes_down_the_chain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -143,9 +143,8 @@ struct parley_call {
  * @call:      NULL for the defaults
  *
  * The generated stubs (catalog__v1__catalog__get_call()) wrap this with the method's types.
- * Handlers of this endpoint's services do not run while it waits; replies to other calls do. If it
- * is itself inside of a handler, the deadline of the call being served ends it, but not that one's
- * cancellation: a handler that is to stop at once uses parley_client_start().
+ * Handlers of this endpoint's services do not run while it waits; closures of other calls do. If it
+ * is itself inside of a handler, it ends as CANCELLED when the call being served is cancelled.
  *
  * Return: the call's status; parley_error_text() has a sentence.
  */
