@@ -226,9 +226,11 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
         if (n != 0)
             return n < 0 ? n : 0;
     }
-    if (!all_sleep(endpoint))
+    /* With a timer that is due nobody sleeps, and no peer needs to ring. */
+    left = clock_left(until, clock_now_ns());
+    if (left && !all_sleep(endpoint))
         return 0;
-    int n = descriptors_poll(endpoint, clock_left(until, clock_now_ns()));
+    int n = descriptors_poll(endpoint, left);
     timers_run(endpoint, clock_now_ns());
     return n < 0 ? n : 0;
 }
