@@ -1,5 +1,6 @@
 /*
- * The frame: options, rounds and processes. report.c makes figures and words of what was measured.
+ * The frame: rounds and processes. options.c reads the command line, report.c makes figures and
+ * words of what was measured.
  *
  * A round measures the floor, then every subject, in an order that rotates from round to round,
  * then the floor again. If the two floors differ by more than FLOOR_RATIO_MAX, something else ran
@@ -14,7 +15,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <ftw.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +26,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ROUND_COUNT_DEFAULT 5
 #define REPEAT_FACTOR 3 /* rounds tried for each one that is wanted */
 #define SUBJECT_TIMEOUT_MS 60000
 #define WARM_UP_SHARE 10
@@ -34,6 +33,7 @@
 /* What a subject's process leaves behind. */
 struct shared {
     struct error_text error;
+    double per_s;
     uint32_t samples_ns[BENCH_SAMPLE_MAX];
 };
 
@@ -102,11 +102,23 @@ static int await_process(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
+/* What a subject that was killed leaves behind comes to us, for we are its subreaper, and dies with
+ * it. The broker is a child, too: only at the very end nothing but orphans is left to wait for. */
+static void reap_orphans(int flags)
+{
+    pid_t pid;
+    do
+        pid = waitpid(-1, NULL, flags);
+    while (pid > 0 || (pid < 0 && errno == EINTR));
+}
+
 static int run_in_child(struct session *session, const struct bench_subject *subject, int round)
 {
     struct bench_run run = {
         .samples_ns = session->shared->samples_ns,
         .sample_count = subject->sample_count + subject->sample_count / WARM_UP_SHARE,
+        .ret_per_s = &session->shared->per_s,
+        .load = subject->load,
         .one_core = session->one_core,
         .folder = session->folder,
         .round = round,
@@ -143,12 +155,27 @@ static void end_progress(void)
         fprintf(stderr, "\r\033[K");
 }
 
+/* Return: 0 if the session goes on without it, else -EIO. */
+static int say_failed(struct session *session, size_t index, int r)
+{
+    end_progress();
+    fprintf(stderr, "%s: %s\n", session->bench->subjects[index].name,
+            r == -ETIMEDOUT                  ? "took longer than a minute"
+            : session->shared->error.text[0] ? session->shared->error.text
+                                             : "failed without saying why");
+    if (!session->bench->partial || index == 0)
+        return -EIO;
+    session->failed[index] = session->any_failed = true;
+    return 0;
+}
+
 static int measure(struct session *session, size_t index, int round, struct figures *ret_figures)
 {
     const struct bench_subject *subject = &session->bench->subjects[index];
     pid_t parent = getpid();
     show_progress(session, subject->name);
     session->shared->error.text[0] = '\0';
+    session->shared->per_s = 0;
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)
@@ -158,18 +185,14 @@ static int measure(struct session *session, size_t index, int round, struct figu
         _exit(run_in_child(session, subject, round));
     }
     int r = await_process(pid);
+    reap_orphans(WNOHANG);
     if (interrupted)
         return -EINTR;
-    if (r != 0) {
-        end_progress();
-        fprintf(stderr, "%s: %s\n", subject->name,
-                r == -ETIMEDOUT                  ? "took longer than a minute"
-                : session->shared->error.text[0] ? session->shared->error.text
-                                                 : "failed without saying why");
-        return -EIO;
-    }
+    if (r != 0)
+        return say_failed(session, index, r);
     figures_compute(session->shared->samples_ns + subject->sample_count / WARM_UP_SHARE,
                     subject->sample_count, ret_figures);
+    ret_figures->per_s = session->shared->per_s;
     return 0;
 }
 
@@ -218,77 +241,6 @@ static int run_rounds(struct session *session)
 
 /* ---- The program ---- */
 
-static void print_usage(FILE *file, const struct bench *bench)
-{
-    fprintf(file,
-            "usage: %s [--rounds N] [--only NAME] [--json FILE]\n\n%s\n\n"
-            "  --rounds N   1 to %d; %d by default\n"
-            "  --only NAME  measure one subject, and the floor:",
-            program_invocation_short_name, bench->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
-    for (size_t i = 0; i < bench->subject_count; i++)
-        fprintf(file, " %s", bench->subjects[i].name);
-    fprintf(file, "\n  --json FILE  write the rows to FILE as well, in nanoseconds\n"
-                  "  --help       this\n");
-}
-
-static bool names_a_subject(const struct bench *bench, const char *name)
-{
-    for (size_t i = 0; i < bench->subject_count; i++) {
-        if (strcmp(bench->subjects[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int bad_option(const struct bench *bench, const char *what, const char *value)
-{
-    fprintf(stderr, "%s: %s\n", what, value);
-    print_usage(stderr, bench);
-    return 2;
-}
-
-/* Return: -1 to go on, else the program's exit status. */
-static int parse_options(struct session *session, int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"rounds", required_argument, NULL, 'r'},
-        {"only", required_argument, NULL, 'o'},
-        {"json", required_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
-    char *end = NULL;
-    long rounds;
-    int option;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        switch (option) {
-        case 'r':
-            rounds = strtol(optarg, &end, 10);
-            if (*end != '\0' || end == optarg || rounds < 1 || rounds > ROUND_COUNT_MAX)
-                return bad_option(session->bench, "no such number of rounds", optarg);
-            session->round_count = (uint32_t)rounds;
-            break;
-        case 'o':
-            if (!names_a_subject(session->bench, optarg))
-                return bad_option(session->bench, "no such subject", optarg);
-            session->only = optarg;
-            break;
-        case 'j':
-            session->json_path = optarg;
-            break;
-        case 'h':
-            print_usage(stdout, session->bench);
-            return 0;
-        default:
-            print_usage(stderr, session->bench);
-            return 2;
-        }
-    }
-    if (optind < argc)
-        return bad_option(session->bench, "not an option", argv[optind]);
-    return -1;
-}
-
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
 {
     (void)status;
@@ -318,6 +270,7 @@ static int prepare(struct session *session)
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     choose_cpus(session);
     return 0;
 }
@@ -333,16 +286,24 @@ static int run_session(struct session *session)
         r = run_rounds(session);
     if (bench->end)
         bench->end();
+    reap_orphans(0);
     end_progress();
     return r == 0 ? session_report(session) : 1;
 }
 
+static struct session session;
+
+bool bench_wants(const struct bench_subject *subject)
+{
+    return session_wants(&session, (size_t)(subject - session.bench->subjects));
+}
+
 int bench_main(int argc, char **argv, const struct bench *bench)
 {
-    static struct session session;
     assert(bench->subject_count <= BENCH_SUBJECT_MAX);
-    session = (struct session){.bench = bench, .round_count = ROUND_COUNT_DEFAULT};
-    int r = parse_options(&session, argc, argv);
+    memset(&session, 0, sizeof(session));
+    session.bench = bench;
+    int r = session_parse_options(&session, argc, argv);
     if (r >= 0)
         return r;
     if (prepare(&session) != 0)

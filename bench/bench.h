@@ -14,22 +14,46 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "wait/wait.h"
 
-#define BENCH_SUBJECT_MAX 16
+#define BENCH_SUBJECT_MAX 192
 #define BENCH_SAMPLE_MAX 200000u
 #define BENCH_PATH_BYTES 64
 
-enum { BENCH_P50, BENCH_P90, BENCH_P99, BENCH_P999, BENCH_PERCENTILES };
+enum {
+    BENCH_P1,
+    BENCH_P10,
+    BENCH_P25,
+    BENCH_P50,
+    BENCH_P75,
+    BENCH_P90,
+    BENCH_P95,
+    BENCH_P99,
+    BENCH_P995,
+    BENCH_P999,
+    BENCH_P9995,
+    BENCH_P9999,
+    BENCH_PERCENTILES,
+};
+
+/* What a subject is to do, if it can do more than one thing. */
+struct bench_load {
+    uint32_t bytes;     /* of a message */
+    uint32_t in_flight; /* calls at once; 0: one after the other */
+    uint64_t pause_ns;  /* before each call; 0: none */
+};
 
 /* What a subject finds when it runs. */
 struct bench_run {
     uint32_t *samples_ns; /* to be filled; shared with the program that reads them */
     uint32_t sample_count;
+    double *ret_per_s; /* calls a second, where that is not 1 / latency; shared, too */
+    struct bench_load load;
     bool one_core;      /* whoever spins must yield */
     const char *folder; /* an empty temporary folder, for sockets */
     int round;          /* from 0; with `name`, makes names unique */
@@ -49,14 +73,18 @@ struct bench_subject {
     const char *about; /* in the table, up to 39 columns */
     uint32_t sample_count;
     enum bench_placement placement;
+    struct bench_load load;
+    const char *skipped; /* why it cannot be measured here; NULL: it can */
     int (*run)(struct bench_run *run);
 };
 
 struct bench_result {
     bool measured;
     double ns[BENCH_PERCENTILES]; /* the medians of all rounds */
+    double per_s;                 /* as well; 0: the subject did not say */
     double p50_least, p50_most;   /* of all rounds */
     const double *p50_of_round;   /* in their order */
+    const double *per_s_of_round;
     uint32_t round_count;
 };
 
@@ -66,9 +94,17 @@ struct bench {
     const struct bench_subject
         *subjects; /* the first is the floor that every round is checked by */
     size_t subject_count;
-    /* Either may be NULL. begin: before the first round, end: after the last, also on failure. */
+    /* Some subjects may be missing from the results: not asked for, skipped, or failed, which does
+     * not end the session then. Whoever reads results looks at `measured`. */
+    bool partial;
+    /* Each may be NULL. begin: before the first round, end: after the last, also on failure. */
     int (*begin)(const char *folder, struct error_text *error);
     void (*end)(void);
+    /* Instead of the frame's own: a table on stdout, the rows of the JSON. */
+    void (*print)(const struct bench_result *results);
+    void (*write_rows)(const struct bench_result *results, FILE *file);
+    /* --report DIR: an option if this is not NULL. Return: 0, or 1, having said why. */
+    int (*write_report)(const struct bench_result *results, const char *folder);
     /* What the figures say, in sentences; prints to stdout. Return: 0, or 1 if a goal was missed.
      */
     int (*conclude)(const struct bench_result *results);
@@ -76,8 +112,16 @@ struct bench {
 
 int bench_main(int argc, char **argv, const struct bench *bench);
 
+/* Whether --only leaves this subject in. For begin(). */
+bool bench_wants(const struct bench_subject *subject);
+
+/* "AMD EPYC": no quotes, no control characters. */
+void bench_cpu_name(char *buffer, size_t bytes);
+
 /* How many times the p50 of @of: the median of what it is in each round. For conclude(). */
 double bench_ratio(const struct bench_result *result, const struct bench_result *of);
+/* The same of calls a second. */
+double bench_rate_ratio(const struct bench_result *result, const struct bench_result *of);
 
 /* ---- For subjects ---- */
 

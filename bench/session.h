@@ -9,13 +9,15 @@
 
 struct figures {
     double ns[BENCH_PERCENTILES];
+    double per_s;
 };
 
 struct session {
     const struct bench *bench;
     uint32_t round_count; /* wanted */
     const char *json_path;
-    const char *only;
+    const char *report_path;
+    const char *only; /* names, with commas between them */
     char folder[BENCH_PATH_BYTES];
     struct shared *shared;
     int cpus[2]; /* -1: not pinned */
@@ -23,9 +25,14 @@ struct session {
     uint32_t repeated;
     bool disturbed; /* the bound was reached */
     uint32_t rounds_done;
+    bool failed[BENCH_SUBJECT_MAX];
+    bool any_failed;
     struct figures figures[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
 };
 
+/* Return: -1 to go on, else the program's exit status. */
+int session_parse_options(struct session *session, int argc, char **argv);
+/* The first subject is wanted whatever --only says. */
 bool session_wants(const struct session *session, size_t subject);
 /* Sorts @samples. */
 void figures_compute(uint32_t *samples, uint32_t count, struct figures *ret_figures);

@@ -1,0 +1,148 @@
+/*
+ * The command line of a benchmark. A subject's name may have parts, "nng-ipc/awake/64/apart":
+ * --only takes whole names and the first parts of them.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROUND_COUNT_DEFAULT 5
+
+/* Whether @name is @wanted, or @wanted is the first parts of it. */
+static bool is_called(const char *name, const char *wanted, size_t bytes)
+{
+    return strncmp(name, wanted, bytes) == 0 && (name[bytes] == '\0' || name[bytes] == '/');
+}
+
+static bool is_listed(const char *name, const char *names)
+{
+    for (const char *at = names;; at++) {
+        size_t bytes = strcspn(at, ",");
+        if (is_called(name, at, bytes))
+            return true;
+        at += bytes;
+        if (*at == '\0')
+            return false;
+    }
+}
+
+bool session_wants(const struct session *session, size_t index)
+{
+    const struct bench_subject *subject = &session->bench->subjects[index];
+    if (index == 0)
+        return true;
+    return !subject->skipped && !session->failed[index] &&
+           (!session->only || is_listed(subject->name, session->only));
+}
+
+/* Each first part of a name once: those of one are neighbours. */
+static void print_names(FILE *file, const struct bench *bench)
+{
+    const char *last = "/";
+    for (size_t i = 0; i < bench->subject_count; i++) {
+        const char *name = bench->subjects[i].name;
+        size_t bytes = strcspn(name, "/");
+        if (!is_called(last, name, bytes))
+            fprintf(file, " %.*s", (int)bytes, name);
+        last = name;
+    }
+}
+
+static void print_usage(FILE *file, const struct bench *bench)
+{
+    fprintf(file,
+            "usage: %s [--rounds N] [--only NAMES] [--json FILE]%s\n\n%s\n\n"
+            "  --rounds N    1 to %d; %d by default\n"
+            "  --only NAMES  measure these, with commas between them, and the first:",
+            program_invocation_short_name, bench->write_report ? " [--report DIR]" : "",
+            bench->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
+    print_names(file, bench);
+    fprintf(file, "\n  --json FILE   write the rows to FILE as well, in nanoseconds\n");
+    if (bench->write_report)
+        fprintf(file, "  --report DIR  write a page with charts into DIR, drawn by gnuplot\n");
+    fprintf(file, "  --help        this\n");
+}
+
+/* Whether each of @names is a subject's. */
+static bool are_subjects(const struct bench *bench, const char *names)
+{
+    for (const char *at = names;; at++) {
+        size_t bytes = strcspn(at, ","), i = 0;
+        while (i < bench->subject_count && !is_called(bench->subjects[i].name, at, bytes))
+            i++;
+        if (bytes == 0 || i == bench->subject_count)
+            return false;
+        at += bytes;
+        if (*at == '\0')
+            return true;
+    }
+}
+
+static int bad_option(const struct bench *bench, const char *what, const char *value)
+{
+    fprintf(stderr, "%s: %s\n", what, value);
+    print_usage(stderr, bench);
+    return 2;
+}
+
+static int take_rounds(struct session *session, const char *text)
+{
+    char *end = NULL;
+    long rounds = strtol(text, &end, 10);
+    if (*end != '\0' || end == text || rounds < 1 || rounds > ROUND_COUNT_MAX)
+        return bad_option(session->bench, "no such number of rounds", text);
+    session->round_count = (uint32_t)rounds;
+    return -1;
+}
+
+static int take_option(struct session *session, int option, char *value)
+{
+    switch (option) {
+    case 'r':
+        return take_rounds(session, value);
+    case 'o':
+        if (!are_subjects(session->bench, value))
+            return bad_option(session->bench, "no such subject", value);
+        session->only = value;
+        return -1;
+    case 'j':
+        session->json_path = value;
+        return -1;
+    case 'p':
+        session->report_path = value;
+        return -1;
+    case 'h':
+        print_usage(stdout, session->bench);
+        return 0;
+    default:
+        print_usage(stderr, session->bench);
+        return 2;
+    }
+}
+
+int session_parse_options(struct session *session, int argc, char **argv)
+{
+    const struct option options[] = {
+        {"rounds", required_argument, NULL, 'r'},
+        {"only", required_argument, NULL, 'o'},
+        {"json", required_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        /* The end of the list, for most. */
+        {session->bench->write_report ? "report" : NULL, required_argument, NULL, 'p'},
+        {0},
+    };
+    int option;
+    session->round_count = ROUND_COUNT_DEFAULT;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        int r = take_option(session, option, optarg);
+        if (r >= 0)
+            return r;
+    }
+    if (optind < argc)
+        return bad_option(session->bench, "not an option", argv[optind]);
+    return -1;
+}
