@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "echo.pb-c.h"
+#include "flow.h"
 #include "shm/shm.h"
 
 /* ---- The clock ---- */
@@ -137,7 +138,8 @@ static int time_records(struct bench_run *run, struct ring_side *side)
     return 0;
 }
 
-int floor_ring(struct bench_run *run)
+static int run_ring(struct bench_run *run, int (*serve)(const struct bench_run *, void *),
+                    int (*ask)(struct bench_run *, struct ring_side *))
 {
     static struct ring_side near, far;
     if (segment_create(&near.ours, NULL, run->error) != 0 ||
@@ -145,12 +147,59 @@ int floor_ring(struct bench_run *run)
         peer_segment_map(&near.peer, far.ours.region.fd, run->error) != 0 ||
         peer_segment_map(&far.peer, near.ours.region.fd, run->error) != 0)
         return -1;
-    pid_t pid = bench_peer_start(run, echo_records, &far);
+    pid_t pid = bench_peer_start(run, serve, &far);
     if (pid < 0)
         return error_set(run->error, -1, "fork failed");
-    int r = time_records(run, &near);
+    int r = ask(run, &near);
     bench_peer_stop(pid);
     return r;
+}
+
+int floor_ring(struct bench_run *run)
+{
+    return run_ring(run, echo_records, time_records);
+}
+
+static int echo_flow(const struct bench_run *run, void *userdata)
+{
+    struct ring_side *side = userdata;
+    struct ring_record record;
+    for (;;) {
+        int r = receive_record(run, side, &record);
+        while (r == 0 && (r = send_record(side, &record)) == RING_E_FULL) {
+            bench_pause(run);
+            r = 0;
+        }
+        if (r != 0)
+            return -1;
+    }
+}
+
+/* Sends while there is room, then takes what has come: a batch of each, as with a real caller. */
+static int time_flow(struct bench_run *run, struct ring_side *side)
+{
+    struct ring_record record = {.header = {.kind = FRAME_REQUEST}}, reply;
+    struct flow flow;
+    flow_init(&flow, run);
+    while (!flow_done(&flow)) {
+        while (flow_may_start(&flow)) {
+            record.header.call_id = flow.started;
+            if (send_record(side, &record) != 0)
+                break;
+            (void)flow_start(&flow);
+        }
+        do {
+            if (receive_record(run, side, &reply) != 0 ||
+                flow_end(&flow, (uint32_t)reply.header.call_id) != 0)
+                return -1;
+        } while (ring_pending(&side->peer));
+    }
+    return 0;
+}
+
+int floor_ring_flow(struct bench_run *run)
+{
+    return run_ring(run, echo_flow, time_flow);
 }
 
 /* ---- protobuf-c ---- */

@@ -24,8 +24,12 @@ int floor_clock(struct bench_run *run);
     }
 /* A record of call header and message through the channel's ring, and one back. */
 int floor_ring(struct bench_run *run);
+/* The same with many records on their way: load.in_flight, or what the ring holds. */
+int floor_ring_flow(struct bench_run *run);
 /* protobuf-c: pack and unpack one message. */
 int floor_protobuf(struct bench_run *run);
+/* A copy of load.bytes. */
+int floor_memcpy(struct bench_run *run);
 /* libnng: REQ and REP over ipc://, synchronous, the message's bytes untouched. */
 int floor_nng(struct bench_run *run);
 

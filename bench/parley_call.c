@@ -148,7 +148,7 @@ static int call_service(struct bench_run *run, const struct side *side)
     if (status != PARLEY_OK)
         r = error_set(run->error, -1, "%s", parley_error_text());
     else if (side->kind->drive)
-        r = side->kind->drive(run, client);
+        r = side->kind->drive(run, endpoint, client);
     else
         r = time_calls(run, side->kind, client);
     parley_client_free(client);

@@ -26,7 +26,8 @@ struct parley_call_kind {
      * is not what it should be. */
     int (*call)(struct parley_client *client, uint32_t i);
     /* Instead of `call`, where a sample is something else than a call: fills all of them. */
-    int (*drive)(struct bench_run *run, struct parley_client *client);
+    int (*drive)(struct bench_run *run, struct parley_endpoint *endpoint,
+                 struct parley_client *client);
 };
 
 /* Client and service, each in a process of its own. @spin_ns_max: as in the endpoint's options. */

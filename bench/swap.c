@@ -99,8 +99,10 @@ static int call_until(struct bench_run *run, struct parley_client *client, uint6
                      PATIENCE_NS / NS_PER_S);
 }
 
-static int time_swaps(struct bench_run *run, struct parley_client *client)
+static int time_swaps(struct bench_run *run, struct parley_endpoint *endpoint,
+                      struct parley_client *client)
 {
+    (void)endpoint;
     uint64_t unit = UNIT_BUILT_IN;
     int r = put_schema(run->folder, "large_v2") == 0 ? call_until(run, client, unit) : -1;
     for (uint32_t i = 0; r == 0 && i < run->sample_count; i++) {
