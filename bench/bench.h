@@ -41,6 +41,8 @@ enum {
     BENCH_PERCENTILES,
 };
 
+extern const double bench_percentiles[BENCH_PERCENTILES]; /* 0.01 ... 0.9999 */
+
 /* What a subject is to do, if it can do more than one thing. */
 struct bench_load {
     uint32_t bytes;     /* of a message */

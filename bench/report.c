@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const double percentiles[BENCH_PERCENTILES] = {
+const double bench_percentiles[BENCH_PERCENTILES] = {
     [BENCH_P1] = 0.01,    [BENCH_P10] = 0.1,    [BENCH_P25] = 0.25,     [BENCH_P50] = 0.5,
     [BENCH_P75] = 0.75,   [BENCH_P90] = 0.9,    [BENCH_P95] = 0.95,     [BENCH_P99] = 0.99,
     [BENCH_P995] = 0.995, [BENCH_P999] = 0.999, [BENCH_P9995] = 0.9995, [BENCH_P9999] = 0.9999,
@@ -35,7 +35,7 @@ void figures_compute(uint32_t *samples, uint32_t count, struct figures *ret_figu
 {
     qsort(samples, count, sizeof(*samples), compare_samples);
     for (int i = 0; i < BENCH_PERCENTILES; i++)
-        ret_figures->ns[i] = samples[(uint32_t)(percentiles[i] * (count - 1))];
+        ret_figures->ns[i] = samples[(uint32_t)(bench_percentiles[i] * (count - 1))];
 }
 
 static double median(double *values, uint32_t count)

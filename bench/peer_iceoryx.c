@@ -1,0 +1,268 @@
+/*
+ * iceoryx 2.0: request and response by its C binding, through shared memory. Twice: both sides poll
+ * without pause, which is its fastest, and both wait in a WaitSet, which is how it sleeps.
+ *
+ * It moves chunks that sender and receiver share and writes into directly; what is in them is not
+ * checked, packed or versioned. It needs RouDi, a daemon of which a machine has one: it is started
+ * with a few small chunks before the first round, and ended after the last.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <iceoryx_binding_c/client.h>
+#include <iceoryx_binding_c/log.h>
+#include <iceoryx_binding_c/runtime.h>
+#include <iceoryx_binding_c/server.h>
+#include <iceoryx_binding_c/wait_set.h>
+
+/* ---- RouDi ---- */
+
+#define ROUDI_READY_MS 10000
+#define ROUDI_END_MS 5000
+/* It looks for programs that say nothing for 1.5 s. If it is ended while it takes one for alive
+ * that was killed, it aborts, and its shared memory stays. */
+#define ROUDI_NOTICES_MS 2000
+
+static const char config[] = "[general]\n"
+                             "version = 1\n"
+                             "[[segment]]\n"
+                             "[[segment.mempool]]\n"
+                             "size = 512\n"
+                             "count = 1000\n";
+
+static pid_t roudi;
+static int roudi_words = -1; /* stays open: RouDi may say more */
+
+static void run_roudi(const char *path, int words, pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* it removes its shared memory then */
+    (void)setpgid(0, 0);                    /* Ctrl-C is for us; we end it */
+    if (getppid() != parent || dup2(words, STDOUT_FILENO) < 0 || dup2(words, STDERR_FILENO) < 0)
+        _exit(126);
+    (void)execlp("iox-roudi", "iox-roudi", "-c", path, (char *)NULL);
+    _exit(127);
+}
+
+/* Until it says that it is ready, or ends. */
+static bool is_ready(int words)
+{
+    char text[4096] = "";
+    size_t bytes = 0;
+    uint64_t until = clock_now_ns() + ROUDI_READY_MS * NS_PER_MS;
+    while (clock_now_ns() < until && bytes < sizeof(text) - 1) {
+        struct pollfd waited = {.fd = words, .events = POLLIN};
+        if (poll(&waited, 1, 100) <= 0)
+            continue;
+        ssize_t n = read(words, text + bytes, sizeof(text) - 1 - bytes);
+        if (n <= 0)
+            return false;
+        bytes += (size_t)n;
+        if (strstr(text, "is ready"))
+            return true;
+    }
+    return false;
+}
+
+const char *peer_iceoryx_begin(const char *folder)
+{
+    char path[BENCH_PATH_BYTES + 16];
+    int words[2];
+    pid_t parent = getpid();
+    (void)snprintf(path, sizeof(path), "%s/roudi.toml", folder);
+    FILE *file = fopen(path, "we");
+    bool written = file && fputs(config, file) >= 0;
+    if (file)
+        written = fclose(file) == 0 && written;
+    if (!written || pipe(words) != 0)
+        return "its configuration cannot be written";
+    (void)fflush(NULL);
+    roudi = fork();
+    if (roudi == 0) {
+        close(words[0]);
+        run_roudi(path, words[1], parent);
+    }
+    close(words[1]);
+    roudi_words = words[0];
+    if (roudi > 0 && is_ready(words[0]))
+        return NULL;
+    peer_iceoryx_end();
+    return "iox-roudi does not start (is it installed, or does one run already?)";
+}
+
+void peer_iceoryx_end(void)
+{
+    if (roudi <= 0)
+        return;
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    uint64_t until = clock_now_ns() + ROUDI_NOTICES_MS * NS_PER_MS;
+    while (clock_now_ns() < until)
+        (void)nanosleep(&pause, NULL);
+    until = clock_now_ns() + ROUDI_END_MS * NS_PER_MS;
+    (void)kill(roudi, SIGTERM);
+    while (waitpid(roudi, NULL, WNOHANG) == 0 && clock_now_ns() < until)
+        (void)nanosleep(&pause, NULL);
+    (void)kill(roudi, SIGKILL); /* nobody, if it is gone: pids are not used again that soon */
+    (void)waitpid(roudi, NULL, 0);
+    close(roudi_words);
+    roudi = 0;
+}
+
+/* ---- Both sides ---- */
+
+/* What differs between the two: how to wait for something to arrive. */
+struct waiting {
+    bool sleeps;
+    iox_ws_t set;
+    iox_ws_storage_t storage;
+};
+
+static void join(const struct bench_run *run, const char *side)
+{
+    char name[96];
+    (void)snprintf(name, sizeof(name), "bench-%s-%d", side, (int)getpid());
+    (void)run;
+    iox_set_loglevel(Iceoryx_LogLevel_Error);
+    iox_runtime_init(name);
+}
+
+static void await_something(const struct bench_run *run, const struct waiting *waiting)
+{
+    iox_notification_info_t info;
+    uint64_t missed = 0;
+    if (waiting->sleeps)
+        (void)iox_ws_wait(waiting->set, &info, 1, &missed);
+    else
+        bench_pause(run);
+}
+
+static int answer(iox_server_t server, const void *request, uint32_t bytes)
+{
+    void *response = NULL;
+    if (iox_server_loan_response(server, request, &response, bytes) != AllocationResult_SUCCESS)
+        return -1;
+    memcpy(response, request, bytes);
+    iox_server_release_request(server, request);
+    return iox_server_send(server, response) == ServerSendResult_SUCCESS ? 0 : -1;
+}
+
+static int serve(const struct bench_run *run, struct peer_place *place)
+{
+    struct waiting waiting = {.sleeps = place->data != NULL};
+    iox_server_storage_t storage;
+    const void *request = NULL;
+    join(run, "service");
+    iox_server_t server =
+        iox_server_init(&storage, "bench", strrchr(place->path, '/') + 1, "echo", NULL);
+    if (waiting.sleeps) {
+        waiting.set = iox_ws_init(&waiting.storage);
+        if (iox_ws_attach_server_event(waiting.set, server, ServerEvent_REQUEST_RECEIVED, 0,
+                                       NULL) != WaitSetResult_SUCCESS)
+            return -1;
+    }
+    peer_ready(place);
+    for (;;) {
+        while (iox_server_take_request(server, &request) == ServerRequestResult_SUCCESS) {
+            if (answer(server, request, run->load.bytes) != 0)
+                return -1;
+        }
+        await_something(run, &waiting);
+    }
+}
+
+struct caller {
+    struct waiting waiting;
+    iox_client_t client;
+};
+
+static int call(struct bench_run *run, void *data, uint32_t i)
+{
+    struct caller *caller = data;
+    const uint32_t bytes = run->load.bytes;
+    void *request = NULL;
+    const void *response = NULL;
+    if (iox_client_loan_request(caller->client, &request, bytes) != AllocationResult_SUCCESS)
+        return error_set(run->error, -1, "iceoryx has no chunk");
+    peer_mark(request, bytes, i);
+    if (iox_client_send(caller->client, request) != ClientSendResult_SUCCESS)
+        return error_set(run->error, -1, "iceoryx did not send");
+    while (iox_client_take_response(caller->client, &response) != ChunkReceiveResult_SUCCESS)
+        await_something(run, &caller->waiting);
+    bool same = peer_is_marked(response, bytes, bytes, i);
+    iox_client_release_response(caller->client, response);
+    return same ? 0 : error_set(run->error, -1, "iceoryx gave back another message");
+}
+
+static int await_connection(struct bench_run *run, iox_client_t client)
+{
+    uint64_t until = clock_now_ns() + PEER_TIMEOUT_MS * NS_PER_MS;
+    const struct timespec pause = {.tv_nsec = 1000 * 1000};
+    while (iox_client_get_connection_state(client) != ConnectionState_CONNECTED) {
+        if (clock_now_ns() > until)
+            return error_set(run->error, -1, "iceoryx did not connect");
+        (void)nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+static int ask(struct bench_run *run, struct peer_place *place)
+{
+    struct caller caller = {.waiting.sleeps = place->data != NULL};
+    iox_client_storage_t storage;
+    join(run, "client");
+    caller.client = iox_client_init(&storage, "bench", strrchr(place->path, '/') + 1, "echo", NULL);
+    if (caller.waiting.sleeps) {
+        caller.waiting.set = iox_ws_init(&caller.waiting.storage);
+        if (iox_ws_attach_client_event(caller.waiting.set, caller.client,
+                                       ClientEvent_RESPONSE_RECEIVED, 0,
+                                       NULL) != WaitSetResult_SUCCESS)
+            return error_set(run->error, -1, "no WaitSet");
+    }
+    int r = await_connection(run, caller.client);
+    if (r == 0)
+        r = peer_time(run, call, &caller);
+    if (caller.waiting.sleeps)
+        iox_ws_deinit(caller.waiting.set);
+    iox_client_deinit(caller.client);
+    iox_runtime_shutdown();
+    return r;
+}
+
+/* ---- The peers ---- */
+
+static int echo_spinning(struct bench_run *run)
+{
+    return peer_run(run, serve, ask, NULL);
+}
+
+static int echo_waiting(struct bench_run *run)
+{
+    static char sleeps;
+    return peer_run(run, serve, ask, &sleeps);
+}
+
+const struct peer peer_iceoryx = {
+    .name = "iceoryx",
+    .about = "iceoryx 2.0, spinning",
+    .placements = PEER_APART,
+    .echo_count = 20000,
+    .bytes_max = 64,
+    .echo = echo_spinning,
+};
+
+const struct peer peer_iceoryx_waiting = {
+    .name = "iceoryx-waitset",
+    .about = "iceoryx 2.0, WaitSet",
+    .placements = PEER_ALL,
+    .echo_count = 3000,
+    .bytes_max = 64,
+    .echo = echo_waiting,
+    .asleep = echo_waiting,
+};
