@@ -102,13 +102,13 @@ static int await_process(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }
 
-/* What a subject that was killed leaves behind comes to us, for we are its subreaper, and dies with
- * it. The broker is a child, too: only at the very end nothing but orphans is left to wait for. */
-static void reap_orphans(int flags)
+/* The other side of a subject that was killed dies with it and comes to us, for we are its
+ * subreaper. It is in the subject's process group; other children, as the broker, are not. */
+static void reap_group(pid_t group)
 {
     pid_t pid;
     do
-        pid = waitpid(-1, NULL, flags);
+        pid = waitpid(-group, NULL, 0);
     while (pid > 0 || (pid < 0 && errno == EINTR));
 }
 
@@ -182,10 +182,11 @@ static int measure(struct session *session, size_t index, int round, struct figu
         return -errno;
     if (pid == 0) {
         die_with(parent);
+        (void)setpgid(0, 0);
         _exit(run_in_child(session, subject, round));
     }
     int r = await_process(pid);
-    reap_orphans(WNOHANG);
+    reap_group(pid);
     if (interrupted)
         return -EINTR;
     if (r != 0)
@@ -288,7 +289,6 @@ static int run_session(struct session *session)
         r = run_rounds(session);
     if (bench->end)
         bench->end();
-    reap_orphans(0);
     end_progress();
     return r == 0 ? session_report(session) : 1;
 }

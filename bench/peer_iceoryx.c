@@ -107,10 +107,13 @@ void peer_iceoryx_end(void)
         (void)nanosleep(&pause, NULL);
     until = clock_now_ns() + ROUDI_END_MS * NS_PER_MS;
     (void)kill(roudi, SIGTERM);
-    while (waitpid(roudi, NULL, WNOHANG) == 0 && clock_now_ns() < until)
+    pid_t reaped;
+    while ((reaped = waitpid(roudi, NULL, WNOHANG)) == 0 && clock_now_ns() < until)
         (void)nanosleep(&pause, NULL);
-    (void)kill(roudi, SIGKILL); /* nobody, if it is gone: pids are not used again that soon */
-    (void)waitpid(roudi, NULL, 0);
+    if (reaped == 0) {
+        (void)kill(roudi, SIGKILL);
+        (void)waitpid(roudi, NULL, 0);
+    }
     close(roudi_words);
     roudi = 0;
 }
