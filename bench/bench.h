@@ -96,6 +96,7 @@ struct bench {
     const struct bench_subject
         *subjects; /* the first is the floor that every round is checked by */
     size_t subject_count;
+    uint32_t round_count; /* without --rounds; 0: 5 */
     /* Some subjects may be missing from the results: not asked for, skipped, or failed, which does
      * not end the session then. Whoever reads results looks at `measured`. */
     bool partial;

@@ -39,6 +39,11 @@ bool session_wants(const struct session *session, size_t index)
            (!session->only || is_listed(subject->name, session->only));
 }
 
+static uint32_t default_rounds(const struct bench *bench)
+{
+    return bench->round_count ? bench->round_count : ROUND_COUNT_DEFAULT;
+}
+
 /* Each first part of a name once: those of one are neighbours. */
 static void print_names(FILE *file, const struct bench *bench)
 {
@@ -56,10 +61,10 @@ static void print_usage(FILE *file, const struct bench *bench)
 {
     fprintf(file,
             "usage: %s [--rounds N] [--only NAMES] [--json FILE]%s\n\n%s\n\n"
-            "  --rounds N    1 to %d; %d by default\n"
+            "  --rounds N    1 to %d; %u by default\n"
             "  --only NAMES  measure these, with commas between them, and the first:",
             program_invocation_short_name, bench->write_report ? " [--report DIR]" : "",
-            bench->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
+            bench->question, ROUND_COUNT_MAX, default_rounds(bench));
     print_names(file, bench);
     fprintf(file, "\n  --json FILE   write the rows to FILE as well, in nanoseconds\n");
     if (bench->write_report)
@@ -136,7 +141,7 @@ int session_parse_options(struct session *session, int argc, char **argv)
         {0},
     };
     int option;
-    session->round_count = ROUND_COUNT_DEFAULT;
+    session->round_count = default_rounds(session->bench);
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         int r = take_option(session, option, optarg);
         if (r >= 0)
