@@ -5,7 +5,8 @@
  * A round measures the floor, then every subject, in an order that rotates from round to round,
  * then the floor again. If the two floors differ by more than FLOOR_RATIO_MAX, something else ran
  * on the machine meanwhile: the round is repeated, up to a bound; if that is used up, the rounds
- * that there are count, and the table says so.
+ * that there are count, and the table says so. What is short, and so sees but a moment of the
+ * machine, can be measured in several passes: later ones have only those, and are close together.
  *
  * Subjects see a warm-up of a tenth of their samples, which they take and the frame drops.
  */
@@ -203,23 +204,56 @@ static bool is_disturbed(const struct figures *before, const struct figures *aft
     return a > b * FLOOR_RATIO_MAX || b > a * FLOOR_RATIO_MAX;
 }
 
+static int pass_count(const struct bench_subject *subject)
+{
+    return subject->passes > 1 ? subject->passes : 1;
+}
+
+/* All subjects but the first that have as many passes, in an order that rotates. */
+static int run_pass(struct session *session, int attempt, int pass)
+{
+    const size_t count = session->bench->subject_count;
+    int r = 0;
+    for (size_t i = 1; r == 0 && i < count; i++) {
+        size_t subject = 1 + (i - 1 + (size_t)attempt) % (count - 1);
+        if (pass < pass_count(&session->bench->subjects[subject]) &&
+            session_wants(session, subject))
+            r = measure(session, subject, attempt * BENCH_PASSES_MAX + pass,
+                        &session->passes[subject][pass]);
+    }
+    return r;
+}
+
+static int compare_p50(const void *a, const void *b)
+{
+    double x = ((const struct figures *)a)->ns[BENCH_P50];
+    double y = ((const struct figures *)b)->ns[BENCH_P50];
+    return (x > y) - (x < y);
+}
+
+/* Of each subject the pass that is the median, by p50. */
+static void keep_medians(struct session *session)
+{
+    for (size_t i = 1; i < session->bench->subject_count; i++) {
+        int count = pass_count(&session->bench->subjects[i]);
+        qsort(session->passes[i], (size_t)count, sizeof(session->passes[i][0]), compare_p50);
+        session->figures[i][session->rounds_done] = session->passes[i][count / 2];
+    }
+}
+
 /* One round into figures[][rounds_done]. Return: 0, 1 if it was disturbed, -errno. */
 static int run_round(struct session *session, int attempt)
 {
-    const size_t count = session->bench->subject_count;
-    const uint32_t round = session->rounds_done;
-    struct figures after;
-    int r = measure(session, 0, attempt, &session->figures[0][round]);
-    for (size_t i = 1; r == 0 && i < count; i++) {
-        size_t subject = 1 + (i - 1 + (size_t)attempt) % (count - 1);
-        if (session_wants(session, subject))
-            r = measure(session, subject, attempt, &session->figures[subject][round]);
-    }
+    struct figures after, *before = &session->figures[0][session->rounds_done];
+    int r = measure(session, 0, attempt, before);
+    for (int pass = 0; r == 0 && pass < BENCH_PASSES_MAX; pass++)
+        r = run_pass(session, attempt, pass);
     if (r == 0)
         r = measure(session, 0, attempt, &after);
     if (r < 0)
         return r;
-    return is_disturbed(&session->figures[0][round], &after);
+    keep_medians(session);
+    return is_disturbed(before, &after);
 }
 
 static int run_rounds(struct session *session)

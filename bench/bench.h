@@ -23,6 +23,7 @@
 
 #define BENCH_SUBJECT_MAX 192
 #define BENCH_SAMPLE_MAX 200000u
+#define BENCH_PASSES_MAX 5
 #define BENCH_PATH_BYTES 64
 
 enum {
@@ -76,6 +77,7 @@ struct bench_subject {
     uint32_t sample_count;
     enum bench_placement placement;
     struct bench_load load;
+    int passes; /* a round measures it so often, and takes the median; 0: once */
     const char *skipped; /* why it cannot be measured here; NULL: it can */
     int (*run)(struct bench_run *run);
 };

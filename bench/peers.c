@@ -39,11 +39,13 @@ struct bench_subject peers_subjects[BENCH_SUBJECT_MAX] = {
     [FLOOR_INDEX_RING] = {.name = "ring",
                           .about = "ring, header and message, echoed",
                           .sample_count = 100000,
+                          .passes = 5,
                           .load.bytes = 64,
                           .run = floor_ring},
     [FLOOR_INDEX_RING_FLOW] = {.name = "ring-pipelined",
                                .about = "ring, as many as it holds",
                                .sample_count = 100000,
+                               .passes = 3,
                                .load = {.bytes = 64, .in_flight = IN_FLIGHT},
                                .run = floor_ring_flow},
     [FLOOR_INDEX_PROTOBUF] = {.name = "protobuf",
@@ -81,6 +83,18 @@ const char *peers_skipped(const struct peer *peer)
 
 /* ---- The subjects ---- */
 
+/* What is held against others within a round, and is short. */
+static int passes_of(const struct peer *peer, enum peers_mode mode, struct bench_load load)
+{
+    bool floor = peer == &peer_futex || peer == &peer_unix;
+    bool parley = peer == &peer_parley || peer == &peer_parley_default;
+    if (mode == PEERS_AWAKE && load.bytes == 64 && (floor || parley || peer == &peer_iceoryx))
+        return 5;
+    if (mode == PEERS_ASLEEP && load.pause_ns == PEERS_OFTEN_NS && (floor || parley))
+        return 3;
+    return mode == PEERS_PIPELINED && (parley || peer == &peer_zmq) ? 3 : 1;
+}
+
 static void add_memcpy(uint32_t bytes)
 {
     size_t index = peers_subject_count++;
@@ -107,6 +121,7 @@ static void add(const struct peer *peer, enum peers_mode mode, enum bench_placem
         .sample_count = sample_count,
         .placement = placement,
         .load = load,
+        .passes = passes_of(peer, mode, load),
         .skipped = peers_skipped(peer),
         .run = mode == PEERS_PIPELINED ? peer->flow
                : mode == PEERS_ASLEEP  ? peer->asleep

@@ -27,6 +27,7 @@ struct session {
     uint32_t rounds_done;
     bool failed[BENCH_SUBJECT_MAX];
     bool any_failed;
+    struct figures passes[BENCH_SUBJECT_MAX][BENCH_PASSES_MAX]; /* of this round */
     struct figures figures[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
 };
 
