@@ -86,7 +86,7 @@ static unsigned batch_of(unsigned hot)
 static int hot_drain(struct parley_endpoint *endpoint)
 {
     struct channel *channel;
-    unsigned batch = batch_of(hot_sort(endpoint, ++endpoint->pass));
+    const unsigned batch = batch_of(hot_sort(endpoint, ++endpoint->pass));
     int taken = 0;
     while (!endpoint_forked(endpoint) && (channel = TAILQ_FIRST(&endpoint->hot)) && channel->due) {
         channel->due = channel->rang = false;
@@ -230,6 +230,7 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
     left = clock_left(until, clock_now_ns());
     if (left && !all_sleep(endpoint))
         return 0;
+    endpoint->busy_records = 0;
     int n = descriptors_poll(endpoint, left);
     timers_run(endpoint, clock_now_ns());
     return n < 0 ? n : 0;
@@ -283,10 +284,12 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
         return -ESTALE;
     endpoint->turns++;
     int taken = hot_drain(endpoint);
-    endpoint->busy_records += (unsigned)taken;
-    if (taken == 0) {
-        r = wait_for_something(endpoint, deadline_ns);
-    } else if (endpoint->busy_records >= BUSY_RECORDS_MAX && !endpoint_forked(endpoint)) {
+    /* A turn in vain counts, too: what a peer says that it has made room for may be nothing. */
+    endpoint->busy_records += taken > 0 ? (unsigned)taken : 1;
+    if (endpoint->busy_records < BUSY_RECORDS_MAX) {
+        if (taken == 0)
+            r = wait_for_something(endpoint, deadline_ns);
+    } else if (!endpoint_forked(endpoint)) {
         /* A loop that never runs dry must still see timers and descriptors. */
         endpoint->busy_records = 0;
         timers_run(endpoint, clock_now_ns());
