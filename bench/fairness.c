@@ -1,25 +1,24 @@
 /*
  * How much does a greedy client take from another?
  *
- * Both call the same service, which is on a core of its own. The polite client calls, waits and
- * calls; its calls are timed. The greedy one is an endpoint of its own in the same thread, on the
- * same core: where it runs, it could only take processor time from the polite one, which is the
- * scheduler's matter, and with two cores there is no third place for it. So it gets its turn
- * between two timed calls, outside of the clock: there it reads what has been answered and starts
- * new calls, until IN_FLIGHT wait, so that the service has its hands full while the polite call is
- * timed.
+ * Both call the same service, which is on a core of its own. The polite client's calls are timed.
+ * The greedy one is an endpoint of its own in the same thread, on the same core: where it runs, it
+ * could only take processor time from the polite one, which is the scheduler's matter, and with two
+ * cores there is no third place for it.
  *
- * The yardstick is the polite client alone. It is taken in turns with the calls under load, one by
- * one: the greedy one has just had its turn, but all is answered. So both find the same caches, and
- * the same time has passed since the call before: on a machine that is shared, a core is taken away
- * for milliseconds now and then, and who calls a thousand times as often would see a thousandth of
- * that in its p99. Either call comes right behind another one of the polite client, which finds its
- * channel cold and the service perhaps without a core; that one is shown apart. A call during which
- * the scheduler took the core of either side is left out, and counted: with milliseconds of
- * somebody else's work in it, it says nothing. Calls without anything between them are shown, too.
+ * So that the service really has its hands full when the polite call comes, a call of the polite
+ * client before it keeps the handler busy, for HOLD_NS. Meanwhile the greedy one starts IN_FLIGHT
+ * calls: its ring is full, the others wait behind. When the handler is done, the polite client
+ * calls a few times, and then once more, which is timed. The yardstick is the same without the
+ * greedy calls, taken in turns with it, one by one: so both find the same service, on its core, and
+ * the same caches, and the same time has passed since the call before. On a machine that is shared,
+ * a core is taken away for milliseconds now and then; a call during which the scheduler did that to
+ * either side is left out, and counted, for it says nothing. So is one whose handler was done
+ * before all was started.
  *
- * One that reads nothing starts calls until its ring and the service's are full, and is then not
- * run again.
+ * Calls without anything between them are timed, too: alone, and beside a client that reads
+ * nothing. That one starts calls until its ring and the service's are full, and is then not run
+ * again.
  */
 #include <stdio.h>
 #include <string.h>
@@ -32,25 +31,19 @@
 #include "parley_call.h"
 #include "proc.h"
 #include "study.h"
+#include "wait/wait.h"
 
 #define IN_FLIGHT 2000
+#define HOLD_NS NS_PER_MS /* starting so many calls takes about 0.6 ms */
+#define HOLD_BYTES 1      /* of the message that asks for it */
+#define WARM 1            /* calls behind it: some of the 127 in the ring go meanwhile */
 #define UNREAD 10000
-#define CALLS 1000 /* beside each flood; it takes milliseconds */
-#define CLOSE_CALLS 20000
+#define CALLS 200
+#define CLOSE_CALLS 10000
 #define GREEDY_BYTES 62
 #define PATIENCE_NS (20 * NS_PER_S)
 
-enum {
-    ALONE,
-    FLOOD,
-    COLD_ALONE,
-    COLD_FLOOD,
-    CLOSE,
-    CLOSE_UNREAD,
-    GREEDY_RATE,
-    OUT_ALONE,
-    OUT_FLOOD
-};
+enum { ALONE, FLOOD, CLOSE, CLOSE_UNREAD, OUT_ALONE, OUT_FLOOD };
 
 struct party {
     struct parley_endpoint *endpoint;
@@ -62,7 +55,7 @@ struct meeting {
     struct party polite, greedy;
     int slices[2]; /* of this process; of the service */
     uint32_t in_flight;
-    uint64_t answered;
+    bool held; /* the handler is done */
     enum parley_status failed;
 };
 
@@ -72,7 +65,6 @@ static void on_reply(const Bench__V1__EchoMessage *reply, void *data)
 {
     struct meeting *meeting = data;
     meeting->in_flight--;
-    meeting->answered++;
     if (!reply)
         meeting->failed = parley_call_current()->status;
 }
@@ -87,12 +79,6 @@ static void start_calls(struct meeting *meeting, uint32_t in_flight)
         meeting->in_flight++;
         bench__v1__echo__echo(service, &request, on_reply, meeting);
     }
-}
-
-static void take_turn(struct meeting *meeting)
-{
-    (void)parley_dispatch(meeting->greedy.endpoint, 0);
-    start_calls(meeting, IN_FLIGHT);
 }
 
 static void be_answered(struct meeting *meeting)
@@ -120,10 +106,28 @@ static int call(struct meeting *meeting, uint32_t *ret_sample)
     return 0;
 }
 
+static void on_held(const Bench__V1__EchoMessage *reply, void *data)
+{
+    struct meeting *meeting = data;
+    meeting->held = true;
+    if (!reply)
+        meeting->failed = parley_call_current()->status;
+}
+
+static void hold(struct meeting *meeting)
+{
+    static uint8_t content[HOLD_BYTES];
+    Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
+    request.payload = (ProtobufCBinaryData){.len = sizeof(content), .data = content};
+    meeting->held = false;
+    bench__v1__echo__echo(parley_client_service(meeting->polite.client), &request, on_held,
+                          meeting);
+}
+
 struct timed {
-    size_t row, cold_row, out_row;
-    uint32_t count, cold_count;
-    uint32_t samples[CALLS], cold_samples[CALLS];
+    size_t row, out_row;
+    uint32_t count, out;
+    uint32_t samples[CALLS];
 };
 
 static uint64_t slices(const struct meeting *meeting)
@@ -131,48 +135,50 @@ static uint64_t slices(const struct meeting *meeting)
     return proc_slices(meeting->slices[0]) + proc_slices(meeting->slices[1]);
 }
 
-/* The first call after a while, and the next. */
-static int call_twice(struct meeting *meeting, struct timed *timed)
+/* A call right after the handler was held, with so many of the greedy one's waiting. */
+static int call_after_hold(struct meeting *meeting, uint32_t greedy, struct timed *timed)
 {
-    int r = call(meeting, &timed->cold_samples[timed->cold_count++]);
+    hold(meeting);
+    start_calls(meeting, greedy);
+    (void)parley_dispatch(meeting->polite.endpoint, 0);
+    bool in_time = !meeting->held;
+    while (!meeting->held)
+        (void)parley_dispatch(meeting->polite.endpoint, 0);
+    int r = 0;
+    for (int i = 0; i < WARM && r == 0; i++)
+        r = call(meeting, &timed->samples[timed->count]);
     uint64_t before = slices(meeting);
     if (r == 0)
         r = call(meeting, &timed->samples[timed->count]);
-    if (slices(meeting) == before)
+    if (in_time && slices(meeting) == before)
         timed->count++;
+    else
+        timed->out++;
+    be_answered(meeting);
     return r;
 }
 
 static void put(struct study_round *round, const struct timed *timed)
 {
-    memcpy(round->samples_ns, timed->cold_samples, sizeof(timed->cold_samples));
-    study_put_samples(round, timed->cold_row, CALLS);
-    study_put(round, timed->out_row, CALLS - timed->count);
+    study_put(round, timed->out_row, timed->out);
     if (timed->count == 0)
         return;
     memcpy(round->samples_ns, timed->samples, timed->count * sizeof(*timed->samples));
     study_put_samples(round, timed->row, timed->count);
 }
 
-/* In turns: the greedy one's calls wait; they are answered. */
 static int time_flood(struct meeting *meeting)
 {
     static struct timed flood, alone;
-    uint64_t start = clock_now_ns();
-    int r = 0;
-    flood = (struct timed){.row = FLOOD, .cold_row = COLD_FLOOD, .out_row = OUT_FLOOD};
-    alone = (struct timed){.row = ALONE, .cold_row = COLD_ALONE, .out_row = OUT_ALONE};
-    while (r == 0 && flood.cold_count < CALLS) {
-        take_turn(meeting);
-        r = call_twice(meeting, &flood);
-        be_answered(meeting);
+    flood = (struct timed){.row = FLOOD, .out_row = OUT_FLOOD};
+    alone = (struct timed){.row = ALONE, .out_row = OUT_ALONE};
+    for (uint32_t i = 0; i < CALLS; i++) {
+        int r = call_after_hold(meeting, IN_FLIGHT, &flood);
         if (r == 0)
-            r = call_twice(meeting, &alone);
+            r = call_after_hold(meeting, 0, &alone);
+        if (r != 0)
+            return r;
     }
-    if (r != 0)
-        return r;
-    double s = (double)(clock_now_ns() - start) / NS_PER_S;
-    study_put(meeting->round, GREEDY_RATE, (double)meeting->answered / s);
     put(meeting->round, &flood);
     put(meeting->round, &alone);
     return 0;
@@ -191,14 +197,26 @@ static int time_close(struct meeting *meeting, size_t row)
 
 /* ---- A round ---- */
 
+static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
+                        Bench__V1__EchoMessage_Closure closure, void *closure_data)
+{
+    (void)service;
+    uint64_t until = clock_now_ns() + HOLD_NS;
+    while (request->payload.len == HOLD_BYTES && clock_now_ns() < until)
+        spin_pause();
+    closure(request, closure_data);
+}
+
 static int serve(const struct study_round *round, void *userdata)
 {
+    static Bench__V1__Echo_Service implementation = BENCH__V1__ECHO__INIT(answer_);
     struct parley_endpoint *endpoint = NULL;
     struct parley_service *service = NULL;
     (void)userdata;
-    enum parley_status status = parley_call_join(round->folder, "fair-service", 0, &endpoint);
+    enum parley_status status =
+        parley_call_join(round->folder, "fair-service", PARLEY_FOREVER, &endpoint);
     if (status == PARLEY_OK)
-        status = parley_call_echo.serve(endpoint, &service);
+        status = bench__v1__echo__serve(endpoint, &implementation, NULL, &service);
     if (status == PARLEY_OK)
         status = parley_run(endpoint);
     fprintf(stderr, "service: %s\n", parley_error_text());
@@ -241,23 +259,19 @@ static int run(struct study_round *round)
 /* ---- The question ---- */
 
 static const struct study_row rows[] = {
-    [ALONE] = {.name = "alone", .about = "a call, when another's 2,000 are answered"},
-    [FLOOD] = {.name = "flood", .about = "  while they wait"},
-    [COLD_ALONE] = {.name = "cold-alone", .about = "the call before, its channel cold"},
-    [COLD_FLOOD] = {.name = "cold-flood", .about = "  while they wait"},
+    [ALONE] = {.name = "alone", .about = "a call, alone"},
+    [FLOOD] = {.name = "flood", .about = "  while 2,000 of another's wait"},
     [CLOSE] = {.name = "close", .about = "calls without a pause, alone"},
     [CLOSE_UNREAD] = {.name = "unread", .about = "  while another reads nothing"},
-    [OUT_ALONE] = {.name = "left-out-alone",
-                   .about = "calls of 1,000 left out, alone",
+    [OUT_ALONE] = {.name = "left-out-alone", .about = "calls of 200 left out, alone", STUDY_COUNT},
+    [OUT_FLOOD] = {.name = "left-out-flood",
+                   .about = "  while 2,000 of another's wait",
                    STUDY_COUNT},
-    [OUT_FLOOD] = {.name = "left-out-flood", .about = "  while they wait", STUDY_COUNT},
-    [GREEDY_RATE] = {.name = "greedy", .about = "calls a second of the other", STUDY_COUNT},
 };
 
 static const struct study_goal goals[] = {
     {FLOOD, ALONE, true, 1.2, 0, "p99 beside a flood, against alone"},
     {FLOOD, ALONE, false, 0, 0, "  p50"},
-    {COLD_FLOOD, COLD_ALONE, false, 0, 0, "  p50 where the channel is cold"},
     {CLOSE_UNREAD, CLOSE, true, 1.2, 0, "p99 beside one that reads nothing, against alone"},
     {CLOSE_UNREAD, CLOSE, false, 0, 0, "  p50"},
 };
@@ -266,14 +280,14 @@ static const struct study study = {
     .name = "fairness",
     .question = "How much does a greedy client take from another?",
     .method = "Calls carry 64 bytes. Both clients are in one thread on the first core, the service"
-              " is on the second;\nthe greedy one runs between timed calls, and its calls wait at"
-              " the service while one is timed.",
+              " is on the second.\nBefore each timed call a handler is kept busy while the greedy"
+              " client fills its ring.",
     .rows = rows,
     .row_count = sizeof(rows) / sizeof(rows[0]),
     .goals = goals,
     .goal_count = sizeof(goals) / sizeof(goals[0]),
     .rounds = 9,
-    .seconds_max = 60,
+    .seconds_max = 120,
     .run = run,
 };
 
