@@ -8,11 +8,12 @@
  * channel_consume() then gives ring and arena space back.
  *
  * A channel is hot (we poll its ring; our asleep flag is clear, so the peer rings no bell) or cold
- * (asleep flag set; the peer's first publication rings the doorbell, which makes it hot). Only a
- * loop that goes to sleep makes channels cold, so a busy pair never makes a system call.
+ * (asleep flag set; the peer's first publication rings the doorbell, which makes it hot). A loop
+ * that goes to sleep makes channels cold, and one that is busy those that are not, so a busy pair
+ * never makes a system call.
  *
- * Frames that find no room wait in a private queue, in order, with our `blocked` flag set: a peer
- * that consumes then rings. Whatever a peer does wrong ends this channel, with a sentence to it and
+ * Frames that find no room wait in a private queue, in order, with our `blocked` flag set: we look
+ * for room while we are awake, and a peer that consumes rings if we sleep. Whatever a peer does wrong ends this channel, with a sentence to it and
  * a line in our log, and touches nothing else.
  */
 #include "rpc/internal.h"

@@ -51,7 +51,7 @@
 #define RPC_METADATA_KEPT_BYTES_MAX 1024 /* with a context, and with a call's slot */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
-#define RPC_BATCH_MAX 64               /* records taken in a turn from a channel that is busy alone */
+#define RPC_BATCH_MAX 64               /* records taken in a turn from a channel that is hot alone */
 #define RPC_METADATA_PAIRS_MAX 32
 #define RPC_METADATA_KEY_BYTES_MAX 64
 #define RPC_METADATA_VALUE_BYTES_MAX 4096

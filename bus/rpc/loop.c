@@ -6,9 +6,11 @@
  * backend until a doorbell, the broker or a timer. A loop that never comes to sleep makes those
  * cold that have been quiet for long, so that looking for the next message does not grow with all
  * who ever sent one. Where several channels are busy each gives one record a turn, and descriptors
- * are looked at by the number of records: nobody waits for another's flood. Turns nest: a closure or a handler may call and
- * wait. While a handler runs, services are not served, so that handlers do not pile up on the
- * stack; their channels stay hot and are taken afterwards.
+ * are looked at by the number of records: nobody waits for another's flood.
+ *
+ * Turns nest: a closure or a handler may call and wait. While a handler runs, services are not
+ * served, so that handlers do not pile up on the stack; their channels stay hot and are taken
+ * afterwards.
  *
  * A handler or a closure may fork, and the child return to here: it has none of the shared memory,
  * and goes back to the program at once, whose call then fails.
@@ -20,7 +22,7 @@
 #include "base/log.h"
 
 #define EVENTS_MAX 64
-#define BUSY_RECORDS_MAX 64          /* between two looks at timers and descriptors while busy */
+#define BUSY_RECORDS_MAX 64 /* between two looks at timers and descriptors while busy */
 /* After so many passes that found it quiet and others not, a channel goes cold: as long as looking
  * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
 #define QUIET_PASSES_MAX 1024

@@ -13,7 +13,8 @@ static inline bool is_power_of_two(uint32_t value, uint32_t least, uint32_t most
 
 #define ARENA_UNIT_BYTES 64
 
-/* @base, @bytes: the arena in the segment; a multiple of ARENA_UNIT_BYTES, or 0. Return: 0, -ENOMEM. */
+/* @base, @bytes: the arena in the segment; a multiple of ARENA_UNIT_BYTES, or 0. Return: 0,
+ * -ENOMEM. */
 int arena_new(uint8_t *base, size_t bytes, uint32_t block_max, struct arena **ret_arena);
 /* Frees tables and further arenas; NULL is fine. Returns NULL. */
 struct arena *arena_destroy(struct arena *arena);

@@ -57,8 +57,8 @@ struct segment_cells {
 
     /* 1: this side sleeps or is about to: whoever publishes for it rings the doorbell. */
     alignas(LAYOUT_APART) _Atomic uint32_t asleep;
-    /* 1: this side waits for room in its own ring or arena: whoever consumes rings the doorbell, if it
-     * sleeps, too. */
+    /* 1: this side waits for room in its own ring or arena: whoever consumes rings the doorbell, if
+     * it sleeps, too. */
     _Atomic uint32_t blocked;
 };
 #define SEGMENT_CELLS_OFFSET 128
