@@ -312,6 +312,7 @@ static int prepare(struct study_session *session)
     const struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* who stops reading our words does not end us halfway */
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     raise_descriptor_limit();
     session->one_core = cores_choose(session->cpus);
