@@ -35,6 +35,9 @@
 #include <stdlib.h>
 
 #define READ_BYTES 64       /* behind the copy: the NUL of its end, and what is read past it */
+/* What is large is large by its texts and bytes, which stay in the copy. Room for twice as much again
+ * would be more than malloc() keeps, and be mapped anew for each message. */
+#define GUESS_BYTES_MAX (64 << 10)
 #define SCRATCH_BYTES 12288 /* on the stack; enough for sources of 2,048 bytes */
 /* Of a block, with what it begins with: what malloc() has at hand, without a lock and without a
  * search, from one thread's free() to its next malloc(). glibc: 1,032 bytes. */
@@ -477,7 +480,9 @@ static int open_block(struct unpack *u, const struct bound_table *table, uint8_t
                       uint8_t **ret_copy)
 {
     const size_t copy_bytes = (u->source_bytes + READ_BYTES + 7) & ~(size_t)7;
-    const size_t guess = u->source_bytes < 512 ? u->source_bytes : 2 * u->source_bytes;
+    size_t guess = u->source_bytes < 512 ? u->source_bytes : 2 * u->source_bytes;
+    if (guess > GUESS_BYTES_MAX)
+        guess = GUESS_BYTES_MAX;
     size_t bytes = table->image_bytes + ((guess + 256) & ~(size_t)7) + copy_bytes;
     /* If it may do, two such blocks are still no more work than one that is larger. */
     const bool cached =
