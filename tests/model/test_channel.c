@@ -498,14 +498,16 @@ static void word_name(size_t offset, char *text, size_t text_bytes)
                  offset % LAYOUT_LINE_BYTES / 4);
 }
 
-/* Without arguments: all must be proved. --mutant KEY: that one must be broken. */
+/* Without arguments: all must be proved. --only KEY: that one. --mutant KEY: that one must be
+ * broken. */
 int main(int argc, char **argv)
 {
-    const char *mutant = argc == 3 && strcmp(argv[1], "--mutant") == 0 ? argv[2] : NULL;
-    int failures = mutant ? 1 : 0;
+    const char *only = argc == 3 ? argv[2] : NULL;
+    const bool mutant = only && strcmp(argv[1], "--mutant") == 0;
+    int failures = only ? 1 : 0; /* until it has been found */
     for (size_t i = 0; i < sizeof(all_bounds) / sizeof(all_bounds[0]); i++) {
         bounds = &all_bounds[i];
-        if (mutant && strcmp(mutant, bounds->key) != 0)
+        if (only && strcmp(only, bounds->key) != 0)
             continue;
         const struct scenario scenario = {
             .name = bounds->name,
@@ -518,7 +520,8 @@ int main(int argc, char **argv)
             .bell_orders = true,
         };
         bool broken = checker_run(&scenario).broken;
-        failures += mutant ? -broken : broken;
+        failures += broken != mutant ? 1 : 0;
+        failures -= only ? 1 : 0;
     }
     return failures != 0;
 }
