@@ -27,7 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define REPEAT_FACTOR 3 /* rounds tried for each one that is wanted */
+#define TRIES_DEFAULT 3 /* rounds tried for each one that is wanted */
 #define SUBJECT_TIMEOUT_MS 60000
 #define WARM_UP_SHARE 10
 
@@ -258,9 +258,8 @@ static int run_round(struct session *session, int attempt)
 
 static int run_rounds(struct session *session)
 {
-    /* A long comparison cannot wait for the machine to be quiet for all of it. */
-    const uint32_t factor = session->bench->partial ? 2 : REPEAT_FACTOR;
-    const int attempts = (int)(session->round_count * factor);
+    const uint32_t tries = session->bench->tries ? session->bench->tries : TRIES_DEFAULT;
+    const int attempts = (int)(session->round_count * tries);
     for (int attempt = 0; session->rounds_done < session->round_count; attempt++) {
         int r = run_round(session, attempt);
         if (r < 0)

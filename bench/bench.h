@@ -77,7 +77,7 @@ struct bench_subject {
     uint32_t sample_count;
     enum bench_placement placement;
     struct bench_load load;
-    int passes; /* a round measures it so often, and takes the median; 0: once */
+    int passes;          /* a round measures it so often, and takes the median; 0: once */
     const char *skipped; /* why it cannot be measured here; NULL: it can */
     int (*run)(struct bench_run *run);
 };
@@ -99,6 +99,7 @@ struct bench {
         *subjects; /* the first is the floor that every round is checked by */
     size_t subject_count;
     uint32_t round_count; /* without --rounds; 0: 5 */
+    uint32_t tries;       /* of each round, on average, if it is disturbed; 0: 3 */
     /* Some subjects may be missing from the results: not asked for, skipped, or failed, which does
      * not end the session then. Whoever reads results looks at `measured`. */
     bool partial;
