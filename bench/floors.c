@@ -138,6 +138,16 @@ static int time_records(struct bench_run *run, struct ring_side *side)
     return 0;
 }
 
+/* The other side is forked when all is mapped, and a region is its maker's alone unless told. */
+static int inherit(const struct ring_side *side)
+{
+    const struct region *ours = &side->ours.region, *peers = &side->peer.region;
+    return madvise(ours->base, ours->bytes, MADV_DOFORK) == 0 &&
+                   madvise(peers->base, peers->bytes, MADV_DOFORK) == 0
+               ? 0
+               : -1;
+}
+
 static int run_ring(struct bench_run *run, int (*serve)(const struct bench_run *, void *),
                     int (*ask)(struct bench_run *, struct ring_side *))
 {
@@ -147,6 +157,8 @@ static int run_ring(struct bench_run *run, int (*serve)(const struct bench_run *
         peer_segment_map(&near.peer, far.ours.region.fd, run->error) != 0 ||
         peer_segment_map(&far.peer, near.ours.region.fd, run->error) != 0)
         return -1;
+    if (inherit(&far) < 0)
+        return error_set(run->error, -1, "madvise failed");
     pid_t pid = bench_peer_start(run, serve, &far);
     if (pid < 0)
         return error_set(run->error, -1, "fork failed");
