@@ -17,8 +17,12 @@
  * only if its slot is in use in that generation. What a peer could still do is to guess the name of
  * a block that it has not been sent yet; then it garbles what is sent to itself.
  *
- * At most `limit` blocks are in use at once: that many releases fit into the peer's release ring,
- * so that ring never overflows.
+ * A block that holds a message is lent to the peer once, and free when its name comes back. One that
+ * is kept, a buffer, is lent by each frame that names it, and free when its owner has dropped it and
+ * the name has come back as often. At most `limit` blocks are in use at once, and as many names are
+ * out: that many releases fit into the peer's release ring, so that ring never overflows. Of blocks
+ * and of bytes buffers have half at most: the other half is for messages, so that a program that
+ * keeps buffers for long holds up its own buffers, and no call.
  *
  * When the arena is too small, further ones are added, each at least as large as all before it: the
  * number of steps is logarithmic, and the largest message finds an arena large enough before the
@@ -51,6 +55,9 @@ struct slot {
     uint32_t generation; /* of the block that has it, or had it last */
     uint16_t extent;     /* NONE: not in use */
     uint16_t next;       /* not in use: the next in the queue, or NONE */
+    uint16_t lent;       /* times that the peer may release it */
+    bool kept;           /* by its owner */
+    bool buffer;         /* it was, and counts as one until it is free */
 };
 
 struct arena {
@@ -62,6 +69,9 @@ struct arena {
     uint32_t slot_count;
     uint32_t limit;
     uint32_t in_use;
+    uint32_t lent; /* of all blocks */
+    uint32_t buffers;
+    uint64_t buffer_bytes;
     uint32_t bin_bits; /* bins that are not empty */
     uint16_t bins[BIN_COUNT];
     uint32_t more_count;
@@ -70,6 +80,7 @@ struct arena {
     struct region more[ARENA_SEGMENT_MAX];
 };
 
+static_assert(SEGMENT_RELEASE_SLOTS_MAX <= UINT16_MAX, "names of a block are counted in 16 bits");
 static_assert(2 * SEGMENT_RELEASE_SLOTS_MAX + ARENA_COUNT_MAX < NONE,
               "extents are numbered in 16 bits");
 static_assert(ARENA_BYTES_TOTAL_MAX / ARENA_UNIT_BYTES < UINT32_MAX,
@@ -214,6 +225,9 @@ static uint32_t slot_take(struct arena *arena, uint16_t extent)
     slot->generation = (slot->generation + 1) & (UINT32_MAX >> arena->slot_bits);
     if (slot->generation == 0)
         slot->generation = 1;
+    slot->lent = 1;
+    slot->kept = slot->buffer = false;
+    arena->lent++;
     arena->extents[extent].slot = index;
     arena->in_use++;
     return slot->generation << arena->slot_bits | index;
@@ -231,17 +245,42 @@ static void slot_return(struct arena *arena, uint16_t index)
     arena->in_use--;
 }
 
-int arena_release(struct arena *arena, uint32_t block)
+/* Of a block in use; else NULL. */
+static struct slot *slot_find(const struct arena *arena, uint32_t block)
 {
     if (!arena->slots)
-        return -EPROTO;
-    uint16_t index = (uint16_t)(block & (arena->slot_count - 1));
-    struct slot *slot = &arena->slots[index];
-    if (slot->extent == NONE || slot->generation != block >> arena->slot_bits)
-        return -EPROTO;
+        return NULL; /* there has been no block yet */
+    struct slot *slot = &arena->slots[block & (arena->slot_count - 1)];
+    bool in_use = slot->extent != NONE && slot->generation == block >> arena->slot_bits;
+    return in_use ? slot : NULL;
+}
+
+static uint64_t slot_bytes(const struct arena *arena, const struct slot *slot)
+{
+    return (uint64_t)arena->extents[slot->extent].units * ARENA_UNIT_BYTES;
+}
+
+static void slot_free_if_unused(struct arena *arena, struct slot *slot)
+{
+    if (slot->kept || slot->lent > 0)
+        return;
+    if (slot->buffer) {
+        arena->buffers--;
+        arena->buffer_bytes -= slot_bytes(arena, slot);
+    }
     uint16_t extent = slot->extent;
-    slot_return(arena, index);
+    slot_return(arena, (uint16_t)(slot - arena->slots));
     extent_free(arena, extent);
+}
+
+int arena_release(struct arena *arena, uint32_t block)
+{
+    struct slot *slot = slot_find(arena, block);
+    if (!slot || slot->lent == 0)
+        return -EPROTO;
+    slot->lent--;
+    arena->lent--;
+    slot_free_if_unused(arena, slot);
     return 0;
 }
 
@@ -315,9 +354,9 @@ void arena_limit(struct arena *arena, uint32_t block_max)
     arena->limit = block_max < arena->slot_count ? block_max : arena->slot_count;
 }
 
-uint32_t arena_in_use(const struct arena *arena)
+uint32_t arena_lent(const struct arena *arena)
 {
-    return arena->in_use;
+    return arena->lent;
 }
 
 /* ---- The room's interface ---- */
@@ -338,7 +377,7 @@ int arena_alloc(struct segment *segment, size_t bytes, struct frame_ref *ret_ref
     struct arena *arena = segment->arena;
     if (bytes == 0 || bytes > ARENA_BLOCK_BYTES_MAX)
         return -EMSGSIZE;
-    if (arena->in_use >= arena->limit)
+    if (arena->in_use >= arena->limit || arena->lent >= arena->limit)
         return ARENA_E_FULL;
     uint32_t units = (uint32_t)((bytes + ARENA_UNIT_BYTES - 1) / ARENA_UNIT_BYTES);
     uint16_t index = find(arena, units);
@@ -360,6 +399,47 @@ int arena_alloc(struct segment *segment, size_t bytes, struct frame_ref *ret_ref
 void arena_free(struct segment *segment, uint32_t block)
 {
     (void)arena_release(segment->arena, block);
+}
+
+/* ---- Buffers ---- */
+
+int arena_keep(struct segment *segment, uint32_t block)
+{
+    struct arena *arena = segment->arena;
+    struct slot *slot = slot_find(arena, block);
+    assert(slot && slot->lent == 1 && !slot->buffer);
+    uint64_t bytes = slot_bytes(arena, slot);
+    if (arena->buffers >= arena->limit / 2 ||
+        bytes > ARENA_BYTES_TOTAL_MAX / 2 - arena->buffer_bytes)
+        return ARENA_E_FULL;
+    slot->lent = 0;
+    slot->kept = slot->buffer = true;
+    arena->lent--;
+    arena->buffers++;
+    arena->buffer_bytes += bytes;
+    return 0;
+}
+
+uint32_t arena_lendable(const struct segment *segment)
+{
+    const struct arena *arena = segment->arena;
+    return arena->limit > arena->lent ? arena->limit - arena->lent : 0;
+}
+
+void arena_lend(struct segment *segment, uint32_t block)
+{
+    struct slot *slot = slot_find(segment->arena, block);
+    assert(slot && slot->kept && arena_lendable(segment) > 0);
+    slot->lent++;
+    segment->arena->lent++;
+}
+
+void arena_drop(struct segment *segment, uint32_t block)
+{
+    struct slot *slot = slot_find(segment->arena, block);
+    assert(slot && slot->kept);
+    slot->kept = false;
+    slot_free_if_unused(segment->arena, slot);
 }
 
 /* At least @bytes; else as much as there is already; within the limits. */

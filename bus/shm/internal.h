@@ -21,9 +21,10 @@ struct arena *arena_destroy(struct arena *arena);
 
 /* How many blocks may be in use at once; at most the block_max of arena_new(). */
 void arena_limit(struct arena *arena, uint32_t block_max);
-uint32_t arena_in_use(const struct arena *arena);
+/* Names that the peer may give back. */
+uint32_t arena_lent(const struct arena *arena);
 
-/* Return: 0, or -EPROTO if no block in use has this name. */
+/* Return: 0, or -EPROTO if no block that is lent has this name. */
 int arena_release(struct arena *arena, uint32_t block);
 
 #endif

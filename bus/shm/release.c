@@ -4,10 +4,9 @@
  * It is in the reader's segment, since the reader writes it: names of blocks, in any order, one
  * word each, and a count of all that were ever put there (cells->released), stored last. The writer
  * takes what is new when it needs room. It believes a name only if its own table says that such a
- * block is in use; and a count only if no more blocks were released than are in use.
+ * block is lent; and a count only if no more names came back than are out.
  *
- * The ring cannot overflow: a writer has at most as many blocks in use as its reader's ring has
- * slots. Until it has seen that ring it keeps to SEGMENT_RELEASE_SLOTS_MIN, which every ring has.
+ * The ring cannot overflow: a writer has at most as many names out as its reader's ring has slots. Until it has seen that ring it keeps to SEGMENT_RELEASE_SLOTS_MIN, which every ring has.
  * Proved in tests/model/test_channel.c.
  */
 #include "shm/internal.h"
@@ -33,7 +32,7 @@ int release_take(struct segment *ours, struct peer_segment *peer)
     /* acquire: pairs with the release in release_push() */
     uint64_t released = atomic_load_explicit(&peer->cells->released, memory_order_acquire);
     uint64_t count = released - peer->released; /* a count that went back is a huge one */
-    if (count > peer->release_slots || count > arena_in_use(ours->arena))
+    if (count > peer->release_slots || count > arena_lent(ours->arena))
         return -EPROTO;
     for (; peer->released != released; peer->released++) {
         uint32_t block = atomic_load_explicit(

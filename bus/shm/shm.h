@@ -70,7 +70,8 @@ void region_deinit(struct region *region);
 
 struct segment_options {
     uint32_t ring_lines;    /* 0: default */
-    /* 0: default. Also the most arena blocks in use at once; the peer's, if that is less. */
+    /* 0: default. Also the most arena blocks in use, and names of them out, at once; the peer's, if
+     * that is less. */
     uint32_t release_slots;
     uint32_t arena_bytes;   /* 0: default */
 };
@@ -209,6 +210,18 @@ int arena_alloc(struct segment *segment, size_t bytes, struct frame_ref *ret_ref
  * not in use: a hostile peer may have released it first. */
 void arena_free(struct segment *segment, uint32_t block);
 
+/* ---- Buffers: blocks that their owner keeps, and lends with each frame that names them. ---- */
+
+/* Makes the block that arena_alloc() gave a buffer: from now on it is lent to nobody. Return: 0, or
+ * ARENA_E_FULL: buffers have half of all blocks, and of ARENA_BYTES_TOTAL_MAX. */
+int arena_keep(struct segment *segment, uint32_t block);
+/* How many names may still go out, of buffers and of blocks that are allocated. */
+uint32_t arena_lendable(const struct segment *segment);
+/* A frame names it: the peer will release it once more. There must be something lendable. */
+void arena_lend(struct segment *segment, uint32_t block);
+/* Its owner is done with it: free as soon as the peer is. */
+void arena_drop(struct segment *segment, uint32_t block);
+
 /**
  * arena_grow() - add a further arena that holds at least @bytes
  * @ret_fd: borrowed; to be sent to the peer (BELL_GROW) before a frame that refers to it
@@ -238,8 +251,8 @@ void release_push(struct segment *ours, uint32_t block);
 /**
  * release_take() - free what the peer has released
  * Each entry is checked against our own table before it is believed. Also the moment at which we
- * learn how many blocks the peer has room to release: SEGMENT_RELEASE_SLOTS_MIN until then.
- * Return: number of blocks freed, or -EPROTO if the peer released what it did not hold.
+ * learn how many names the peer has room to release: SEGMENT_RELEASE_SLOTS_MIN until then.
+ * Return: number of names taken, or -EPROTO if the peer released what it did not hold.
  */
 int release_take(struct segment *ours, struct peer_segment *peer);
 

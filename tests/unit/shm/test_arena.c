@@ -413,6 +413,92 @@ static void test_release_count_that_goes_back_is_refused(void **state)
     assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), -EPROTO);
 }
 
+/* ---- Buffers ---- */
+
+static struct frame_ref keep(struct side *side, size_t bytes)
+{
+    struct frame_ref ref = alloc(side, bytes);
+    assert_int_equal(arena_keep(&side->ours, ref.block), 0);
+    return ref;
+}
+
+static void test_a_buffer_is_free_when_it_is_dropped_and_all_its_names_are_back(void **state)
+{
+    struct pair *pair = *state;
+    struct frame_ref buffer = keep(&pair->a, ARENA_BYTES);
+    for (int i = 0; i < 3; i++)
+        arena_lend(&pair->a.ours, buffer.block);
+    release_push(&pair->b.ours, buffer.block);
+    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), 1);
+    arena_drop(&pair->a.ours, buffer.block);
+    assert_int_equal(try_alloc(&pair->a, 1), ARENA_E_GROW);
+    release_push(&pair->b.ours, buffer.block);
+    release_push(&pair->b.ours, buffer.block);
+    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), 2);
+    buffer = keep(&pair->a, ARENA_BYTES);
+    arena_drop(&pair->a.ours, buffer.block);
+    assert_int_equal(try_alloc(&pair->a, ARENA_BYTES), 0);
+}
+
+static void test_a_buffer_that_is_not_lent_cannot_be_released(void **state)
+{
+    struct pair *pair = *state;
+    struct frame_ref buffer = keep(&pair->a, 100);
+    (void)alloc(&pair->a, 100); /* so that a release is possible at all */
+    assert_release_refused(pair, buffer.block);
+    arena_lend(&pair->a.ours, buffer.block);
+    release_push(&pair->b.ours, buffer.block);
+    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), 1);
+    assert_release_refused(pair, buffer.block);
+}
+
+static void test_no_more_names_are_out_than_the_peer_can_release(void **state)
+{
+    struct pair *pair = *state;
+    struct frame_ref buffer = keep(&pair->a, 100);
+    for (uint32_t i = 0; i < SLOTS - 1; i++)
+        arena_lend(&pair->a.ours, buffer.block);
+    assert_int_equal(arena_lendable(&pair->a.ours), 1);
+    struct frame_ref last = alloc(&pair->a, 100);
+    assert_int_equal(arena_lendable(&pair->a.ours), 0);
+    assert_int_equal(try_alloc(&pair->a, 100), ARENA_E_FULL);
+    for (uint32_t i = 0; i < SLOTS - 1; i++)
+        release_push(&pair->b.ours, buffer.block);
+    release_push(&pair->b.ours, last.block);
+    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), SLOTS);
+    assert_int_equal(arena_lendable(&pair->a.ours), SLOTS);
+}
+
+static void test_buffers_have_half_of_the_blocks(void **state)
+{
+    struct pair *pair = *state;
+    struct frame_ref buffers[SLOTS / 2];
+    for (uint32_t i = 0; i < SLOTS / 2; i++)
+        buffers[i] = keep(&pair->a, 1);
+    struct frame_ref more = alloc(&pair->a, 1);
+    assert_int_equal(arena_keep(&pair->a.ours, more.block), ARENA_E_FULL);
+    arena_lend(&pair->a.ours, buffers[0].block);
+    arena_drop(&pair->a.ours, buffers[0].block);
+    assert_int_equal(arena_keep(&pair->a.ours, more.block), ARENA_E_FULL); /* it is read still */
+    release_push(&pair->b.ours, buffers[0].block);
+    assert_int_equal(release_take(&pair->a.ours, &pair->a.peer), 1);
+    assert_int_equal(arena_keep(&pair->a.ours, more.block), 0);
+}
+
+static void test_buffers_have_half_of_the_bytes(void **state)
+{
+    struct pair *pair = *state;
+    for (int i = 0; i < 3; i++)
+        grow(pair, ARENA_BLOCK_BYTES_MAX);
+    struct frame_ref first = keep(&pair->a, ARENA_BLOCK_BYTES_MAX);
+    (void)keep(&pair->a, ARENA_BLOCK_BYTES_MAX);
+    struct frame_ref more = alloc(&pair->a, 1);
+    assert_int_equal(arena_keep(&pair->a.ours, more.block), ARENA_E_FULL);
+    arena_drop(&pair->a.ours, first.block);
+    assert_int_equal(arena_keep(&pair->a.ours, more.block), 0);
+    assert_int_equal(try_alloc(&pair->a, ARENA_BLOCK_BYTES_MAX), 0); /* a message */
+}
+
 /* ---- A hostile writer ---- */
 
 static void test_references_outside_of_the_arena_are_refused(void **state)
@@ -541,6 +627,11 @@ int main(void)
         arena_test(test_release_twice_is_refused),
         arena_test(test_stale_release_does_not_free_the_slot_s_next_block),
         arena_test(test_release_of_the_other_direction_s_block_is_refused),
+        arena_test(test_a_buffer_is_free_when_it_is_dropped_and_all_its_names_are_back),
+        arena_test(test_a_buffer_that_is_not_lent_cannot_be_released),
+        arena_test(test_no_more_names_are_out_than_the_peer_can_release),
+        arena_test(test_buffers_have_half_of_the_blocks),
+        arena_test(test_buffers_have_half_of_the_bytes),
         arena_test(test_impossible_release_counts_are_refused),
         arena_test(test_release_count_that_goes_back_is_refused),
         arena_test(test_references_outside_of_the_arena_are_refused),
