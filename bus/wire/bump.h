@@ -9,8 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct wire_hold;
+
 struct wire_chunk {
     alignas(16) struct wire_chunk *next;
+    struct wire_hold *hold; /* of the first: the message's */
     uint32_t kept_as; /* blocks.c: of which size class it is; WIRE_BLOCK_LARGE: of none */
 };
 

@@ -23,6 +23,10 @@
  * place that was measured. Only finished bytes leave the window, for the place may be memory that
  * another process reads while we write.
  *
+ * Bytes may be referred to instead (pack_refers()): a stand-in of fixed length is written, and its
+ * place noted, which a nested message that moves takes along. Where it is in a large message shows
+ * when it is written. What follows the message, that says what is referred to, is the caller's.
+ *
  * A short text is measured and copied at once, sixteen bytes at a time, the last of which may lie
  * behind its end: in the same page, so that they can be read, and they go no further than the
  * window. Who watches each read (sanitizers, memcheck) cannot know that; for them all texts are
@@ -92,6 +96,45 @@ uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data,
     return pos;
 }
 
+/* ---- References ---- */
+
+bool pack_refers(struct wire_packing *packing, const uint8_t *pos, const ProtobufCBinaryData *bytes,
+                 uint8_t *stand_in)
+{
+    size_t count = packing->ref_count;
+    if (!packing->refers || count == WIRE_REFS_MAX || bytes->len > WIRE_MESSAGE_BYTES_MAX ||
+        !packing->refers(packing->userdata, bytes->data, bytes->len, count))
+        return false;
+    packing->refs[count] = (struct wire_ref){
+        .data = bytes->data,
+        .bytes = (uint32_t)bytes->len,
+        .place = (uint32_t)position(packing, pos),
+    };
+    packing->ref_count++;
+    wire_stand_in(stand_in, (uint32_t)count);
+    return true;
+}
+
+/* What begins at @from in the window has moved on by @bytes. */
+static void refs_move(struct wire_packing *packing, const uint8_t *from, size_t bytes)
+{
+    for (size_t i = packing->ref_count; i > 0; i--) {
+        struct wire_ref *ref = &packing->refs[i - 1];
+        if (packing->window + ref->place < from)
+            return;
+        ref->place += (uint32_t)bytes;
+    }
+}
+
+/* Whether the message is too large with what it refers to. */
+static bool refers_to_too_much(const struct wire_packing *packing)
+{
+    uint64_t bytes = packing->bytes;
+    for (size_t i = 0; i < packing->ref_count; i++)
+        bytes += packing->refs[i].bytes;
+    return bytes > WIRE_MESSAGE_BYTES_MAX;
+}
+
 /* ---- Nested messages ---- */
 
 static int size_add(struct wire_packing *packing, size_t *ret_index)
@@ -140,6 +183,7 @@ uint8_t *pack_length(struct wire_packing *packing, uint8_t *start, size_t width,
         if (!pos)
             return NULL;
         memmove(start + needed, start + width, bytes);
+        refs_move(packing, start + width, needed - width);
     }
     wire_write_varint(start, bytes);
     return start + needed + bytes;
@@ -153,6 +197,7 @@ static int run(struct wire_packing *packing, enum pack_mode mode, size_t *ret_by
     packing->mode = mode;
     packing->limit = packing->window + (mode == PACK_SMALL ? WIRE_PACK_WINDOW_BYTES : PIECE_BYTES);
     packing->emptied = 0;
+    packing->ref_count = 0;
     uint8_t *end = pack_fields(packing);
     if (!end)
         return packing->error;
@@ -174,6 +219,28 @@ static int measure(struct wire_packing *packing, size_t *ret_bytes)
 int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
               const ProtobufCMessage *message, size_t *ret_bytes)
 {
+    return wire_pack_refs(packing, packer, type, message, NULL, NULL, ret_bytes);
+}
+
+int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes)
+{
+    return wire_pack(packing, packing->packer, packing->type, packing->message, ret_bytes);
+}
+
+const struct wire_ref *wire_packed_refs(const struct wire_packing *packing, size_t *ret_count)
+{
+    *ret_count = packing->ref_count;
+    return packing->refs;
+}
+
+int wire_pack_refs(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                   const ProtobufCMessage *message, wire_refers refers, void *userdata,
+                   size_t *ret_bytes)
+{
+    packing->packer = packer;
+    packing->type = type;
+    packing->refers = refers;
+    packing->userdata = userdata;
     packing->table = packer->entries[type];
     packing->message = message;
     if (!pack_is_of(message, packing->table))
@@ -181,6 +248,8 @@ int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, si
     int r = run(packing, PACK_SMALL, &packing->bytes);
     if (r == -ENOBUFS)
         r = measure(packing, &packing->bytes);
+    if (r == 0 && packing->ref_count > 0 && refers_to_too_much(packing))
+        r = -E2BIG;
     if (r == 0)
         *ret_bytes = packing->bytes;
     return r;

@@ -105,6 +105,13 @@ struct wire_packing {
     size_t size_count, size_max;
     size_t size_next; /* PACK_WRITE */
 
+    const struct wire_packer *packer; /* and `type`: of the message, to pack it again */
+    size_t type;
+    wire_refers refers; /* NULL: all bytes are copied */
+    void *userdata;     /* of it */
+    size_t ref_count;
+    struct wire_ref refs[WIRE_REFS_MAX];
+
     uint8_t window[WIRE_PACK_WINDOW_BYTES + PACK_SLACK_BYTES];
 };
 
@@ -124,6 +131,10 @@ uint8_t *pack_fail(struct wire_packing *packing, int error);
 uint8_t *pack_empty(struct wire_packing *packing, const uint8_t *pos);
 /* Any number of bytes. */
 uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data, size_t bytes);
+/* Bytes that are not short: whether they are referred to. Then notes that @stand_in will be at
+ * @pos. */
+bool pack_refers(struct wire_packing *packing, const uint8_t *pos, const ProtobufCBinaryData *bytes,
+                 uint8_t *stand_in);
 /* In a large message a nested one begins, behind its tag; ends. */
 uint8_t *pack_begin(struct wire_packing *packing, struct pack_frame *frame, uint8_t *pos);
 uint8_t *pack_end(struct wire_packing *packing, struct pack_frame *frame, uint8_t *pos);

@@ -106,6 +106,26 @@ static uint8_t *put_bytes(struct wire_packing *packing, const struct pack_op *op
     return pack_bulk(packing, pack_varint(put_tag(op, pos), bytes), data, bytes);
 }
 
+/* Bytes that are not short: maybe something that stands for them. */
+__attribute__((noinline)) static uint8_t *put_long_bytes(struct wire_packing *packing,
+                                                         const struct pack_op *op, uint8_t *pos,
+                                                         const ProtobufCBinaryData *bytes)
+{
+    uint8_t stand_in[WIRE_REF_BYTES];
+    const uint8_t *place = pos + op->tag_bytes + 1; /* a length of one byte */
+    if (pack_refers(packing, place, bytes, stand_in))
+        return put_bytes(packing, op, pos, stand_in, sizeof(stand_in));
+    return put_bytes(packing, op, pos, bytes->data, bytes->len);
+}
+
+static inline uint8_t *put_binary_data(struct wire_packing *packing, const struct pack_op *op,
+                                       uint8_t *pos, const ProtobufCBinaryData *bytes)
+{
+    if (__builtin_expect(bytes->len >= WIRE_REF_BYTES_MIN, 0))
+        return put_long_bytes(packing, op, pos, bytes);
+    return put_bytes(packing, op, pos, bytes->data, bytes->len);
+}
+
 /* @known: bytes of it that are not its end. */
 __attribute__((noinline)) static uint8_t *put_long_text(struct wire_packing *packing,
                                                         const struct pack_op *op, uint8_t *pos,
@@ -181,7 +201,7 @@ __attribute__((noinline)) static uint8_t *put_repeated(struct wire_packing *pack
         switch (op->kind) {
         case PACK_BYTES:
             bytes = (const ProtobufCBinaryData *)(const void *)at;
-            pos = put_bytes(packing, op, pos, bytes->data, bytes->len);
+            pos = put_binary_data(packing, op, pos, bytes);
             break;
         case PACK_FIXED32:
         case PACK_FLOAT:
@@ -350,7 +370,7 @@ static inline uint8_t *put_binary(struct wire_packing *packing, const struct pac
     if (bytes->len == 0 && op->code == PACK_BYTES)
         return pos;
     pos = pack_room(packing, pos);
-    return pos ? put_bytes(packing, op, pos, bytes->data, bytes->len) : NULL;
+    return pos ? put_binary_data(packing, op, pos, bytes) : NULL;
 }
 
 static bool is_set(const struct pack_op *op, const uint8_t *message)

@@ -54,6 +54,7 @@ int wire_bump_grow(struct wire_bump *bump, size_t bytes)
     if (!chunk)
         return bump->error = -ENOMEM;
     chunk->next = NULL;
+    chunk->hold = NULL;
     if (bump->last)
         bump->last->next = chunk;
     else
@@ -115,7 +116,25 @@ void *wire_free(void *message)
 {
     if (message) {
         struct wire_bump bump = {.first = (struct wire_chunk *)message - 1};
+        struct wire_hold *hold = bump.first->hold;
         wire_bump_free(&bump);
+        if (hold)
+            hold->release(hold);
     }
     return NULL;
+}
+
+void wire_hold_on(void *message, struct wire_hold *hold)
+{
+    struct wire_chunk *chunk = (struct wire_chunk *)message - 1;
+    assert(!chunk->hold);
+    chunk->hold = hold;
+}
+
+struct wire_hold *wire_hold_take(void *message)
+{
+    struct wire_chunk *chunk = (struct wire_chunk *)message - 1;
+    struct wire_hold *hold = chunk->hold;
+    chunk->hold = NULL;
+    return hold;
 }

@@ -7,8 +7,10 @@
 #ifndef PARLEY_WIRE_WIRE_H
 #define PARLEY_WIRE_WIRE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -96,6 +98,14 @@ int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *dat
 /* Frees what the two returned. NULL is fine. Returns NULL. */
 void *wire_free(void *message);
 
+/* What an unpacked message needs beside its block: let go by wire_free(). */
+struct wire_hold {
+    void (*release)(struct wire_hold *hold);
+};
+void wire_hold_on(void *message, struct wire_hold *hold); /* @message has none yet */
+/* The message's hold, which is the caller's from now on; NULL: it has none. */
+struct wire_hold *wire_hold_take(void *message);
+
 /* ---- Packing protobuf-c's structs ---- */
 
 /* How the messages of some types are packed: @types, and all that they can hold. Made once, of
@@ -130,5 +140,54 @@ int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, si
  * Return: 0; -ESTALE if the message has changed meanwhile; any other error of wire_pack() that it
  * has now. */
 int wire_pack_write(struct wire_packing *packing, uint8_t *out);
+
+/* ---- Bytes that are referred to, not copied ---- */
+
+/* What takes their place in the message, so that all lengths around them are right: bytes that are
+ * no text, and differ for each reference of a message. */
+#define WIRE_REF_BYTES 16
+#define WIRE_REFS_MAX 16        /* of one message; what is more is copied */
+#define WIRE_REF_BYTES_MIN 4096 /* what is shorter is copied */
+
+struct wire_ref {
+    const uint8_t *data;
+    uint32_t bytes;
+    uint32_t place; /* of the stand-in, from the message's start */
+};
+
+static inline void wire_stand_in(uint8_t *out, uint32_t index)
+{
+    memset(out, 0xff, WIRE_REF_BYTES - 4);
+    for (unsigned i = 0; i < 4; i++)
+        out[WIRE_REF_BYTES - 4 + i] = (uint8_t)(index >> 8 * i);
+}
+
+/* Whether the bytes of a field are to be referred to, if @before others are already. Asked again for
+ * each pass over the message: must answer alike. */
+typedef bool (*wire_refers)(void *userdata, const uint8_t *data, size_t bytes, size_t before);
+
+/* wire_pack(), with references in fields of type bytes. -E2BIG: larger than WIRE_MESSAGE_BYTES_MAX,
+ * what they refer to included. */
+int wire_pack_refs(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                   const ProtobufCMessage *message, wire_refers refers, void *userdata,
+                   size_t *ret_bytes);
+/* The message that was packed last, without references. */
+int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes);
+/* What was referred to, by ascending place. How many: known after wire_pack(); where: after
+ * wire_pack_write(). Borrowed. */
+const struct wire_ref *wire_packed_refs(const struct wire_packing *packing, size_t *ret_count);
+
+/**
+ * wire_expand() - put the bytes where the stand-ins are
+ * @message: private
+ * @refs: by ascending place; what they refer to may be live shared memory, and is read once
+ * @ret_message: malloc'ed
+ *
+ * Return: 0; -EBADMSG: a place is not all of a field's content, or not in the message, or what is on
+ * the way to it is not well-formed; -E2BIG: more than WIRE_REFS_MAX, or than
+ * WIRE_MESSAGE_BYTES_MAX; -ENOMEM.
+ */
+int wire_expand(const uint8_t *message, size_t bytes, const struct wire_ref *refs, size_t count,
+                uint8_t **ret_message, size_t *ret_bytes);
 
 #endif
