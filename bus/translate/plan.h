@@ -183,4 +183,21 @@ int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_
                 size_t source_bytes, ProtobufCMessage **ret_message,
                 struct plan_failure *ret_failure);
 
+/* The same. @ret_copy: the private copy of the source, in the message's block. Bytes that went over
+ * as they are point into it: to where they were in the source, unless pieces were joined. */
+int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+                     size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
+                     struct plan_failure *ret_failure);
+
+/**
+ * plan_passes() - whether a field's bytes are only passed on
+ * @source: private
+ * @place, @bytes: the content of a field of type bytes, at any depth
+ *
+ * Return: true if they go to one field of type bytes as they are, and nothing else depends on what
+ * they are; false if not, if that is not known, or if this is no such field's content.
+ */
+bool plan_passes(const struct plan *plan, uint32_t entry, const uint8_t *source,
+                 size_t source_bytes, size_t place, size_t bytes);
+
 #endif

@@ -527,7 +527,7 @@ static void begin(struct unpack *u, bool detects)
 
 /* One crossing. */
 static int cross(struct unpack *u, const struct bound_table *table, const uint8_t *source,
-                 bool detects, ProtobufCMessage **ret_message)
+                 bool detects, ProtobufCMessage **ret_message, const uint8_t **ret_copy)
 {
     uint8_t *message = NULL, *copy = NULL;
     begin(u, detects);
@@ -548,8 +548,10 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
     }
     if (r == 0)
         r = unpack_message(u, table, message, copy, copy + bytes, 1);
-    if (r == 0)
+    if (r == 0) {
         *ret_message = (ProtobufCMessage *)(void *)message;
+        *ret_copy = copy;
+    }
     if (u->scratch && u->scratch != u->stack)
         free(u->scratch);
     if (r < 0)
@@ -560,6 +562,14 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
 int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
                 size_t source_bytes, ProtobufCMessage **ret_message,
                 struct plan_failure *ret_failure)
+{
+    const uint8_t *copy;
+    return plan_unpack_copy(binding, entry, source, source_bytes, ret_message, &copy, ret_failure);
+}
+
+int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+                     size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
+                     struct plan_failure *ret_failure)
 {
     uint8_t stack[SCRATCH_BYTES];
     struct unpack u;
@@ -577,9 +587,9 @@ int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_
             r = run_fail(&u.run, -E2BIG, NULL, 0, "a message larger than the limit");
         } else {
             bool detects = table->translated && !table->hides_pieces;
-            r = cross(&u, table, source, detects, ret_message);
+            r = cross(&u, table, source, detects, ret_message, ret_copy);
             if (r < 0 && detects && r != -ENOMEM)
-                r = cross(&u, table, source, false, ret_message);
+                r = cross(&u, table, source, false, ret_message, ret_copy);
         }
     }
     if (r < 0 && ret_failure)
