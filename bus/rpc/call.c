@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "rpc/refs.h"
 
 #define RETRY_COST 10        /* tenths of a token */
 #define RETRY_TOKENS_MAX 320 /* tenths */
@@ -137,15 +138,12 @@ static void call_refuse_request(struct call *call, int r)
     call_finish(call, status, PARLEY_EXECUTED_NO, text);
 }
 
-static int call_body(struct call *call, struct body *ret_body)
+static int call_body(struct call *call, struct channel *channel, struct body *ret_body)
 {
     struct parley_client *client = call->client;
     *ret_body = (struct body){.metadata = call->metadata, .metadata_bytes = call->metadata_bytes};
-    if (call->message) {
-        ret_body->packing = client->endpoint->packing;
-        return wire_pack(ret_body->packing, client->packer, call->method, call->message,
-                         &ret_body->bytes);
-    }
+    if (call->message)
+        return refs_pack(channel, client->packer, call->method, call->message, ret_body);
     ret_body->data = call->packed;
     ret_body->bytes = call->packed_bytes;
     return 0;
@@ -154,7 +152,7 @@ static int call_body(struct call *call, struct body *ret_body)
 static void call_send(struct call *call, struct channel *channel, uint64_t now)
 {
     struct body body;
-    int r = call_body(call, &body);
+    int r = call_body(call, channel, &body);
     if (r < 0) {
         call_refuse_request(call, r);
         return;
@@ -411,16 +409,24 @@ static int reply_enter(struct call *call, const struct frame *frame, struct plan
         if (r < 0)
             failure->what = error->text;
         else
-            r = plan_unpack(call->held->binding, call->method, frame->payload,
-                            frame->header.payload_bytes, &call->reply, failure);
+            r = refs_unpack(channel, frame, call->held->binding, call->method, &call->reply,
+                            failure);
         return r;
     }
-    size_t out_max = plan_output_bytes_max(call->held->plan, frame->header.payload_bytes);
+    _cleanup_(freep) uint8_t *expanded = NULL;
+    const uint8_t *payload = frame->payload;
+    size_t bytes = frame->header.payload_bytes;
+    int r = frame->refs->count > 0 ? refs_expand(frame, &expanded, &bytes) : 0;
+    if (r < 0)
+        return r;
+    if (expanded)
+        payload = expanded;
+    size_t out_max = plan_output_bytes_max(call->held->plan, bytes);
     uint8_t *out = endpoint_scratch(client->endpoint, out_max);
     if (!out)
         return -ENOMEM;
-    int r = plan_run(call->held->plan, call->method, frame->payload, frame->header.payload_bytes, out,
-                     out_max, &call->raw_bytes, failure);
+    r = plan_run(call->held->plan, call->method, payload, bytes, out, out_max, &call->raw_bytes,
+                 failure);
     call->raw = r == 0 ? out : NULL;
     return r;
 }

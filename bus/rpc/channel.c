@@ -43,6 +43,7 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
     channel->source.ready = bell_ready;
     STAILQ_INIT(&channel->queue);
     TAILQ_INIT(&channel->calls);
+    LIST_INIT(&channel->buffers);
     for (size_t i = 0; i < ARENA_SEGMENT_MAX; i++)
         channel->peer.more[i] = REGION_NONE;
     int r = segment_create(&channel->ours, NULL, error);
@@ -76,6 +77,15 @@ int channel_bind(struct channel *channel, struct held_plan *held,
                      &held->binding, error);
 }
 
+static void memory_free(struct channel *channel)
+{
+    if (channel->live != 0)
+        refs_memory_gone(channel);
+    peer_segment_deinit(&channel->peer);
+    segment_deinit(&channel->ours);
+    free(channel);
+}
+
 void channel_destroy(struct channel *channel)
 {
     while (!STAILQ_EMPTY(&channel->queue)) {
@@ -84,12 +94,24 @@ void channel_destroy(struct channel *channel)
         free(queued);
     }
     fd_close(channel->bell);
-    peer_segment_deinit(&channel->peer);
-    segment_deinit(&channel->ours);
     held_drop(channel->held);
     free(channel->cells);
     free(channel->contexts);
-    free(channel);
+    channel->destroyed = true;
+    if (channel->keepers == 0)
+        memory_free(channel);
+}
+
+struct channel *channel_keep(struct channel *channel)
+{
+    channel->keepers++;
+    return channel;
+}
+
+void channel_let_go(struct channel *channel)
+{
+    if (--channel->keepers == 0 && channel->destroyed)
+        memory_free(channel);
 }
 
 void channel_kill(struct channel *channel, enum parley_status status, const char *format, ...)
@@ -356,21 +378,27 @@ bool channel_sleep(struct channel *channel)
 /* ---- Sending ---- */
 
 /* Return: 0, or as wire_pack_write(). */
-static int body_write(uint8_t *out, const struct body *body)
+static int body_write(struct channel *channel, uint8_t *out, const struct body *body)
 {
     if (body->metadata_bytes)
         memcpy(out, body->metadata, body->metadata_bytes);
     out += body->metadata_bytes;
-    if (body->packing)
-        return wire_pack_write(body->packing, out);
+    if (body->packing) {
+        int r = wire_pack_write(body->packing, out);
+        return r < 0 || body->ref_count == 0 ? r : refs_write(channel, body, out + body->bytes);
+    }
     if (body->bytes)
         memcpy(out, body->data, body->bytes);
     return 0;
 }
 
-/* A block of our arena, after taking back what the peer has released, and growing if that helps. */
-static int arena_take(struct channel *channel, size_t bytes, struct frame_ref *ret_ref,
-                      void **ret_data)
+static size_t body_bytes(const struct body *body)
+{
+    return body->metadata_bytes + body->bytes + body->ref_count * sizeof(struct frame_share);
+}
+
+int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *ret_ref,
+                       void **ret_data)
 {
     int r = release_take(&channel->ours, &channel->peer);
     if (r < 0)
@@ -399,7 +427,7 @@ static int send_by_arena(struct channel *channel, struct frame_header *header,
 {
     struct frame_ref ref;
     void *data;
-    int r = arena_take(channel, body->metadata_bytes + body->bytes, &ref, &data);
+    int r = channel_arena_take(channel, body_bytes(body), &ref, &data);
     if (r == ARENA_E_FULL || r == ARENA_E_GROW)
         return CHANNEL_E_FULL;
     if (r != 0)
@@ -410,7 +438,7 @@ static int send_by_arena(struct channel *channel, struct frame_header *header,
         arena_free(&channel->ours, ref.block);
         return r == RING_E_FULL ? CHANNEL_E_FULL : r;
     }
-    r = body_write(data, body);
+    r = body_write(channel, data, body);
     if (r < 0) {
         arena_free(&channel->ours, ref.block);
         return r; /* a record that is not committed is nothing */
@@ -430,8 +458,9 @@ int channel_send(struct channel *channel, struct frame_header *header, const str
         return -EMSGSIZE;
     header->payload_bytes = (uint32_t)body->bytes;
     header->metadata_bytes = (uint16_t)body->metadata_bytes;
+    header->share_count = (uint8_t)body->ref_count;
     header->version_tag = channel->service_side ? FRAME_TAG_SERVICE : FRAME_TAG_CLIENT;
-    size_t record_bytes = sizeof(*header) + body->metadata_bytes + body->bytes;
+    size_t record_bytes = sizeof(*header) + body_bytes(body);
     if (record_bytes > ring_record_bytes_max(channel->ours.ring_lines))
         return send_by_arena(channel, header, body);
 
@@ -440,7 +469,7 @@ int channel_send(struct channel *channel, struct frame_header *header, const str
     if (r != 0)
         return r == RING_E_FULL ? CHANNEL_E_FULL : r;
     memcpy(record, header, sizeof(*header));
-    r = body_write((uint8_t *)record + sizeof(*header), body);
+    r = body_write(channel, (uint8_t *)record + sizeof(*header), body);
     if (r < 0)
         return r; /* a record that is not committed is nothing */
     ring_commit(&channel->ours, (uint32_t)record_bytes);
@@ -457,7 +486,7 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
     struct queued *queued = malloc(sizeof(*queued) + bytes);
     if (!queued)
         return -ENOBUFS;
-    int r = body_write(queued->body, body);
+    int r = body_write(channel, queued->body, body);
     if (r < 0) {
         free(queued);
         return r;
@@ -489,6 +518,10 @@ int channel_send_or_queue(struct channel *channel, struct frame_header *header,
     }
     if (r != CHANNEL_E_FULL)
         return r;
+    struct body whole = *body; /* what waits refers to nothing */
+    if (body->ref_count > 0 && (r = refs_forgo(&whole)) < 0)
+        return r;
+    body = &whole;
     if (body->bytes > WIRE_MESSAGE_BYTES_MAX)
         return -EMSGSIZE;
     r = enqueue(channel, header, body, call);
@@ -564,19 +597,39 @@ void channel_forget_queued(struct channel *channel, const struct call *call)
 
 /* ---- Receiving ---- */
 
+int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64_t bytes,
+                    const uint8_t **ret_data, struct error_text *error)
+{
+    int r = arena_resolve(&channel->peer, ref, bytes, ret_data);
+    if (r == ARENA_E_UNKNOWN) {
+        bell_drain(channel); /* it was sent before the frame */
+        if (channel->state == CHANNEL_DEAD)
+            return -EPIPE;
+        r = arena_resolve(&channel->peer, ref, bytes, ret_data);
+    }
+    return r == 0 ? 0
+                  : error_set(error, -EPROTO,
+                              "a frame that refers to memory outside of the arena");
+}
+
 /* Makes a frame of a record: the header private and bounded, the rest located. */
 static int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
-                      struct frame *ret_frame, struct error_text *error)
+                      struct frame_refs *refs, struct frame *ret_frame, struct error_text *error)
 {
     struct frame_header *header = &ret_frame->header;
+    ret_frame->refs = refs;
+    refs->count = 0;
     if (bytes < sizeof(*header))
         return error_set(error, -EPROTO, "a record of %u bytes is no frame", bytes);
     memcpy(header, record, sizeof(*header));
-    uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes;
+    uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes +
+                       header->share_count * sizeof(struct frame_share);
     if (header->payload_bytes > WIRE_MESSAGE_BYTES_MAX ||
-        header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX)
-        return error_set(error, -EPROTO, "a frame of %u bytes and %u of metadata is too large",
-                         header->payload_bytes, header->metadata_bytes);
+        header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX ||
+        header->share_count > FRAME_SHARES_MAX)
+        return error_set(error, -EPROTO,
+                         "a frame of %u bytes, %u of metadata and %u shares is too large",
+                         header->payload_bytes, header->metadata_bytes, header->share_count);
     uint16_t tag = channel->service_side ? FRAME_TAG_CLIENT : FRAME_TAG_SERVICE;
     if (header->version_tag != tag)
         return error_set(error, -EPROTO, "a frame with the unknown version tag %u",
@@ -591,25 +644,32 @@ static int frame_read(struct channel *channel, const uint8_t *record, uint32_t b
         if (bytes < sizeof(*header) + sizeof(ref))
             return error_set(error, -EPROTO, "a frame without the reference that its flag tells");
         memcpy(&ref, record + sizeof(*header), sizeof(ref));
-        int r = arena_resolve(&channel->peer, &ref, content, &ret_frame->metadata);
-        if (r == ARENA_E_UNKNOWN) {
-            bell_drain(channel); /* it was sent before the frame */
-            if (channel->state == CHANNEL_DEAD)
-                return -EPIPE;
-            r = arena_resolve(&channel->peer, &ref, content, &ret_frame->metadata);
-        }
-        if (r != 0)
-            return error_set(error, -EPROTO, "a frame that refers to memory outside of the arena");
+        int r = channel_resolve(channel, &ref, content, &ret_frame->metadata, error);
+        if (r < 0)
+            return r;
         ret_frame->block = ref.block;
     }
     ret_frame->payload = ret_frame->metadata + header->metadata_bytes;
-    return 0;
+    return header->share_count == 0 ? 0 : frame_read_refs(channel, ret_frame, error);
+}
+
+void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count)
+{
+    if (channel->state != CHANNEL_UP || endpoint_forked(channel->endpoint))
+        return; /* nobody waits for them, or not for us */
+    for (uint32_t i = 0; i < count; i++)
+        release_push(&channel->ours, blocks[i]);
+    if (peer_blocked(&channel->peer))
+        channel_ring(channel);
 }
 
 void channel_consume(struct channel *channel, const struct frame *frame)
 {
     if (frame->in_arena)
         release_push(&channel->ours, frame->block);
+    for (uint32_t i = 0; i < frame->refs->count; i++)
+        release_push(&channel->ours, frame->refs->blocks[i]);
+    frame->refs->count = 0;
     ring_consume(&channel->peer, &channel->ours);
 }
 
@@ -623,10 +683,11 @@ int channel_drain(struct channel *channel, unsigned batch)
         int r = ring_peek(&channel->peer, &record, &bytes);
         if (r == RING_E_EMPTY)
             break;
+        struct frame_refs refs;
         struct frame frame;
         struct error_text error = {.text = "an impossible record"};
         if (r == 0)
-            r = frame_read(channel, record, bytes, &frame, &error);
+            r = frame_read(channel, record, bytes, &refs, &frame, &error);
         if (r == 0)
             r = channel->ops->frame(channel, &frame, &error);
         if (r < 0) {

@@ -42,6 +42,7 @@ static void context_destroy(struct parley_context *context)
 /* A steady load allocates nothing. */
 void context_free(struct parley_endpoint *endpoint, struct parley_context *context)
 {
+    context_give_back(context);
     if (SANITIZED || !endpoint || endpoint->contexts_kept_count == RPC_CONTEXTS_KEPT ||
         context->metadata_bytes_max > RPC_METADATA_KEPT_BYTES_MAX) {
         context_destroy(context);
@@ -100,6 +101,8 @@ int context_new(struct channel *channel, const struct frame *frame,
     struct parley_context *context = context_take(channel->endpoint);
     if (!context)
         return -ENOMEM;
+    context->buffers = NULL;
+    context->hold = NULL;
     int r = copy_metadata(context, frame);
     if (r < 0) {
         context_free(channel->endpoint, context);

@@ -145,7 +145,16 @@ struct body {
     size_t metadata_bytes;
     struct wire_packing *packing; /* or */
     const uint8_t *data;
-    size_t bytes; /* of the packed message or of @data */
+    size_t bytes;     /* of the packed message or of @data */
+    size_t ref_count; /* of the packed message, to our arena: refs.c */
+};
+
+/* What a frame that arrived refers to (refs.c). */
+struct frame_refs {
+    uint32_t count;    /* 0: nothing, or somebody has taken them over */
+    uint32_t segments; /* bits: the peer's arenas that they are in */
+    uint32_t blocks[FRAME_SHARES_MAX];
+    struct wire_ref refs[FRAME_SHARES_MAX];
 };
 
 /* A frame that arrived: the header is private, the rest is the peer's live memory. */
@@ -155,6 +164,7 @@ struct frame {
     const uint8_t *payload;
     uint32_t block; /* of the peer's arena; valid if in_arena */
     bool in_arena;
+    struct frame_refs *refs; /* private */
 };
 
 struct channel_ops {
@@ -208,6 +218,10 @@ struct channel {
     STAILQ_HEAD(, queued) queue;
     size_t queue_bytes;
     uint32_t queue_frames;
+    LIST_HEAD(, parley_buffer) buffers; /* in our arena, that packing refers to */
+    uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
+    uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
+    bool destroyed;   /* but for its memory */
 
     /* client's */
     struct parley_client *client;
@@ -276,6 +290,30 @@ int channel_attach_peer(struct channel *channel, int fd, struct error_text *erro
 int channel_bind(struct channel *channel, struct held_plan *held,
                  const ProtobufCServiceDescriptor *descriptor, struct error_text *error);
 void channel_destroy(struct channel *channel); /* endpoint's, at the end of a turn */
+/* Its memory, ours and the peer's, stays until it is let go, whatever becomes of the channel. */
+struct channel *channel_keep(struct channel *channel);
+void channel_let_go(struct channel *channel);
+/* A block of our arena, after taking back what the peer has released, and growing if that helps.
+ * Return: 0, ARENA_E_FULL, ARENA_E_GROW, or -errno. */
+int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *ret_ref,
+                       void **ret_data);
+/* Where in the peer's arenas this is. @ref: private. Return: 0, or -EPROTO with a sentence. */
+int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64_t bytes,
+                    const uint8_t **ret_data, struct error_text *error);
+/* Names of the peer's blocks that we need no more. */
+void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count);
+
+/* ---- refs.c: for channel.c; the rest is in refs.h ---- */
+
+/* The packed message once more, without references. Return: as wire_pack(). */
+int refs_forgo(struct body *body);
+/* Writes the shares of a body that has been written in front of them, and lends what they name: the
+ * frame must be sent now. Return: 0, or -ESTALE. */
+int refs_write(struct channel *channel, const struct body *body, uint8_t *out);
+/* Nothing points into the peer's memory any more. */
+void refs_memory_gone(const struct channel *channel);
+/* Reads and bounds a frame's shares. Return: 0, or -EPROTO with a sentence. */
+int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error);
 
 /* ---- pack.c ---- */
 
@@ -474,6 +512,8 @@ struct parley_context {
     uint16_t metadata_bytes;
     size_t metadata_bytes_max;
     uint8_t *metadata; /* kept with the context */
+    struct parley_buffer *buffers; /* for the reply */
+    struct wire_hold *hold;        /* of the request's bytes; NULL: none are live */
 };
 
 struct parley_service {
@@ -519,6 +559,8 @@ int context_new(struct channel *channel, const struct frame *frame,
 /* @endpoint: may keep it for the next; NULL: it is gone, or not ours. */
 void context_free(struct parley_endpoint *endpoint, struct parley_context *context);
 void contexts_drop_kept(struct parley_endpoint *endpoint);
+/* buffer.c: its buffers, and the memory of the client that its request refers to. */
+void context_give_back(struct parley_context *context);
 /* Makes it the thread's current one; returns the outer one, to be put back. */
 struct parley_context *context_enter(struct parley_context *context);
 /* The handler's call has ended: it is current no more. */

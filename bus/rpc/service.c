@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "rpc/refs.h"
 
 /* ---- Answers ---- */
 
@@ -81,8 +82,8 @@ static int send_reply(struct parley_context *context, const ProtobufCMessage *me
 {
     struct channel *channel = context->channel;
     struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
-    struct body body = {.packing = channel->endpoint->packing};
-    int r = wire_pack(body.packing, channel->service->packer, context->method, message, &body.bytes);
+    struct body body = {0};
+    int r = refs_pack(channel, channel->service->packer, context->method, message, &body);
     return r == 0 ? send_response(channel, &header, &body) : r;
 }
 
@@ -170,8 +171,8 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     if (r < 0)
         failure.what = error.text;
     else
-        r = plan_unpack(channel->held->binding, frame->header.method, frame->payload,
-                        frame->header.payload_bytes, ret_input, &failure);
+        r = refs_unpack(channel, frame, channel->held->binding, frame->header.method, ret_input,
+                        &failure);
     channel_consume(channel, frame);
     if (r == 0)
         return 0;
@@ -192,6 +193,7 @@ static void serve(struct parley_context *context, uint32_t method, ProtobufCMess
     struct parley_service *service = channel->service;
     struct parley_endpoint *endpoint = channel->endpoint;
     context->method = method;
+    context->hold = wire_hold_take(input);
     context->cell = cell_of(channel, method);
     stats_started(context->cell);
     contexts_add(channel, context);

@@ -110,7 +110,8 @@ struct frame_header {
     uint8_t status;         /* response: enum parley_status; else 0 */
     uint8_t executed;       /* response: enum parley_executed; else 0 */
     uint16_t plan_tag;      /* request: which of the plans for its pair of versions it began with */
-    uint8_t reserved[4];
+    uint8_t share_count;    /* of frame_share behind the payload; 0..FRAME_SHARES_MAX */
+    uint8_t reserved[3];
 };
 static_assert(sizeof(struct frame_header) == 32, "layout");
 #define FRAME_TAG_CLIENT 1
@@ -123,6 +124,19 @@ struct frame_ref {
     uint64_t offset;  /* bytes from that arena's start */
 };
 static_assert(sizeof(struct frame_ref) == 16, "layout");
+
+/* A bytes field of the payload whose bytes are in a block of the writer's arena. In the payload
+ * itself FRAME_STAND_IN_BYTES stand for them: 12 times 0xff, then the share's index as four bytes,
+ * the lowest first. The shares of a frame lie behind its payload, unaligned, in the order of their
+ * places. The reader returns the block's name once for each. */
+#define FRAME_SHARES_MAX 16
+#define FRAME_STAND_IN_BYTES 16
+struct frame_share {
+    struct frame_ref ref; /* offset: of the bytes, which may begin anywhere in the block */
+    uint32_t place;       /* of the stand-in: bytes from the payload's start */
+    uint32_t bytes;       /* that it stands for */
+};
+static_assert(sizeof(struct frame_share) == 24, "layout");
 
 /* A further arena: a region of its own; its header fills the first page. */
 #define ARENA_MAGIC UINT32_C(0x504c4152) /* "PLAR" */

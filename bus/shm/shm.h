@@ -248,6 +248,13 @@ int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, 
  * our release ring. */
 void release_push(struct segment *ours, uint32_t block);
 
+/* A hint: release_take() comes soon. What it reads the peer has written just now. */
+static inline void release_expect(const struct peer_segment *peer)
+{
+    __builtin_prefetch(&peer->cells->released);
+    __builtin_prefetch(&peer->release[peer->released & (peer->release_slots - 1)]);
+}
+
 /**
  * release_take() - free what the peer has released
  * Each entry is checked against our own table before it is believed. Also the moment at which we

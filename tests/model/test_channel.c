@@ -308,6 +308,11 @@ NEVER(int, plan_bind, struct plan *plan, const ProtobufCServiceDescriptor *descr
       enum plan_payload side, struct plan_binding **ret, struct error_text *error)
 NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
 NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
+NEVER(int, refs_forgo, struct body *body)
+NEVER(void, refs_memory_gone, const struct channel *channel)
+NEVER(int, refs_write, struct channel *channel, const struct body *body, uint8_t *out)
+NEVER(int, frame_read_refs, struct channel *channel, const struct frame *frame,
+      struct error_text *error)
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
 NEVER(int, region_create, struct region *region, const char *name, size_t bytes,
       struct error_text *error)

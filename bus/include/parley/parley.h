@@ -4,6 +4,7 @@
 #ifndef PARLEY_PARLEY_H
 #define PARLEY_PARLEY_H
 
+#include <parley/buffer.h>
 #include <parley/client.h>
 #include <parley/endpoint.h>
 #include <parley/interface.h>

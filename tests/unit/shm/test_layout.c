@@ -91,6 +91,8 @@ static void list_constants(struct listing *l)
     CONSTANT(FRAME_TRACED);
     CONSTANT(FRAME_TAG_CLIENT);
     CONSTANT(FRAME_TAG_SERVICE);
+    CONSTANT(FRAME_SHARES_MAX);
+    CONSTANT(FRAME_STAND_IN_BYTES);
     CONSTANT(ARENA_MAGIC);
     CONSTANT(ROUTE_MAGIC);
     CONSTANT(ROUTE_SLOT_MAX);
@@ -162,6 +164,7 @@ static void list_frame(struct listing *l)
     FIELD(frame_header, status);
     FIELD(frame_header, executed);
     FIELD(frame_header, plan_tag);
+    FIELD(frame_header, share_count);
     FIELD(frame_header, reserved);
     END(frame_header);
     BEGIN(frame_ref);
@@ -169,6 +172,11 @@ static void list_frame(struct listing *l)
     FIELD(frame_ref, segment);
     FIELD(frame_ref, offset);
     END(frame_ref);
+    BEGIN(frame_share);
+    FIELD(frame_share, ref);
+    FIELD(frame_share, place);
+    FIELD(frame_share, bytes);
+    END(frame_share);
     BEGIN(bell_packet);
     FIELD(bell_packet, kind);
     FIELD(bell_packet, status);

@@ -1,0 +1,131 @@
+/*
+ * Buffers: blocks of a channel's arena that a program writes, and that messages then refer to.
+ *
+ * A buffer belongs to one channel, for only its peer maps that arena. It is in the channel's list,
+ * where packing looks for what a message's bytes are in, and keeps the channel's memory: so it can
+ * be written and freed after the channel has died, though nothing refers to it any more.
+ *
+ * What is freed while a peer may still read it is used again when the peer has given its name back
+ * as often as it was lent (shm/arena.c). A reply's buffers are the context's and go with it; the
+ * reply has been sent by then, or has not used them.
+ */
+#include <parley/buffer.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "rpc/refs.h"
+
+static_assert(PARLEY_BUFFER_BYTES_MAX == ARENA_BLOCK_BYTES_MAX, "any block can be a buffer");
+static_assert(PARLEY_BUFFER_BYTES_MIN == WIRE_REF_BYTES_MIN, "what is shorter is copied");
+static_assert(PARLEY_BUFFER_FIELDS_MAX == FRAME_SHARES_MAX, "further ones are copied");
+
+struct parley_buffer *buffer_find(const struct channel *channel, const uint8_t *data, size_t bytes)
+{
+    struct parley_buffer *buffer;
+    LIST_FOREACH (buffer, &channel->buffers, entry) {
+        size_t at = (size_t)((uintptr_t)data - (uintptr_t)buffer->data);
+        if (at <= buffer->bytes && bytes <= buffer->bytes - at)
+            return buffer;
+    }
+    return NULL;
+}
+
+static enum parley_status no_block(int r)
+{
+    if (r == ARENA_E_FULL || r == ARENA_E_GROW)
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED,
+                           "what can be shared with this peer is in use");
+    return status_fail(r == -EPIPE ? PARLEY_UNAVAILABLE : status_from_errno(r),
+                       "no memory that this peer can read: %s", strerror(-r));
+}
+
+static int take_block(struct channel *channel, size_t bytes, struct parley_buffer *buffer)
+{
+    void *data;
+    int r = channel_arena_take(channel, bytes, &buffer->ref, &data);
+    if (r != 0)
+        return r;
+    r = arena_keep(&channel->ours, buffer->ref.block);
+    if (r != 0) {
+        arena_free(&channel->ours, buffer->ref.block);
+        return r;
+    }
+    buffer->data = data;
+    buffer->bytes = bytes;
+    return 0;
+}
+
+static enum parley_status buffer_new(struct channel *channel, size_t bytes,
+                                     struct parley_buffer **ret_buffer)
+{
+    if (channel && endpoint_forked(channel->endpoint))
+        return status_forked();
+    if (!channel || channel->state != CHANNEL_UP)
+        return status_fail(PARLEY_UNAVAILABLE, "there is nobody to share memory with");
+    if (bytes == 0 || bytes > PARLEY_BUFFER_BYTES_MAX)
+        return status_fail(PARLEY_INVALID_ARGUMENT, "a buffer of %zu bytes: 1 to %d are possible",
+                           bytes, PARLEY_BUFFER_BYTES_MAX);
+    struct parley_buffer *buffer = calloc(1, sizeof(*buffer));
+    if (!buffer)
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a buffer");
+    int r = take_block(channel, bytes, buffer);
+    if (r != 0) {
+        free(buffer);
+        return no_block(r);
+    }
+    buffer->channel = channel_keep(channel);
+    LIST_INSERT_HEAD(&channel->buffers, buffer, entry);
+    *ret_buffer = buffer;
+    return PARLEY_OK;
+}
+
+enum parley_status parley_buffer_new(struct parley_client *client, size_t bytes,
+                                     struct parley_buffer **ret_buffer)
+{
+    struct call call = {.client = client};
+    if (endpoint_forked(client->endpoint))
+        return status_forked();
+    return buffer_new(client_pick(client, &call), bytes, ret_buffer);
+}
+
+void *parley_buffer_data(const struct parley_buffer *buffer)
+{
+    return buffer->data;
+}
+
+struct parley_buffer *parley_buffer_free(struct parley_buffer *buffer)
+{
+    if (!buffer)
+        return NULL;
+    LIST_REMOVE(buffer, entry);
+    arena_drop(&buffer->channel->ours, buffer->ref.block);
+    channel_let_go(buffer->channel);
+    free(buffer);
+    return NULL;
+}
+
+enum parley_status parley_context_buffer(struct parley_context *context, size_t bytes,
+                                         void **ret_data)
+{
+    struct parley_buffer *buffer;
+    enum parley_status status = buffer_new(context->channel, bytes, &buffer);
+    if (status != PARLEY_OK)
+        return status;
+    buffer->next = context->buffers;
+    context->buffers = buffer;
+    *ret_data = buffer->data;
+    return PARLEY_OK;
+}
+
+void context_give_back(struct parley_context *context)
+{
+    while (context->buffers) {
+        struct parley_buffer *buffer = context->buffers;
+        context->buffers = buffer->next;
+        parley_buffer_free(buffer);
+    }
+    struct wire_hold *hold = steal_ptr(&context->hold);
+    if (hold)
+        hold->release(hold);
+}

@@ -1,0 +1,393 @@
+/*
+ * References: bytes that are in a buffer of the channel are not copied into the message. In the
+ * payload a stand-in has their place, of a fixed length, so that a message is packed, framed,
+ * translated and unpacked as ever; behind the payload the frame's shares say what each stands for.
+ *
+ *     payload   ... | tag | 16 | ff ff ff ... index | ...          behind it: share, share ...
+ *                               ^ share.place, and share.ref, share.bytes: in the writer's arena
+ *
+ * Nothing in a payload is ever taken for a reference but by the frame's own shares, which are read
+ * once, bounded, and resolved against this channel's peer before the frame's owner sees them.
+ *
+ * The reader unpacks the message with its stand-ins and then exchanges them, in the struct, for
+ * pointers into its mapping of the peer. This is done if the message comes out as it would have
+ * with the bytes in it: the plan only passes each of them on (plan_passes()), and each is found
+ * again in the struct, where it was in the payload. In any other case, such as a rule that encodes
+ * the bytes as text, a version that does not have the field, or a reader that wants a message and
+ * no struct, the payload is expanded in private memory (wire/expand.c) and then is one like others.
+ *
+ * A message that refers to the peer's memory has a hold, with the names of the blocks and the
+ * channel's memory. Who frees the reply, or ends the context, lets go: the names go back to the
+ * peer, if it is still there. A service's peer may have given up on the call long before, and
+ * written something else there; that is why a name is given back by the reader, not by the end of
+ * the call.
+ */
+#include "rpc/refs.h"
+
+#include <parley/buffer.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#define SMALL_BYTES 1024 /* a payload that is copied to the stack */
+
+static_assert(WIRE_REFS_MAX == FRAME_SHARES_MAX, "one share for each reference");
+static_assert(WIRE_REF_BYTES == FRAME_STAND_IN_BYTES, "wire and layout say the same");
+
+/* ---- Sending ---- */
+
+/* wire_refers. One name is left for the block that the message itself may need. */
+static bool is_shared(void *userdata, const uint8_t *data, size_t bytes, size_t before)
+{
+    const struct channel *channel = userdata;
+    return before + 2 <= arena_lendable(&channel->ours) && buffer_find(channel, data, bytes);
+}
+
+int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t type,
+              const ProtobufCMessage *message, struct body *body)
+{
+    body->packing = channel->endpoint->packing;
+    if (__builtin_expect(LIST_EMPTY(&channel->buffers), 1) || channel->state != CHANNEL_UP ||
+        !STAILQ_EMPTY(&channel->queue))
+        return wire_pack(body->packing, packer, type, message, &body->bytes);
+    if (arena_lendable(&channel->ours) < WIRE_REFS_MAX + 2) /* else it can wait */
+        (void)release_take(&channel->ours, &channel->peer); /* what is wrong there shows again */
+    int r = wire_pack_refs(body->packing, packer, type, message, is_shared, channel, &body->bytes);
+    if (r == 0)
+        (void)wire_packed_refs(body->packing, &body->ref_count);
+    return r;
+}
+
+int refs_forgo(struct body *body)
+{
+    body->ref_count = 0;
+    return wire_pack_again(body->packing, &body->bytes);
+}
+
+/* Member by member, and not a struct that was made so: that cannot be read in one piece before all
+ * of it has left the store buffer. */
+static void share_write(uint8_t *out, const struct wire_ref *ref,
+                        const struct parley_buffer *buffer)
+{
+    uint64_t offset = buffer->ref.offset + (uint64_t)(ref->data - buffer->data);
+    memcpy(out, &buffer->ref, offsetof(struct frame_ref, offset));
+    memcpy(out + offsetof(struct frame_share, ref.offset), &offset, sizeof(offset));
+    memcpy(out + offsetof(struct frame_share, place), &ref->place, sizeof(ref->place));
+    memcpy(out + offsetof(struct frame_share, bytes), &ref->bytes, sizeof(ref->bytes));
+}
+
+int refs_write(struct channel *channel, const struct body *body, uint8_t *out)
+{
+    size_t count;
+    const struct wire_ref *refs = wire_packed_refs(body->packing, &count);
+    if (count != body->ref_count)
+        return -ESTALE;
+    for (size_t i = 0; i < count; i++) {
+        const struct parley_buffer *buffer = buffer_find(channel, refs[i].data, refs[i].bytes);
+        if (!buffer)
+            return -ESTALE;
+        share_write(out + i * sizeof(struct frame_share), &refs[i], buffer);
+    }
+    for (size_t i = 0; i < count; i++)
+        arena_lend(&channel->ours, buffer_find(channel, refs[i].data, refs[i].bytes)->ref.block);
+    return 0;
+}
+
+/* ---- A frame's shares ---- */
+
+static int share_read(struct channel *channel, const struct frame *frame,
+                      const struct frame_share *share, uint32_t before, struct wire_ref *ret_ref,
+                      struct error_text *error)
+{
+    if (share->place < before || share->place > frame->header.payload_bytes ||
+        frame->header.payload_bytes - share->place < FRAME_STAND_IN_BYTES)
+        return error_set(error, -EPROTO, "a share of byte %u, in a payload of %u", share->place,
+                         frame->header.payload_bytes);
+    if (share->bytes > WIRE_MESSAGE_BYTES_MAX)
+        return error_set(error, -EPROTO, "a share of %u bytes is too large", share->bytes);
+    *ret_ref = (struct wire_ref){.bytes = share->bytes, .place = share->place};
+    return channel_resolve(channel, &share->ref, share->bytes, &ret_ref->data, error);
+}
+
+int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error)
+{
+    struct frame_refs *refs = frame->refs;
+    const uint8_t *pos = frame->payload + frame->header.payload_bytes;
+    uint32_t before = 0;
+    refs->segments = 0;
+    release_expect(&channel->peer); /* who is sent references soon sends some */
+    for (uint32_t i = 0; i < frame->header.share_count; i++) {
+        struct frame_share share;
+        memcpy(&share, pos + i * sizeof(share), sizeof(share));
+        int r = share_read(channel, frame, &share, before, &refs->refs[i], error);
+        if (r < 0)
+            return r;
+        refs->blocks[i] = share.ref.block;
+        refs->segments |= UINT32_C(1) << share.ref.segment;
+        before = share.place + FRAME_STAND_IN_BYTES;
+    }
+    refs->count = frame->header.share_count;
+    return 0;
+}
+
+int refs_expand(const struct frame *frame, uint8_t **ret_payload, size_t *ret_bytes)
+{
+    const struct frame_refs *refs = frame->refs;
+    size_t bytes = frame->header.payload_bytes;
+    _cleanup_(freep) uint8_t *copy = malloc(bytes + 1);
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, frame->payload, bytes);
+    return wire_expand(copy, bytes, refs->refs, refs->count, ret_payload, ret_bytes);
+}
+
+/* ---- What is live ---- */
+
+/* A mapping that messages have pointed into. All of the process, for parley_bytes_is_live(), which
+ * may be asked on any thread; locked when a channel has its first message in an arena, and when its
+ * memory goes, not for each message. */
+struct live {
+    LIST_ENTRY(live) entry;
+    const struct channel *channel;
+    const uint8_t *base;
+    size_t bytes;
+};
+static LIST_HEAD(, live) lives = LIST_HEAD_INITIALIZER(lives);
+static pthread_mutex_t lives_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int live_add(struct channel *channel, uint32_t segment)
+{
+    const struct region *region =
+        segment == 0 ? &channel->peer.region : &channel->peer.more[segment - 1];
+    struct live *live = malloc(sizeof(*live));
+    if (!live)
+        return -ENOMEM;
+    *live = (struct live){.channel = channel, .base = region->base, .bytes = region->bytes};
+    (void)pthread_mutex_lock(&lives_lock);
+    LIST_INSERT_HEAD(&lives, live, entry);
+    (void)pthread_mutex_unlock(&lives_lock);
+    channel->live |= UINT32_C(1) << segment;
+    return 0;
+}
+
+static int live_add_all(struct channel *channel, uint32_t segments)
+{
+    int r = 0;
+    for (uint32_t i = 0; i <= ARENA_SEGMENT_MAX && r == 0; i++) {
+        if (segments & ~channel->live & UINT32_C(1) << i)
+            r = live_add(channel, i);
+    }
+    return r;
+}
+
+void refs_memory_gone(const struct channel *channel)
+{
+    struct live *live, *next;
+    (void)pthread_mutex_lock(&lives_lock);
+    for (live = LIST_FIRST(&lives); live; live = next) {
+        next = LIST_NEXT(live, entry);
+        if (live->channel == channel) {
+            LIST_REMOVE(live, entry);
+            free(live);
+        }
+    }
+    (void)pthread_mutex_unlock(&lives_lock);
+}
+
+bool parley_bytes_is_live(ProtobufCBinaryData bytes)
+{
+    bool is_live = false;
+    const struct live *live;
+    (void)pthread_mutex_lock(&lives_lock);
+    LIST_FOREACH (live, &lives, entry) {
+        size_t at = (size_t)((uintptr_t)bytes.data - (uintptr_t)live->base);
+        if (at < live->bytes && bytes.len > 0)
+            is_live = true;
+    }
+    (void)pthread_mutex_unlock(&lives_lock);
+    return is_live;
+}
+
+/* ---- Holds ---- */
+
+struct refs_hold {
+    struct wire_hold hold;   /* first */
+    struct channel *channel; /* its memory */
+    uint32_t count;
+    uint32_t blocks[];
+};
+
+static void hold_release(struct wire_hold *wire_hold)
+{
+    struct refs_hold *hold = (struct refs_hold *)wire_hold;
+    channel_give_back(hold->channel, hold->blocks, hold->count);
+    channel_let_go(hold->channel);
+    free(hold);
+}
+
+/* Takes the frame's references over. Return: 0 or -ENOMEM. */
+static int hold_new(struct channel *channel, const struct frame *frame, ProtobufCMessage *message)
+{
+    size_t blocks_bytes = frame->refs->count * sizeof(frame->refs->blocks[0]);
+    if ((frame->refs->segments & ~channel->live) != 0 &&
+        live_add_all(channel, frame->refs->segments) < 0)
+        return -ENOMEM;
+    struct refs_hold *hold = malloc(sizeof(*hold) + blocks_bytes);
+    if (!hold)
+        return -ENOMEM;
+    hold->hold.release = hold_release;
+    hold->channel = channel_keep(channel);
+    hold->count = frame->refs->count;
+    memcpy(hold->blocks, frame->refs->blocks, blocks_bytes);
+    frame->refs->count = 0;
+    wire_hold_on(message, &hold->hold);
+    return 0;
+}
+
+void parley_bytes_copy(ProtobufCBinaryData bytes, void *out)
+{
+    if (bytes.len > 0)
+        memcpy(out, bytes.data, bytes.len);
+}
+
+/* ---- Stand-ins in structs ---- */
+
+struct exchange {
+    const struct frame_refs *refs;
+    const uint8_t *copy; /* of the payload */
+    size_t copy_bytes;
+    uint32_t found; /* bits, by reference */
+};
+
+/* The reference whose stand-in this is, or NULL. */
+static const struct wire_ref *stands_for(struct exchange *x, const ProtobufCBinaryData *bytes)
+{
+    uint8_t expected[WIRE_REF_BYTES];
+    size_t place = (size_t)((uintptr_t)bytes->data - (uintptr_t)x->copy);
+    if (bytes->len != WIRE_REF_BYTES || place >= x->copy_bytes)
+        return NULL;
+    for (uint32_t i = 0; i < x->refs->count; i++) {
+        if (x->refs->refs[i].place != place)
+            continue;
+        wire_stand_in(expected, i);
+        if (memcmp(bytes->data, expected, sizeof(expected)) != 0)
+            return NULL;
+        x->found |= UINT32_C(1) << i;
+        return &x->refs->refs[i];
+    }
+    return NULL;
+}
+
+static void exchange_bytes(struct exchange *x, ProtobufCBinaryData *bytes)
+{
+    const struct wire_ref *ref = stands_for(x, bytes);
+    if (ref)
+        *bytes = (ProtobufCBinaryData){ref->bytes, (uint8_t *)(uintptr_t)ref->data};
+}
+
+/* Whether a singular field is there; a member of a oneof that is not has another one's value. */
+static bool is_there(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+    const uint8_t *base = (const uint8_t *)message;
+    uint32_t number;
+    if (!(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF))
+        return true;
+    memcpy(&number, base + field->quantifier_offset, sizeof(number));
+    return number == field->id;
+}
+
+static void exchange_all(struct exchange *x, ProtobufCMessage *message);
+
+static void exchange_field(struct exchange *x, ProtobufCMessage *message,
+                           const ProtobufCFieldDescriptor *field)
+{
+    uint8_t *member = (uint8_t *)message + field->offset;
+    size_t count = 1;
+    if (field->label == PROTOBUF_C_LABEL_REPEATED) {
+        memcpy(&count, (uint8_t *)message + field->quantifier_offset, sizeof(count));
+        memcpy(&member, member, sizeof(member));
+    } else if (!is_there(message, field)) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (field->type == PROTOBUF_C_TYPE_BYTES)
+            exchange_bytes(x, (ProtobufCBinaryData *)(void *)member + i);
+        else if (((ProtobufCMessage **)(void *)member)[i])
+            exchange_all(x, ((ProtobufCMessage **)(void *)member)[i]);
+    }
+}
+
+/* No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
+static void exchange_all(struct exchange *x, ProtobufCMessage *message)
+{
+    const ProtobufCMessageDescriptor *type = message->descriptor;
+    for (unsigned i = 0; i < type->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &type->fields[i];
+        if (field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_MESSAGE)
+            exchange_field(x, message, field);
+    }
+}
+
+/* ---- Receiving ---- */
+
+static bool all_pass(const struct plan *plan, uint32_t entry, const struct frame_refs *refs,
+                     const uint8_t *payload, size_t bytes)
+{
+    bool pass = true;
+    for (uint32_t i = 0; i < refs->count && pass; i++)
+        pass = plan_passes(plan, entry, payload, bytes, refs->refs[i].place, WIRE_REF_BYTES);
+    return pass;
+}
+
+/* @payload: private. Return: 0; or -EAGAIN: with the bytes in it, then. */
+static int unpack_by_reference(struct channel *channel, const struct frame *frame,
+                               const struct plan_binding *binding, uint32_t entry,
+                               const uint8_t *payload, ProtobufCMessage **ret_message)
+{
+    struct exchange x = {.refs = frame->refs, .copy_bytes = frame->header.payload_bytes};
+    ProtobufCMessage *message;
+    if (!all_pass(plan_binding_plan(binding), entry, frame->refs, payload, x.copy_bytes) ||
+        plan_unpack_copy(binding, entry, payload, x.copy_bytes, &message, &x.copy, NULL) < 0)
+        return -EAGAIN;
+    uint32_t all = (UINT32_C(1) << frame->refs->count) - 1;
+    exchange_all(&x, message);
+    if (x.found != all || hold_new(channel, frame, message) < 0) {
+        wire_free(message);
+        return -EAGAIN;
+    }
+    *ret_message = message;
+    return 0;
+}
+
+static int unpack_shared(struct channel *channel, const struct frame *frame,
+                         const struct plan_binding *binding, uint32_t entry,
+                         ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
+{
+    size_t bytes = frame->header.payload_bytes, expanded_bytes;
+    uint8_t small[SMALL_BYTES];
+    _cleanup_(freep) uint8_t *large = bytes > sizeof(small) ? malloc(bytes) : NULL;
+    _cleanup_(freep) uint8_t *expanded = NULL;
+    uint8_t *payload = bytes > sizeof(small) ? large : small;
+    if (!payload)
+        return -ENOMEM;
+    memcpy(payload, frame->payload, bytes);
+    if (unpack_by_reference(channel, frame, binding, entry, payload, ret_message) == 0)
+        return 0;
+    int r = wire_expand(payload, bytes, frame->refs->refs, frame->refs->count, &expanded,
+                        &expanded_bytes);
+    if (r == 0)
+        return plan_unpack(binding, entry, expanded, expanded_bytes, ret_message, ret_failure);
+    *ret_failure = (struct plan_failure){.what = "a reference that is no field's value"};
+    return r;
+}
+
+int refs_unpack(struct channel *channel, const struct frame *frame,
+                const struct plan_binding *binding, uint32_t entry, ProtobufCMessage **ret_message,
+                struct plan_failure *ret_failure)
+{
+    if (__builtin_expect(frame->refs->count == 0, 1))
+        return plan_unpack(binding, entry, frame->payload, frame->header.payload_bytes, ret_message,
+                           ret_failure);
+    return unpack_shared(channel, frame, binding, entry, ret_message, ret_failure);
+}

@@ -1,0 +1,40 @@
+/*
+ * Inside the rpc room: bytes that travel as references (refs.c), and the buffers that they are in
+ * (buffer.c).
+ */
+#ifndef PARLEY_RPC_REFS_H
+#define PARLEY_RPC_REFS_H
+
+#include "rpc/internal.h"
+
+/* ---- buffer.c ---- */
+
+struct parley_buffer {
+    LIST_ENTRY(parley_buffer) entry; /* of its channel */
+    struct channel *channel;         /* whose memory it keeps */
+    struct frame_ref ref;            /* of its start */
+    uint8_t *data;
+    size_t bytes;
+    struct parley_buffer *next; /* of its context's */
+};
+
+/* The buffer that all of the bytes are in, or NULL. */
+struct parley_buffer *buffer_find(const struct channel *channel, const uint8_t *data, size_t bytes);
+
+/* ---- refs.c: sending ---- */
+
+/* As wire_pack(), into @body, with references to the channel's buffers. */
+int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t type,
+              const ProtobufCMessage *message, struct body *body);
+/* ---- refs.c: receiving ---- */
+
+/* As plan_unpack(), of a frame's payload. Where the message refers to the peer's memory it gets a
+ * hold, and the frame has no references any more. */
+int refs_unpack(struct channel *channel, const struct frame *frame,
+                const struct plan_binding *binding, uint32_t entry, ProtobufCMessage **ret_message,
+                struct plan_failure *ret_failure);
+/* A frame's payload with its references replaced by what they refer to. Return: 0 with *ret_payload
+ * malloc'ed; or as wire_expand(). */
+int refs_expand(const struct frame *frame, uint8_t **ret_payload, size_t *ret_bytes);
+
+#endif

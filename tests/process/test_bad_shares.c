@@ -1,0 +1,335 @@
+/*
+ * A client whose requests refer to its memory as no library does: every value of a share wrong in
+ * turn, at its limit and past it. The service ends that channel or refuses that request, and goes on
+ * serving everybody else; what is odd but possible it answers.
+ */
+#include "support/test.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "support/bus.h"
+#include "support/rogue.h"
+#include "support/steady.h"
+#include "wire/wire.h"
+
+#define RESPONSE_WAIT_MS 10000
+#define FIELD_BYTES (2 + FRAME_STAND_IN_BYTES)
+
+static struct bus bus;
+static struct steady steady;
+
+static int set_up(void **state)
+{
+    (void)state;
+    bus_start(&bus);
+    steady_start(&steady, &bus);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    steady_stop(&steady);
+    bus_stop(&bus);
+    return 0;
+}
+
+/* ---- A request with shares ---- */
+
+struct request {
+    struct rogue rogue;
+    struct frame_header header;
+    uint8_t payload[(FRAME_SHARES_MAX + 1) * FIELD_BYTES];
+    struct frame_share shares[FRAME_SHARES_MAX + 1];
+    size_t share_count; /* that are written, whatever the header says */
+};
+
+static void send_arena(struct rogue *rogue, int fd)
+{
+    const struct bell_packet packet = {.kind = BELL_GROW};
+    union {
+        struct cmsghdr align;
+        char buffer[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)&packet, .iov_len = sizeof(packet)};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.buffer,
+                             .msg_controllen = sizeof(control.buffer)};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    assert_int_equal(sendmsg(rogue->bell, &message, MSG_NOSIGNAL), sizeof(packet));
+}
+
+/* Field 1 of an echo, @count times; each refers to 100 bytes of the first further arena. */
+static void request_init(struct request *request, size_t count)
+{
+    struct error_text error = {""};
+    int fd = -1;
+    *request = (struct request){.share_count = count};
+    rogue_attach(&request->rogue, &bus);
+    atomic_store(&request->rogue.segment.cells->asleep, 1); /* and so we are rung */
+    assert_int_equal(arena_grow(&request->rogue.segment, 65536, &fd, &error), 0);
+    send_arena(&request->rogue, fd);
+    request->header = (struct frame_header){.call_id = 1,
+                                            .payload_bytes = (uint32_t)(count * FIELD_BYTES),
+                                            .time_left_us = 5000000,
+                                            .version_tag = FRAME_TAG_CLIENT,
+                                            .kind = FRAME_REQUEST,
+                                            .share_count = (uint8_t)count};
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *field = request->payload + i * FIELD_BYTES;
+        field[0] = 0x0a;
+        field[1] = FRAME_STAND_IN_BYTES;
+        wire_stand_in(field + 2, i);
+        request->shares[i] = (struct frame_share){
+            .ref = {.block = 1000 + i, .segment = 1, .offset = 64 * i},
+            .place = i * FIELD_BYTES + 2,
+            .bytes = 100,
+        };
+    }
+}
+
+static void request_send(struct request *request)
+{
+    static const uint8_t kind = BELL_RING;
+    size_t shares_bytes = request->share_count * sizeof(struct frame_share);
+    size_t bytes = sizeof(request->header) + request->header.payload_bytes + shares_bytes;
+    void *record;
+    assert_int_equal(ring_reserve(&request->rogue.segment, &request->rogue.peer, (uint32_t)bytes,
+                                  &record),
+                     0);
+    uint8_t *pos = record;
+    memcpy(pos, &request->header, sizeof(request->header));
+    memcpy(pos + sizeof(request->header), request->payload, request->header.payload_bytes);
+    memcpy(pos + bytes - shares_bytes, request->shares, shares_bytes);
+    ring_commit(&request->rogue.segment, (uint32_t)bytes);
+    assert_int_equal(send(request->rogue.bell, &kind, 1, MSG_NOSIGNAL), 1);
+}
+
+static void request_end(struct request *request)
+{
+    rogue_leave(&request->rogue);
+    steady_check(&steady);
+}
+
+static void assert_broken(struct request *request, const char *text)
+{
+    request_send(request);
+    rogue_expect_broken(&request->rogue, text);
+    steady_expect_log(&steady, text);
+    request_end(request);
+}
+
+/* Its payload, in @said. */
+static struct frame_header receive(struct rogue *rogue, uint8_t *said, size_t said_bytes)
+{
+    const void *record;
+    uint32_t bytes;
+    while (ring_peek(&rogue->peer, &record, &bytes) != 0) {
+        struct pollfd fd = {.fd = rogue->bell, .events = POLLIN};
+        uint8_t packet[256];
+        if (poll(&fd, 1, RESPONSE_WAIT_MS) != 1)
+            fail_msg("no response");
+        if (recv(rogue->bell, packet, sizeof(packet), 0) <= 0 || packet[0] != BELL_RING)
+            fail_msg("the channel ended instead of a response");
+    }
+    struct frame_header header;
+    memcpy(&header, record, sizeof(header));
+    memset(said, 0, said_bytes);
+    memcpy(said, (const uint8_t *)record + sizeof(header),
+           header.payload_bytes < said_bytes ? header.payload_bytes : said_bytes - 1);
+    ring_consume(&rogue->peer, &rogue->segment);
+    return header;
+}
+
+/* And all names come back, each once. */
+static void assert_answered(struct request *request, enum parley_status status, const char *text)
+{
+    uint8_t said[512];
+    request_send(request);
+    struct frame_header response = receive(&request->rogue, said, sizeof(said));
+    assert_string_equal(parley_status_name((enum parley_status)response.status),
+                        parley_status_name(status));
+    if (text && !strstr((const char *)said, text))
+        fail_msg("expected '%s' in the response: %s", text, (const char *)said);
+    const struct peer_segment *peer = &request->rogue.peer;
+    while (atomic_load(&peer->cells->released) < request->share_count)
+        ; /* by the end of the handler, which comes at once */
+    for (size_t i = 0; i < request->share_count; i++) {
+        uint32_t name = atomic_load(&peer->release[i]);
+        assert_int_equal(name, request->shares[i].ref.block);
+    }
+    request_end(request);
+}
+
+/* ---- Limits ---- */
+
+static void test_as_many_shares_as_there_may_be_are_answered(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    assert_answered(&request, PARLEY_OK, NULL);
+    request_init(&request, FRAME_SHARES_MAX);
+    assert_answered(&request, PARLEY_OK, NULL);
+}
+
+static void test_one_share_more_ends_the_channel(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, FRAME_SHARES_MAX + 1);
+    assert_broken(&request, "17 shares is too large");
+    request_init(&request, 1);
+    request.header.share_count = UINT8_MAX;
+    assert_broken(&request, "255 shares is too large");
+}
+
+static void test_shares_that_are_not_there_end_the_channel(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    request.header.share_count = 2;
+    assert_broken(&request, "lengths do not fit");
+    request_init(&request, 1);
+    request.share_count = 0;
+    assert_broken(&request, "lengths do not fit");
+}
+
+/* ---- Places ---- */
+
+static void test_places_outside_of_the_payload_end_the_channel(void **state)
+{
+    (void)state;
+    static const uint32_t places[] = {3, FIELD_BYTES, UINT32_MAX, UINT32_MAX - 15};
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        struct request request;
+        request_init(&request, 1);
+        request.shares[0].place = places[i];
+        assert_broken(&request, "a share of byte");
+    }
+}
+
+static void test_places_that_overlap_or_descend_end_the_channel(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 2);
+    request.shares[1].place = request.shares[0].place + FRAME_STAND_IN_BYTES - 1;
+    assert_broken(&request, "a share of byte");
+    request_init(&request, 2);
+    request.shares[1].place = request.shares[0].place;
+    assert_broken(&request, "a share of byte");
+    request_init(&request, 2);
+    struct frame_share first = request.shares[0];
+    request.shares[0] = request.shares[1];
+    request.shares[1] = first;
+    assert_broken(&request, "a share of byte");
+}
+
+static void test_a_place_that_is_no_field_is_refused(void **state)
+{
+    (void)state;
+    for (uint32_t place = 0; place < 2; place++) {
+        struct request request;
+        request_init(&request, 1);
+        request.shares[0].place = place;
+        assert_answered(&request, PARLEY_INVALID_ARGUMENT, "a reference that is no field's value");
+    }
+}
+
+static void test_a_stand_in_that_is_none_is_replaced_all_the_same(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    memset(request.payload + 2, 'x', FRAME_STAND_IN_BYTES);
+    assert_answered(&request, PARLEY_OK, NULL);
+}
+
+static void test_a_reference_in_a_text_is_checked_as_a_text(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    request.payload[0] = 0x1a; /* field 3; the arena is full of NULs */
+    assert_answered(&request, PARLEY_INVALID_ARGUMENT, "the request is not a echo.v1.Message");
+}
+
+/* ---- Memory ---- */
+
+static void test_bytes_up_to_the_arena_s_end_are_answered_and_one_more_is_not(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    request.shares[0].ref.offset = 65536 - 100;
+    assert_answered(&request, PARLEY_OK, NULL);
+    request_init(&request, 1);
+    request.shares[0].ref.offset = 65536 - 99;
+    assert_broken(&request, "outside of the arena");
+    request_init(&request, 1);
+    request.shares[0].ref.offset = UINT64_MAX - 50;
+    assert_broken(&request, "outside of the arena");
+}
+
+static void test_no_bytes_at_all_are_answered(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    request.shares[0].ref.offset = 65536;
+    request.shares[0].bytes = 0;
+    assert_answered(&request, PARLEY_OK, NULL);
+}
+
+static void test_too_many_bytes_end_the_channel(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    request.shares[0].bytes = WIRE_MESSAGE_BYTES_MAX;
+    assert_broken(&request, "outside of the arena");
+    request_init(&request, 1);
+    request.shares[0].bytes = WIRE_MESSAGE_BYTES_MAX + 1;
+    assert_broken(&request, "a share of 67108865 bytes is too large");
+}
+
+static void test_arenas_that_were_never_sent_end_the_channel(void **state)
+{
+    (void)state;
+    static const uint32_t segments[] = {2, ARENA_SEGMENT_MAX, ARENA_SEGMENT_MAX + 1, UINT32_MAX};
+    for (size_t i = 0; i < sizeof(segments) / sizeof(segments[0]); i++) {
+        struct request request;
+        request_init(&request, 1);
+        request.shares[0].ref.segment = segments[i];
+        assert_broken(&request, "outside of the arena");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_as_many_shares_as_there_may_be_are_answered),
+        cmocka_unit_test(test_one_share_more_ends_the_channel),
+        cmocka_unit_test(test_shares_that_are_not_there_end_the_channel),
+        cmocka_unit_test(test_places_outside_of_the_payload_end_the_channel),
+        cmocka_unit_test(test_places_that_overlap_or_descend_end_the_channel),
+        cmocka_unit_test(test_a_place_that_is_no_field_is_refused),
+        cmocka_unit_test(test_a_stand_in_that_is_none_is_replaced_all_the_same),
+        cmocka_unit_test(test_a_reference_in_a_text_is_checked_as_a_text),
+        cmocka_unit_test(test_bytes_up_to_the_arena_s_end_are_answered_and_one_more_is_not),
+        cmocka_unit_test(test_no_bytes_at_all_are_answered),
+        cmocka_unit_test(test_too_many_bytes_end_the_channel),
+        cmocka_unit_test(test_arenas_that_were_never_sent_end_the_channel),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
