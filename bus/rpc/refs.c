@@ -334,6 +334,9 @@ static void exchange_all(struct exchange *x, ProtobufCMessage *message)
 static bool all_pass(const struct plan *plan, uint32_t entry, const struct frame_refs *refs,
                      const uint8_t *payload, size_t bytes)
 {
+    /* The identity looks at texts alone; that each is in a field of bytes is seen in the struct. */
+    if (plan_class(plan) == PLAN_IDENTITY)
+        return true;
     bool pass = true;
     for (uint32_t i = 0; i < refs->count && pass; i++)
         pass = plan_passes(plan, entry, payload, bytes, refs->refs[i].place, WIRE_REF_BYTES);
