@@ -306,7 +306,9 @@ static void exchange_field(struct exchange *x, ProtobufCMessage *message,
     size_t count = 1;
     if (field->label == PROTOBUF_C_LABEL_REPEATED) {
         memcpy(&count, (uint8_t *)message + field->quantifier_offset, sizeof(count));
-        memcpy(&member, member, sizeof(member));
+        void *array;
+        memcpy(&array, member, sizeof(array));
+        member = array;
     } else if (!is_there(message, field)) {
         return;
     }
