@@ -74,6 +74,17 @@ static void write_generated(const char *folder)
     }
 }
 
+/* A field of bytes, alone and in a message in a message, with a stand-in. */
+static void write_expand(const char *folder)
+{
+    static const uint8_t head[] = {1, 0, 2, 0x10, 0}, nested_head[] = {1, 0, 6, 0x10, 0};
+    uint8_t nested[22] = {0x0a, 20, 0x0a, 18, 0x62, 16};
+    uint8_t field[18] = {0x62, 16};
+    write_seed(folder, "expand", 0, head, sizeof(head), (struct bytes){field, sizeof(field)});
+    write_seed(folder, "expand", 1, nested_head, sizeof(nested_head),
+               (struct bytes){nested, sizeof(nested)});
+}
+
 static void write_ranges(const char *folder)
 {
     static const char *const texts[] = {
@@ -92,12 +103,14 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"check", "compile", "corrupt", "diff",   "laws",  "load",
-                                          "pack",  "range",   "run",     "schema", "unpack"};
+    static const char *const targets[] = {"check",  "compile", "corrupt", "diff",
+                                          "expand", "laws",    "load",    "pack",
+                                          "range",  "run",     "schema",  "unpack"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
     write_generated(folder);
     write_ranges(folder);
+    write_expand(folder);
     struct versions shapes;
     versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
     const struct plan *plans[] = {shapes.up_requests, shapes.down_requests};
