@@ -219,6 +219,7 @@ struct channel {
     size_t queue_bytes;
     uint32_t queue_frames;
     LIST_HEAD(, parley_buffer) buffers; /* in our arena, that packing refers to */
+    uint32_t refs_most; /* in the message that is being packed */
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
     bool destroyed;   /* but for its memory */

@@ -37,11 +37,21 @@ static_assert(WIRE_REF_BYTES == FRAME_STAND_IN_BYTES, "wire and layout say the s
 
 /* ---- Sending ---- */
 
-/* wire_refers. One name is left for the block that the message itself may need. */
+/* wire_refers. Answers alike until the message is written, whatever is allocated and taken back
+ * meanwhile. */
 static bool is_shared(void *userdata, const uint8_t *data, size_t bytes, size_t before)
 {
     const struct channel *channel = userdata;
-    return before + 2 <= arena_lendable(&channel->ours) && buffer_find(channel, data, bytes);
+    return before < channel->refs_most && buffer_find(channel, data, bytes);
+}
+
+/* How many names may go out; one is left for the block that the message itself may need. */
+static uint32_t refs_most(struct channel *channel)
+{
+    if (arena_lendable(&channel->ours) < WIRE_REFS_MAX + 1) /* else it can wait */
+        (void)release_take(&channel->ours, &channel->peer); /* what is wrong there shows again */
+    uint32_t lendable = arena_lendable(&channel->ours);
+    return lendable > 0 ? lendable - 1 : 0;
 }
 
 int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t type,
@@ -51,8 +61,7 @@ int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t 
     if (__builtin_expect(LIST_EMPTY(&channel->buffers), 1) || channel->state != CHANNEL_UP ||
         !STAILQ_EMPTY(&channel->queue))
         return wire_pack(body->packing, packer, type, message, &body->bytes);
-    if (arena_lendable(&channel->ours) < WIRE_REFS_MAX + 2) /* else it can wait */
-        (void)release_take(&channel->ours, &channel->peer); /* what is wrong there shows again */
+    channel->refs_most = refs_most(channel);
     int r = wire_pack_refs(body->packing, packer, type, message, is_shared, channel, &body->bytes);
     if (r == 0)
         (void)wire_packed_refs(body->packing, &body->ref_count);

@@ -12,6 +12,7 @@
 #include "blob_v1.parley.h"
 #include "conformance/blobs.h"
 #include "rpc/rpc.h"
+#include "shm/layout.h"
 #include "support/bus.h"
 
 #define MIB ((size_t)1 << 20)
@@ -277,6 +278,37 @@ static void test_what_an_expired_call_refers_to_stays_until_its_handler_answers(
     for (size_t i = 0; i < 8; i++)
         parley_buffer_free(others[i]);
     free(before);
+}
+
+/* Names go out and do not come back. The message is large even so, and packed in place. */
+static void test_a_service_that_keeps_requests_is_sent_copies_in_the_end(void **state)
+{
+    (void)state;
+    connect_client("1");
+    struct parley_buffer *buffer = buffer_new(MIB, 1);
+    uint8_t *plain = malloc(100000);
+    ProtobufCBinaryData more[3] = {bytes_of(buffer, 5000), bytes_of(buffer, 6000),
+                                   bytes_of(buffer, 7000)};
+    blob_fill(plain, 100000, 2);
+    for (unsigned i = 0; i < SEGMENT_RELEASE_SLOTS_MIN; i++) {
+        Blob__V1__Blob request = BLOB__V1__BLOB__INIT;
+        Blob__V1__Blob *reply = NULL;
+        struct parley_call call = {.timeout_ns = 1000000};
+        request.data = (ProtobufCBinaryData){100000, plain};
+        request.more = more;
+        request.n_more = 3;
+        reply = look(&request);
+        assert_same(reply->data, request.data);
+        assert_int_equal(reply->n_more, 3);
+        assert_same(reply->more[2], more[2]);
+        parley_reply_free(reply);
+        request.data = more[0];
+        request.n_more = 0;
+        assert_int_equal(blob__v1__store__hold_call(client, &request, &reply, &call),
+                         PARLEY_DEADLINE_EXCEEDED);
+    }
+    parley_buffer_free(buffer);
+    free(plain);
 }
 
 static void test_a_started_call_copies_and_its_buffer_may_go_at_once(void **state)
@@ -549,6 +581,7 @@ int main(void)
         zero_copy_test(test_buffers_end_at_half_of_what_can_be_shared),
         zero_copy_test(test_a_buffer_of_another_client_is_copied),
         zero_copy_test(test_what_an_expired_call_refers_to_stays_until_its_handler_answers),
+        zero_copy_test(test_a_service_that_keeps_requests_is_sent_copies_in_the_end),
         zero_copy_test(test_a_started_call_copies_and_its_buffer_may_go_at_once),
         zero_copy_test(test_bytes_of_a_reply_s_buffer_arrive_as_a_pointer_into_it),
         zero_copy_test(test_every_field_of_a_reply_may_be_a_reference),
