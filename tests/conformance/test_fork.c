@@ -370,7 +370,7 @@ static void test_every_descriptor_is_close_on_exec(void **state)
             fail_msg("descriptor %d, %s, is inherited by other programs", fd, name);
         seen += of_bus;
     }
-    assert_true(seen >= 6); /* the ring or epoll, eventfd, link, statistics, a bell, a segment */
+    assert_true(seen >= 5); /* the ring or epoll, eventfd, link, statistics, a bell */
 }
 
 static void test_a_child_that_returns_from_its_handler_leaves_the_loop(void **state)
