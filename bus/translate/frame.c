@@ -50,8 +50,8 @@ int run_close_length(struct run *run, const struct open_length *open)
 }
 
 /* The text that a template needs, or that a text was there and empty. */
-void run_note(struct frame *frame, const struct program_op *op, const uint8_t *at,
-              const uint8_t *pos, const uint8_t *after)
+static void note(struct frame *frame, const struct program_op *op, const uint8_t *at,
+                 const uint8_t *pos, const uint8_t *after)
 {
     struct slot *slot = &frame->slots[op->slot];
     uint32_t bytes = 0;
@@ -233,7 +233,7 @@ static int do_field(struct run *run, struct frame *frame, const struct program_o
     switch (op->action) {
     case ACTION_RENUMBER:
         if (op->slot != PROGRAM_SLOT_NONE)
-            run_note(frame, op, at, value, pos);
+            note(frame, op, at, value, pos);
         r = run_write_tag(run, (op->tag & ~UINT32_C(7)) | (uint32_t)type);
         return r < 0 ? r : run_write_bytes(run, value, (size_t)(pos - value));
     case ACTION_SCALAR:
@@ -300,7 +300,7 @@ int run_translate_field(struct run *run, struct frame *frame, const struct progr
     if (op->action == ACTION_VERBATIM) {
         int r = run_check_value(run, op, type, at, pos, end, frame->depth, ret_pos);
         if (r == 0 && op->slot != PROGRAM_SLOT_NONE)
-            run_note(frame, op, at, pos, *ret_pos);
+            note(frame, op, at, pos, *ret_pos);
         return r;
     }
     if (op->action == ACTION_OPEN) {
@@ -432,9 +432,10 @@ int run_close_frame(struct run *run, struct frame *frame)
     return 0;
 }
 
-int run_open_frame(struct run *run, const struct program_table *table, struct slot *slots,
-                   const uint8_t *start, const uint8_t *end, unsigned depth,
-                   struct frame *ret_frame)
+/* What it changes in the run is `slots_used`; the caller puts it back. */
+static int open_frame(struct run *run, const struct program_table *table, struct slot *slots,
+                      const uint8_t *start, const uint8_t *end, unsigned depth,
+                      struct frame *ret_frame)
 {
     struct frame *frame = ret_frame;
     run_init_frame(frame, table, slots, start, end, depth);
@@ -468,7 +469,7 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
 {
     uint32_t used = run->slots_used, elements = run->elements;
     uint8_t *begin = run->out, *limit = run->limit;
-    int r = run_open_frame(run, table, slots, start, end, depth, ret_frame);
+    int r = open_frame(run, table, slots, start, end, depth, ret_frame);
     if (r == 0)
         r = translate_content(run, ret_frame, start);
     run->slots_used = used;

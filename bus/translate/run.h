@@ -124,22 +124,13 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
 int run_field(struct run *run, struct frame *frame, const struct program_op *op,
               enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
               const uint8_t **ret_pos);
-/* The parts of it, for a message whose fields go elsewhere (unpack.c). What opening changes in the
- * run is `slots_used`; the caller puts it back. */
-int run_open_frame(struct run *run, const struct program_table *table, struct slot *slots,
-                   const uint8_t *start, const uint8_t *end, unsigned depth,
-                   struct frame *ret_frame);
-/* One field from @at on. *copied: up to where the source has been dealt with; what lies between it
+/* The parts of it, for a message whose fields go elsewhere (unpack.c). One field from @at on. *copied: up to where the source has been dealt with; what lies between it
  * and the field that follows goes over as it is. */
 int run_translate_field(struct run *run, struct frame *frame, const struct program_table *table,
                         const uint8_t *at, const uint8_t *end, const uint8_t **copied,
                         const uint8_t **ret_pos);
 /* What waited for the message's end. */
 int run_close_frame(struct run *run, struct frame *frame);
-/* Notes in the op's slot what goes over as it is, from @at, with its length at @pos, to @after. */
-void run_note(struct frame *frame, const struct program_op *op, const uint8_t *at,
-              const uint8_t *pos, const uint8_t *after);
-
 /* All fields from @pos to @end, by another table than the frame's. */
 int run_translate_fields(struct run *run, struct frame *frame, const struct program_table *table,
                          const uint8_t *pos, const uint8_t *end);
@@ -263,7 +254,6 @@ uint64_t run_guard_text(const uint8_t *data, size_t bytes);
 uint64_t run_guard_value(int64_t value);
 uint64_t run_guard_more(uint64_t guard, const void *data, size_t bytes);
 #define RUN_GUARD_ABSENT UINT64_C(0) /* the other version got nothing, where it can tell */
-int run_add_field(struct run *run, struct frame *frame, const struct program_emit *emit);
 
 /* Fills fields[i] for each part that has a field; false: it does not fit. */
 bool run_take_apart(const struct plan *plan, const struct program_template *template,
