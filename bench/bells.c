@@ -61,15 +61,16 @@ int bell_take(struct bell_side *side)
 
 int bell_drain(struct bell_side *side)
 {
+    const bool seldom = side->what->drain == DRAIN_SELDOM;
     ssize_t n;
     if (side->what->drain == DRAIN_ONCE)
         return bell_take(side);
-    if (side->what->drain == DRAIN_SELDOM &&
-        (side->what->kind == BELL_EVENTFD || ++side->seldom % BELLS_SELDOM != 0))
+    if (seldom && (side->what->kind == BELL_EVENTFD || ++side->seldom % BELLS_SELDOM != 0))
         return 0;
+    if (!bell_is_socket(side->what)) /* of what has no boundaries, one read takes all */
+        return take(side, side->received, BELLS_SELDOM, 0) < 0 ? -errno : 0;
     do
-        n = take(side, side->received, side->what->drain == DRAIN_SELDOM ? BELLS_SELDOM : 1,
-                 MSG_DONTWAIT);
+        n = take(side, side->received, 1, MSG_DONTWAIT);
     while (n > 0);
     return n == -EAGAIN ? 0 : (int)n;
 }

@@ -23,8 +23,8 @@
 enum bell_kind {
     BELL_WORD,      /* a futex on the owner's word */
     BELL_EVENTFD,   /* one for each direction */
-    BELL_STREAM,    /* one socketpair for both directions, as Parley's */
-    BELL_SEQPACKET, /* the same */
+    BELL_SEQPACKET, /* one socketpair for both directions, as Parley's */
+    BELL_STREAM,    /* the same */
     BELL_PIPE,      /* one for each direction */
 };
 
@@ -70,6 +70,7 @@ struct bell_waiter {
 
 struct contender {
     const char *group; /* a heading, where one begins */
+    bool floor;        /* what follows is held against it */
     const char *name;  /* "uring-recv" */
     const char *about; /* up to BELLS_ABOUT columns */
     double calls;      /* system calls a leg, by construction: one ring and one wait */
@@ -77,14 +78,15 @@ struct contender {
     const struct bell_waiter *waiter;
     enum bell_drain drain;
     enum bell_timeout timeout;
-    uint32_t bytes;   /* that are sent for a ring; 0: as few as can be */
-    uint32_t watched; /* doorbells that the waiter waits for, of which one rings; 0: 1 */
-    uint32_t samples; /* 0: as many as others */
-    bool read_only;   /* the other's word is in a sealed memfd, mapped to be read only */
-    bool edge;        /* epoll */
-    unsigned setup;   /* io_uring's flags */
-    unsigned uring;   /* URING_... */
-    int opcode;       /* of io_uring, that the kernel may lack; 0: none */
+    uint32_t bytes;    /* that are sent for a ring; 0: as few as can be */
+    uint32_t watched;  /* doorbells that the waiter waits for, of which one rings; 0: 1 */
+    uint64_t pause_ns; /* before each round trip: both sides have slept for long */
+    uint32_t samples;  /* 0: as many as others */
+    bool read_only;    /* the other's word is in a sealed memfd, mapped to be read only */
+    bool edge;         /* epoll */
+    unsigned setup;    /* io_uring's flags */
+    unsigned uring;    /* URING_... */
+    int opcode;        /* of io_uring, that the kernel may lack; 0: none */
 };
 #define BELLS_ABOUT 52
 

@@ -134,12 +134,30 @@ static int begin_library_epoll(struct bell_side *side)
     return begin_backend(side, WAIT_BACKEND_EPOLL);
 }
 
+/* As bus/rpc/channel.c: a packet may carry a descriptor. */
+static int drain_as_channel(struct bell_side *side)
+{
+    char control[64];
+    struct iovec iov = {.iov_base = side->received, .iov_len = 512};
+    ssize_t n;
+    if (side->what->drain == DRAIN_SELDOM && ++side->seldom % BELLS_SELDOM != 0)
+        return 0;
+    do {
+        struct msghdr message = {.msg_iov = &iov,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control,
+                                 .msg_controllen = sizeof(control)};
+        n = recvmsg(side->in, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    } while (n > 0);
+    return n < 0 && errno == EAGAIN ? 0 : n == 0 ? -EPIPE : -errno;
+}
+
 static int wait_as_library(struct bell_side *side)
 {
     struct wait_event events[64];
     int n = wait_poll(side->wait, events, 64,
                       side->what->timeout == TIMEOUT_NONE ? WAIT_FOREVER : BELLS_TIMEOUT_NS);
-    return n < 0 ? n : bell_drain(side);
+    return n < 0 ? n : drain_as_channel(side);
 }
 
 const struct bell_waiter bells_library = {begin_library, bell_ring, wait_as_library, true};

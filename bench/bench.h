@@ -21,7 +21,7 @@
 #include "base/error.h"
 #include "wait/wait.h"
 
-#define BENCH_SUBJECT_MAX 192
+#define BENCH_SUBJECT_MAX 256
 #define BENCH_SAMPLE_MAX 200000u
 #define BENCH_PASSES_MAX 5
 #define BENCH_PATH_BYTES 64
