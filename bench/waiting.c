@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -330,6 +331,73 @@ static int late_linked(struct bench_run *run)
     return r != 0 ? fail(run, "io_uring", r) : late(run, sleep_linked, &linked);
 }
 
+/* ---- Death ---- */
+
+static int watch_for_ever(const struct bench_run *run, void *data)
+{
+    struct crowd *crowd = data;
+    struct wait_event event;
+    (void)run;
+    for (int i = 0; i < CROWD; i++)
+        (void)close(crowd->far[i]);
+    for (int i = 0; i < CROWD; i++) {
+        if (wait_add(crowd->wait, crowd->near[i], WAIT_IN, NULL) != 0)
+            return -1;
+    }
+    (void)send(crowd->near[0], "", 1, MSG_NOSIGNAL); /* ready */
+    return wait_poll(crowd->wait, &event, 1, WAIT_FOREVER);
+}
+
+struct mortal {
+    struct crowd crowd;
+    enum wait_backend backend;
+};
+
+static int live(const struct bench_run *run, void *data)
+{
+    struct mortal *mortal = data;
+    struct error_text error = {""};
+    return wait_new(mortal->backend, &mortal->crowd.wait, &error) == 0
+               ? watch_for_ever(run, &mortal->crowd)
+               : -1;
+}
+
+/* From the kill until the last of its sockets hangs up. */
+static int death(struct bench_run *run, enum wait_backend backend)
+{
+    for (uint32_t i = 0; i < run->sample_count; i++) {
+        static struct mortal mortal;
+        char byte;
+        mortal.backend = backend;
+        if (make_pairs(run, &mortal.crowd) != 0)
+            return -1;
+        pid_t pid = bench_peer_start(run, live, &mortal);
+        for (int k = 0; k < CROWD; k++)
+            (void)close(mortal.crowd.near[k]);
+        if (pid < 0 || recv(mortal.crowd.far[0], &byte, 1, 0) != 1)
+            return error_set(run->error, -1, "the one that is to die did not come up");
+        uint64_t start = clock_now_ns();
+        (void)kill(pid, SIGKILL);
+        for (int k = 0; k < CROWD; k++)
+            (void)recv(mortal.crowd.far[k], &byte, 1, 0);
+        run->samples_ns[i] = bench_sample(start, clock_now_ns());
+        bench_peer_stop(pid);
+        for (int k = 0; k < CROWD; k++)
+            (void)close(mortal.crowd.far[k]);
+    }
+    return 0;
+}
+
+static int death_uring(struct bench_run *run)
+{
+    return death(run, WAIT_BACKEND_URING);
+}
+
+static int death_epoll(struct bench_run *run)
+{
+    return death(run, WAIT_BACKEND_EPOLL);
+}
+
 /* ---- The table ---- */
 
 static struct bench_subject subjects[] = {
@@ -343,6 +411,8 @@ static struct bench_subject subjects[] = {
     {"watch-epoll", "the same, epoll", 3000, .run = watch_epoll},
     {"make-uring", "to make a waiter and free it, io_uring", 100, .run = make_uring},
     {"make-epoll", "the same, epoll", 100, .run = make_epoll},
+    {"death-uring", "a kill, till 64 sockets hang up, io_uring", 100, .run = death_uring},
+    {"death-epoll", "the same, epoll", 100, .run = death_epoll},
     {"late-futex", "how late 200 us are, FUTEX_WAIT", 1000, .run = late_futex},
     {"late-uring", "io_uring_enter's argument (bus/wait)", 1000, .run = late_uring},
     {"late-epoll", "epoll_pwait2's argument (bus/wait)", 1000, .run = late_epoll},
