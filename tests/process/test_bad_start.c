@@ -108,13 +108,13 @@ static void test_a_broker_whose_socket_is_in_use_ends_and_says_so(void **state)
     rogue_leave(&rogue);
 }
 
-/* A second broker in a folder of its own, with one URL more. */
-static void assert_url_refused(const char *option, const char *url, const char *text)
+/* A second broker in a folder of its own, with one URL more. Return: its exit code. */
+static int run_second_broker(const char *option, const char *url, char *output, size_t bytes)
 {
-    char dir[] = "/tmp/parley-second-XXXXXX", path[64], output[4096];
+    char dir[] = "/tmp/parley-second-XXXXXX", path[64];
     pid_t guard = folder_guard(dir);
     assert_true(guard > 0);
-    int code = run_broker(dir, option, url, output, sizeof(output));
+    int code = run_broker(dir, option, url, output, bytes);
     static const char *const left[] = {"parleyd.sock", "control.ipc", "events.ipc",
                                        "parleyd.sock.lock"};
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
@@ -123,7 +123,13 @@ static void assert_url_refused(const char *option, const char *url, const char *
     }
     rmdir(dir);
     folder_unguard(guard);
-    assert_int_equal(code, 1);
+    return code;
+}
+
+static void assert_url_refused(const char *option, const char *url, const char *text)
+{
+    char output[4096];
+    assert_int_equal(run_second_broker(option, url, output, sizeof(output)), 1);
     assert_has(output, url);
     assert_has(output, text);
     steady_check(&steady);
@@ -167,6 +173,24 @@ static void test_a_broker_whose_folder_is_none_ends_and_says_so(void **state)
     char output[4096];
     assert_int_equal(run_broker("/dev/null", NULL, NULL, output, sizeof(output)), 1);
     assert_has(output, "/dev/null is no folder");
+}
+
+/* A broker waits with epoll unless it is told otherwise, and then it does as it is told. */
+static void test_a_broker_that_is_told_no_way_to_wait_ends_and_says_so(void **state)
+{
+    (void)state;
+    char output[4096];
+    const char *before = getenv("PARLEY_WAIT");
+    char *kept = before ? strdup(before) : NULL;
+    setenv("PARLEY_WAIT", "nonsense", 1);
+    int code = run_second_broker(NULL, NULL, output, sizeof(output));
+    if (kept)
+        setenv("PARLEY_WAIT", kept, 1);
+    else
+        unsetenv("PARLEY_WAIT");
+    free(kept);
+    assert_int_equal(code, 1);
+    assert_has(output, "PARLEY_WAIT is \"nonsense\"");
 }
 
 /* ---- A broker that dies in mid-handshake ---- */
@@ -316,6 +340,8 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_broker_whose_folder_is_none_ends_and_says_so, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_broker_that_is_told_no_way_to_wait_ends_and_says_so,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_broker_that_hangs_up_before_hello_is_unavailable,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_broker_that_hangs_up_after_hello_is_unavailable,

@@ -80,6 +80,7 @@ start_broker() {
     broker=$!
     pids+=("$broker")
     wait_for "$PARLEY_DIR/broker.log" "parleyd: ready"
+    wait_for "$PARLEY_DIR/broker.log" " wait=${PARLEY_WAIT:-epoll} "
 }
 
 echo "-- no broker"
