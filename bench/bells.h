@@ -111,7 +111,7 @@ struct bell_side {
 extern const struct bell_waiter bells_block, bells_waitv, bells_ppoll, bells_epoll;
 extern const struct bell_waiter bells_library, bells_library_epoll;
 extern const struct bell_waiter uring_poll, uring_poll_multi, uring_receive, uring_receive_multi;
-extern const struct bell_waiter uring_futex, uring_futexv;
+extern const struct bell_waiter uring_futex, uring_futexv, uring_over_epoll;
 
 /* ---- bells.c ---- */
 

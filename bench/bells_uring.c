@@ -387,6 +387,35 @@ static int wait_futexv(struct bell_side *side)
 
 const struct bell_waiter uring_futexv = {begin_futexv, ring, wait_futexv, true};
 
+/* ---- Both: epoll to sleep in, and a ring that watches nothing but the epoll descriptor ---- */
+
+/* So that a look while awake is at the ring's memory, and sockets are held by epoll only. */
+static int begin_over_epoll(struct bell_side *side)
+{
+    int r = bells_epoll.begin(side);
+    if (r == 0)
+        r = begin(side, NULL);
+    if (r != 0)
+        return r;
+    struct io_uring_sqe *sqe = next_entry(side);
+    io_uring_prep_poll_multishot(sqe, side->epoll, POLLIN);
+    sqe->user_data = TAG_IDLE;
+    r = io_uring_submit(&side->uring);
+    return r < 0 ? r : 0;
+}
+
+static int wait_over_epoll(struct bell_side *side)
+{
+    int r;
+    do /* what the ring has for us interrupts; the ring of the doorbell may come with it */
+        r = bells_epoll.wait(side);
+    while (r == -EINTR);
+    io_uring_cq_advance(&side->uring, io_uring_cq_ready(&side->uring));
+    return r;
+}
+
+const struct bell_waiter uring_over_epoll = {begin_over_epoll, ring, wait_over_epoll, true};
+
 /* ---- What this kernel has ---- */
 
 const char *bells_missing(const struct contender *what)

@@ -140,6 +140,14 @@ static const struct contender contenders[] = {
     {NULL, 0, "library-epoll-seldom", "the same, recvmsg once in 128", 2, S,
      .waiter = &bells_library_epoll, .drain = DRAIN_SELDOM, .timeout = TIMEOUT_ARGUMENT},
 
+    {"epoll to sleep in, a ring beside it that watches the epoll descriptor", 0, "over",
+     "socketpair, edge, recv until empty", 4, S, URING(over_epoll), .edge = true,
+     .drain = DRAIN_EMPTY, .timeout = TIMEOUT_ARGUMENT},
+    {NULL, 0, "over-seldom", "socketpair, edge, recv once in 128", 2, S, URING(over_epoll),
+     .edge = true, .drain = DRAIN_SELDOM, .timeout = TIMEOUT_ARGUMENT},
+    {NULL, 0, "over-pipe", "pipe, edge, read once in 128", 2, P, URING(over_epoll), .edge = true,
+     .drain = DRAIN_SELDOM, .timeout = TIMEOUT_ARGUMENT},
+
     {"One of many rings", 0, "many-waitv", "64 words, futex_waitv() (128 at most)", 2, W,
      .waiter = &bells_waitv, .watched = 64},
     {NULL, 0, "many-futexv", "64 words, FUTEX_WAITV posted", 2, W, URING(futexv),
@@ -182,6 +190,8 @@ static const struct contender contenders[] = {
      .waiter = &bells_library_epoll, .drain = DRAIN_EMPTY, .timeout = TIMEOUT_ARGUMENT},
     {NULL, 0, "rested-library-epoll-seldom", "the same, recvmsg once in 128", 2, S, RESTED,
      .waiter = &bells_library_epoll, .drain = DRAIN_SELDOM, .timeout = TIMEOUT_ARGUMENT},
+    {NULL, 0, "rested-over-seldom", "socketpair, epoll beside a ring, recv once in 128", 2, S,
+     RESTED, URING(over_epoll), .edge = true, .drain = DRAIN_SELDOM, .timeout = TIMEOUT_ARGUMENT},
 
     {"64 KiB instead of a byte", true, "payload-socket", "socketpair: send, recv", 2,
      .kind = BELL_STREAM, .waiter = &bells_block, .bytes = BELLS_BYTES_MAX},
