@@ -53,6 +53,7 @@ struct relay {
 struct relayed {
     struct relay *relay;
     struct nng_request *request; /* NULL: nobody (tests) */
+    bool one_way;
 };
 
 /* ---- Life ---- */
@@ -263,7 +264,7 @@ static void on_replied(const struct parley_call *call, const uint8_t *payload, s
     body.has_translation = call->version[0] != '\0';
     body.translation = (uint32_t)call->translation;
     body.served_by = (char *)(uintptr_t)(call->version[0] ? call->version : NULL);
-    if (call->status == PARLEY_OK) {
+    if (call->status == PARLEY_OK && !relayed->one_way) {
         body.has_payload = true;
         body.payload.data = (uint8_t *)(uintptr_t)payload;
         body.payload.len = bytes;
@@ -337,13 +338,14 @@ static enum parley_status start(struct relay *relay, struct relay_contract *cont
         error_set(error, 0, "the broker is out of memory");
         return PARLEY_RESOURCE_EXHAUSTED;
     }
-    *relayed = (struct relayed){.relay = relay, .request = asker};
+    *relayed = (struct relayed){.relay = relay, .request = asker, .one_way = request->one_way};
     uint64_t timeout_ns = request->timeout_ns ? request->timeout_ns : RELAY_TIMEOUT_NS;
     const struct parley_call call = {
         .timeout_ns = timeout_ns < RELAY_TIMEOUT_NS_MAX ? timeout_ns : RELAY_TIMEOUT_NS_MAX,
         .metadata = pairs,
         .metadata_count = request->n_metadata,
         .accept = request->accept,
+        .one_way = request->one_way,
     };
     static const uint8_t nothing[1];
     relay->call_count++;

@@ -35,7 +35,7 @@ struct call {
     const struct schema_method *method;
     const char *version; /* that the payload is in */
     const char *accept;  /* NULL: any version may serve it */
-    bool list, verbose;
+    bool list, verbose, one_way;
     struct option_list metadata;
     Parley__MetadataPair pairs[OPTION_LIST_MAX];
     Parley__MetadataPair *pair_pointers[OPTION_LIST_MAX];
@@ -192,6 +192,11 @@ static int show_ok(struct cli *cli, const struct call *call, const Parley__Contr
     _cleanup_(freep) char *json = NULL;
     if (reply->body_case != PARLEY__CONTROL_REPLY__BODY_CALL)
         return control_bad_reply(cli, "the call's reply");
+    if (call->one_way) {
+        if (cli->json)
+            print_envelope(cli, reply, NULL);
+        return CLI_EXIT_OK;
+    }
     const ProtobufCBinaryData *payload = &reply->call->payload;
     if (json_from_wire(call->method->output, payload->data, payload->len, cli->json ? 0 : 2, false,
                        &json, &error) < 0)
@@ -233,6 +238,7 @@ static int make(struct cli *cli, struct call *call)
     body.n_metadata = call->metadata.count;
     body.metadata = call->pair_pointers;
     body.accept = (char *)call->accept;
+    body.has_one_way = body.one_way = call->one_way;
     uint64_t start_ns = clock_now_ns();
     int code = control_exchange(cli, &request, timeout_ns + CALL_GRACE_NS, &reply);
     if (code != CLI_EXIT_OK)
@@ -290,11 +296,12 @@ static int run(struct cli *cli, int argc, char **argv)
          &call.metadata},
         {"accept", 'a', OPTION_TEXT, "RANGES", "only by these versions: \"~2.1, ~1.4\"",
          &call.accept},
+        {"one-way", '1', OPTION_FLAG, NULL, "do not wait for a reply", &call.one_way},
         {"list", 'l', OPTION_FLAG, NULL, "call nothing, describe the interface", &call.list},
         {"verbose", 'v', OPTION_FLAG, NULL, "status and serving version on stderr", &call.verbose},
     };
     int code;
-    if (!options_take(cli, specs, 4, &argc, argv, &code))
+    if (!options_take(cli, specs, sizeof(specs) / sizeof(specs[0]), &argc, argv, &code))
         return code;
     code = prepare(cli, &call, argc, argv);
     if (code == CLI_EXIT_OK)
@@ -308,7 +315,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_call = {
     .name = "call",
-    .usage = "[-v] [-a RANGES] [-m KEY=VALUE...] [-t DURATION]\n"
+    .usage = "[-v] [-1] [-a RANGES] [-m KEY=VALUE...] [-t DURATION]\n"
              "                   INTERFACE[@VERSION]/METHOD [JSON | - | @FILE]",
     .summary = "call a method, JSON in and JSON out",
     .details =
@@ -318,7 +325,8 @@ const struct cli_command cmd_call = {
         "write and read; whichever serves the call, Parley translates. --accept says which\n"
         "versions may serve it, in order of preference. --timeout is the\n"
         "call's deadline, 10s if not given. With --json the reply comes in an object with\n"
-        "the status, on one line.\n",
+        "the status, on one line. With --one-way it ends once the request is on its way to\n"
+        "an instance: nothing is printed, and nobody learns whether and how it was served.\n",
     .example = "  parley call --accept 2.x catalog@1.0.0/Get '{\"name\": \"libc6\"}'\n"
                "  parley call catalog@1.0.0/Get '{\"name\": \"libc6\"}'\n"
                "  echo '{\"limit\": 3}' | parley call -v -m tenant=blue catalog@1.0.0/List -\n",

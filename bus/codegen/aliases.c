@@ -214,6 +214,8 @@ int aliases_of_stubs(struct aliases *aliases, const struct emit *emit, const Fil
         _cleanup_(freep) char *path = joined(local, ".", emit->service->methods[i].name);
         if (path)
             add_alias(&walk, local, names_full_lower, path, "_call");
+        if (path && emit->methods[i].has_send)
+            add_alias(&walk, local, names_full_lower, path, "_send");
         aliases->failed |= !path;
     }
     if (emit->has_connect)

@@ -89,6 +89,7 @@ struct emit_method {
     char *input_type; /* "Catalog__V1__GetRequest"; free() */
     char *output_type;
     const char *comment; /* before the method in the .proto; "": none */
+    bool has_send;       /* no method of the service has that stub's name */
 };
 
 struct emit {

@@ -77,6 +77,14 @@ static void emit_call_head(const struct emit_method *method, struct text *text)
              method->function, method->input_type, method->output_type);
 }
 
+static void emit_send_head(const struct emit_method *method, struct text *text)
+{
+    text_add(text,
+             "enum parley_status %s_send(struct parley_client *client,\n"
+             "    const %s *request, struct parley_call *call)",
+             method->function, method->input_type);
+}
+
 static void emit_connect_head(const struct emit *emit, struct text *text)
 {
     text_add(text,
@@ -114,6 +122,13 @@ static void emit_header_method(const struct emit *emit, size_t index, struct tex
                  schema->idempotency == 1 ? "NO_SIDE_EFFECTS" : "IDEMPOTENT");
     text_add(text, " * Return: the call's status; parley_error_text() has a sentence.\n */\n");
     emit_call_head(method, text);
+    text_add(text, ";\n\n");
+    if (!method->has_send)
+        return;
+    text_add(text,
+             "/* The same one-way, as parley_client_send(): nobody learns whether and how the\n"
+             " * handler ran. */\n");
+    emit_send_head(method, text);
     text_add(text, ";\n\n");
 }
 
@@ -198,6 +213,16 @@ static void emit_source_method(const struct emit *emit, size_t index, struct tex
              "    return status;\n"
              "}\n",
              index, emit->methods[index].output_type);
+    if (!emit->methods[index].has_send)
+        return;
+    text_add(text, "\n");
+    emit_send_head(&emit->methods[index], text);
+    text_add(
+        text,
+        "\n{\n"
+        "    return parley_client_send(client, %zu, (const ProtobufCMessage *)request, call);\n"
+        "}\n",
+        index);
 }
 
 void emit_source(const struct emit *emit, struct text *text)

@@ -150,6 +150,7 @@ static int check_names(struct emit *emit, const File *file, struct error_text *e
                              "the name of another method in C: rename one of them",
                              file->name, service->name, service->methods[i].name,
                              emit->methods[i].function);
+        emit->methods[i].has_send = !is_taken(emit, emit->methods[i].function, "_send");
     }
     return 0;
 }

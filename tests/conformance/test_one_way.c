@@ -118,6 +118,16 @@ static void test_a_stub_whose_call_is_one_way_has_no_reply(void **state)
     assert_heard(1);
 }
 
+static void test_a_one_way_stub_is_heard(void **state)
+{
+    (void)state;
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    struct parley_call call = {0};
+    assert_int_equal(echo__v1__echo__later_send(caller.client, &request, &call), PARLEY_OK);
+    assert_int_equal(call.executed, PARLEY_EXECUTED_UNKNOWN);
+    assert_heard(1);
+}
+
 static void start_number(uint32_t number, size_t payload_bytes, struct tally *tally)
 {
     static uint8_t payload[100000];
@@ -271,6 +281,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         one_way_test(test_a_one_way_call_is_heard_and_not_answered),
         one_way_test(test_a_stub_whose_call_is_one_way_has_no_reply),
+        one_way_test(test_a_one_way_stub_is_heard),
         one_way_test(test_the_closure_runs_when_the_call_is_on_its_way),
         one_way_test(test_a_full_ring_makes_one_way_calls_wait),
         one_way_test(test_waiting_for_room_ends_at_the_deadline),

@@ -170,6 +170,9 @@ has "$out" '"name": "base-files"'
 run 0 call --json catalog@1.0.0/Get '{"name": "base-files"}'
 has "$out" '{"status": "OK", "executed": "yes", "served_by": "2.0.0", "translation": "carried", '\
 '"reply": {'
+run 0 call -v --one-way catalog@1.0.0/Get '{"name": "no-such-package"}' # nobody learns that
+[[ -s $out ]] && fail "a one-way call prints a reply"
+has "$err" "parley: OK, served by " "executed: unknown"
 run 1 call catalog@1.0.0/Get '{"name": "no-such-package"}'
 has "$err" "parley: NOT_FOUND: " "no-such-package"
 [[ -s $out ]] && fail "a failed call prints a reply"

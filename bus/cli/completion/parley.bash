@@ -63,7 +63,7 @@ _parley()
         ls) options+=" --names --methods" ;;
         stats) options+=" --watch --interval --count" ;;
         describe) options+=" --output" ;;
-        call) options+=" --accept --metadata --list --verbose" ;;
+        call) options+=" --accept --metadata --one-way --list --verbose" ;;
         events) options+=" --count" ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")

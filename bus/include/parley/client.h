@@ -157,6 +157,7 @@ PARLEY_API enum parley_status parley_client_call(struct parley_client *client, u
  * parley_client_send() - call one-way
  * @call: NULL for the defaults; it is one-way whatever this says
  *
+ * The generated stubs (catalog__v1__catalog__visit_send()) wrap this with the method's type.
  * parley_client_call() that waits only until the request is on its way. What one client sends and
  * calls reaches an instance in this order.
  *

@@ -54,6 +54,12 @@ enum parley_status greet__v1__greeter__say_hello_call(struct parley_client *clie
     return status;
 }
 
+enum parley_status greet__v1__greeter__say_hello_send(struct parley_client *client,
+    const Greet__V1__HelloRequest *request, struct parley_call *call)
+{
+    return parley_client_send(client, 0, (const ProtobufCMessage *)request, call);
+}
+
 enum parley_status greet__v1__greeter__forget_call(struct parley_client *client,
     const Greet__V1__HelloRequest *request, Greet__V1__HelloReply **ret_reply,
     struct parley_call *call)
@@ -64,6 +70,12 @@ enum parley_status greet__v1__greeter__forget_call(struct parley_client *client,
     if (status == PARLEY_OK)
         *ret_reply = (Greet__V1__HelloReply *)reply;
     return status;
+}
+
+enum parley_status greet__v1__greeter__forget_send(struct parley_client *client,
+    const Greet__V1__HelloRequest *request, struct parley_call *call)
+{
+    return parley_client_send(client, 1, (const ProtobufCMessage *)request, call);
 }
 
 enum parley_status greet__v1__greeter__connect(struct parley_endpoint *endpoint,

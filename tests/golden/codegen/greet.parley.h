@@ -31,6 +31,11 @@ enum parley_status greet__v1__greeter__say_hello_call(struct parley_client *clie
     const Greet__V1__HelloRequest *request, Greet__V1__HelloReply **ret_reply,
     struct parley_call *call);
 
+/* The same one-way, as parley_client_send(): nobody learns whether and how the
+ * handler ran. */
+enum parley_status greet__v1__greeter__say_hello_send(struct parley_client *client,
+    const Greet__V1__HelloRequest *request, struct parley_call *call);
+
 /**
  * greet__v1__greeter__forget_call() - call greet.v1.Greeter.Forget and wait for the reply
  * @request:   borrowed
@@ -42,6 +47,11 @@ enum parley_status greet__v1__greeter__say_hello_call(struct parley_client *clie
 enum parley_status greet__v1__greeter__forget_call(struct parley_client *client,
     const Greet__V1__HelloRequest *request, Greet__V1__HelloReply **ret_reply,
     struct parley_call *call);
+
+/* The same one-way, as parley_client_send(): nobody learns whether and how the
+ * handler ran. */
+enum parley_status greet__v1__greeter__forget_send(struct parley_client *client,
+    const Greet__V1__HelloRequest *request, struct parley_call *call);
 
 /* parley_client_new() for this interface. */
 enum parley_status greet__v1__greeter__connect(struct parley_endpoint *endpoint,

@@ -163,7 +163,9 @@
 #define shop__shop__get_httppage__x shop__v1__shop__get_httppage__x
 #define shop__shop__interface shop__v1__shop__interface
 #define shop__shop__get_call shop__v1__shop__get_call
+#define shop__shop__get_send shop__v1__shop__get_send
 #define shop__shop__get_httppage__x_call shop__v1__shop__get_httppage__x_call
+#define shop__shop__get_httppage__x_send shop__v1__shop__get_httppage__x_send
 #define shop__shop__connect shop__v1__shop__connect
 #define shop__shop__serve shop__v1__shop__serve
 
@@ -200,7 +202,9 @@
 #define shop__shop__connect shop__v2__shop__connect
 #define shop__shop__interface shop__v2__shop__interface
 #define shop__shop__get_call shop__v2__shop__get_call
+#define shop__shop__get_send shop__v2__shop__get_send
 #define shop__shop__connect_call shop__v2__shop__connect_call
+#define shop__shop__connect_send shop__v2__shop__connect_send
 #define shop__shop__serve shop__v2__shop__serve
 
 #else

@@ -183,6 +183,7 @@ struct asked {
     const void *payload;
     size_t payload_bytes;
     uint64_t timeout_ns;
+    bool one_way;
     size_t metadata_count;
     Parley__ControlReply *reply;
 };
@@ -206,6 +207,7 @@ static void ask(struct asked *asked)
     call.payload.len = asked->payload_bytes;
     call.has_timeout_ns = asked->timeout_ns > 0;
     call.timeout_ns = asked->timeout_ns;
+    call.has_one_way = call.one_way = asked->one_way;
     call.n_metadata = asked->metadata_count;
     call.metadata = pairs;
     Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
@@ -265,6 +267,18 @@ static void test_call_is_made_for_the_asker(void **state)
     assert_string_equal(asked.reply->call->served_by, "1.0.0");
     assert_int_equal(asked.reply->call->payload.len, asked.payload_bytes);
     assert_memory_equal(asked.reply->call->payload.data, payload, asked.payload_bytes);
+    wire_free(asked.reply);
+}
+
+/* Never is a method that does not answer. */
+static void test_a_one_way_call_is_answered_when_it_is_on_its_way(void **state)
+{
+    (void)state;
+    start_service();
+    struct asked asked = {.method = "Never", .one_way = true};
+    expect(&asked, PARLEY_OK, PARLEY_EXECUTED_UNKNOWN, NULL);
+    assert_string_equal(asked.reply->call->served_by, "1.0.0");
+    assert_false(asked.reply->call->has_payload);
     wire_free(asked.reply);
 }
 
@@ -503,6 +517,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RELAY(test_call_is_made_for_the_asker),
+        RELAY(test_a_one_way_call_is_answered_when_it_is_on_its_way),
         RELAY(test_large_payloads_pass),
         RELAY(test_empty_request_is_a_request),
         RELAY(test_failure_of_the_service_is_the_asker_s),

@@ -33,6 +33,7 @@ static struct {
     char described_version[32];
     char version[32], method[32], json[256], metadata[64], accept[64];
     uint64_t timeout_ns;
+    bool one_way;
 } bus;
 
 static void describe(const Parley__DescribeRequest *request)
@@ -59,6 +60,7 @@ static void record(const Parley__CallRequest *request)
     snprintf(bus.version, sizeof(bus.version), "%s", request->version);
     snprintf(bus.method, sizeof(bus.method), "%s", request->method);
     bus.timeout_ns = request->timeout_ns;
+    bus.one_way = request->one_way;
     snprintf(bus.accept, sizeof(bus.accept), "%s", request->accept ? request->accept : "(any)");
     if (method && json_from_wire(method->input, request->payload.data, request->payload.len, 0,
                                  false, &json, NULL) == 0)
@@ -82,7 +84,7 @@ static void call(const Parley__CallRequest *request)
     bus.call.served_by = (char *)"1.0.0";
     bus.call.has_translation = true;
     bus.call.translation = PARLEY__TRANSLATION_CLASS__CARRIED;
-    bus.call.has_payload = bus.status == 0;
+    bus.call.has_payload = bus.status == 0 && !request->one_way;
     bus.call.payload.data = bus.payload;
     bus.call.payload.len = bus.payload_bytes;
     bus.reply.has_status = true;
@@ -247,6 +249,37 @@ static void test_the_versions_that_may_serve_it_travel(void **state)
     run = RUN("call", "catalog/Get", "--json", "--url", fake_broker_url(broker));
     assert_string_equal(bus.accept, "(any)");
     assert_contains(run.out, "\"translation\":");
+    run_free(&run);
+}
+
+static void test_a_one_way_call_prints_nothing(void **state)
+{
+    (void)state;
+    struct run run = RUN("call", "catalog/Get");
+    assert_false(bus.one_way);
+    run_free(&run);
+    run = RUN("call", "--one-way", "catalog/Get", "{\"package\": \"libc6\"}");
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_true(bus.one_way);
+    assert_contains(bus.json, "libc6");
+    assert_string_equal(run.out, "");
+    assert_string_equal(run.err, "");
+    run_free(&run);
+    run = RUN("call", "-1", "--json", "catalog/Get");
+    assert_true(bus.one_way);
+    assert_contains(run.out, "{\"status\": \"OK\"");
+    assert_null(strstr(run.out, "reply"));
+    run_free(&run);
+}
+
+static void test_a_one_way_call_that_was_not_sent_is_exit_1(void **state)
+{
+    (void)state;
+    bus.status = 14;
+    bus.text = "nobody is there";
+    struct run run = RUN("call", "--one-way", "catalog/Get");
+    assert_int_equal(run.code, CLI_EXIT_REFUSED);
+    assert_contains(run.err, "parley: UNAVAILABLE: nobody is there\n");
     run_free(&run);
 }
 
@@ -478,6 +511,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_without_a_timeout_the_call_has_ten_seconds, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_the_versions_that_may_serve_it_travel, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_one_way_call_prints_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_one_way_call_that_was_not_sent_is_exit_1, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_verbose_tells_status_and_version_on_stderr, set_up,
                                         tear_down),

@@ -62,6 +62,7 @@ static unsigned get(void)
     request.GREETING = text;
     reply_type *reply;
     (void)shop__shop__get_call(NULL, &request, &reply, NULL);
+    (void)shop__shop__get_send(NULL, &request, NULL);
     return (unsigned)shop__item__get_packed_size(&request);
 }
 

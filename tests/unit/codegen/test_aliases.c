@@ -23,6 +23,13 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     return PARLEY_NOT_FOUND;
 }
 
+enum parley_status parley_client_send(struct parley_client *client, unsigned method,
+                                      const ProtobufCMessage *request, struct parley_call *call)
+{
+    (void)client, (void)method, (void)request, (void)call;
+    return PARLEY_NOT_FOUND;
+}
+
 enum parley_status parley_client_new(struct parley_endpoint *endpoint,
                                      const struct parley_interface *interface,
                                      const struct parley_client_options *options,

@@ -150,6 +150,9 @@ static void test_conveniences_whose_names_are_taken_are_left_out(void **state)
     assert_null(strstr(header, "__connect(struct parley_endpoint"));
     assert_null(strstr(header, "__serve(struct parley_endpoint"));
     assert_non_null(strstr(header, "__connect_call(struct parley_client"));
+    assert_null(strstr(header, "__delete_send(struct parley_client"));
+    assert_non_null(strstr(header, "__delete_send_call(struct parley_client"));
+    assert_non_null(strstr(header, "__delete_send_send(struct parley_client"));
     wire_free(response);
     response = run(GREET_SET, NULL);
     header = response->file[0]->content;

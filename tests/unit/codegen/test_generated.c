@@ -17,6 +17,7 @@ static struct {
     struct parley_call *call;
     ProtobufCMessage *reply;
     enum parley_status status;
+    bool one_way;
     struct parley_endpoint *endpoint;
     const struct parley_interface *interface;
     const void *options;
@@ -33,6 +34,17 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     seen.call = call;
     if (seen.status == PARLEY_OK)
         *ret_reply = seen.reply;
+    return seen.status;
+}
+
+enum parley_status parley_client_send(struct parley_client *client, unsigned method,
+                                      const ProtobufCMessage *request, struct parley_call *call)
+{
+    seen.client = client;
+    seen.method = method;
+    seen.request = request;
+    seen.call = call;
+    seen.one_way = true;
     return seen.status;
 }
 
@@ -188,6 +200,21 @@ static void test_each_stub_calls_its_own_method(void **state)
     assert_int_equal(seen.method, 3);
 }
 
+static void test_a_one_way_stub_sends_its_own_method(void **state)
+{
+    (void)state;
+    Catalog__V2__GetRequest request = CATALOG__V2__GET_REQUEST__INIT;
+    struct parley_call call = {0};
+    struct parley_client *client = (struct parley_client *)&call;
+    seen.status = PARLEY_UNAVAILABLE;
+    assert_int_equal(catalog__v2__catalog__visit_send(client, &request, &call), PARLEY_UNAVAILABLE);
+    assert_true(seen.one_way);
+    assert_ptr_equal(seen.client, client);
+    assert_int_equal(seen.method, 3);
+    assert_ptr_equal(seen.request, &request.base);
+    assert_ptr_equal(seen.call, &call);
+}
+
 static void test_stubs_of_odd_names_have_the_types_that_protoc_gen_c_gave(void **state)
 {
     (void)state;
@@ -241,6 +268,7 @@ int main(void)
         cmocka_unit_test_setup(test_stub_passes_its_arguments_and_hands_over_the_reply, reset),
         cmocka_unit_test_setup(test_stub_leaves_the_reply_alone_on_failure, reset),
         cmocka_unit_test_setup(test_each_stub_calls_its_own_method, reset),
+        cmocka_unit_test_setup(test_a_one_way_stub_sends_its_own_method, reset),
         cmocka_unit_test_setup(test_stubs_of_odd_names_have_the_types_that_protoc_gen_c_gave,
                                reset),
         cmocka_unit_test_setup(test_connect_and_serve_name_the_interface, reset),
