@@ -120,8 +120,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    caller_leave(&caller);
-    bus_stop(&caller.bus);
+    caller_end(&caller);
     return 0;
 }
 
@@ -132,7 +131,7 @@ static void test_a_warm_call_allocates_nothing(void **state)
         print_message("allocations are not counted under a sanitizer\n");
         skip();
     }
-    caller_fork(&caller, &implementation, NULL);
+    caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
     for (uint32_t i = 0; i < WARM; i++)
         assert_true(call(caller.client, i) >= 0);
@@ -153,7 +152,7 @@ static void test_calls_in_flight_allocate_nothing_when_warm(void **state)
         print_message("allocations are not counted under a sanitizer\n");
         skip();
     }
-    caller_fork(&caller, &implementation, NULL);
+    caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     struct tally ended = {0};
@@ -320,8 +319,8 @@ static void test_an_awake_service_makes_no_system_call(void **state)
 
 int main(void)
 {
-    if (caller_must_skip())
-        return CALLER_EXIT_SKIP;
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         awake_test(test_a_warm_call_allocates_nothing),
         awake_test(test_calls_in_flight_allocate_nothing_when_warm),

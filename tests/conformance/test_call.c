@@ -169,8 +169,8 @@ static struct parley_client *client;
 static void connect_client(size_t instances)
 {
     endpoint = bus_endpoint(&bus, "test");
-    assert_int_equal(
-        parley_client_new(endpoint, &echo__v1__echo__interface, NULL, &client), PARLEY_OK);
+    assert_int_equal(parley_client_new(endpoint, &echo__v1__echo__interface, NULL, &client),
+                     PARLEY_OK);
     for (int i = 0; i < 5000 && parley_client_channel_count(client) < instances; i++)
         parley_dispatch(endpoint, 2000000);
     assert_int_equal(parley_client_channel_count(client), instances);
@@ -553,8 +553,7 @@ static void test_a_service_that_dies_ends_its_calls_at_once(void **state)
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     Echo__V1__Message *reply = NULL;
     struct parley_call call = {.timeout_ns = 60000000000};
-    assert_int_equal(echo__v1__echo__die_call(client, &request, &reply, &call),
-                     PARLEY_UNAVAILABLE);
+    assert_int_equal(echo__v1__echo__die_call(client, &request, &reply, &call), PARLEY_UNAVAILABLE);
     assert_int_equal(call.executed, PARLEY_EXECUTED_UNKNOWN);
     assert_int_equal(call.attempts, 1);
     assert_int_equal(bus_reap(&bus, pid), -SIGKILL);
@@ -687,8 +686,8 @@ static void test_calls_go_on_while_the_broker_is_away(void **state)
     }
     /* The new broker knows the old service: a new client finds it. */
     struct parley_client *second;
-    assert_int_equal(
-        parley_client_new(endpoint, &echo__v1__echo__interface, NULL, &second), PARLEY_OK);
+    assert_int_equal(parley_client_new(endpoint, &echo__v1__echo__interface, NULL, &second),
+                     PARLEY_OK);
 }
 
 static void test_no_broker_is_a_clear_error(void **state)
@@ -741,18 +740,10 @@ static void test_a_client_waits_for_a_service_that_starts_later(void **state)
 
 #define call_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
-#define EXIT_SKIP 77 /* meson's */
-
 int main(void)
 {
-    /* The backend that this run forces, if the machine denies it. */
-    struct wait *wait;
-    struct error_text error = {0};
-    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
-        print_message("skipped: %s\n", error.text);
-        return EXIT_SKIP;
-    }
-    wait_free(wait);
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         call_test(test_a_call_is_answered),
         call_test(test_sizes_around_every_limit_cross_unharmed),

@@ -115,17 +115,14 @@ static pid_t service;
 static int setup(void **state)
 {
     (void)state;
-    bus_start(&caller.bus);
-    service = caller_fork(&caller, &implementation, NULL);
-    caller_connect(&caller, 1);
+    service = caller_begin(&caller, &implementation);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    caller_leave(&caller);
-    bus_stop(&caller.bus);
+    caller_end(&caller);
     return 0;
 }
 
@@ -351,8 +348,8 @@ static void test_a_closure_may_cancel_others_but_not_itself(void **state)
 
 int main(void)
 {
-    if (caller_must_skip())
-        return CALLER_EXIT_SKIP;
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         cancel_test(test_a_cancelled_call_ends_at_once_and_once),
         cancel_test(test_a_handler_at_work_sees_that_it_is_cancelled),

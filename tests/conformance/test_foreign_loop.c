@@ -12,7 +12,7 @@
 int main(void)
 {
     print_message("skipped: libuv is not installed (libuv1-dev)\n");
-    return CALLER_EXIT_SKIP;
+    return BUS_EXIT_SKIP;
 }
 #else
 
@@ -389,8 +389,8 @@ static void test_a_callback_may_call_and_wait(void **state)
 
 int main(void)
 {
-    if (caller_must_skip())
-        return CALLER_EXIT_SKIP;
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         loop_test(test_calls_to_a_service_in_another_loop),
         loop_test(test_calls_to_a_service_in_the_same_loop),

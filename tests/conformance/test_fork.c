@@ -442,8 +442,8 @@ static void test_a_parent_s_death_is_seen_although_its_child_lives(void **state)
 
 int main(void)
 {
-    if (caller_must_skip())
-        return CALLER_EXIT_SKIP;
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         fork_test(test_every_public_call_says_that_the_endpoint_is_the_parent_s),
         fork_test(test_freeing_in_the_child_leaves_the_parent_alone),

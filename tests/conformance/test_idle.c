@@ -14,9 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "echo.parley.h"
-#include "support/bus.h"
-#include "wait/wait.h"
+#include "support/caller.h"
 
 #define WINDOW_MS 2000
 #define QUIET_MS 1500 /* the timer of attaching runs out after a second, once */
@@ -24,30 +22,7 @@
 
 static struct bus bus;
 
-/* ---- Both sides ---- */
-
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-static int serve(struct bus *b, void *argument)
-{
-    static Echo__V1__Echo_Service service = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-    };
-    struct parley_endpoint *served = bus_endpoint(b, "echo");
-    struct parley_service *published;
-    (void)argument;
-    if (parley_service_new(served, &echo__v1__echo__interface, &service.base, NULL, &published) !=
-        PARLEY_OK)
-        return 2;
-    return parley_run(served) == PARLEY_OK ? 0 : 3;
-}
+/* ---- The clients ---- */
 
 /* Calls, says so, and then only waits: in our loop, or in one of its own. */
 static int call(struct bus *b, void *argument, bool own_loop)
@@ -126,7 +101,7 @@ static void test_idle_sides_stay_asleep(void **state)
     bus_start(&bus);
     assert_int_equal(pipe(said), 0);
     const pid_t pids[] = {
-        bus_fork(&bus, serve, NULL),
+        caller_fork(&bus, &caller_echo, NULL),
         bus_fork(&bus, call_and_run, &said[1]),
         bus_fork(&bus, call_and_poll, &said[1]),
     };
@@ -144,18 +119,10 @@ static void test_idle_sides_stay_asleep(void **state)
     bus_stop(&bus);
 }
 
-#define EXIT_SKIP 77 /* meson's */
-
 int main(void)
 {
-    /* The backend that this run forces, if the machine denies it. */
-    struct wait *wait;
-    struct error_text error = {0};
-    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
-        print_message("skipped: %s\n", error.text);
-        return EXIT_SKIP;
-    }
-    wait_free(wait);
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle_sides_stay_asleep),
     };

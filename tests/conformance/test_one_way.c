@@ -59,17 +59,14 @@ static pid_t service;
 static int setup(void **state)
 {
     (void)state;
-    bus_start(&caller.bus);
-    service = caller_fork(&caller, &implementation, NULL);
-    caller_connect(&caller, 1);
+    service = caller_begin(&caller, &implementation);
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    caller_leave(&caller);
-    bus_stop(&caller.bus);
+    caller_end(&caller);
     return 0;
 }
 
@@ -276,8 +273,8 @@ static void test_a_service_that_stops_hears_what_was_sent_before(void **state)
 
 int main(void)
 {
-    if (caller_must_skip())
-        return CALLER_EXIT_SKIP;
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         one_way_test(test_a_one_way_call_is_heard_and_not_answered),
         one_way_test(test_a_stub_whose_call_is_one_way_has_no_reply),

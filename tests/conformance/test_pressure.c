@@ -14,9 +14,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "echo.parley.h"
-#include "support/bus.h"
-#include "wait/wait.h"
+#include "support/caller.h"
 #include "ware_v1.parley.h"
 
 #define MIB ((size_t)1 << 20)
@@ -27,30 +25,7 @@
 static struct bus bus;
 static pid_t echo_pid;
 
-/* ---- The services ---- */
-
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-static int serve_echo(struct bus *b, void *argument)
-{
-    static Echo__V1__Echo_Service service = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-    };
-    struct parley_endpoint *served = bus_endpoint(b, "echo");
-    struct parley_service *published;
-    (void)argument;
-    if (parley_service_new(served, &echo__v1__echo__interface, &service.base, NULL, &published) !=
-        PARLEY_OK)
-        return 2;
-    return parley_run(served) == PARLEY_OK ? 0 : 3;
-}
+/* ---- The other service ---- */
 
 static void handle_weigh(Ware__V1__Store_Service *service, const Ware__V1__Ware *input,
                          Ware__V1__Ware_Closure closure, void *data)
@@ -81,7 +56,7 @@ static int serve_ware(struct bus *b, void *argument)
 static struct parley_endpoint *endpoint, *other_endpoint;
 static struct parley_client *pressed, *other_echo, *other_ware;
 
-struct tally {
+struct ends {
     size_t ended, ok, late, exhausted, others;
     size_t not_executed, perhaps_executed;
     size_t without_words;
@@ -89,7 +64,7 @@ struct tally {
 
 static void count(const Echo__V1__Message *message, void *data)
 {
-    struct tally *tally = data;
+    struct ends *tally = data;
     const struct parley_call *call = parley_call_current();
     tally->ended++;
     if (message) {
@@ -118,7 +93,7 @@ static Echo__V1__Message a_message(size_t bytes)
     return message;
 }
 
-static void start_calls(size_t calls, size_t bytes, uint64_t timeout_ns, struct tally *tally)
+static void start_calls(size_t calls, size_t bytes, uint64_t timeout_ns, struct ends *tally)
 {
     Echo__V1__Message request = a_message(bytes);
     const struct parley_call options = {.timeout_ns = timeout_ns};
@@ -150,7 +125,7 @@ static int setup(void **state)
 {
     (void)state;
     bus_start(&bus);
-    echo_pid = bus_fork(&bus, serve_echo, NULL);
+    echo_pid = caller_fork(&bus, &caller_echo, NULL);
     bus_fork(&bus, serve_ware, NULL);
     endpoint = bus_endpoint(&bus, "pressed");
     other_endpoint = bus_endpoint(&bus, "other");
@@ -179,7 +154,7 @@ static int teardown(void **state)
 static void test_calls_to_a_full_ring_end_by_their_deadline(void **state)
 {
     (void)state;
-    struct tally tally = {0};
+    struct ends tally = {0};
     kill(echo_pid, SIGSTOP);
     start_calls(1000, 64, SHORT_NS, &tally);
     while (tally.ended < 1000)
@@ -215,7 +190,7 @@ static void test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline(void 
     assert_int_equal(assert_late(LARGE), PARLEY_EXECUTED_NO); /* it found no room */
 
     /* Two may wait for room, and no third. */
-    struct tally tally = {0};
+    struct ends tally = {0};
     start_calls(3, LARGE, SHORT_NS, &tally);
     assert_int_equal(tally.exhausted, 1); /* at once */
     while (tally.ended < 3)
@@ -230,7 +205,7 @@ static void test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline(void 
 static void test_calls_to_an_arena_without_a_name_left_end_by_their_deadline(void **state)
 {
     (void)state;
-    struct tally tally = {0};
+    struct ends tally = {0};
     kill(echo_pid, SIGSTOP);
     start_calls(100, 5000, SHORT_NS, &tally); /* 64 blocks may be in use */
     while (tally.ended < 100)
@@ -246,7 +221,7 @@ static void test_calls_to_an_arena_without_a_name_left_end_by_their_deadline(voi
 
 static void assert_unread_replies_stall_nobody(size_t calls, size_t bytes)
 {
-    struct tally tally = {0};
+    struct ends tally = {0};
     start_calls(calls, bytes, PATIENCE_NS, &tally);
     for (int i = 0; i < 200; i++)
         assert_echo(other_echo, bytes);
@@ -271,7 +246,7 @@ static void test_a_full_arena_of_replies_stalls_nobody_else(void **state)
 static void test_what_was_not_read_in_time_ends_as_late(void **state)
 {
     (void)state;
-    struct tally tally = {0};
+    struct ends tally = {0};
     start_calls(2000, 64, 1000000, &tally);
     uint64_t due = clock_now_ns() + 1000000;
     while (clock_now_ns() < due)
@@ -286,18 +261,10 @@ static void test_what_was_not_read_in_time_ends_as_late(void **state)
 
 #define pressure_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
-#define EXIT_SKIP 77 /* meson's */
-
 int main(void)
 {
-    /* The backend that this run forces, if the machine denies it. */
-    struct wait *wait;
-    struct error_text error = {0};
-    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
-        print_message("skipped: %s\n", error.text);
-        return EXIT_SKIP;
-    }
-    wait_free(wait);
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         pressure_test(test_calls_to_a_full_ring_end_by_their_deadline),
         pressure_test(test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline),

@@ -24,8 +24,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    caller_leave(&caller);
-    bus_stop(&caller.bus);
+    caller_end(&caller);
     return 0;
 }
 
@@ -212,7 +211,7 @@ static void test_thousands_in_flight_are_answered_in_any_order(void **state)
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     uint8_t payload[300] = {0};
     request.payload.data = payload;
-    caller_fork(&caller, &implementation, NULL);
+    caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
     for (uint32_t i = 0; i < CALLS; i++) {
         expected[i].number = request.number = i;
@@ -235,8 +234,8 @@ static void test_thousands_in_flight_are_answered_in_any_order(void **state)
 
 int main(void)
 {
-    if (caller_must_skip())
-        return CALLER_EXIT_SKIP;
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         threads_test(test_endpoints_in_threads_call_each_other),
         threads_test(test_thousands_in_flight_are_answered_in_any_order),

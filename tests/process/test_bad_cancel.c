@@ -73,9 +73,7 @@ static Echo__V1__Echo_Service implementation = {
 static int set_up(void **state)
 {
     (void)state;
-    bus_start(&caller.bus);
-    caller_fork(&caller, &implementation, NULL);
-    caller_connect(&caller, 1);
+    (void)caller_begin(&caller, &implementation);
     rogue_attach(&rogue, &caller.bus);
     return 0;
 }
@@ -84,8 +82,7 @@ static int tear_down(void **state)
 {
     (void)state;
     rogue_leave(&rogue);
-    caller_leave(&caller);
-    bus_stop(&caller.bus);
+    caller_end(&caller);
     return 0;
 }
 

@@ -13,31 +13,11 @@
 #include <unistd.h>
 
 #include "echo.parley.h"
-#include "support/bus.h"
+#include "support/beside.h"
 #include "support/rogue.h"
-#include "support/steady.h"
 
 #define ECHO_METHOD 0
 #define RESPONSE_WAIT_MS 10000
-
-static struct bus bus;
-static struct steady steady;
-
-static int set_up(void **state)
-{
-    (void)state;
-    bus_start(&bus);
-    steady_start(&steady, &bus);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    steady_stop(&steady);
-    bus_stop(&bus);
-    return 0;
-}
 
 /* ---- Memory that is no segment ---- */
 

@@ -10,32 +10,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "support/bus.h"
+#include "support/beside.h"
 #include "support/rogue.h"
-#include "support/steady.h"
 #include "wire/wire.h"
 
 #define RESPONSE_WAIT_MS 10000
 #define FIELD_BYTES (2 + FRAME_STAND_IN_BYTES)
-
-static struct bus bus;
-static struct steady steady;
-
-static int set_up(void **state)
-{
-    (void)state;
-    bus_start(&bus);
-    steady_start(&steady, &bus);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    steady_stop(&steady);
-    bus_stop(&bus);
-    return 0;
-}
 
 /* ---- A request with shares ---- */
 

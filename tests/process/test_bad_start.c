@@ -17,31 +17,11 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "echo.parley.h"
-#include "support/bus.h"
+#include "support/beside.h"
 #include "support/folder.h"
 #include "support/program.h"
 #include "support/rogue.h"
-#include "support/steady.h"
 #include "wire/wire.h"
-
-static struct bus bus;
-static struct steady steady;
-
-static int set_up(void **state)
-{
-    (void)state;
-    bus_start(&bus);
-    steady_start(&steady, &bus);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    steady_stop(&steady);
-    bus_stop(&bus);
-    return 0;
-}
 
 static void assert_has(const char *text, const char *part)
 {

@@ -14,7 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "support/folder.h"
+#include "wait/wait.h"
 
 #define WATCHDOG_MS 60000
 
@@ -38,6 +40,18 @@ static void print_log(const struct bus *bus)
     while (fd >= 0 && (n = read(fd, data, sizeof(data))) > 0)
         fwrite(data, 1, (size_t)n, stderr);
     close(fd);
+}
+
+bool bus_must_skip(void)
+{
+    struct wait *wait;
+    struct error_text error = {.text = ""};
+    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
+        printf("skipped: %s\n", error.text);
+        return true;
+    }
+    wait_free(wait);
+    return false;
 }
 
 void bus_broker_start(struct bus *bus)

@@ -25,6 +25,11 @@ struct bus {
     size_t child_count;
 };
 
+#define BUS_EXIT_SKIP 77 /* meson's */
+
+/* Whether the backend that PARLEY_WAIT forces does not work here; says so. */
+bool bus_must_skip(void);
+
 /* Starts parleyd and waits until it answers. Fails the test if it does not. */
 void bus_start(struct bus *bus);
 /* With a folder for --schemas, which is empty. */

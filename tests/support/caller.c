@@ -5,20 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "wait/wait.h"
-
-bool caller_must_skip(void)
-{
-    struct wait *wait;
-    struct error_text error = {0};
-    if (wait_new(WAIT_BACKEND_AUTO, &wait, &error) == -ENOSYS) {
-        print_message("skipped: %s\n", error.text);
-        return true;
-    }
-    wait_free(wait);
-    return false;
-}
-
 static bool has_channels(void *argument)
 {
     const struct caller *caller = ((void **)argument)[0];
@@ -106,11 +92,40 @@ static int serve(struct bus *bus, void *argument)
     return r;
 }
 
-pid_t caller_fork(struct caller *caller, Echo__V1__Echo_Service *implementation,
+pid_t caller_fork(struct bus *bus, Echo__V1__Echo_Service *implementation,
                   const struct parley_endpoint_options *options)
 {
     struct served served = {.implementation = implementation};
     if (options)
         served.options = *options;
-    return bus_fork(&caller->bus, serve, &served);
+    return bus_fork(bus, serve, &served);
+}
+
+static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                        Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    closure(input, data);
+}
+
+Echo__V1__Echo_Service caller_echo = {
+    .base = {.descriptor = &echo__v1__echo__descriptor,
+             .invoke = protobuf_c_service_invoke_internal},
+    .echo = handle_echo,
+};
+
+/* ---- All of it ---- */
+
+pid_t caller_begin(struct caller *caller, Echo__V1__Echo_Service *implementation)
+{
+    bus_start(&caller->bus);
+    pid_t service = caller_fork(&caller->bus, implementation, NULL);
+    caller_connect(caller, 1);
+    return service;
+}
+
+void caller_end(struct caller *caller)
+{
+    caller_leave(caller);
+    bus_stop(&caller->bus);
 }

@@ -16,21 +16,24 @@ struct caller {
     struct parley_client *client;
 };
 
-#define CALLER_EXIT_SKIP 77 /* meson's */
-
-/* Whether the backend that PARLEY_WAIT forces does not work here; says so. */
-bool caller_must_skip(void);
-
 /* Makes endpoint and client, and waits for channels to so many instances. */
 void caller_connect(struct caller *caller, size_t instances);
 void caller_leave(struct caller *caller);
+
+/* A bus, one process that publishes the implementation, and a client of it. Return: its pid. */
+pid_t caller_begin(struct caller *caller, Echo__V1__Echo_Service *implementation);
+void caller_end(struct caller *caller);
+
 /* Dispatches until *number >= value; fails the test after 10 s. */
 void caller_await(struct caller *caller, const size_t *number, size_t value);
 
 /* Forks a process that publishes the implementation until SIGTERM, with an endpoint of its own. Its
  * exit status is 0 if it has drained. */
-pid_t caller_fork(struct caller *caller, Echo__V1__Echo_Service *implementation,
+pid_t caller_fork(struct bus *bus, Echo__V1__Echo_Service *implementation,
                   const struct parley_endpoint_options *options);
+
+/* Echo gives its request back; there is nothing else. */
+extern Echo__V1__Echo_Service caller_echo;
 
 /* How calls ended: their closure is tally(), its data a struct tally. */
 struct tally {
