@@ -1,0 +1,151 @@
+/*
+ * How many instructions does a call take, and in which part? For callgrind, which counts the same
+ * every time, where a clock on a shared machine does not.
+ *
+ * Client and service are two endpoints of one thread, which gives them turns: so many calls are
+ * started, the service takes them and answers, the client takes the replies; nobody spins and
+ * nobody sleeps. Each of the three is a function of its own, whose inclusive count, divided by the
+ * number of calls, is what the program prints how to get. What two cores do to each other's caches
+ * is not in it: that is ./run bench pipeline.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "echo.parley.h"
+#include "parley_call.h"
+
+#define PAYLOAD_BYTES 62 /* 64 on the wire */
+
+static struct parley_endpoint *client_endpoint, *service_endpoint;
+static struct parley_client *client;
+static uint32_t in_flight, started, ended;
+static uint8_t payload[PAYLOAD_BYTES];
+
+static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
+                        Bench__V1__EchoMessage_Closure closure, void *closure_data)
+{
+    (void)service;
+    closure(request, closure_data);
+}
+
+static void take_reply(const Bench__V1__EchoMessage *reply, void *userdata)
+{
+    (void)userdata;
+    if (reply && reply->payload.len == PAYLOAD_BYTES)
+        ended++;
+}
+
+/* As short as a wait can be that may find nothing. */
+static void turn(struct parley_endpoint *endpoint)
+{
+    if (parley_dispatch(endpoint, 1) != PARLEY_OK)
+        exit(1);
+}
+
+/* ---- What is counted ---- */
+
+__attribute__((noinline)) static void steps_start(void)
+{
+    Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
+    request.payload = (ProtobufCBinaryData){.len = PAYLOAD_BYTES, .data = payload};
+    while (started - ended < in_flight) {
+        bench__v1__echo__echo(parley_client_service(client), &request, take_reply, NULL);
+        started++;
+    }
+}
+
+__attribute__((noinline)) static void steps_serve(void)
+{
+    turn(service_endpoint);
+}
+
+__attribute__((noinline)) static void steps_take(void)
+{
+    turn(client_endpoint);
+}
+
+__attribute__((noinline)) static void steps_until(uint32_t calls)
+{
+    for (uint32_t end = ended + calls; (int32_t)(end - ended) > 0;) {
+        steps_start();
+        steps_serve();
+        steps_take();
+    }
+}
+
+__attribute__((noinline)) static void steps_counted(uint32_t calls)
+{
+    steps_until(calls);
+    __asm__ volatile("");
+}
+
+/* ---- The program ---- */
+
+static _Atomic bool attached;
+
+/* The client waits for an instance when it is made; so somebody has to turn the service. */
+static void *serve_until_attached(void *unused)
+{
+    (void)unused;
+    while (!attached) {
+        if (parley_dispatch(service_endpoint, NS_PER_MS) != PARLEY_OK)
+            break;
+    }
+    return NULL;
+}
+
+static int join(const char *folder)
+{
+    static Bench__V1__Echo_Service implementation = BENCH__V1__ECHO__INIT(answer_);
+    struct parley_service *service;
+    const struct parley_client_options options = {0};
+    pthread_t thread;
+    if (parley_call_join(folder, "steps-service", PARLEY_FOREVER, &service_endpoint) != PARLEY_OK ||
+        parley_call_join(folder, "steps-client", PARLEY_FOREVER, &client_endpoint) != PARLEY_OK ||
+        bench__v1__echo__serve(service_endpoint, &implementation, NULL, &service) != PARLEY_OK ||
+        pthread_create(&thread, NULL, serve_until_attached, NULL) != 0)
+        return -1;
+    enum parley_status status =
+        parley_client_new(client_endpoint, &bench__v1__echo__interface, &options, &client);
+    attached = true;
+    (void)pthread_join(thread, NULL);
+    return status == PARLEY_OK ? 0 : -1;
+}
+
+int main(int argc, char **argv)
+{
+    char folder[] = "/tmp/parley-steps-XXXXXX", command[64];
+    uint32_t depth = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
+    uint32_t calls = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
+    struct error_text error = {0};
+    if (depth == 0 || depth > 60000 || calls == 0 || argc > 3) {
+        fprintf(stderr,
+                "usage: %s [IN-FLIGHT [CALLS]]\n\nunder valgrind --tool=callgrind"
+                " --toggle-collect=steps_counted\n",
+                argv[0]);
+        return 2;
+    }
+    /* valgrind knows no io_uring, and its ring is one thread's. */
+    (void)setenv("PARLEY_WAIT", "epoll", 0);
+    if (!mkdtemp(folder) || parley_call_begin(folder, &error) != 0) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    int r = join(folder);
+    if (r == 0) {
+        in_flight = depth;
+        steps_until(2 * depth + 1000);
+        steps_counted(calls);
+        printf("%u calls, %u in flight\n", calls, depth);
+    } else {
+        fprintf(stderr, "%s\n", parley_error_text());
+    }
+    parley_endpoint_free(client_endpoint);
+    parley_endpoint_free(service_endpoint);
+    parley_call_end();
+    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
+    return system(command) == 0 && r == 0 ? 0 : 1;
+}
