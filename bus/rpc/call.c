@@ -20,11 +20,27 @@
 #define RETRY_COST 10        /* tenths of a token */
 #define RETRY_TOKENS_MAX 320 /* tenths */
 
-static _Thread_local const struct parley_call *current_call;
+/* What parley_call_current() tells, while a closure runs. Filled in when it is asked for. */
+struct outcome {
+    const struct call *ended; /* NULL: nothing is to be filled in */
+    struct parley_call call;
+};
+
+static _Thread_local struct outcome *current_outcome;
+
+static void fill(struct parley_call *outcome, const struct call *call);
 
 const struct parley_call *parley_call_current(void)
 {
-    return current_call;
+    struct outcome *current = current_outcome;
+    if (!current)
+        return NULL;
+    if (current->ended) {
+        current->call = (struct parley_call){0};
+        fill(&current->call, current->ended);
+        current->ended = NULL;
+    }
+    return &current->call;
 }
 
 static const char *method_name(const struct call *call)
@@ -228,7 +244,8 @@ void call_submit(struct call *call)
         return;
     struct channel *channel = client_pick(client, call);
     if (channel) {
-        call_send(call, channel, call->attempts ? clock_now_ns() : call->started_ns);
+        call_send(call, channel,
+                  call->attempts ? clock_now_ns() : call->started_ns);
         return;
     }
     if (client->answered && client->opened_status != PARLEY_OK &&
@@ -274,15 +291,14 @@ static void deliver(struct call *call)
     struct parley_endpoint *endpoint = call->client->endpoint;
     if (call->delivery == CALL_SYNC)
         return; /* parley_client_call() takes it from here */
-    struct parley_call outcome = {0};
-    fill(&outcome, call);
-    const struct parley_call *outer = current_call;
-    current_call = &outcome;
+    struct outcome outcome, *outer = current_outcome;
+    outcome.ended = call;
+    current_outcome = &outcome;
     if (call->delivery == CALL_RAW && call->replied)
-        call->replied(&outcome, call->raw, call->raw_bytes, call->userdata);
+        call->replied(parley_call_current(), call->raw, call->raw_bytes, call->userdata);
     else if (call->delivery == CALL_CLOSURE && call->closure)
         call->closure(call->reply, call->userdata);
-    current_call = outer;
+    current_outcome = outer;
     wire_free(call->reply);
     call->reply = NULL;
     endpoint_call_free(endpoint, call);
@@ -439,7 +455,8 @@ void call_reply(struct call *call, const struct frame *frame)
         return;
     }
     struct plan_failure failure = {.what = "out of memory"};
-    struct error_text error = {0};
+    struct error_text error; /* a kilobyte: not cleared for each reply */
+    error.text[0] = '\0';
     int r = reply_enter(call, frame, &failure, &error);
     channel_consume(channel, frame);
     if (r == 0) {
@@ -447,9 +464,9 @@ void call_reply(struct call *call, const struct frame *frame)
         return;
     }
     char text[RPC_TEXT_BYTES];
-    (void)snprintf(text, sizeof(text), "the reply of version %s was refused: %s (field %u, byte %zu)",
-                   channel->version, failure.what ? failure.what : strerror(-r), failure.number,
-                   failure.offset);
+    (void)snprintf(text, sizeof(text),
+                   "the reply of version %s was refused: %s (field %u, byte %zu)", channel->version,
+                   failure.what ? failure.what : strerror(-r), failure.number, failure.offset);
     call_finish(call, r == -ENOMEM ? PARLEY_RESOURCE_EXHAUSTED : PARLEY_DATA_LOSS,
                 PARLEY_EXECUTED_YES, text);
 }
@@ -485,8 +502,8 @@ static void wait_a_turn(struct call *call, struct parley_context *served)
 }
 
 enum parley_status parley_client_call(struct parley_client *client, unsigned method,
-                                      const ProtobufCMessage *request,
-                                      ProtobufCMessage **ret_reply, struct parley_call *outcome)
+                                      const ProtobufCMessage *request, ProtobufCMessage **ret_reply,
+                                      struct parley_call *outcome)
 {
     struct parley_endpoint *endpoint = client->endpoint;
     enum parley_status status = PARLEY_OK;
@@ -499,8 +516,7 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     call->delivery = CALL_SYNC;
     call->message = request;
     call_submit(call);
-    struct parley_context *served =
-        outcome && outcome->detached ? NULL : parley_context_current();
+    struct parley_context *served = outcome && outcome->detached ? NULL : parley_context_current();
     while (!call->done) {
         wait_a_turn(call, served);
         if (endpoint_forked(endpoint))
@@ -547,13 +563,12 @@ static bool keep_packed(struct call *call, size_t bytes)
 /* A call that never began still ends once, through its closure. */
 static void refuse_closure(enum parley_status status, ProtobufCClosure closure, void *closure_data)
 {
-    struct parley_call outcome = {0};
-    refused(&outcome, status);
-    const struct parley_call *outer = current_call;
-    current_call = &outcome;
+    struct outcome outcome = {0}, *outer = current_outcome;
+    refused(&outcome.call, status);
+    current_outcome = &outcome;
     if (closure)
         closure(NULL, closure_data);
-    current_call = outer;
+    current_outcome = outer;
 }
 
 uint64_t parley_client_start(struct parley_client *client, unsigned method,

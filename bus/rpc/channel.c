@@ -685,10 +685,11 @@ int channel_drain(struct channel *channel, unsigned batch)
             break;
         struct frame_refs refs;
         struct frame frame;
-        struct error_text error = {.text = "an impossible record"};
-        if (r == 0)
-            r = frame_read(channel, record, bytes, &refs, &frame, &error);
-        if (r == 0)
+        struct error_text error; /* a kilobyte: not cleared for each record */
+        error.text[0] = '\0';
+        if (r < 0)
+            (void)error_set(&error, r, "an impossible record");
+        else if ((r = frame_read(channel, record, bytes, &refs, &frame, &error)) == 0)
             r = channel->ops->frame(channel, &frame, &error);
         if (r < 0) {
             channel_break(channel, error.text); /* nothing if it is dead already */

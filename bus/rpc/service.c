@@ -139,7 +139,8 @@ static void context_answer(const ProtobufCMessage *message, void *data)
         hang_up_if_done(channel);
     }
     if (service)
-        stats_ended(context->cell, status, clock_now_ns() - context->started_ns,
+        stats_ended(context->cell, status,
+                    clock_now_ns() - context->started_ns,
                     channel && channel->held->plan_id != 0);
     context_leave(context);
     context_free(service ? service->endpoint : NULL, context);
@@ -153,11 +154,24 @@ static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
 {
     struct parley_service *service = channel->service;
     if (!channel->cells[method])
-        channel->cells[method] = stats_cell_find(
-            &channel->endpoint->stats, STATS_SERVICE, service->interface->name,
-            service->interface->methods[method].name, channel->client_version,
-            service->interface->version);
+        channel->cells[method] =
+            stats_cell_find(&channel->endpoint->stats, STATS_SERVICE, service->interface->name,
+                            service->interface->methods[method].name, channel->client_version,
+                            service->interface->version);
     return channel->cells[method];
+}
+
+static void refuse_message(struct channel *channel, const struct frame *frame, uint32_t method,
+                           int r, const struct plan_failure *failure)
+{
+    if (r == -ENOMEM)
+        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
+    else
+        refuse(channel, frame, r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
+               "the request is not a %s: %s (field %u, byte %zu)",
+               channel->service->implementation->descriptor->methods[method].input->name,
+               failure->what ? failure->what : "it cannot be unpacked", failure->number,
+               failure->offset);
 }
 
 /* One crossing: from the client's memory, through the plan, into our structs. */
@@ -166,7 +180,8 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
 {
     const ProtobufCServiceDescriptor *descriptor = channel->service->implementation->descriptor;
     struct plan_failure failure = {0};
-    struct error_text error = {0};
+    struct error_text error; /* a kilobyte: not cleared for each call */
+    error.text[0] = '\0';
     int r = channel_bind(channel, channel->held, descriptor, &error);
     if (r < 0)
         failure.what = error.text;
@@ -174,16 +189,8 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
         r = refs_unpack(channel, frame, channel->held->binding, frame->header.method, ret_input,
                         &failure);
     channel_consume(channel, frame);
-    if (r == 0)
-        return 0;
-    if (r == -ENOMEM)
-        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
-    else
-        refuse(channel, frame, r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
-               "the request is not a %s: %s (field %u, byte %zu)",
-               descriptor->methods[method].input->name,
-               failure.what ? failure.what : "it cannot be unpacked", failure.number,
-               failure.offset);
+    if (r < 0)
+        refuse_message(channel, frame, method, r, &failure);
     return r;
 }
 
@@ -327,9 +334,8 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     *bell = -1; /* the channel's */
     channel->service_side = true;
     channel->service = service;
-    channel->peer_id = (struct parley_peer){.pid = (pid_t)message->pid,
-                                            .uid = (uid_t)message->uid,
-                                            .gid = (gid_t)message->gid};
+    channel->peer_id = (struct parley_peer){
+        .pid = (pid_t)message->pid, .uid = (uid_t)message->uid, .gid = (gid_t)message->gid};
     (void)snprintf(channel->client_version, sizeof(channel->client_version), "%.31s",
                    message->client_version ? message->client_version : "");
     LIST_INSERT_HEAD(&service->channels, channel, owner_entry);
@@ -482,9 +488,8 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
                            "the interface was generated for another version of Parley: run "
                            "protoc-gen-parley again");
     if (!implementation || implementation->descriptor != interface->service)
-        return status_fail(PARLEY_INVALID_ARGUMENT,
-                           "the implementation is not a service of %s %s", interface->name,
-                           interface->version);
+        return status_fail(PARLEY_INVALID_ARGUMENT, "the implementation is not a service of %s %s",
+                           interface->name, interface->version);
     struct plan *identity;
     struct wire_packer *packer = NULL;
     struct error_text error = {0};
@@ -539,7 +544,8 @@ void parley_service_close(struct parley_service *service)
 
 void service_hang_up_silent(struct parley_service *service)
 {
-    if (!service->closing || clock_now_ns() < clock_add(service->closing_since_ns, RPC_BYE_GRACE_NS))
+    if (!service->closing ||
+        clock_now_ns() < clock_add(service->closing_since_ns, RPC_BYE_GRACE_NS))
         return;
     struct channel *channel, *next;
     for (channel = LIST_FIRST(&service->channels); channel; channel = next) {
