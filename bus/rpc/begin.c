@@ -26,7 +26,7 @@ static enum parley_status set_deadline(struct call *call, const struct parley_cl
                                        const struct parley_call *options,
                                        const struct parley_context *parent)
 {
-    call->started_ns = clock_now_ns();
+    call->started_ns = quick_clock_now_ns(&client->endpoint->clock);
     uint64_t timeout = options && options->timeout_ns ? options->timeout_ns : client->timeout_ns;
     if (timeout > RPC_CALL_TIMEOUT_NS_MAX)
         timeout = RPC_CALL_TIMEOUT_NS_MAX;

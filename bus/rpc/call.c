@@ -133,6 +133,11 @@ static struct stats_cell *cell_of(struct call *call)
     return cell;
 }
 
+static uint64_t time_taken(const struct call *call)
+{
+    return quick_clock_now_ns(&call->client->endpoint->clock) - call->started_ns;
+}
+
 static void wait_for_channel(struct call *call)
 {
     call->waiting = true;
@@ -245,7 +250,7 @@ void call_submit(struct call *call)
     struct channel *channel = client_pick(client, call);
     if (channel) {
         call_send(call, channel,
-                  call->attempts ? clock_now_ns() : call->started_ns);
+                  call->attempts ? quick_clock_now_ns(&client->endpoint->clock) : call->started_ns);
         return;
     }
     if (client->answered && client->opened_status != PARLEY_OK &&
@@ -333,7 +338,7 @@ void call_finish(struct call *call, enum parley_status status, enum parley_execu
     struct stats_cell *cell = cell_of(call);
     if (!call->counted)
         stats_started(cell); /* it waits for a channel: begun and ended at once */
-    stats_ended(cell, status, clock_now_ns() - call->started_ns, call->translated);
+    stats_ended(cell, status, time_taken(call), call->translated);
     detach(call);
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
@@ -380,7 +385,7 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
         return;
     }
     struct stats_cell *cell = cell_of(call);
-    stats_ended(cell, status, clock_now_ns() - call->started_ns, call->translated);
+    stats_ended(cell, status, time_taken(call), call->translated);
     stats_bump(&cell->retried);
     call->counted = false;
     detach(call);

@@ -41,6 +41,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     endpoint->spin_ns_max = options->spin_ns_max ? options->spin_ns_max : RPC_SPIN_NS_MAX;
     spin_init(&endpoint->spin, endpoint->spin_ns_max > 1 ? endpoint->spin_ns_max : 0);
 
+    quick_clock_init(&endpoint->clock);
     struct error_text error = {0};
     int r = wait_new(WAIT_BACKEND_AUTO, &endpoint->wait, &error);
     if (r == 0)
@@ -245,9 +246,9 @@ enum parley_status parley_dispatch(struct parley_endpoint *endpoint, uint64_t ti
         return status_forked();
     if (atomic_load_explicit(&endpoint->stop, memory_order_relaxed))
         return status_fail(PARLEY_CANCELLED, "the endpoint was told to stop");
-    int r = timeout_ns == 0
-                ? endpoint_dispatch(endpoint)
-                : endpoint_turn(endpoint, clock_add(clock_now_ns(), timeout_ns));
+    uint64_t deadline =
+        timeout_ns == PARLEY_FOREVER ? CLOCK_NEVER : clock_add(clock_now_ns(), timeout_ns);
+    int r = timeout_ns == 0 ? endpoint_dispatch(endpoint) : endpoint_turn(endpoint, deadline);
     endpoint_leave(endpoint);
     return r < 0 ? waiting_failed(endpoint, r) : PARLEY_OK;
 }

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fork.h"
+#include "base/quick_clock.h"
 #include "control/link.h"
 #include "control/transcript.h"
 #include "rpc/rpc.h"
@@ -596,6 +597,7 @@ struct parley_endpoint {
     struct source link_source;
     uint32_t generation; /* of the process that made it: base/fork.h */
     struct wait *wait;
+    struct quick_clock clock; /* for what is stamped in each call */
     struct spin spin;
     uint64_t spin_ns_max;
     uint64_t endpoint_id;

@@ -140,7 +140,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     }
     if (service)
         stats_ended(context->cell, status,
-                    clock_now_ns() - context->started_ns,
+                    quick_clock_now_ns(&service->endpoint->clock) - context->started_ns,
                     channel && channel->held->plan_id != 0);
     context_leave(context);
     context_free(service ? service->endpoint : NULL, context);

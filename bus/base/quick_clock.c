@@ -1,0 +1,81 @@
+/*
+ * Setting the quick clock by the real one.
+ *
+ * Each setting is a pair: the counter, and the time at it. A pair whose two readings were torn
+ * apart, by an interrupt, is not taken. The rate is measured from pair to pair, if they are far
+ * enough apart that the reading's own length does not count, and near enough that it fits in 64
+ * bits. A counter whose rate has changed, as that of a virtual machine that moved may have, is
+ * measured anew. None of it can make an error last longer than until the next setting.
+ */
+#include "base/quick_clock.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define SPAN_TICKS (UINT64_C(1) << 21)     /* 0.5 to 1 ms */
+#define MEASURED_TICKS (UINT64_C(1) << 20) /* at least, between two pairs */
+#define MEASURED_NS (UINT64_C(1) << 31)    /* at most */
+#define TORN_TICKS 2000                    /* between two looks at the counter */
+#define RATE_SHARE 512                     /* by how much of itself the rate may seem to change */
+
+void quick_clock_init(struct quick_clock *clock)
+{
+    memset(clock, 0, sizeof(*clock));
+#if defined(__x86_64__)
+    char name[16] = "";
+    FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "re");
+    if (!file)
+        return;
+    clock->trusted = fgets(name, sizeof(name), file) && strcmp(name, "tsc\n") == 0;
+    (void)fclose(file);
+#endif
+}
+
+static uint64_t not_before_last(struct quick_clock *clock, uint64_t ns)
+{
+    if (ns > clock->last)
+        clock->last = ns;
+    return clock->last;
+}
+
+/* Whether the rate is known now. */
+static bool measure(struct quick_clock *clock, uint64_t ticks, uint64_t ns)
+{
+    uint64_t passed = ticks - clock->ticks, passed_ns = ns - clock->ns;
+    if (passed_ns >= MEASURED_NS || passed >> 40)
+        return clock->rate != 0;
+    uint64_t rate = (passed_ns << 32) / passed;
+    uint64_t change = rate > clock->rate ? rate - clock->rate : clock->rate - rate;
+    if (clock->rate != 0 && change > clock->rate / RATE_SHARE)
+        rate = 0;
+    clock->rate = rate;
+    return rate != 0 && rate < UINT64_C(1) << 40; /* the product fits */
+}
+
+uint64_t quick_clock_take(struct quick_clock *clock, uint64_t before, uint64_t ns, uint64_t after)
+{
+    uint64_t ticks = before + (after - before) / 2;
+    if (after - before > TORN_TICKS)
+        return not_before_last(clock, ns);
+    if (clock->ticks == 0) {
+        clock->ticks = ticks;
+        clock->ns = ns;
+    } else if (ticks - clock->ticks >= MEASURED_TICKS) {
+        clock->span = measure(clock, ticks, ns) ? SPAN_TICKS : 0;
+        clock->ticks = ticks;
+        clock->ns = ns;
+    }
+    return not_before_last(clock, ns);
+}
+
+uint64_t quick_clock_set(struct quick_clock *clock)
+{
+    if (!clock->trusted)
+        return not_before_last(clock, clock_now_ns());
+    uint64_t before = QUICK_CLOCK_TICKS();
+    uint64_t ns = clock_now_ns();
+    return quick_clock_take(clock, before, ns, QUICK_CLOCK_TICKS());
+}

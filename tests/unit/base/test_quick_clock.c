@@ -1,0 +1,130 @@
+#include "support/test.h"
+
+#include "base/clock.h"
+#include "base/quick_clock.h"
+
+#define MS_TICKS UINT64_C(3000000) /* 3 ticks a nanosecond */
+
+/* A pair @at_ticks, read without an interrupt. */
+static uint64_t take(struct quick_clock *clock, uint64_t at_ticks, uint64_t ns)
+{
+    return quick_clock_take(clock, at_ticks - 50, ns, at_ticks + 50);
+}
+
+static void test_it_is_the_real_clock_within_a_few_microseconds(void **state)
+{
+    (void)state;
+    struct quick_clock clock;
+    uint64_t good = 0;
+    quick_clock_init(&clock);
+    for (int i = 0; i < 200000; i++) {
+        uint64_t before = clock_now_ns();
+        uint64_t now = quick_clock_now_ns(&clock);
+        uint64_t after = clock_now_ns();
+        good += now + 2000 >= before && now <= after + 2000;
+    }
+    assert_true(good > 199000); /* the thread may have lost its core in between */
+}
+
+static void test_it_never_goes_back(void **state)
+{
+    (void)state;
+    struct quick_clock clock;
+    uint64_t last = 0;
+    quick_clock_init(&clock);
+    for (int i = 0; i < 1000000; i++) {
+        uint64_t now = quick_clock_now_ns(&clock);
+        assert_true(now >= last);
+        last = now;
+    }
+}
+
+static void test_the_rate_is_measured_between_two_settings(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    assert_int_equal(take(&clock, MS_TICKS, 5 * NS_PER_MS), 5 * NS_PER_MS);
+    assert_int_equal(clock.span, 0);
+    assert_int_equal(take(&clock, 2 * MS_TICKS, 6 * NS_PER_MS), 6 * NS_PER_MS);
+    assert_true(clock.span > 0);
+    assert_int_equal(MS_TICKS * clock.rate >> 32, NS_PER_MS - 1); /* rounded down */
+}
+
+static void test_pairs_that_are_too_close_measure_nothing(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    (void)take(&clock, MS_TICKS, 5 * NS_PER_MS);
+    assert_int_equal(take(&clock, MS_TICKS + 300, 5 * NS_PER_MS + 100), 5 * NS_PER_MS + 100);
+    assert_int_equal(clock.span, 0);
+    assert_int_equal(clock.ticks, MS_TICKS);
+}
+
+static void test_a_pair_that_was_torn_apart_is_not_taken(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    (void)take(&clock, MS_TICKS, 5 * NS_PER_MS);
+    uint64_t now = quick_clock_take(&clock, 2 * MS_TICKS, 6 * NS_PER_MS, 2 * MS_TICKS + 3000);
+    assert_int_equal(now, 6 * NS_PER_MS);
+    assert_int_equal(clock.span, 0);
+}
+
+static void test_a_counter_that_changes_its_rate_is_measured_anew(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    (void)take(&clock, MS_TICKS, 1 * NS_PER_MS);
+    (void)take(&clock, 2 * MS_TICKS, 2 * NS_PER_MS);
+    (void)take(&clock, 4 * MS_TICKS, 3 * NS_PER_MS); /* twice as fast */
+    assert_int_equal(clock.span, 0);
+    (void)take(&clock, 6 * MS_TICKS, 4 * NS_PER_MS);
+    assert_true(clock.span > 0);
+    assert_true((2 * MS_TICKS * clock.rate >> 32) >= NS_PER_MS - 1);
+}
+
+static void test_a_long_pause_keeps_the_rate(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    (void)take(&clock, MS_TICKS, 1 * NS_PER_MS);
+    (void)take(&clock, 2 * MS_TICKS, 2 * NS_PER_MS);
+    uint64_t rate = clock.rate;
+    (void)take(&clock, 20000 * MS_TICKS, 20000 * NS_PER_MS);
+    assert_int_equal(clock.rate, rate);
+    assert_true(clock.span > 0);
+}
+
+static void test_a_setting_that_is_earlier_does_not_turn_it_back(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1, .last = 10 * NS_PER_MS};
+    assert_int_equal(take(&clock, MS_TICKS, 5 * NS_PER_MS), 10 * NS_PER_MS);
+}
+
+static void test_one_that_is_not_trusted_asks_every_time(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {0};
+    for (int i = 0; i < 100; i++) {
+        uint64_t before = clock_now_ns();
+        assert_true(quick_clock_now_ns(&clock) >= before);
+    }
+    assert_int_equal(clock.span, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_it_is_the_real_clock_within_a_few_microseconds),
+        cmocka_unit_test(test_it_never_goes_back),
+        cmocka_unit_test(test_the_rate_is_measured_between_two_settings),
+        cmocka_unit_test(test_pairs_that_are_too_close_measure_nothing),
+        cmocka_unit_test(test_a_pair_that_was_torn_apart_is_not_taken),
+        cmocka_unit_test(test_a_counter_that_changes_its_rate_is_measured_anew),
+        cmocka_unit_test(test_a_long_pause_keeps_the_rate),
+        cmocka_unit_test(test_a_setting_that_is_earlier_does_not_turn_it_back),
+        cmocka_unit_test(test_one_that_is_not_trusted_asks_every_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
