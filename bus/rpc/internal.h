@@ -132,12 +132,12 @@ struct call;
 struct parley_context;
 LIST_HEAD(contexts, parley_context);
 
-/* A frame that waits for room. */
+/* A frame that waits for room: behind it its body, or in a call, which has the body. */
 struct queued {
     STAILQ_ENTRY(queued) entry;
     struct call *call; /* client's request: told when it is in the ring; NULL: nobody */
     struct frame_header header;
-    uint8_t body[]; /* metadata, payload */
+    const uint8_t *metadata, *payload;
 };
 
 /* What a frame carries: metadata, then what wire_pack() had last, or bytes. */
@@ -212,7 +212,8 @@ struct channel {
     uint64_t pass; /* the last one that had */
     int bell;
     uint64_t rung;      /* position in our ring up to which the sleeping peer was rung */
-    uint64_t progress;  /* the peer's, before the last try to send what waits */
+    uint64_t tried;     /* the peer's position in our ring at the last try to send what waits */
+    uint64_t tried_released; /* and what it had released */
     uint64_t room_told; /* position in the peer's ring at which it was rung for room */
     struct segment ours;
     struct peer_segment peer;
@@ -262,22 +263,33 @@ void channel_break(struct channel *channel, const char *text);
 /* Sends now. Return: 0; CHANNEL_E_FULL: no room, queue it; what wire_pack_write() returned;
  * -EMSGSIZE, -EPROTO, -errno. */
 int channel_send(struct channel *channel, struct frame_header *header, const struct body *body);
-/* Sends now or puts a copy in the queue. @call: see struct queued. Return: 0 sent;
- * CHANNEL_E_FULL: queued; -ENOBUFS: the queue is full too; and as channel_send(). */
-int channel_send_or_queue(struct channel *channel, struct frame_header *header,
-                          const struct body *body, struct call *call);
+/* Sends now or puts it in the queue, a copy unless it is what @call keeps in `packed`; @body may refer
+ * to nothing afterwards. @call: see struct queued. Return: 0 sent; CHANNEL_E_FULL: queued; -ENOBUFS:
+ * the queue is full too; and as channel_send(). */
+int channel_send_or_queue(struct channel *channel, struct frame_header *header, struct body *body,
+                          struct call *call);
 /* Rings the peer's doorbell. */
 void channel_ring(struct channel *channel);
 /* Rings if the peer sleeps. After one or several channel_send(). */
 void channel_ring_if_asleep(struct channel *channel);
 int channel_flush(struct channel *channel);
 void channel_forget_queued(struct channel *channel, const struct call *call);
+/* Whether what waits should be tried again: the peer has released something, or consumed all that we
+ * sent or a quarter of the ring, for one record's room is not worth the cache line that tells it. No
+ * more than a hint: these are a peer's values. */
+static inline bool channel_has_room(const struct channel *channel)
+{
+    uint64_t consumed, released;
+    peer_progress(&channel->peer, &consumed, &released);
+    return consumed - channel->tried >= channel->ours.ring_lines / 4 ||
+           (consumed == channel->ours.head && consumed != channel->tried) ||
+           released != channel->tried_released;
+}
 /* Whether there is something to take, or room for what waits. */
 static inline bool channel_pending(const struct channel *channel)
 {
     return ring_pending(&channel->peer) ||
-           (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) &&
-            peer_progress(&channel->peer) != channel->progress);
+           (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) && channel_has_room(channel));
 }
 /* Takes what has arrived, at most @batch frames. Returns how many. */
 int channel_drain(struct channel *channel, unsigned batch);
@@ -350,6 +362,7 @@ struct call {
     bool queued; /* a struct queued of the channel has it */
     bool one_way;
     bool accepted; /* one-way, was queued and is sent: to be ended */
+    struct queued frame; /* while it waits for room, if `packed` has its message */
     TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 
     const ProtobufCMessage *message; /* sync: the caller's; else NULL */

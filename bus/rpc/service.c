@@ -35,8 +35,7 @@ static void hang_up_if_done(struct channel *channel)
 }
 
 /* Return: 0; -ESTALE: it could not be packed, something else must be sent. */
-static int send_response(struct channel *channel, struct frame_header *header,
-                         const struct body *body)
+static int send_response(struct channel *channel, struct frame_header *header, struct body *body)
 {
     header->kind = FRAME_RESPONSE;
     int r = channel_send_or_queue(channel, header, body, NULL);

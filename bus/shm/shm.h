@@ -169,6 +169,16 @@ int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_by
 /* Consumes the record that ring_peek() showed and publishes that in our cells. */
 void ring_consume(struct peer_segment *peer, struct segment *ours);
 
+/* A hint, between ring_peek() and ring_consume(): more records are there, as long as this one. The one
+ * after the next is asked for: its lines take as long as we need for two records or less. */
+static inline void ring_expect(const struct peer_segment *peer)
+{
+    uint64_t position = peer->tail + 2 * peer->peeked_lines;
+    for (uint32_t i = 0; i < peer->peeked_lines && i < 4; i++)
+        __builtin_prefetch(peer->ring +
+                           ((position + i) & (peer->ring_lines - 1)) * LAYOUT_LINE_BYTES);
+}
+
 /**
  * ring_look_ahead() - look at a record without consuming what is before it
  * @position: in lines, 0 at first; moves behind the record, and never behind the tail
@@ -277,12 +287,13 @@ void blocked_clear(struct segment *ours);
 /* After ring_consume() or release_push(): whether the doorbell must be rung. Fences first. */
 bool peer_blocked(const struct peer_segment *peer);
 
-/* Changes whenever the peer consumes or releases something: whether trying again for room is worth
- * it. For nothing else: it is what a hostile peer writes. @peer must be attached. */
-static inline uint64_t peer_progress(const struct peer_segment *peer)
+/* What the peer has consumed and released: whether trying again for room is worth it. For nothing
+ * else: it is what a hostile peer writes. @peer must be attached. */
+static inline void peer_progress(const struct peer_segment *peer, uint64_t *ret_consumed,
+                                 uint64_t *ret_released)
 {
-    return atomic_load_explicit(&peer->cells->consumed, memory_order_relaxed) +
-           atomic_load_explicit(&peer->cells->released, memory_order_relaxed);
+    *ret_consumed = atomic_load_explicit(&peer->cells->consumed, memory_order_relaxed);
+    *ret_released = atomic_load_explicit(&peer->cells->released, memory_order_relaxed);
 }
 
 /* Position up to which the peer has consumed our ring; a hostile or dead peer's value is bounded

@@ -173,6 +173,32 @@ static void test_calls_in_flight_allocate_nothing_when_warm(void **state)
     assert_int_equal(ended.last - theirs, 0);
 }
 
+/* More than the ring holds: what waits for room is in the calls. */
+static void test_calls_that_wait_for_room_allocate_nothing_when_warm(void **state)
+{
+    (void)state;
+    if (!ALLOCATIONS_COUNTED) {
+        print_message("allocations are not counted under a sanitizer\n");
+        skip();
+    }
+    caller_fork(&caller.bus, &implementation, NULL);
+    caller_connect(&caller, 1);
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    struct tally ended = {0};
+    uint32_t ours = 0;
+    request.payload.data = payload;
+    request.payload.len = 100;
+    for (uint32_t round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < 1000; i++)
+            caller_start(&caller, METHOD_ECHO, &request, NULL, &ended);
+        caller_await(&caller, &ended.ended, 1000 * (round + 1));
+        if (round == 10)
+            ours = allocations;
+    }
+    assert_int_equal(ended.ok, 1000 * 20);
+    assert_int_equal(allocations - ours, 0);
+}
+
 /* ---- System calls ---- */
 
 /* Never sleep: what is asked is what an awake call costs. */
@@ -324,6 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         awake_test(test_a_warm_call_allocates_nothing),
         awake_test(test_calls_in_flight_allocate_nothing_when_warm),
+        awake_test(test_calls_that_wait_for_room_allocate_nothing_when_warm),
         awake_test(test_an_awake_client_makes_no_system_call),
         awake_test(test_an_awake_service_makes_no_system_call),
     };
