@@ -29,10 +29,11 @@ struct asm_cpu asm_cpu(void)
 #if defined(__x86_64__)
     return (struct asm_cpu){
         .avx2 = __builtin_cpu_supports("avx2"),
+        .fast_bits = !__builtin_cpu_is("znver1") && !__builtin_cpu_is("znver2"),
         .bmi = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"),
     };
 #else
-    return (struct asm_cpu){false, false};
+    return (struct asm_cpu){false, false, false};
 #endif
 }
 
@@ -449,6 +450,12 @@ void asm_pext(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_re
     bmi(as, PREFIX_F3, 0xf5, bytes, to, a, mask);
 }
 
+void asm_pdep(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg a,
+              enum asm_reg mask)
+{
+    bmi(as, PREFIX_F2, 0xf5, bytes, to, a, mask);
+}
+
 void asm_shift_by(struct assembler *as, enum asm_shift op, unsigned bytes, enum asm_reg to,
                   enum asm_reg a, enum asm_reg count)
 {
@@ -617,7 +624,12 @@ void asm_call(struct assembler *as, struct asm_label *label)
 void asm_call_function(struct assembler *as, enum asm_reg scratch, void (*function)(void))
 {
     asm_mov_imm(as, scratch, (uint64_t)(uintptr_t)function);
-    instruction(as, (struct opcode){.byte = 0xff}, 2, in_reg(scratch));
+    asm_call_reg(as, scratch);
+}
+
+void asm_call_reg(struct assembler *as, enum asm_reg reg)
+{
+    instruction(as, (struct opcode){.byte = 0xff}, 2, in_reg(reg));
 }
 
 void asm_call_mem(struct assembler *as, struct asm_mem mem)

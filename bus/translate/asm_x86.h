@@ -97,7 +97,9 @@ enum asm_vop {
 
 /* What the processor has beyond x86-64 as it was. */
 struct asm_cpu {
-    bool avx2, bmi; /* BMI1 and BMI2: TZCNT, ANDN, BZHI, PEXT, shifts by a register */
+    bool avx2;
+    bool fast_bits; /* PEXT and PDEP are one operation, not a loop inside the processor */
+    bool bmi;       /* BMI1 and BMI2: TZCNT, ANDN, BZHI, PEXT, shifts by a register */
 };
 struct asm_cpu asm_cpu(void);
 
@@ -171,6 +173,9 @@ void asm_bzhi(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_re
               enum asm_reg bits);
 void asm_pext(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg a,
               enum asm_reg mask);
+/* The other way round: the low bits of a to where @mask has some. */
+void asm_pdep(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg a,
+              enum asm_reg mask);
 void asm_shift_by(struct assembler *as, enum asm_shift op, unsigned bytes, enum asm_reg to,
                   enum asm_reg a, enum asm_reg count);
 
@@ -196,6 +201,7 @@ void asm_jump_reg(struct assembler *as, enum asm_reg reg);
 void asm_call(struct assembler *as, struct asm_label *label);
 /* A function of C's, by its address. @scratch holds that. */
 void asm_call_function(struct assembler *as, enum asm_reg scratch, void (*function)(void));
+void asm_call_reg(struct assembler *as, enum asm_reg reg);
 void asm_call_mem(struct assembler *as, struct asm_mem mem);
 void asm_lea_label(struct assembler *as, enum asm_reg to, struct asm_label *label);
 void asm_ret(struct assembler *as);

@@ -21,6 +21,10 @@
 #define FAST_READ_BYTES 48      /* from a field's tag on: what may be read without asking */
 #define FAST_WRITE_BYTES 64     /* what may be written beyond what is counted */
 
+/* The most bytes that are written for one that is read: a tag of four and ten for a varint of one,
+ * behind a tag of one. */
+#define QUICK_GROWTH_MAX 7
+
 /* How a value is checked. */
 enum fast_value {
     FAST_NONE, /* the long way */
@@ -94,6 +98,9 @@ struct fast {
     };
 };
 
+/* machine.h: does what run->machine says. */
+typedef void (*machine_function)(struct run *run);
+
 struct fast_table {
     const struct program_table *table;
     const struct fast *by_number; /* of FAST_NUMBER_COUNT at least, and an empty one behind */
@@ -103,6 +110,8 @@ struct fast_table {
     bool whole;        /* its message has to be translated in one piece */
     bool joins;        /* has messages of such tables in it, at any depth */
     uint64_t messages; /* fast_message_bit()s of the fields that are, or have, such messages */
+    _Atomic(machine_function) machine; /* NULL: not made yet, or never */
+    atomic_uint runs;                  /* without it; MACHINE_NEVER */
 };
 
 static inline uint64_t fast_message_bit(uint32_t number)
@@ -143,13 +152,26 @@ static inline const struct fast *fast_find(const struct fast_table *table,
 
 /* quick.c: as many fields as go the short way, from *pos on, in the frame of @table, which does not
  * mark. Whatever is before *pos has been dealt with. Stops before a field that does not go this
- * way, whatever the reason. Never fails. */
-void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
-                  const uint8_t **pos, const uint8_t *end);
+ * way, whatever the reason. Never fails.
+ * @fresh: all of the frame's message, which nothing has been done with.
+ * Return: whether what waits for the message's end has been done, too; only if @fresh. */
+bool quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                  const uint8_t **pos, const uint8_t *end, bool fresh);
+/* One field that begins at @at, by its record, which is not of a message. Return: its end; NULL: it
+ * is not for us, and *out is as it was. @frame: NULL: its table needs none. */
+const uint8_t *quick_value(struct run *run, struct frame *frame, const struct fast *way,
+                           const uint8_t *at, const uint8_t *end, uint8_t **out);
 
 /* quick_end.c: what waits for the message's end, from @out on, where that is simple, and has room.
  * Return: behind what is written; NULL, and nothing has changed: the long way. */
 uint8_t *quick_end(struct run *run, struct frame *frame, uint8_t *out);
+/* One emit of it, without asking whether the message's end is one that it may do. Return: as above.
+ */
+uint8_t *quick_emit(struct run *run, struct frame *frame, const struct program_emit *emit,
+                    uint8_t *out);
+/* The length of a message between @content and @out, for which there is room at @length, of one
+ * byte or two. Return: behind the message, which may have moved. */
+uint8_t *quick_close(uint8_t *length, uint8_t *content, uint8_t *out);
 
 /* Bytes that may be read from @pos on. */
 static inline size_t fast_room(const struct run *run, const uint8_t *pos)

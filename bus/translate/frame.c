@@ -355,7 +355,7 @@ static int translate_quickly(struct run *run, struct frame *frame,
 {
     int r = run_write_read(run, *copied, (size_t)(*pos - *copied));
     if (r == 0)
-        quick_fields(run, frame, table, pos, end);
+        (void)quick_fields(run, frame, table, pos, end, false);
     *copied = *pos;
     return r;
 }
@@ -456,8 +456,8 @@ static int translate_content(struct run *run, struct frame *frame, const uint8_t
 {
     const struct program_table *table = frame->table;
     const uint8_t *pos = start;
-    if (!(table->flags & TABLE_MARK))
-        quick_fields(run, frame, table, &pos, frame->end);
+    if (!(table->flags & TABLE_MARK) && quick_fields(run, frame, table, &pos, frame->end, true))
+        return 0;
     if (pos == frame->end && end_quickly(run, frame))
         return 0;
     int r = run_translate_fields(run, frame, table, pos, frame->end);

@@ -1,11 +1,11 @@
 /*
  * Plans as objects: loaded, counted, asked. A plan is immutable once plan_load() has returned it,
- * so that threads may share it; the count of references alone changes.
+ * so that threads may share it; the count of references alone changes, and what machine.c adds to it.
  *
  * What a program is made of: program.h. Who makes one: identity.c, compile.c. Who checks it:
  * verify.c, always, also what this process has built itself.
  */
-#include "translate/program.h"
+#include "translate/machine.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 
 static struct plan *plan_free(struct plan *plan)
 {
+    machine_free(plan);
     free(plan->fast);
     free(plan->program);
     free(plan);
@@ -82,6 +83,8 @@ int plan_load(const uint8_t *program, size_t bytes, struct plan **ret_plan,
     if (!plan)
         return error_set(error, -ENOMEM, "out of memory while loading a plan");
     atomic_init(&plan->references, 1);
+    atomic_init(&plan->pieces, NULL);
+    atomic_init(&plan->piece_bytes, 0);
     plan->program = malloc(bytes);
     if (!plan->program) {
         plan_free(plan);

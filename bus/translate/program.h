@@ -335,6 +335,7 @@ struct program_header {
 static_assert(sizeof(struct program_header) % 8 == 0, "the sections lie behind it, aligned");
 
 struct fast_table;
+struct machine_piece;
 
 struct plan {
     atomic_uint references;
@@ -357,6 +358,9 @@ struct plan {
     const struct program_step *steps;
     const uint8_t *text;
     struct fast_table *fast; /* fast.h: one for each table; not part of the program */
+    /* machine.h: what has been made of it; grows while the plan lives, by any thread. */
+    _Atomic(struct machine_piece *) pieces;
+    atomic_uint piece_bytes;
 };
 
 #define PROGRAM_ONEOF_NONE UINT8_MAX

@@ -18,13 +18,9 @@
  * if so many plain bytes follow it; and whether a value has passed the end is asked once, where the
  * next field would begin.
  */
-#include "translate/fast.h"
+#include "translate/machine.h"
 
 #include <assert.h>
-
-/* The most bytes that are written for one that is read: a tag of four and ten for a varint of one,
- * behind a tag of one. */
-#define GROWTH_MAX 7
 
 static_assert(FAST_READ_BYTES >= 2 + 2 + TEXT_SHORT_BYTES_MAX &&
                   FAST_READ_BYTES <= RUN_BEHIND_BYTES,
@@ -282,7 +278,7 @@ static uint8_t *close_frame(struct loop *loop, struct frame *frame, uint8_t *out
     run->slots_used -= frame->table->slot_count;
     loop->frame_count--;
     bool room =
-        out && (run->limit - out - FAST_WRITE_BYTES) / GROWTH_MAX >= run->budget - frame->end;
+        out && (run->limit - out - FAST_WRITE_BYTES) / QUICK_GROWTH_MAX >= run->budget - frame->end;
     return room ? out : NULL;
 }
 
@@ -342,9 +338,8 @@ static const uint8_t *uncommon(struct frame *frame, const struct fast *way, cons
 }
 
 /* The length of a nested message is known: room for one byte was left, or for two. */
-static inline uint8_t *close_message(const struct level *level, uint8_t *out)
+static inline uint8_t *close_message(uint8_t *length, uint8_t *content, uint8_t *out)
 {
-    uint8_t *const length = level->length, *const content = level->content;
     const size_t written = (size_t)(out - content);
     if (__builtin_expect(written < 0x80 && content == length + 1, 1)) {
         *length = (uint8_t)written;
@@ -410,7 +405,7 @@ static inline __attribute__((always_inline)) uint8_t *leave(struct loop *loop, s
             out = close_frame(loop, inner->frame, out);
         if (!out)
             return NULL;
-        out = close_message(inner, out);
+        out = close_message(inner->length, inner->content, out);
     }
     level->inner += inner->counts[1] + inner->inner;
     level->counts[way->repeated]++;
@@ -514,12 +509,81 @@ done:
     return level->out;
 }
 
-void quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
-                  const uint8_t **pos, const uint8_t *end)
+/* ---- For machine code ---- */
+
+const uint8_t *quick_value(struct run *run, struct frame *frame, const struct fast *way,
+                           const uint8_t *at, const uint8_t *end, uint8_t **ret_out)
 {
+    const uint8_t *pos = at + ((way->source & 0x80) ? 2 : 1), *data;
+    uint8_t *out = *ret_out;
+    if (way->code == FAST_PUT_STRING) {
+        out = put_tag(out, way);
+        pos = put_string(pos, end, &data, &out);
+        if (pos)
+            note(frame, way, data, pos);
+    } else if (way->code == FAST_PUT_VARINT) {
+        out = put_tag(out, way);
+        pos = copy_varint(pos, &out);
+    } else if (way->code >= FAST_MULTIPLY) {
+        uint64_t raw;
+        pos = fast_read_varint(pos, &raw);
+        out = pos ? convert(run, frame, way, raw, at, pos, out) : NULL;
+        if (!out)
+            pos = NULL;
+    } else if (way->code == FAST_TAKE_STRING && frame) {
+        pos = take_text(pos, end, true, &data);
+        if (pos)
+            run_note_text(frame, way->op, data, (uint32_t)(pos - data));
+    } else {
+        pos = uncommon(frame, way, at, pos, end, &out);
+    }
+    if (pos)
+        *ret_out = out;
+    return pos;
+}
+
+uint8_t *quick_close(uint8_t *length, uint8_t *content, uint8_t *out)
+{
+    return close_message(length, content, out);
+}
+
+/* The same as fields(), by the table's code. */
+static bool run_machine(struct run *run, struct frame *frame, machine_function code,
+                        const uint8_t *pos, ptrdiff_t stop, bool may_end)
+{
+    struct machine *machine = &run->machine;
+    const uint32_t slots_used = run->slots_used;
+    machine->pos = pos;
+    machine->stop = pos + stop;
+    machine->end = run->budget;
+    machine->out = run->out;
+    machine->limit = run->limit - FAST_WRITE_BYTES;
+    machine->frame = frame;
+    machine->seen = frame->seen;
+    machine->fields = machine->elements = machine->at_elements = 0;
+    machine->depth_left = (int32_t)(WIRE_DEPTH_MAX - frame->depth);
+    machine->watched = run->watches;
+    machine->may_end = may_end && run->budget == frame->end && frame->depth < WIRE_DEPTH_MAX;
+    machine->ended = false;
+    code(run);
+    if (run->watches)
+        frame->seen = machine->seen;
+    frame->fields += machine->fields;
+    run->elements += machine->elements;
+    run->slots_used = slots_used;
+    run->pos = machine->pos;
+    run->out = machine->out;
+    return machine->ended;
+}
+
+bool quick_fields(struct run *run, struct frame *frame, const struct program_table *table,
+                  const uint8_t **pos, const uint8_t *end, bool fresh)
+{
+    struct fast_table *fast = &run->plan->fast[table - run->plan->tables];
+    bool ended = false;
     /* What the loop need not ask: there is room for so many bytes of the source, of which a field
      * has two at least; and something to read behind them. */
-    ptrdiff_t room = (run->limit - run->out - FAST_WRITE_BYTES) / GROWTH_MAX;
+    ptrdiff_t room = (run->limit - run->out - FAST_WRITE_BYTES) / QUICK_GROWTH_MAX;
     ptrdiff_t stop = 2 * (ptrdiff_t)(WIRE_FIELDS_MAX - frame->fields);
     ptrdiff_t elements = 2 * (ptrdiff_t)(WIRE_ELEMENTS_MAX - run->elements);
     ptrdiff_t readable = run->readable - *pos - FAST_READ_BYTES;
@@ -528,9 +592,17 @@ void quick_fields(struct run *run, struct frame *frame, const struct program_tab
     room = room < end - *pos ? room : end - *pos;
     stop = stop < room ? stop : room;
     if (stop <= 0)
-        return;
+        return false;
     run->budget = *pos + room;
-    run->out = fields(run, frame, &run->plan->fast[table - run->plan->tables], *pos, *pos + stop,
-                      *pos + room, run->out);
+    /* Where something ahead is known not to go this way, the loop knows how to get there. */
+    bool ahead = (uintptr_t)run->stuck >= (uintptr_t)*pos;
+    machine_function code = NULL;
+    if (table == frame->table && !run->origin && !ahead)
+        code = machine_of(run->plan, fast);
+    if (code)
+        ended = run_machine(run, frame, code, *pos, stop, fresh && fast->ends && !run->divert);
+    else
+        run->out = fields(run, frame, fast, *pos, *pos + stop, *pos + room, run->out);
     *pos = run->pos;
+    return ended;
 }

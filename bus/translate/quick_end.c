@@ -319,6 +319,20 @@ static inline void end_one(struct ending *ending, const struct program_emit *emi
     }
 }
 
+uint8_t *quick_emit(struct run *run, struct frame *frame, const struct program_emit *emit,
+                    uint8_t *out)
+{
+    struct ending ending = {
+        .plan = run->plan,
+        .frame = frame,
+        .out = out,
+        .room = (size_t)(run->limit - out - FAST_WRITE_BYTES),
+    };
+    end_one(&ending, emit);
+    frame->moved_in += ending.moved_in;
+    return ending.failed ? NULL : ending.out;
+}
+
 uint8_t *quick_end(struct run *run, struct frame *frame, uint8_t *out)
 {
     const struct program_table *table = frame->table;

@@ -46,6 +46,26 @@ static inline void run_keep(struct slot *slot, const uint8_t *data, uint32_t byt
 
 struct frame;
 
+/* What machine code is told and what it says; see machine.h. */
+struct machine {
+    const uint8_t *pos; /* in: where to begin; out: where it has stopped */
+    const uint8_t *stop, *end;
+    uint8_t *out;   /* the same of what is written */
+    uint8_t *limit; /* FAST_WRITE_BYTES before the run's */
+    struct frame *frame;
+    const uint8_t *at; /* the outermost message's field that is being done, with what is counted */
+    uint8_t *at_out;
+    void *stack;
+    uint8_t *end_out; /* where the end of a message began to be written */
+    uint8_t *open;    /* and the message or the text that is put together there */
+    size_t moved_in;
+    uint64_t seen;
+    uint32_t fields, elements, at_elements;
+    int32_t depth_left;
+    bool watched, may_end;
+    bool ended; /* out: what waits for the message's end is done */
+};
+
 struct run {
     const struct plan *plan;
     /* NULL, or asked before emit @index of a frame's table. 1: it has done it; 0: not; or an error.
@@ -67,6 +87,7 @@ struct run {
     const struct frame *root; /* of messages that values move into or out of; NULL: none */
     bool moves_in;            /* into this one: the last piece of such a message */
     struct plan_failure failure;
+    struct machine machine;
     struct slot slots[RUN_SLOT_MAX]; /* of the messages that are open, outer ones first */
 };
 
@@ -124,8 +145,9 @@ int run_translate(struct run *run, const struct program_table *table, struct slo
 int run_field(struct run *run, struct frame *frame, const struct program_op *op,
               enum wire_type type, const uint8_t *at, const uint8_t *pos, const uint8_t *end,
               const uint8_t **ret_pos);
-/* The parts of it, for a message whose fields go elsewhere (unpack.c). One field from @at on. *copied: up to where the source has been dealt with; what lies between it
- * and the field that follows goes over as it is. */
+/* The parts of it, for a message whose fields go elsewhere (unpack.c). One field from @at on.
+ * *copied: up to where the source has been dealt with; what lies between it and the field that
+ * follows goes over as it is. */
 int run_translate_field(struct run *run, struct frame *frame, const struct program_table *table,
                         const uint8_t *at, const uint8_t *end, const uint8_t **copied,
                         const uint8_t **ret_pos);

@@ -15,6 +15,8 @@
  *   struct        a plan that ends in a struct gives what unpacking the translated bytes gives
  *   spoilt        a message that is damaged is refused, or well-formed when it comes out
  *   short         the runner's short way does what its long way does, byte by byte
+ *   machine       machine code does what the short way's loop does, byte by byte, and touches
+ * nothing outside of its buffers
  *
  * Every check begins with the bytes of one message, so that shrinking only has to repeat it.
  */
@@ -26,7 +28,7 @@
 #include <string.h>
 
 #include "support/same_structs.h"
-#include "translate/fast.h"
+#include "ways.h"
 
 const char *const law_names[LAW_COUNT] = {
     [LAW_COMPILE] = "what compiles one way compiles the other way, and refusals say why",
@@ -39,6 +41,7 @@ const char *const law_names[LAW_COUNT] = {
     [LAW_PATH] = "a path: one plan over all versions does what its steps do",
     [LAW_STRUCT] = "a struct is what unpacking the translated bytes gives",
     [LAW_SPOILT] = "damaged messages are refused, or come out well-formed",
+    [LAW_MACHINE] = "machine code and the loop give the same bytes, and the same errors",
     [LAW_SHORT] = "the short way and the long way give the same bytes, and the same errors",
 };
 
@@ -191,6 +194,7 @@ static int settle_step(struct law_case *c, int step, struct law_counts *counts,
 int case_build(struct law_case *c, bool settle, struct law_counts *counts,
                struct law_failure *ret_failure)
 {
+    ways_begin();
     version_random(&c->versions[0], c->seed);
     remove_gone(c);
     c->schemas[0] = load(&c->versions[0]);
@@ -237,47 +241,27 @@ static const struct schema_message *root(const struct check *check, int version)
     return schema_service(check->c->schemas[version])->methods[0].input;
 }
 
-/* The long way alone: with records of which none is of a field. Return: as plan_run(). */
-static int run_long(const struct plan *plan, const uint8_t *source, size_t source_bytes,
-                    uint8_t *out, size_t out_bytes, size_t *ret_bytes,
-                    struct plan_failure *ret_failure)
-{
-    static const struct fast none[FAST_NUMBER_COUNT + 1];
-    const uint32_t count = plan->header->count[SECTION_TABLE];
-    struct fast_table *tables = must_alloc((count + 1) * sizeof(*tables));
-    for (uint32_t i = 0; i < count; i++) {
-        tables[i] = plan->fast[i];
-        tables[i].by_number = none;
-        tables[i].number_count = 0;
-        tables[i].ends = false;
-    }
-    struct plan without = *plan;
-    without.fast = tables;
-    int r = plan_run(&without, 0, source, source_bytes, out, out_bytes, ret_bytes, ret_failure);
-    free(tables);
-    return r;
-}
-
-static int check_long(struct check *check, const struct plan *plan, int from, int to,
-                      const struct buffer *in, int short_r, const uint8_t *short_out,
-                      size_t short_bytes, const struct plan_failure *short_failure)
+/* The other ways do what the plan's own has done. */
+static int check_way(struct check *check, enum way way, const struct plan *plan, int from, int to,
+                     const struct buffer *in, int own_r, const uint8_t *own_out, size_t own_bytes,
+                     const struct plan_failure *own_failure)
 {
     size_t max = plan_output_bytes_max(plan, in->bytes), bytes = 0;
     uint8_t *out = must_alloc(max);
     struct plan_failure failure = {0, 0, NULL};
-    int r = run_long(plan, in->data, in->bytes, out, max, &bytes, &failure);
-    bool same = r == short_r && (r < 0 ? failure.offset == short_failure->offset &&
-                                             strcmp(failure.what, short_failure->what) == 0
-                                       : bytes == short_bytes &&
-                                             (bytes == 0 || memcmp(out, short_out, bytes) == 0));
+    int r = way_run(way, plan, 0, in->data, in->bytes, out, max, &bytes, &failure);
+    bool same = r == own_r &&
+                (r < 0 ? failure.offset == own_failure->offset &&
+                             strcmp(failure.what, own_failure->what) == 0
+                       : bytes == own_bytes && (bytes == 0 || memcmp(out, own_out, bytes) == 0));
     free(out);
     if (same)
         return 0;
-    return broken(check->failure, LAW_SHORT, from, to,
-                  "short: %d (%s at %zu), long: %d (%s at %zu)", short_r,
-                  short_r < 0 ? short_failure->what : "bytes",
-                  short_r < 0 ? short_failure->offset : short_bytes, r,
-                  r < 0 ? failure.what : "bytes", r < 0 ? failure.offset : bytes) -
+    return broken(check->failure, way == WAY_LONG ? LAW_SHORT : LAW_MACHINE, from, to,
+                  "the plan: %d (%s at %zu), this way: %d (%s at %zu)", own_r,
+                  own_r < 0 ? own_failure->what : "bytes",
+                  own_r < 0 ? own_failure->offset : own_bytes, r, r < 0 ? failure.what : "bytes",
+                  r < 0 ? failure.offset : bytes) -
            1000;
 }
 
@@ -285,21 +269,20 @@ static int check_long(struct check *check, const struct plan *plan, int from, in
 static int run_plan(struct check *check, const struct plan *plan, int from, int to,
                     const struct buffer *in, struct buffer *ret_out)
 {
-    size_t max = plan_output_bytes_max(plan, in->bytes), bytes = 0;
-    uint8_t *source = must_alloc(in->bytes), *out = must_alloc(max);
-    if (in->bytes > 0)
-        memcpy(source, in->data, in->bytes);
     struct plan_failure failure = {0, 0, NULL};
-    int r = plan_run(plan, 0, source, in->bytes, out, max, &bytes, &failure);
+    const uint8_t *out;
+    size_t bytes = 0;
+    int r = way_run_guarded(plan, 0, in->data, in->bytes, &out, &bytes, &failure);
     check->counts->checks++;
     *ret_out = (struct buffer){arena_alloc(&check->arena, bytes), bytes, 0};
     if (r == 0 && bytes > 0)
         memcpy(ret_out->data, out, bytes);
-    int same = check_long(check, plan, from, to, in, r, out, bytes, &failure);
-    free(source);
-    free(out);
-    if (same < 0)
-        return same;
+    for (int way = 0; way < WAY_COUNT; way++) {
+        int same =
+            check_way(check, (enum way)way, plan, from, to, in, r, ret_out->data, bytes, &failure);
+        if (same < 0)
+            return same;
+    }
     if (r < 0 && (!failure.what || failure.offset > in->bytes))
         return broken(check->failure, LAW_WELL_FORMED, from, to,
                       "error %d does not say what or where", r) -

@@ -1,9 +1,10 @@
-/* Memory that ends where the next page may not be touched, so that one byte too many is seen
- * without a sanitizer. */
+/* Memory between two pages that may not be touched, so that one byte too many is seen without a
+ * sanitizer. */
 #ifndef PARLEY_TESTS_LAWS_GUARDED_H
 #define PARLEY_TESTS_LAWS_GUARDED_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,20 +12,21 @@
 #include "laws.h"
 
 struct guarded {
-    uint8_t *base;
-    size_t room, page; /* of memory that may be touched; of the page behind it */
+    uint8_t *base;     /* where it begins: in front of it is such a page, too */
+    size_t room, page; /* of memory that may be touched; of each of the two pages */
 };
 
 static inline struct guarded guarded_new(size_t room)
 {
     struct guarded guarded = {.page = (size_t)sysconf(_SC_PAGESIZE)};
     guarded.room = (room + guarded.page - 1) / guarded.page * guarded.page;
-    void *base = mmap(NULL, guarded.room + guarded.page, PROT_READ | PROT_WRITE,
+    void *base = mmap(NULL, guarded.room + 2 * guarded.page, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         die("out of memory");
-    guarded.base = base;
-    if (mprotect(guarded.base + guarded.room, guarded.page, PROT_NONE) < 0)
+    guarded.base = (uint8_t *)base + guarded.page;
+    if (mprotect(base, guarded.page, PROT_NONE) < 0 ||
+        mprotect(guarded.base + guarded.room, guarded.page, PROT_NONE) < 0)
         die("mprotect");
     return guarded;
 }
@@ -53,7 +55,7 @@ static inline bool guarded_is_intact(const struct guarded *guarded, const uint8_
 
 static inline void guarded_free(struct guarded *guarded)
 {
-    (void)munmap(guarded->base, guarded->room + guarded->page);
+    (void)munmap(guarded->base - guarded->page, guarded->room + 2 * guarded->page);
 }
 
 #endif

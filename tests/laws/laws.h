@@ -298,6 +298,7 @@ enum law {
     LAW_WELL_FORMED,
     LAW_SPOILT,
     LAW_SHORT,
+    LAW_MACHINE,
     LAW_STRUCT,
     LAW_PATH,
     LAW_COUNT,

@@ -386,8 +386,8 @@ static void test_bit_manipulation_where_the_processor_has_it(void **state)
     {
         if (a == RSI)
             continue;
-        for (int what = 0; what < 6; what++) {
-            uint64_t second = what == 2 || what >= 4 ? 23 : B, want;
+        for (int what = 0; what < 7; what++) {
+            uint64_t second = what == 2 || what == 4 || what == 5 ? 23 : B, want;
             begin(&as, buffer, sizeof(buffer), false);
             asm_mov(&as, 8, a, RDI);
             if (what == 0) {
@@ -405,6 +405,12 @@ static void test_bit_manipulation_where_the_processor_has_it(void **state)
                 for (unsigned i = 0, n = 0; i < 64; i++)
                     if (B >> i & 1)
                         want |= (A >> i & 1) << n++;
+            } else if (what == 6) {
+                asm_pdep(&as, 8, to, a, RSI);
+                want = 0;
+                for (unsigned i = 0, n = 0; i < 64; i++)
+                    if (B >> i & 1)
+                        want |= (A >> n++ & 1) << i;
             } else {
                 asm_shift_by(&as, what == 4 ? ASM_SHL : ASM_SHR, 8, to, a, RSI);
                 want = what == 4 ? A << 23 : A >> 23;

@@ -1,0 +1,410 @@
+/*
+ * The code for a message's end: what quick_end.c does, emit by emit.
+ *
+ * It is for messages of which every field went the short way, from the first to the last: so slots
+ * have nothing from carriers. Room is asked for once: no emit writes a slot's text more often than
+ * the emits have places for it, and no text is longer than the message. What would have to be
+ * carried, or has no room, is left to quick_end(), which begins again where the end began.
+ */
+#include "translate/machine_make.h"
+
+#define FIELD_BYTES_MAX 10 /* tag and length */
+
+static uint32_t tag_bytes_of(uint32_t tag, unsigned *ret_count)
+{
+    uint8_t bytes[8] = {0};
+    *ret_count = (unsigned)(wire_write_varint(bytes, tag) - bytes);
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+           (uint32_t)bytes[3] << 24;
+}
+
+/* A tag, and room for a length of a byte behind it. Return: bytes of both. */
+static int32_t open_field(struct maker *maker, uint32_t tag)
+{
+    unsigned count;
+    uint32_t bytes = tag_bytes_of(tag, &count);
+    maker->as.failed |= count > 4;
+    write_tag(maker, bytes, count);
+    return (int32_t)count + 1;
+}
+
+static uint8_t *copy_long(uint8_t *out, const uint8_t *data, size_t bytes)
+{
+    memcpy(out, data, bytes);
+    return out + bytes;
+}
+
+/* RAX bytes from RCX to R12 + @behind, which moves behind them. */
+static void write_copy(struct maker *maker, int32_t behind)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label is_short = {0}, done = {0};
+    asm_alu_imm(as, ASM_CMP, 4, RAX, TEXT_SHORT_BYTES_MAX);
+    asm_jump_if(as, ASM_BE, &is_short);
+    asm_lea(as, RDI, asm_at(R12, behind));
+    asm_mov(as, 8, RSI, RCX);
+    asm_mov(as, 4, RDX, RAX);
+    call_c(maker, (void (*)(void))copy_long);
+    asm_mov(as, 8, R12, RAX);
+    asm_jump(as, &done);
+    asm_bind(as, &is_short);
+    asm_vload(as, 32, 0, asm_at(RCX, 0));
+    asm_vstore(as, 32, asm_at(R12, behind), 0);
+    asm_lea(as, R12, asm_at_index(R12, RAX, 1, behind));
+    asm_bind(as, &done);
+}
+
+/* The length of what lies between MACHINE(open) + @header and R12, and began with a tag there. */
+static void close_field(struct maker *maker, int32_t header)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label is_short = {0}, done = {0};
+    asm_load(as, 8, RCX, MACHINE(open));
+    asm_mov(as, 8, RAX, R12);
+    asm_alu(as, ASM_SUB, 8, RAX, RCX);
+    asm_alu_imm(as, ASM_SUB, 8, RAX, header);
+    asm_alu_imm(as, ASM_CMP, 8, RAX, 0x80);
+    asm_jump_if(as, ASM_B, &is_short);
+    asm_lea(as, RDI, asm_at(RCX, header - 1));
+    asm_lea(as, RSI, asm_at(RCX, header));
+    asm_mov(as, 8, RDX, R12);
+    call_c(maker, (void (*)(void))quick_close);
+    asm_mov(as, 8, R12, RAX);
+    asm_jump(as, &done);
+    asm_bind(as, &is_short);
+    asm_store(as, 1, asm_at(RCX, header - 1), RAX);
+    asm_bind(as, &done);
+}
+
+static void by_function(struct maker *maker, const struct program_emit *emit,
+                        struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    asm_mov(as, 8, RDI, R15);
+    asm_mov(as, 8, RSI, RBP);
+    asm_mov_imm(as, RDX, (uint64_t)(uintptr_t)emit);
+    asm_mov(as, 8, RCX, R12);
+    call_c(maker, (void (*)(void))quick_emit);
+    asm_test(as, 8, RAX, RAX);
+    asm_jump_if(as, ASM_E, by_c);
+    asm_mov(as, 8, R12, RAX);
+}
+
+/* ---- The emits ---- */
+
+static void write_move(struct maker *maker, const struct program_emit *emit, struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label skip = {0}, empty = {0}, large = {0};
+    if ((emit->tag & 7) != WIRE_BYTES) {
+        by_function(maker, emit, by_c);
+        return;
+    }
+    const bool presence = emit->flags & EMIT_SOURCE_PRESENCE;
+    asm_load(as, 4, RAX, SLOT(emit->slot, bytes));
+    if (presence) {
+        asm_alu_store_imm(as, ASM_CMP, 1, SLOT(emit->slot, seen), 0);
+        asm_jump_if(as, ASM_E, &skip);
+        asm_test(as, 4, RAX, RAX);
+        asm_jump_if(as, ASM_E, &empty);
+    } else {
+        asm_test(as, 4, RAX, RAX);
+        asm_jump_if(as, ASM_E, &skip);
+    }
+    asm_load(as, 8, RCX, SLOT(emit->slot, data));
+    int32_t header = open_field(maker, emit->tag);
+    asm_alu_imm(as, ASM_CMP, 4, RAX, 0x80);
+    asm_jump_if(as, ASM_AE, &large);
+    asm_store(as, 1, asm_at(R12, header - 1), RAX);
+    write_copy(maker, header);
+    asm_jump(as, &skip);
+    asm_bind(as, &large); /* its length may have any size */
+    by_function(maker, emit, by_c);
+    asm_jump(as, &skip);
+    asm_bind(as, &empty);
+    if (presence) {
+        (void)open_field(maker, emit->tag);
+        asm_store_imm(as, 1, asm_at(R12, header - 1), 0);
+        asm_alu_imm(as, ASM_ADD, 8, R12, header);
+    }
+    asm_bind(as, &skip);
+}
+
+static void write_gather(struct maker *maker, const struct program_emit *emit,
+                         struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const struct program_node *node = &maker->plan->nodes[emit->node];
+    struct asm_label none = {0}, done = {0};
+    asm_store(as, 8, MACHINE(open), R12);
+    int32_t header = open_field(maker, node->tag);
+    asm_alu_imm(as, ASM_ADD, 8, R12, header);
+    for (uint32_t i = 0; i < node->leaf_count; i++)
+        write_move(maker, &maker->plan->emits[node->leaf_first + i], by_c);
+    asm_load(as, 8, RCX, MACHINE(open));
+    asm_lea(as, RAX, asm_at(RCX, header));
+    asm_alu(as, ASM_CMP, 8, RAX, R12);
+    asm_jump_if(as, ASM_E, &none);
+    close_field(maker, header);
+    asm_mov(as, 8, RAX, R12);
+    asm_alu_load(as, ASM_SUB, 8, RAX, MACHINE(open));
+    asm_alu_store(as, ASM_ADD, 8, MACHINE(moved_in), RAX);
+    asm_jump(as, &done);
+    asm_bind(as, &none);
+    asm_mov(as, 8, R12, RCX);
+    asm_bind(as, &done);
+}
+
+/* RAX: bytes of all slots of the template, ored. Return: whether it has any. */
+static bool any_filled(struct maker *maker, const struct program_template *template)
+{
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    bool any = false;
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        if (parts[i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        if (any)
+            asm_alu_load(&maker->as, ASM_OR, 4, RAX, SLOT(parts[i].slot, bytes));
+        else
+            asm_load(&maker->as, 4, RAX, SLOT(parts[i].slot, bytes));
+        any = true;
+    }
+    if (any)
+        asm_test(&maker->as, 4, RAX, RAX);
+    return any;
+}
+
+static uint64_t literal_bytes(const struct maker *maker, const struct program_part *part,
+                              uint32_t at, unsigned *ret_count)
+{
+    const uint8_t *text = maker->plan->text + part->text_first + at;
+    uint64_t value = 0;
+    *ret_count = part->text_bytes - at < 8 ? part->text_bytes - at : 8;
+    for (unsigned i = 0; i < *ret_count; i++)
+        value |= (uint64_t)text[i] << (8 * i);
+    return value;
+}
+
+static void write_literal(struct maker *maker, const struct program_part *part)
+{
+    struct assembler *as = &maker->as;
+    unsigned count;
+    for (uint32_t at = 0; at < part->text_bytes; at += 8) {
+        uint64_t bytes = literal_bytes(maker, part, at, &count);
+        if (count <= 4) {
+            asm_store_imm(as, 4, asm_at(R12, (int32_t)at), (int32_t)(uint32_t)bytes);
+        } else {
+            asm_mov_imm(as, RAX, bytes);
+            asm_store(as, 8, asm_at(R12, (int32_t)at), RAX);
+        }
+    }
+    if (part->text_bytes > 0)
+        asm_alu_imm(as, ASM_ADD, 8, R12, (int32_t)part->text_bytes);
+}
+
+static void write_made(struct maker *maker, const struct program_emit *emit)
+{
+    struct assembler *as = &maker->as;
+    const struct program_template *template = &maker->plan->templates[emit->template];
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    struct asm_label skip = {0};
+    if (any_filled(maker, template))
+        asm_jump_if(as, ASM_E, &skip);
+    else if (parts[0].text_bytes == 0)
+        return; /* nothing but an empty literal */
+    asm_store(as, 8, MACHINE(open), R12);
+    int32_t header = open_field(maker, emit->tag);
+    asm_alu_imm(as, ASM_ADD, 8, R12, header);
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        struct asm_label empty = {0};
+        write_literal(maker, &parts[i]);
+        if (parts[i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        asm_load(as, 4, RAX, SLOT(parts[i].slot, bytes));
+        asm_test(as, 4, RAX, RAX);
+        asm_jump_if(as, ASM_E, &empty);
+        asm_load(as, 8, RCX, SLOT(parts[i].slot, data));
+        write_copy(maker, 0);
+        asm_bind(as, &empty);
+    }
+    close_field(maker, header);
+    asm_bind(as, &skip);
+}
+
+/* RSI: the text, and RDI: its bytes: without the literal with which it begins. */
+static void drop_literal(struct maker *maker, const struct program_part *part,
+                         struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const int32_t bytes = (int32_t)part->text_bytes;
+    unsigned count;
+    if (bytes == 0)
+        return;
+    asm_alu_imm(as, ASM_SUB, 4, RDI, bytes);
+    asm_jump_if(as, ASM_B, by_c);
+    for (uint32_t at = 0; at < part->text_bytes;) {
+        uint64_t value = literal_bytes(maker, part, at, &count);
+        unsigned size = count >= 4 ? 4 : count >= 2 ? 2 : 1;
+        int32_t imm = size == 4   ? (int32_t)(uint32_t)value
+                      : size == 2 ? (int16_t)(uint16_t)value
+                                  : (int8_t)(uint8_t)value;
+        asm_alu_store_imm(as, ASM_CMP, size, asm_at(RSI, (int32_t)at), imm);
+        asm_jump_if(as, ASM_NE, by_c);
+        at += size;
+    }
+    asm_alu_imm(as, ASM_ADD, 8, RSI, bytes);
+}
+
+/* Nothing is written: it is sure that the others say the same. */
+static void write_dropped(struct maker *maker, const struct program_emit *emit,
+                          struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const struct program_template *template = &maker->plan->templates[emit->template];
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    struct asm_label compare = {0}, done = {0};
+    asm_load(as, 4, RDI, SLOT(emit->slot, bytes));
+    if (any_filled(maker, template)) {
+        asm_jump_if(as, ASM_NE, &compare);
+        asm_test(as, 4, RDI, RDI);
+        asm_jump_if(as, ASM_NE, by_c);
+        asm_jump(as, &done);
+    }
+    asm_bind(as, &compare);
+    asm_load(as, 8, RSI, SLOT(emit->slot, data));
+    for (uint32_t i = 0; i < template->part_count; i++) {
+        struct asm_label empty = {0};
+        drop_literal(maker, &parts[i], by_c);
+        if (parts[i].slot == PROGRAM_SLOT_NONE)
+            continue;
+        asm_load(as, 4, RAX, SLOT(parts[i].slot, bytes));
+        asm_test(as, 4, RAX, RAX);
+        asm_jump_if(as, ASM_E, &empty);
+        asm_alu(as, ASM_SUB, 4, RDI, RAX);
+        asm_jump_if(as, ASM_B, by_c);
+        asm_load(as, 8, RCX, SLOT(parts[i].slot, data));
+        asm_vload(as, 32, 0, asm_at(RSI, 0));
+        asm_vop_mem(as, ASM_PCMPEQB, 32, 0, 0, asm_at(RCX, 0));
+        asm_vmask(as, 32, RCX, 0);
+        asm_unary(as, ASM_NOT, 4, RCX);
+        asm_scan(as, ASM_TZCNT, 4, RCX, RCX); /* so many are the same: 32 at most */
+        asm_alu(as, ASM_CMP, 4, RAX, RCX);
+        asm_jump_if(as, ASM_A, by_c);
+        asm_alu(as, ASM_ADD, 8, RSI, RAX);
+        asm_bind(as, &empty);
+    }
+    asm_test(as, 4, RDI, RDI);
+    asm_jump_if(as, ASM_NE, by_c);
+    asm_bind(as, &done);
+}
+
+static void write_emit(struct maker *maker, const struct program_emit *emit, struct asm_label *by_c)
+{
+    switch (emit->kind) {
+    case EMIT_LOST:
+        asm_alu_store_imm(&maker->as, ASM_CMP, 1, SLOT(emit->slot, lost), 0);
+        asm_jump_if(&maker->as, ASM_NE, by_c);
+        break;
+    case EMIT_MOVE:
+        write_move(maker, emit, by_c);
+        break;
+    case EMIT_GATHER:
+        write_gather(maker, emit, by_c);
+        break;
+    case EMIT_TEXT:
+        write_made(maker, emit);
+        break;
+    case EMIT_DROPPED:
+        write_dropped(maker, emit, by_c);
+        break;
+    default: /* EMIT_SPLIT, EMIT_JOIN */
+        by_function(maker, emit, by_c);
+    }
+}
+
+/* ---- What is asked before ---- */
+
+static const struct program_template *template_of(const struct plan *plan,
+                                                  const struct program_emit *emit)
+{
+    bool has = emit->kind == EMIT_SPLIT || emit->kind == EMIT_TEXT || emit->kind == EMIT_JOIN ||
+               emit->kind == EMIT_DROPPED;
+    return has ? &plan->templates[emit->template] : NULL;
+}
+
+/* What the emits may write, beside the texts, and how often those. */
+static void measure(const struct plan *plan, const struct program_table *table, int32_t *ret_bytes,
+                    int32_t *ret_texts)
+{
+    *ret_bytes = *ret_texts = 0;
+    for (uint32_t i = 0; i < table->emit_count; i++) {
+        const struct program_emit *emit = &plan->emits[table->emit_first + i];
+        const struct program_template *template = template_of(plan, emit);
+        uint32_t places = 1;
+        if (emit->kind == EMIT_GATHER)
+            places = plan->nodes[emit->node].leaf_count;
+        for (uint32_t j = 0; template && j < template->part_count; j++) {
+            *ret_bytes += (int32_t)plan->parts[template->part_first + j].text_bytes;
+            places++;
+        }
+        *ret_bytes += (int32_t)(places + 1) * FIELD_BYTES_MAX;
+        *ret_texts += (int32_t)places;
+    }
+}
+
+uint32_t machine_added_fields(const struct plan *plan, const struct program_table *table)
+{
+    int32_t bytes, texts;
+    measure(plan, table, &bytes, &texts);
+    return (uint32_t)texts + table->emit_count;
+}
+
+uint64_t machine_told_slots(const struct plan *plan, const struct program_table *table)
+{
+    uint64_t told = 0;
+    for (uint32_t i = 0; i < table->emit_count; i++) {
+        const struct program_emit *emit = &plan->emits[table->emit_first + i];
+        const struct program_template *template = template_of(plan, emit);
+        const struct program_node *node =
+            emit->kind == EMIT_GATHER ? &plan->nodes[emit->node] : NULL;
+        if (emit->kind != EMIT_LOST && emit->slot < PROGRAM_SLOT_MAX)
+            told |= UINT64_C(1) << emit->slot;
+        for (uint32_t j = 0; template && j < template->part_count; j++)
+            if (plan->parts[template->part_first + j].slot < PROGRAM_SLOT_MAX)
+                told |= UINT64_C(1) << plan->parts[template->part_first + j].slot;
+        for (uint32_t j = 0; node && j < node->leaf_count; j++)
+            if (plan->emits[node->leaf_first + j].slot < PROGRAM_SLOT_MAX)
+                told |= UINT64_C(1) << plan->emits[node->leaf_first + j].slot;
+    }
+    return told;
+}
+
+void machine_write_end(struct maker *maker, struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const struct program_table *table = maker->table->table;
+    int32_t bytes, texts;
+    bool gathers = false;
+    if (table->emit_count == 0)
+        return;
+    measure(maker->plan, table, &bytes, &texts);
+    asm_store(as, 8, MACHINE(end_out), R12);
+    asm_mov(as, 8, RCX, RBX);
+    asm_alu_load(as, ASM_SUB, 8, RCX, FRAME(start));
+    asm_imul_imm(as, 8, RCX, RCX, texts);
+    asm_load(as, 8, RAX, MACHINE(limit));
+    asm_alu_imm(as, ASM_ADD, 8, RCX, bytes);
+    asm_alu(as, ASM_SUB, 8, RAX, R12);
+    asm_alu(as, ASM_CMP, 8, RAX, RCX);
+    asm_jump_if(as, ASM_L, by_c);
+    for (uint32_t i = 0; i < table->emit_count; i++)
+        gathers |= maker->plan->emits[table->emit_first + i].kind == EMIT_GATHER;
+    if (gathers)
+        asm_store_imm(as, 8, MACHINE(moved_in), 0);
+    for (uint32_t i = 0; i < table->emit_count; i++)
+        write_emit(maker, &maker->plan->emits[table->emit_first + i], by_c);
+    if (gathers) {
+        asm_load(as, 8, RAX, MACHINE(moved_in));
+        asm_alu_store(as, ASM_ADD, 8, FRAME(moved_in), RAX);
+    }
+}

@@ -1,0 +1,584 @@
+/*
+ * The code for fields: what the loop of quick.c does with each, by its record.
+ *
+ * A body begins with RBX at the field's tag, which has been compared, and changes neither RBX nor
+ * R12 before it is sure of the field: so giving up is a jump. It reads FAST_READ_BYTES from the tag
+ * on at most, and writes FAST_WRITE_BYTES beyond what it counts, as the loop does, and as the loop
+ * leaves it to the place where the next field begins to find that a value has passed the end.
+ *
+ * Behind a field there is the one comparison that fields in order need: is this the next one's tag?
+ * If not, a tree of comparisons finds the field. What is seldom run lies behind all bodies.
+ */
+#include "translate/machine_make.h"
+
+#define LENGTH RAX /* of a text, until its field is done */
+
+static unsigned tag_size(const struct fast *way)
+{
+    return way->source & 0x80 ? 2 : 1;
+}
+
+static bool has_note(const struct maker *maker, const struct fast *way)
+{
+    return maker->framed && way->slot != PROGRAM_SLOT_NONE;
+}
+
+/* ---- From a field to the next ---- */
+
+static void compare_tag(struct maker *maker, const struct fast *way)
+{
+    unsigned bytes = tag_size(way);
+    asm_alu_store_imm(&maker->as, ASM_CMP, bytes, asm_at(RBX, 0),
+                      bytes == 1 ? (int8_t)way->source : (int16_t)way->source);
+}
+
+/* The field is done: counts it, and goes on with the next. */
+static void finish(struct maker *maker, uint32_t index)
+{
+    struct assembler *as = &maker->as;
+    struct field *field = &maker->fields[index];
+    const bool repeated = field->way->repeated;
+    asm_bind(as, &field->done);
+    if (repeated)
+        asm_alu_store_imm(as, ASM_ADD, 4, MACHINE(elements), 1);
+    else if (maker->root)
+        asm_alu_store_imm(as, ASM_ADD, 4, MACHINE(fields), 1);
+    asm_alu(as, ASM_CMP, 8, RBX, R13);
+    asm_jump_if(as, ASM_AE, repeated && maker->root ? &maker->end_repeated : &maker->end);
+    if (repeated) {
+        compare_tag(maker, field->way);
+        asm_jump_if(as, ASM_E, &field->body);
+    }
+    if (index + 1 == maker->field_count) {
+        asm_jump(as, &maker->dispatch);
+        return;
+    }
+    compare_tag(maker, maker->fields[index + 1].way);
+    asm_jump_if(as, ASM_NE, &maker->dispatch);
+    /* Its body is what follows. */
+}
+
+/* Where to begin again if more of the field turns out to be wrong. */
+static void begin(struct maker *maker)
+{
+    if (!maker->root)
+        return;
+    asm_store(&maker->as, 8, MACHINE(at), RBX);
+    asm_store(&maker->as, 8, MACHINE(at_out), R12);
+}
+
+/* ---- Texts ---- */
+
+static void note_given(struct maker *maker, const struct fast *way)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label given = {0}, out = {0};
+    if (!maker->root && !maker->shared)
+        return; /* nobody asks */
+    asm_bit_mem(as, ASM_BTS, 8, FRAME(touched), way->slot);
+    if (!(way->op->flags & OP_OWN_PRESENCE)) {
+        asm_test(as, 4, LENGTH, LENGTH);
+        asm_jump_if(as, ASM_NE, &given);
+        asm_bit_mem(as, ASM_BTR, 8, FRAME(diverted), way->slot);
+        asm_jump(as, &out);
+    }
+    asm_bind(as, &given);
+    asm_bit_mem(as, ASM_BTS, 8, FRAME(diverted), way->slot);
+    asm_bind(as, &out);
+}
+
+static void write_text(struct maker *maker, uint32_t index, bool string, bool put)
+{
+    struct assembler *as = &maker->as;
+    struct field *field = &maker->fields[index];
+    const struct fast *way = field->way;
+    const int32_t text = (int32_t)tag_size(way) + 1, tag = way->tag_bytes;
+    asm_load(as, 1, LENGTH, asm_at(RBX, text - 1));
+    if (put)
+        asm_vload(as, 32, 0, asm_at(RBX, text));
+    if (string) {
+        /* As signed bytes 0x01..0x7f are those that 1 is not above of. */
+        if (put)
+            asm_vop(as, ASM_PCMPGTB, 32, 1, VEC_ONES, 0);
+        else
+            asm_vop_mem(as, ASM_PCMPGTB, 32, 1, VEC_ONES, asm_at(RBX, text));
+        asm_vmask(as, 32, RCX, 1);
+        asm_scan(as, ASM_TZCNT, 4, RCX, RCX); /* 32: all are plain */
+        asm_alu(as, ASM_CMP, 4, LENGTH, RCX);
+    } else {
+        asm_alu_imm(as, ASM_CMP, 4, LENGTH, TEXT_SHORT_BYTES_MAX);
+    }
+    asm_jump_if(as, ASM_A, &field->by_c);
+    if (has_note(maker, way)) {
+        asm_lea(as, RDX, asm_at(RBX, text));
+        asm_store_imm(as, 1, SLOT(way->slot, seen), 1);
+        asm_store(as, 8, SLOT(way->slot, data), RDX);
+        asm_store(as, 4, SLOT(way->slot, bytes), LENGTH);
+    }
+    if (put) {
+        write_tag(maker, way->tag, way->tag_bytes);
+        asm_store(as, 1, asm_at(R12, tag), LENGTH);
+        asm_vstore(as, 32, asm_at(R12, tag + 1), 0);
+        asm_lea(as, R12, asm_at_index(R12, LENGTH, 1, tag + 1));
+    } else {
+        note_given(maker, way);
+    }
+    asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, text));
+}
+
+/* ---- Numbers ---- */
+
+static void write_fixed(struct maker *maker, const struct fast *way)
+{
+    struct assembler *as = &maker->as;
+    const int32_t size = way->value == FAST_FIXED32 ? 4 : 8, tag = way->tag_bytes;
+    asm_load(as, 8, RAX, asm_at(RBX, (int32_t)tag_size(way)));
+    write_tag(maker, way->tag, way->tag_bytes);
+    asm_store(as, 8, asm_at(R12, tag), RAX);
+    asm_alu_imm(as, ASM_ADD, 8, RBX, (int32_t)tag_size(way) + size);
+    asm_alu_imm(as, ASM_ADD, 8, R12, tag + size);
+}
+
+/* One byte; more is rare. */
+static void write_varint(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    asm_load(as, 1, RAX, asm_at(RBX, (int32_t)tag_size(way)));
+    asm_test(as, 1, RAX, RAX);
+    asm_jump_if(as, ASM_S, &field->rare);
+    write_tag(maker, way->tag, way->tag_bytes);
+    asm_store(as, 1, asm_at(R12, way->tag_bytes), RAX);
+    asm_alu_imm(as, ASM_ADD, 8, R12, way->tag_bytes + 1);
+    asm_alu_imm(as, ASM_ADD, 8, RBX, (int32_t)tag_size(way) + 1);
+}
+
+/* The eight bytes behind the tag to RAX, the index of the varint's last bit to RCX; what is longer
+ * is C's. */
+static void load_varint(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    asm_load(as, 8, RAX, asm_at(RBX, (int32_t)tag_size(field->way)));
+    asm_andn(as, 8, RCX, RAX, R11);
+    asm_jump_if(as, ASM_E, &field->by_c);
+    asm_scan(as, ASM_TZCNT, 8, RCX, RCX);
+}
+
+static void write_long_varint(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    load_varint(maker, field);
+    asm_shift(as, ASM_SHR, 4, RCX, 3);
+    write_tag(maker, way->tag, way->tag_bytes);
+    asm_store(as, 8, asm_at(R12, way->tag_bytes), RAX);
+    asm_lea(as, R12, asm_at_index(R12, RCX, 1, way->tag_bytes + 1));
+    asm_lea(as, RBX, asm_at_index(RBX, RCX, 1, (int32_t)tag_size(way) + 1));
+}
+
+/* The seven bits of each byte of RAX, moved together. Uses RDX. */
+static void gather_bits(struct maker *maker)
+{
+    struct assembler *as = &maker->as;
+    static const uint64_t masks[3][2] = {
+        {UINT64_C(0x7f007f007f007f00), UINT64_C(0x007f007f007f007f)},
+        {UINT64_C(0x3fff00003fff0000), UINT64_C(0x00003fff00003fff)},
+        {UINT64_C(0x0fffffff00000000), UINT64_C(0x000000000fffffff)},
+    };
+    if (maker->fast_bits) {
+        asm_pext(as, 8, RAX, RAX, R10);
+        return;
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        asm_mov_imm(as, RDX, masks[i][0]);
+        asm_alu(as, ASM_AND, 8, RDX, RAX);
+        asm_shift(as, ASM_SHR, 8, RDX, 1u << i);
+        asm_mov_imm(as, RDI, masks[i][1]);
+        asm_alu(as, ASM_AND, 8, RAX, RDI);
+        asm_alu(as, ASM_OR, 8, RAX, RDX);
+    }
+}
+
+/* RAX, which is at most `most`, to what it becomes; uses RCX, RDX and RDI. */
+static void write_conversion(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    const struct fast_number *number = &way->scalar->number;
+    struct asm_label exact = {0};
+    if (way->code == FAST_MAP) {
+        asm_mov_imm(as, RCX, (uint64_t)(uintptr_t)way->scalar->map);
+        asm_load(as, 1, RAX, asm_at_index(RCX, RAX, 1, 0));
+        asm_test(as, 1, RAX, RAX);
+        asm_jump_if(as, ASM_S, &field->by_c); /* FAST_MAP_ASK: all others are not negative */
+    } else if (way->code == FAST_MULTIPLY && number->factor != 1) {
+        if (number->factor <= INT32_MAX) {
+            asm_imul_imm(as, 8, RAX, RAX, (int32_t)number->factor);
+        } else {
+            asm_mov_imm(as, RCX, number->factor);
+            asm_imul(as, 8, RAX, RCX);
+        }
+    } else if (way->code == FAST_DIVIDE) {
+        asm_mov(as, 8, RDI, RAX);
+        asm_mov_imm(as, RCX, number->reciprocal);
+        asm_unary(as, ASM_MUL, 8, RCX);
+        asm_mov(as, 8, RAX, RDX);
+        asm_mov_imm(as, RCX, number->factor);
+        asm_imul(as, 8, RDX, RCX);
+        asm_alu(as, ASM_SUB, 8, RDI, RDX); /* what is left: 0, or the factor */
+        asm_jump_if(as, ASM_E, &exact);
+        asm_alu_imm(as, ASM_ADD, 8, RAX, 1);
+        asm_alu(as, ASM_CMP, 8, RDI, RCX);
+        asm_jump_if(as, ASM_NE, &field->by_c); /* it loses something */
+        asm_bind(as, &exact);
+    }
+}
+
+/* R8: as the source has it; RSI: bytes of the value. */
+static void note_number(struct maker *maker, const struct fast *way, bool rare)
+{
+    struct assembler *as = &maker->as;
+    if (!has_note(maker, way))
+        return;
+    asm_store_imm(as, 1, SLOT(way->slot, lost), 0);
+    if (!maker->root && !(maker->told >> way->slot & 1))
+        return; /* nobody asks more */
+    asm_store_imm(as, 1, SLOT(way->slot, seen), 1);
+    asm_store(as, 8, SLOT(way->slot, value), R8);
+    asm_store(as, 8, SLOT(way->slot, mapped), RAX);
+    asm_store(as, 8, SLOT(way->slot, data), RBX);
+    if (rare) {
+        asm_lea(as, RCX, asm_at(RSI, (int32_t)tag_size(way)));
+        asm_store(as, 4, SLOT(way->slot, bytes), RCX);
+    } else {
+        asm_store_imm(as, 4, SLOT(way->slot, bytes), (int32_t)tag_size(way) + 1);
+    }
+}
+
+/* Of a varint of one byte; if @rare, of more. */
+static void write_number(struct maker *maker, uint32_t index, bool rare)
+{
+    struct assembler *as = &maker->as;
+    struct field *field = &maker->fields[index];
+    const struct fast *way = field->way;
+    const uint64_t most = way->scalar->number.most;
+    struct asm_label longer = {0}, written = {0};
+    if (rare) {
+        load_varint(maker, field);
+        asm_lea(as, RSI, asm_at(RCX, 1));
+        asm_bzhi(as, 8, RAX, RAX, RSI);
+        gather_bits(maker);
+        asm_shift(as, ASM_SHR, 4, RSI, 3);
+    } else {
+        asm_load(as, 1, RAX, asm_at(RBX, (int32_t)tag_size(way)));
+        asm_test(as, 1, RAX, RAX);
+        asm_jump_if(as, ASM_S, &field->rare);
+    }
+    if (rare || most < 0x7f) {
+        if (most <= INT32_MAX) {
+            asm_alu_imm(as, ASM_CMP, 8, RAX, (int32_t)most);
+        } else {
+            asm_mov_imm(as, RCX, most);
+            asm_alu(as, ASM_CMP, 8, RAX, RCX);
+        }
+        asm_jump_if(as, ASM_A, &field->by_c);
+    }
+    if (has_note(maker, way))
+        asm_mov(as, 8, R8, RAX);
+    write_conversion(maker, field);
+    note_number(maker, way, rare);
+    write_tag(maker, way->tag, way->tag_bytes);
+    bool small = way->code == FAST_MAP || (!rare && way->code == FAST_DIVIDE) ||
+                 (!rare && way->scalar->number.factor == 1);
+    if (!small) {
+        asm_alu_imm(as, ASM_CMP, 8, RAX, 0x80);
+        asm_jump_if(as, ASM_AE, &longer);
+    }
+    asm_store(as, 1, asm_at(R12, way->tag_bytes), RAX);
+    asm_alu_imm(as, ASM_ADD, 8, R12, way->tag_bytes + 1);
+    if (!small) {
+        asm_jump(as, &written);
+        asm_bind(as, &longer);
+        asm_lea(as, RDX, asm_at(R12, way->tag_bytes));
+        asm_call(as, &maker->encode);
+        asm_mov(as, 8, R12, RDX);
+        asm_bind(as, &written);
+    }
+    if (rare)
+        asm_lea(as, RBX, asm_at_index(RBX, RSI, 1, (int32_t)tag_size(way)));
+    else
+        asm_alu_imm(as, ASM_ADD, 8, RBX, (int32_t)tag_size(way) + 1);
+}
+
+void machine_write_encode(struct maker *maker)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label again = {0}, large = {0};
+    asm_bind(as, &maker->encode);
+    if (maker->fast_bits) {
+        asm_scan(as, ASM_BSR, 8, RCX, RAX); /* not 0: more than a byte */
+        asm_alu_imm(as, ASM_CMP, 4, RCX, 56);
+        asm_jump_if(as, ASM_AE, &large);
+        asm_lea(as, RCX, asm_at_index(RCX, RCX, 8, 73));
+        asm_shift(as, ASM_SHR, 4, RCX, 6); /* as wire_varint_size() */
+        asm_pdep(as, 8, RAX, RAX, R10);
+        asm_mov(as, 4, R9, RCX);
+        asm_shift(as, ASM_SHL, 4, R9, 3);
+        asm_alu_imm(as, ASM_SUB, 4, R9, 8); /* bits of all bytes but the last */
+        asm_bzhi(as, 8, R9, R11, R9);
+        asm_alu(as, ASM_OR, 8, RAX, R9);
+        asm_store(as, 8, asm_at(RDX, 0), RAX);
+        asm_alu(as, ASM_ADD, 8, RDX, RCX);
+        asm_ret(as);
+        asm_bind(as, &large);
+    }
+    asm_bind(as, &again);
+    asm_mov(as, 4, RCX, RAX);
+    asm_alu_imm(as, ASM_OR, 4, RCX, 0x80);
+    asm_store(as, 1, asm_at(RDX, 0), RCX);
+    asm_alu_imm(as, ASM_ADD, 8, RDX, 1);
+    asm_shift(as, ASM_SHR, 8, RAX, 7);
+    asm_alu_imm(as, ASM_CMP, 8, RAX, 0x80);
+    asm_jump_if(as, ASM_AE, &again);
+    asm_store(as, 1, asm_at(RDX, 0), RAX);
+    asm_alu_imm(as, ASM_ADD, 8, RDX, 1);
+    asm_ret(as);
+}
+
+/* ---- Messages ---- */
+
+/* Where the function keeps which messages it has met. */
+static struct asm_mem seen_place(const struct maker *maker)
+{
+    return maker->root ? MACHINE(seen) : maker->framed ? FRAME(seen) : asm_at(RSP, 0);
+}
+
+static unsigned message_bit(const struct fast *way)
+{
+    return way->op->number & 63;
+}
+
+/* Its second piece is not for us, if somebody watches. */
+static void write_watch(struct maker *maker, const struct fast *way)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label first = {0};
+    if (!way->joins)
+        return;
+    asm_bit_mem(as, ASM_BT, 8, seen_place(maker), message_bit(way));
+    asm_jump_if(as, ASM_AE, &first);
+    asm_alu_store_imm(as, ASM_CMP, 1, MACHINE(watched), 0);
+    asm_jump_if(as, ASM_NE, &maker->stuck);
+    asm_bind(as, &first);
+}
+
+/* The message is done; its content begins in the output at RCX, behind room for a length. */
+static void write_close(struct maker *maker, struct field *field, bool large)
+{
+    struct assembler *as = &maker->as;
+    asm_mov(as, 8, RAX, R12);
+    asm_alu(as, ASM_SUB, 8, RAX, RCX);
+    if (large) {
+        asm_lea(as, RDX, asm_at(RAX, -0x80));
+        asm_alu_imm(as, ASM_CMP, 8, RDX, 0x4000 - 0x80);
+        asm_jump_if(as, ASM_AE, &field->large_close);
+        asm_mov(as, 4, RDX, RAX);
+        asm_alu_imm(as, ASM_OR, 4, RDX, 0x80);
+        asm_shift(as, ASM_SHR, 4, RAX, 7);
+        asm_store(as, 1, asm_at(RCX, -2), RDX);
+    } else {
+        asm_alu_imm(as, ASM_CMP, 8, RAX, 0x80);
+        asm_jump_if(as, ASM_AE, &field->close);
+    }
+    asm_store(as, 1, asm_at(RCX, -1), RAX);
+}
+
+static void write_rare_close(struct maker *maker, struct field *field, bool large)
+{
+    struct assembler *as = &maker->as;
+    asm_bind(as, large ? &field->large_close : &field->close);
+    asm_lea(as, RDI, asm_at(RCX, large ? -2 : -1));
+    asm_mov(as, 8, RSI, RCX);
+    asm_mov(as, 8, RDX, R12);
+    call_c(maker, (void (*)(void))quick_close);
+    asm_mov(as, 8, R12, RAX);
+    if (field->way->joins)
+        asm_bit_mem(as, ASM_BTS, 8, seen_place(maker), message_bit(field->way));
+    asm_jump(as, &field->done);
+}
+
+/* Its fields have gone to our slots: RAX: those that got a value; RDX: those that got any. */
+static void write_close_shared(struct maker *maker, const struct fast *way)
+{
+    struct assembler *as = &maker->as;
+    asm_alu(as, ASM_CMP, 8, R12, RCX);
+    asm_jump_if(as, ASM_NE, &maker->past);
+    if (way->code == FAST_JOIN) {
+        asm_store_imm(as, 1, SLOT(way->slot, seen), 1);
+        return;
+    }
+    asm_test(as, 8, RAX, RAX);
+    asm_jump_if(as, ASM_E, &maker->past);
+    asm_load(as, 8, RCX, FRAME(diverted));
+    asm_alu_store(as, ASM_OR, 8, FRAME(touched), RDX);
+    asm_unary(as, ASM_NOT, 8, RDX);
+    asm_alu(as, ASM_AND, 8, RCX, RDX);
+    asm_alu(as, ASM_OR, 8, RCX, RAX);
+    asm_store(as, 8, FRAME(diverted), RCX);
+}
+
+/* From its length on. @large: that has two bytes; the first is in RAX. */
+static void write_message(struct maker *maker, struct field *field, bool large)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    const int32_t length = (int32_t)tag_size(way);
+    const uint32_t table = (uint32_t)(way->table - maker->plan->fast);
+    if (large) {
+        asm_load(as, 1, RDX, asm_at(RBX, length + 1));
+        asm_alu_imm(as, ASM_AND, 4, RAX, 0x7f);
+        asm_test(as, 1, RDX, RDX);
+        asm_jump_if(as, ASM_S, &maker->stuck);
+        asm_shift(as, ASM_SHL, 4, RDX, 7);
+        asm_alu(as, ASM_OR, 4, RAX, RDX);
+        asm_alu_imm(as, ASM_CMP, 4, RAX, FAST_NESTED_BYTES_MAX);
+        asm_jump_if(as, ASM_A, &maker->stuck);
+    } else {
+        asm_load(as, 1, RAX, asm_at(RBX, length));
+        asm_test(as, 1, RAX, RAX);
+        asm_jump_if(as, ASM_S, &field->large);
+    }
+    const int32_t content = length + (large ? 2 : 1);
+    asm_lea(as, RDX, asm_at_index(RBX, RAX, 1, content));
+    if (maker->root)
+        asm_alu_load(as, ASM_CMP, 8, RDX, MACHINE(end));
+    else
+        asm_alu(as, ASM_CMP, 8, RDX, R13);
+    asm_jump_if(as, ASM_A, &maker->stuck);
+    asm_alu_store_imm(as, ASM_SUB, 4, MACHINE(depth_left), 1);
+    asm_jump_if(as, ASM_S, &maker->stuck);
+    if (maker->root) {
+        asm_load(as, 4, RCX, MACHINE(elements));
+        asm_store(as, 4, MACHINE(at_elements), RCX);
+    }
+    asm_push(as, R13);
+    asm_mov(as, 8, R13, RDX);
+    if (way->code == FAST_PUT_MESSAGE) {
+        write_tag(maker, way->tag, way->tag_bytes);
+        asm_alu_imm(as, ASM_ADD, 8, R12, way->tag_bytes + (large ? 2 : 1));
+    }
+    asm_push(as, R12);
+    asm_alu_imm(as, ASM_ADD, 8, RBX, content);
+    maker->wanted[table] = true;
+    asm_call(as, &maker->nested[table]);
+    asm_pop(as, RCX);
+    asm_pop(as, R13);
+    asm_alu_store_imm(as, ASM_ADD, 4, MACHINE(depth_left), 1);
+    if (way->code == FAST_PUT_MESSAGE)
+        write_close(maker, field, large);
+    else
+        write_close_shared(maker, way);
+    if (way->joins)
+        asm_bit_mem(as, ASM_BTS, 8, seen_place(maker), message_bit(way));
+}
+
+/* ---- All ---- */
+
+static void write_body(struct maker *maker, uint32_t index)
+{
+    struct assembler *as = &maker->as;
+    struct field *field = &maker->fields[index];
+    const struct fast *way = field->way;
+    asm_bind(as, &field->body);
+    begin(maker);
+    switch (way->code) {
+    case FAST_PUT_STRING:
+    case FAST_PUT_BYTES:
+        write_text(maker, index, way->code == FAST_PUT_STRING, true);
+        break;
+    case FAST_TAKE_STRING:
+    case FAST_TAKE_BYTES:
+        if (maker->framed)
+            write_text(maker, index, way->code == FAST_TAKE_STRING, false);
+        else
+            asm_jump(as, &maker->stuck);
+        break;
+    case FAST_PUT_FIXED:
+        write_fixed(maker, way);
+        break;
+    case FAST_PUT_VARINT:
+        write_varint(maker, field);
+        break;
+    case FAST_MULTIPLY:
+    case FAST_DIVIDE:
+    case FAST_MAP:
+        write_number(maker, index, false);
+        break;
+    case FAST_PUT_MESSAGE:
+    case FAST_RESIDUE:
+    case FAST_JOIN:
+        write_watch(maker, way);
+        if (way->code == FAST_PUT_MESSAGE || maker->framed)
+            write_message(maker, field, false);
+        else
+            asm_jump(as, &maker->stuck);
+        break;
+    default: /* FAST_CARRY, FAST_SCALAR */
+        asm_jump(as, &field->by_c);
+    }
+    finish(maker, index);
+}
+
+void machine_write_fields(struct maker *maker)
+{
+    for (uint32_t i = 0; i < maker->field_count; i++)
+        write_body(maker, i);
+}
+
+void machine_write_rare(struct maker *maker)
+{
+    struct assembler *as = &maker->as;
+    for (uint32_t i = 0; i < maker->field_count; i++) {
+        struct field *field = &maker->fields[i];
+        const struct fast *way = field->way;
+        if (field->rare.waiting) {
+            asm_bind(as, &field->rare);
+            if (way->code == FAST_PUT_VARINT)
+                write_long_varint(maker, field);
+            else
+                write_number(maker, i, true);
+            asm_jump(as, &field->done);
+        }
+        if (field->large.waiting) {
+            asm_bind(as, &field->large);
+            write_message(maker, field, true);
+            asm_jump(as, &field->done);
+        }
+        if (field->close.waiting)
+            write_rare_close(maker, field, false);
+        if (field->large_close.waiting)
+            write_rare_close(maker, field, true);
+        if (field->by_c.waiting) {
+            asm_bind(as, &field->by_c);
+            asm_mov(as, 8, RDI, R15);
+            if (maker->framed)
+                asm_mov(as, 8, RSI, RBP);
+            else
+                asm_mov_imm(as, RSI, 0);
+            asm_mov_imm(as, RDX, (uint64_t)(uintptr_t)way);
+            asm_mov(as, 8, RCX, RBX);
+            if (maker->root)
+                asm_load(as, 8, R8, MACHINE(end));
+            else
+                asm_mov(as, 8, R8, R13);
+            asm_store(as, 8, MACHINE(out), R12);
+            asm_lea(as, R9, MACHINE(out));
+            call_c(maker, (void (*)(void))quick_value);
+            asm_test(as, 8, RAX, RAX);
+            asm_jump_if(as, ASM_E, &maker->stuck);
+            asm_mov(as, 8, RBX, RAX);
+            asm_load(as, 8, R12, MACHINE(out));
+            asm_jump(as, &field->done);
+        }
+    }
+}
