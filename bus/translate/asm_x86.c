@@ -531,6 +531,19 @@ void asm_vto(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec from
     vector_move(as, 0x7e, bytes, from, to);
 }
 
+void asm_vspread(struct assembler *as, asm_vec to, asm_vec from)
+{
+    want(as, as->avx && to < ASM_VEC_COUNT && from < ASM_VEC_COUNT);
+    struct opcode op = {
+        .prefix = PREFIX_66,
+        .map = MAP_0F38,
+        .byte = 0x78,
+        .vex = true,
+        .vector32 = true,
+    };
+    instruction(as, op, to, in_reg(from));
+}
+
 void asm_vzeroupper(struct assembler *as)
 {
     static const uint8_t code[] = {0xc5, 0xf8, 0x77};

@@ -191,6 +191,8 @@ void asm_vmask(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec fr
 void asm_vfrom(struct assembler *as, unsigned bytes, asm_vec to,
                enum asm_reg from); /* MOVD, MOVQ */
 void asm_vto(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec from);
+void asm_vspread(struct assembler *as, asm_vec to,
+                 asm_vec from);            /* its lowest byte, to all 32: AVX2 */
 void asm_vzeroupper(struct assembler *as); /* nothing without AVX */
 
 /* ---- Control ---- */

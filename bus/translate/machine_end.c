@@ -2,9 +2,8 @@
  * The code for a message's end: what quick_end.c does, emit by emit.
  *
  * It is for messages of which every field went the short way, from the first to the last: so slots
- * have nothing from carriers. Room is asked for once: no emit writes a slot's text more often than
- * the emits have places for it, and no text is longer than the message. What would have to be
- * carried, or has no room, is left to quick_end(), which begins again where the end began.
+ * have nothing from carriers. Room is asked for once, for all. What would have to be carried, or
+ * has no room, is left to quick_end(), which begins again where the end began.
  */
 #include "translate/machine_make.h"
 
@@ -231,27 +230,35 @@ static void write_made(struct maker *maker, const struct program_emit *emit)
     asm_bind(as, &skip);
 }
 
-/* RSI: the text, and RDI: its bytes: without the literal with which it begins. */
-static void drop_literal(struct maker *maker, const struct program_part *part,
-                         struct asm_label *by_c)
+/* Compares @part's literal with what is at [RSI + @index + disp]. */
+static void compare_literal(struct maker *maker, const struct program_part *part,
+                            enum asm_reg index, int32_t disp, struct asm_label *other)
 {
-    struct assembler *as = &maker->as;
-    const int32_t bytes = (int32_t)part->text_bytes;
     unsigned count;
-    if (bytes == 0)
-        return;
-    asm_alu_imm(as, ASM_SUB, 4, RDI, bytes);
-    asm_jump_if(as, ASM_B, by_c);
     for (uint32_t at = 0; at < part->text_bytes;) {
         uint64_t value = literal_bytes(maker, part, at, &count);
         unsigned size = count >= 4 ? 4 : count >= 2 ? 2 : 1;
         int32_t imm = size == 4   ? (int32_t)(uint32_t)value
                       : size == 2 ? (int16_t)(uint16_t)value
                                   : (int8_t)(uint8_t)value;
-        asm_alu_store_imm(as, ASM_CMP, size, asm_at(RSI, (int32_t)at), imm);
-        asm_jump_if(as, ASM_NE, by_c);
+        asm_alu_store_imm(&maker->as, ASM_CMP, size,
+                          asm_at_index(RSI, index, 1, disp + (int32_t)at), imm);
+        asm_jump_if(&maker->as, ASM_NE, other);
         at += size;
     }
+}
+
+/* RSI: the text, and RDI: its bytes: without the literal with which it begins. */
+static void drop_literal(struct maker *maker, const struct program_part *part,
+                         struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const int32_t bytes = (int32_t)part->text_bytes;
+    if (bytes == 0)
+        return;
+    asm_alu_imm(as, ASM_SUB, 4, RDI, bytes);
+    asm_jump_if(as, ASM_B, by_c);
+    compare_literal(maker, part, ASM_REG_NONE, 0, by_c);
     asm_alu_imm(as, ASM_ADD, 8, RSI, bytes);
 }
 
@@ -298,6 +305,141 @@ static void write_dropped(struct maker *maker, const struct program_emit *emit,
     asm_bind(as, &done);
 }
 
+/* ---- Text taken apart ---- */
+
+static struct asm_mem piece(uint32_t index, size_t member)
+{
+    return asm_at(R15, (int32_t)(offsetof(struct run, machine.pieces) +
+                                 index * sizeof(((struct run *)NULL)->machine.pieces[0]) + member));
+}
+
+#define PIECE_AT 0
+#define PIECE_BYTES 4
+
+#define SEARCHED_BYTES_MAX 4 /* of a literal between two fields */
+
+/* Whether code can do it: literals between all fields. */
+static bool is_searched(const struct plan *plan, const struct program_template *template)
+{
+    const struct program_part *parts = plan->parts + template->part_first;
+    const uint32_t count = template->part_count;
+    for (uint32_t i = 0; i < count; i++) {
+        bool last = i > 0 && i == count - 1 && parts[i].slot == PROGRAM_SLOT_NONE;
+        if (!last &&
+            (parts[i].slot == PROGRAM_SLOT_NONE ||
+             (i > 0 && (parts[i].text_bytes == 0 || parts[i].text_bytes > SEARCHED_BYTES_MAX))))
+            return false;
+    }
+    return count > 0;
+}
+
+/* As run_take_apart(), of RDI bytes at RSI, 32 at most: pieces from the right. */
+static void take_apart(struct maker *maker, const struct program_template *template,
+                       struct asm_label *other)
+{
+    struct assembler *as = &maker->as;
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    uint32_t count = template->part_count;
+    if (parts[count - 1].slot == PROGRAM_SLOT_NONE) {
+        const int32_t bytes = (int32_t)parts[--count].text_bytes;
+        asm_alu_imm(as, ASM_SUB, 8, RDI, bytes);
+        asm_jump_if(as, ASM_B, other);
+        compare_literal(maker, &parts[count], RDI, 0, other);
+    }
+    for (uint32_t i = count - 1; i > 0; i--) {
+        const int32_t bytes = (int32_t)parts[i].text_bytes;
+        const uint8_t *literal = maker->plan->text + parts[i].text_first;
+        for (int32_t j = 0; j < bytes; j++) {
+            asm_mov_imm(as, RCX, literal[j]);
+            asm_vfrom(as, 4, 1, RCX);
+            asm_vspread(as, 1, 1);
+            asm_vop_mem(as, ASM_PCMPEQB, 32, 1, 1, asm_at(RSI, j));
+            if (j > 0)
+                asm_vop(as, ASM_PAND, 32, 2, 2, 1);
+            else
+                asm_vop(as, ASM_PAND, 32, 2, 1, 1);
+        }
+        asm_vmask(as, 32, RCX, 2); /* where it begins */
+        /* A byte of a field is before it, and one behind. */
+        asm_lea(as, RDX, asm_at(RDI, -bytes));
+        asm_alu_imm(as, ASM_CMP, 8, RDX, 1);
+        asm_jump_if(as, ASM_LE, other);
+        asm_bzhi(as, 4, RCX, RCX, RDX);
+        asm_alu_imm(as, ASM_AND, 4, RCX, -2);
+        asm_jump_if(as, ASM_E, other);
+        asm_scan(as, ASM_BSR, 4, RCX, RCX);
+        asm_alu(as, ASM_SUB, 4, RDX, RCX);
+        asm_store(as, 4, piece(i, PIECE_BYTES), RDX);
+        asm_lea(as, RDX, asm_at(RCX, bytes));
+        asm_store(as, 4, piece(i, PIECE_AT), RDX);
+        asm_mov(as, 4, RDI, RCX);
+    }
+    const int32_t bytes = (int32_t)parts[0].text_bytes;
+    asm_alu_imm(as, ASM_SUB, 8, RDI, bytes);
+    asm_jump_if(as, ASM_BE, other);
+    compare_literal(maker, &parts[0], ASM_REG_NONE, 0, other);
+    asm_store_imm(as, 4, piece(0, PIECE_AT), bytes);
+    asm_store(as, 4, piece(0, PIECE_BYTES), RDI);
+}
+
+/* RAX bytes at [RSI + RCX], 32 at most. */
+static void put_piece(struct maker *maker, uint32_t tag)
+{
+    struct assembler *as = &maker->as;
+    int32_t header = open_field(maker, tag);
+    asm_vload(as, 32, 0, asm_at_index(RSI, RCX, 1, 0));
+    asm_store(as, 1, asm_at(R12, header - 1), RAX);
+    asm_vstore(as, 32, asm_at(R12, header), 0);
+    asm_lea(as, R12, asm_at_index(R12, RAX, 1, header));
+}
+
+static void write_split(struct maker *maker, const struct program_emit *emit,
+                        struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const struct program_template *template = &maker->plan->templates[emit->template];
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    struct asm_label skip = {0}, other = {0}, close = {0}, function = {0};
+    if (is_searched(maker->plan, template)) {
+        asm_load(as, 4, RDI, SLOT(emit->slot, bytes));
+        asm_alu_store_imm(as, ASM_CMP, 1, SLOT(emit->slot, seen), 0);
+        asm_jump_if(as, ASM_E, &skip);
+        asm_test(as, 4, RDI, RDI);
+        asm_jump_if(as, ASM_E, emit->flags & EMIT_SOURCE_PRESENCE ? &function : &skip);
+        asm_alu_imm(as, ASM_CMP, 4, RDI, TEXT_SHORT_BYTES_MAX);
+        asm_jump_if(as, ASM_A, &function);
+        asm_load(as, 8, RSI, SLOT(emit->slot, data));
+        asm_mov(as, 8, R8, R12);
+        int32_t header = open_field(maker, emit->tag);
+        take_apart(maker, template, &other);
+        asm_alu_imm(as, ASM_ADD, 8, R12, header);
+        for (uint32_t i = 0; i < template->part_count; i++) {
+            if (parts[i].slot == PROGRAM_SLOT_NONE)
+                continue;
+            asm_load(as, 4, RCX, piece(i, PIECE_AT));
+            asm_load(as, 4, RAX, piece(i, PIECE_BYTES));
+            put_piece(maker, parts[i].tag);
+        }
+        asm_jump(as, &close);
+        asm_bind(as, &other);
+        asm_alu_imm(as, ASM_ADD, 8, R12, header);
+        if (parts[template->otherwise].slot != PROGRAM_SLOT_NONE) {
+            asm_load(as, 4, RAX, SLOT(emit->slot, bytes));
+            asm_mov_imm(as, RCX, 0);
+            put_piece(maker, parts[template->otherwise].tag);
+        }
+        asm_bind(as, &close); /* below 0x80: 32 bytes, and five for each part */
+        asm_mov(as, 8, RAX, R12);
+        asm_alu(as, ASM_SUB, 8, RAX, R8);
+        asm_alu_imm(as, ASM_SUB, 4, RAX, header);
+        asm_store(as, 1, asm_at(R8, header - 1), RAX);
+        asm_jump(as, &skip);
+        asm_bind(as, &function);
+    }
+    by_function(maker, emit, by_c);
+    asm_bind(as, &skip);
+}
+
 static void write_emit(struct maker *maker, const struct program_emit *emit, struct asm_label *by_c)
 {
     switch (emit->kind) {
@@ -317,7 +459,10 @@ static void write_emit(struct maker *maker, const struct program_emit *emit, str
     case EMIT_DROPPED:
         write_dropped(maker, emit, by_c);
         break;
-    default: /* EMIT_SPLIT, EMIT_JOIN */
+    case EMIT_SPLIT:
+        write_split(maker, emit, by_c);
+        break;
+    default: /* EMIT_JOIN */
         by_function(maker, emit, by_c);
     }
 }
@@ -332,31 +477,73 @@ static const struct program_template *template_of(const struct plan *plan,
     return has ? &plan->templates[emit->template] : NULL;
 }
 
-/* What the emits may write, beside the texts, and how often those. */
-static void measure(const struct plan *plan, const struct program_table *table, int32_t *ret_bytes,
-                    int32_t *ret_texts)
+/* What the emits may write, beside the texts. */
+static uint32_t places_of(const struct plan *plan, const struct program_table *table,
+                          uint32_t *ret_bytes)
 {
-    *ret_bytes = *ret_texts = 0;
+    uint32_t all = 0;
+    *ret_bytes = 0;
     for (uint32_t i = 0; i < table->emit_count; i++) {
         const struct program_emit *emit = &plan->emits[table->emit_first + i];
         const struct program_template *template = template_of(plan, emit);
         uint32_t places = 1;
         if (emit->kind == EMIT_GATHER)
             places = plan->nodes[emit->node].leaf_count;
-        for (uint32_t j = 0; template && j < template->part_count; j++) {
-            *ret_bytes += (int32_t)plan->parts[template->part_first + j].text_bytes;
-            places++;
-        }
-        *ret_bytes += (int32_t)(places + 1) * FIELD_BYTES_MAX;
-        *ret_texts += (int32_t)places;
+        for (uint32_t j = 0; template && j < template->part_count; j++, places++)
+            *ret_bytes += plan->parts[template->part_first + j].text_bytes;
+        *ret_bytes += (places + 1) * FIELD_BYTES_MAX;
+        all += places + 1;
     }
+    return all;
 }
 
 uint32_t machine_added_fields(const struct plan *plan, const struct program_table *table)
 {
-    int32_t bytes, texts;
-    measure(plan, table, &bytes, &texts);
-    return (uint32_t)texts + table->emit_count;
+    uint32_t bytes;
+    return places_of(plan, table, &bytes);
+}
+
+/* RCX: more by the text that the emit writes from that slot. */
+static void add_text(struct maker *maker, uint16_t slot)
+{
+    if (slot != PROGRAM_SLOT_NONE)
+        asm_alu_load(&maker->as, ASM_ADD, 4, RCX, SLOT(slot, bytes));
+}
+
+#define END_BYTES_MAX (1 << 20) /* of a message whose end is done by code: so sums have 32 bits */
+
+static void ask_for_room(struct maker *maker, struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const struct plan *plan = maker->plan;
+    const struct program_table *table = maker->table->table;
+    uint32_t bytes;
+    const uint32_t places = places_of(plan, table, &bytes);
+    as->failed |= places > 2048 || bytes > END_BYTES_MAX;
+    asm_load(as, 8, RAX, MACHINE(limit));
+    if (maker->root) { /* nested ones have FAST_NESTED_BYTES_MAX */
+        asm_mov(as, 8, RCX, RBX);
+        asm_alu_load(as, ASM_SUB, 8, RCX, FRAME(start));
+        asm_alu_imm(as, ASM_CMP, 8, RCX, END_BYTES_MAX);
+        asm_jump_if(as, ASM_A, by_c);
+    }
+    asm_mov_imm(as, RCX, bytes);
+    for (uint32_t i = 0; i < table->emit_count; i++) {
+        const struct program_emit *emit = &plan->emits[table->emit_first + i];
+        const struct program_template *template = template_of(plan, emit);
+        const struct program_node *node =
+            emit->kind == EMIT_GATHER ? &plan->nodes[emit->node] : NULL;
+        if (emit->kind == EMIT_MOVE || emit->kind == EMIT_SPLIT)
+            add_text(maker, emit->slot);
+        else if (emit->kind == EMIT_TEXT || emit->kind == EMIT_JOIN)
+            for (uint32_t j = 0; j < template->part_count; j++)
+                add_text(maker, plan->parts[template->part_first + j].slot);
+        for (uint32_t j = 0; node && j < node->leaf_count; j++)
+            add_text(maker, plan->emits[node->leaf_first + j].slot);
+    }
+    asm_alu(as, ASM_SUB, 8, RAX, R12);
+    asm_alu(as, ASM_CMP, 8, RAX, RCX);
+    asm_jump_if(as, ASM_L, by_c);
 }
 
 uint64_t machine_told_slots(const struct plan *plan, const struct program_table *table)
@@ -383,20 +570,11 @@ void machine_write_end(struct maker *maker, struct asm_label *by_c)
 {
     struct assembler *as = &maker->as;
     const struct program_table *table = maker->table->table;
-    int32_t bytes, texts;
     bool gathers = false;
     if (table->emit_count == 0)
         return;
-    measure(maker->plan, table, &bytes, &texts);
     asm_store(as, 8, MACHINE(end_out), R12);
-    asm_mov(as, 8, RCX, RBX);
-    asm_alu_load(as, ASM_SUB, 8, RCX, FRAME(start));
-    asm_imul_imm(as, 8, RCX, RCX, texts);
-    asm_load(as, 8, RAX, MACHINE(limit));
-    asm_alu_imm(as, ASM_ADD, 8, RCX, bytes);
-    asm_alu(as, ASM_SUB, 8, RAX, R12);
-    asm_alu(as, ASM_CMP, 8, RAX, RCX);
-    asm_jump_if(as, ASM_L, by_c);
+    ask_for_room(maker, by_c);
     for (uint32_t i = 0; i < table->emit_count; i++)
         gathers |= maker->plan->emits[table->emit_first + i].kind == EMIT_GATHER;
     if (gathers)

@@ -108,7 +108,8 @@ static void write_text(struct maker *maker, uint32_t index, bool string, bool pu
     } else {
         asm_alu_imm(as, ASM_CMP, 4, LENGTH, TEXT_SHORT_BYTES_MAX);
     }
-    asm_jump_if(as, ASM_A, &field->by_c);
+    asm_jump_if(as, ASM_A, string ? &field->rare : &field->by_c);
+    asm_bind(as, &field->plain);
     if (has_note(maker, way)) {
         asm_lea(as, RDX, asm_at(RBX, text));
         asm_store_imm(as, 1, SLOT(way->slot, seen), 1);
@@ -124,6 +125,24 @@ static void write_text(struct maker *maker, uint32_t index, bool string, bool pu
         note_given(maker, way);
     }
     asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, text));
+}
+
+/* Not plain, or long. */
+static void check_text(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const int32_t text = (int32_t)tag_size(field->way) + 1;
+    asm_alu_imm(as, ASM_CMP, 4, LENGTH, TEXT_SHORT_BYTES_MAX);
+    asm_jump_if(as, ASM_A, &field->by_c);
+    asm_lea(as, RDI, asm_at(RBX, text));
+    asm_mov(as, 4, RSI, LENGTH);
+    call_c(maker, (void (*)(void))text_check_short_avx2);
+    asm_test(as, 4, RAX, RAX);
+    asm_jump_if(as, ASM_NE, &maker->stuck);
+    asm_load(as, 1, LENGTH, asm_at(RBX, text - 1));
+    if (field->way->code == FAST_PUT_STRING)
+        asm_vload(as, 32, 0, asm_at(RBX, text));
+    asm_jump(as, &field->plain);
 }
 
 /* ---- Numbers ---- */
@@ -543,7 +562,9 @@ void machine_write_rare(struct maker *maker)
         const struct fast *way = field->way;
         if (field->rare.waiting) {
             asm_bind(as, &field->rare);
-            if (way->code == FAST_PUT_VARINT)
+            if (way->value == FAST_STRING)
+                check_text(maker, field);
+            else if (way->code == FAST_PUT_VARINT)
                 write_long_varint(maker, field);
             else
                 write_number(maker, i, true);

@@ -33,6 +33,7 @@ struct field {
     const struct fast *way;
     struct asm_label body;
     struct asm_label rare;  /* by C, or by more code: a value that is long, or not plain */
+    struct asm_label plain; /* of a text that is right: it goes on here */
     struct asm_label large; /* a message with a length of two bytes */
     struct asm_label close; /* whose length has another size than was left for it */
     struct asm_label large_close;

@@ -59,6 +59,9 @@ struct machine {
     uint8_t *end_out; /* where the end of a message began to be written */
     uint8_t *open;    /* and the message or the text that is put together there */
     size_t moved_in;
+    struct {
+        uint32_t at, bytes;
+    } pieces[PROGRAM_PART_MAX]; /* of a text that is taken apart */
     uint64_t seen;
     uint32_t fields, elements, at_elements;
     int32_t depth_left;

@@ -509,6 +509,18 @@ static void try_vectors(bool avx, unsigned bytes)
             end(&as);
             assert_int_equal(run(&as, A, 0, memory), A & 0xffffffff);
         }
+    for (asm_vec x = 0; x < ASM_VEC_COUNT && bytes == 32; x++)
+        for (asm_vec y = 0; y < ASM_VEC_COUNT; y++) {
+            uint8_t want[32];
+            begin(&as, buffer, sizeof(buffer), avx);
+            asm_vfrom(&as, 8, y, RDI);
+            asm_vspread(&as, x, y);
+            asm_vstore(&as, 32, asm_at(RDX, 1), x);
+            end(&as);
+            (void)run(&as, A, 0, memory);
+            memset(want, (uint8_t)A, sizeof(want));
+            assert_memory_equal(memory + 1, want, 32);
+        }
 }
 
 static void test_vectors_of_all_sizes(void **state)
