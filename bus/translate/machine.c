@@ -345,12 +345,11 @@ static void write_nested_end(struct maker *maker)
 static void find_fields(struct maker *maker)
 {
     const struct fast_table *table = maker->table;
-    memset(maker->fields, 0, sizeof(maker->fields));
     maker->field_count = 0;
     for (uint32_t i = 1; i < table->number_count; i++) {
         const struct fast *way = &table->by_number[i];
         if (way->source != FAST_NO_TAG && way->value != FAST_NONE && way->code != FAST_SLOW)
-            maker->fields[maker->field_count++].way = way;
+            maker->fields[maker->field_count++] = (struct field){.way = way};
     }
 }
 

@@ -33,12 +33,30 @@ static uint8_t *copy_long(uint8_t *out, const uint8_t *data, size_t bytes)
     return out + bytes;
 }
 
+/* RAX bytes, 64 at most, from [@from] to R12 + @behind, which moves behind them. What is read
+ * passes their end by less than 32 bytes, and what is written by less than 64. */
+static void write_short_copy(struct maker *maker, struct asm_mem from, int32_t behind)
+{
+    struct assembler *as = &maker->as;
+    struct asm_label is_short = {0};
+    struct asm_mem second = from;
+    second.disp += 32;
+    asm_vload(as, 32, 0, from);
+    asm_vstore(as, 32, asm_at(R12, behind), 0);
+    asm_alu_imm(as, ASM_CMP, 4, RAX, 32);
+    asm_jump_if(as, ASM_BE, &is_short);
+    asm_vload(as, 32, 0, second);
+    asm_vstore(as, 32, asm_at(R12, behind + 32), 0);
+    asm_bind(as, &is_short);
+    asm_lea(as, R12, asm_at_index(R12, RAX, 1, behind));
+}
+
 /* RAX bytes from RCX to R12 + @behind, which moves behind them. */
 static void write_copy(struct maker *maker, int32_t behind)
 {
     struct assembler *as = &maker->as;
     struct asm_label is_short = {0}, done = {0};
-    asm_alu_imm(as, ASM_CMP, 4, RAX, TEXT_SHORT_BYTES_MAX);
+    asm_alu_imm(as, ASM_CMP, 4, RAX, 64);
     asm_jump_if(as, ASM_BE, &is_short);
     asm_lea(as, RDI, asm_at(R12, behind));
     asm_mov(as, 8, RSI, RCX);
@@ -47,9 +65,7 @@ static void write_copy(struct maker *maker, int32_t behind)
     asm_mov(as, 8, R12, RAX);
     asm_jump(as, &done);
     asm_bind(as, &is_short);
-    asm_vload(as, 32, 0, asm_at(RCX, 0));
-    asm_vstore(as, 32, asm_at(R12, behind), 0);
-    asm_lea(as, R12, asm_at_index(R12, RAX, 1, behind));
+    write_short_copy(maker, asm_at(RCX, 0), behind);
     asm_bind(as, &done);
 }
 
@@ -333,7 +349,55 @@ static bool is_searched(const struct plan *plan, const struct program_template *
     return count > 0;
 }
 
-/* As run_take_apart(), of RDI bytes at RSI, 32 at most: pieces from the right. */
+/* VEC 2: 0xff where @literal begins in the 32 bytes at RSI + @at. Uses RCX. */
+static void find_literal(struct maker *maker, const uint8_t *literal, int32_t bytes, int32_t at)
+{
+    struct assembler *as = &maker->as;
+    for (int32_t i = 0; i < bytes; i++) {
+        asm_vec to = i == 0 ? 2 : 1;
+        asm_mov_imm(as, RCX, literal[i]);
+        asm_vfrom(as, 4, 1, RCX);
+        asm_vspread(as, 1, 1);
+        asm_vop_mem(as, ASM_PCMPEQB, 32, to, 1, asm_at(RSI, at + i));
+        if (i > 0)
+            asm_vop(as, ASM_PAND, 32, 2, 2, 1);
+    }
+}
+
+/* The last @part of RDI bytes at RSI, and its literal before it. */
+static void cut_at_last(struct maker *maker, const struct program_part *part, uint32_t index,
+                        struct asm_label *other)
+{
+    struct assembler *as = &maker->as;
+    const int32_t bytes = (int32_t)part->text_bytes;
+    const uint8_t *literal = maker->plan->text + part->text_first;
+    struct asm_label is_short = {0};
+    asm_mov_imm(as, R8, 0);
+    asm_alu_imm(as, ASM_CMP, 8, RDI, 32);
+    asm_jump_if(as, ASM_BE, &is_short);
+    find_literal(maker, literal, bytes, 32);
+    asm_vmask(as, 32, R8, 2);
+    asm_shift(as, ASM_SHL, 8, R8, 32);
+    asm_bind(as, &is_short);
+    find_literal(maker, literal, bytes, 0);
+    asm_vmask(as, 32, RCX, 2);
+    asm_alu(as, ASM_OR, 8, RCX, R8);
+    /* A byte of a field is before it, and one behind. */
+    asm_lea(as, RDX, asm_at(RDI, -bytes));
+    asm_alu_imm(as, ASM_CMP, 8, RDX, 1);
+    asm_jump_if(as, ASM_LE, other);
+    asm_bzhi(as, 8, RCX, RCX, RDX);
+    asm_alu_imm(as, ASM_AND, 8, RCX, -2);
+    asm_jump_if(as, ASM_E, other);
+    asm_scan(as, ASM_BSR, 8, RCX, RCX);
+    asm_alu(as, ASM_SUB, 4, RDX, RCX);
+    asm_store(as, 4, piece(index, PIECE_BYTES), RDX);
+    asm_lea(as, RDX, asm_at(RCX, bytes));
+    asm_store(as, 4, piece(index, PIECE_AT), RDX);
+    asm_mov(as, 4, RDI, RCX);
+}
+
+/* As run_take_apart(), of RDI bytes at RSI, 64 at most: pieces from the right. */
 static void take_apart(struct maker *maker, const struct program_template *template,
                        struct asm_label *other)
 {
@@ -341,39 +405,13 @@ static void take_apart(struct maker *maker, const struct program_template *templ
     const struct program_part *parts = maker->plan->parts + template->part_first;
     uint32_t count = template->part_count;
     if (parts[count - 1].slot == PROGRAM_SLOT_NONE) {
-        const int32_t bytes = (int32_t)parts[--count].text_bytes;
-        asm_alu_imm(as, ASM_SUB, 8, RDI, bytes);
+        const int32_t last = (int32_t)parts[--count].text_bytes;
+        asm_alu_imm(as, ASM_SUB, 8, RDI, last);
         asm_jump_if(as, ASM_B, other);
         compare_literal(maker, &parts[count], RDI, 0, other);
     }
-    for (uint32_t i = count - 1; i > 0; i--) {
-        const int32_t bytes = (int32_t)parts[i].text_bytes;
-        const uint8_t *literal = maker->plan->text + parts[i].text_first;
-        for (int32_t j = 0; j < bytes; j++) {
-            asm_mov_imm(as, RCX, literal[j]);
-            asm_vfrom(as, 4, 1, RCX);
-            asm_vspread(as, 1, 1);
-            asm_vop_mem(as, ASM_PCMPEQB, 32, 1, 1, asm_at(RSI, j));
-            if (j > 0)
-                asm_vop(as, ASM_PAND, 32, 2, 2, 1);
-            else
-                asm_vop(as, ASM_PAND, 32, 2, 1, 1);
-        }
-        asm_vmask(as, 32, RCX, 2); /* where it begins */
-        /* A byte of a field is before it, and one behind. */
-        asm_lea(as, RDX, asm_at(RDI, -bytes));
-        asm_alu_imm(as, ASM_CMP, 8, RDX, 1);
-        asm_jump_if(as, ASM_LE, other);
-        asm_bzhi(as, 4, RCX, RCX, RDX);
-        asm_alu_imm(as, ASM_AND, 4, RCX, -2);
-        asm_jump_if(as, ASM_E, other);
-        asm_scan(as, ASM_BSR, 4, RCX, RCX);
-        asm_alu(as, ASM_SUB, 4, RDX, RCX);
-        asm_store(as, 4, piece(i, PIECE_BYTES), RDX);
-        asm_lea(as, RDX, asm_at(RCX, bytes));
-        asm_store(as, 4, piece(i, PIECE_AT), RDX);
-        asm_mov(as, 4, RDI, RCX);
-    }
+    for (uint32_t i = count - 1; i > 0; i--)
+        cut_at_last(maker, &parts[i], i, other);
     const int32_t bytes = (int32_t)parts[0].text_bytes;
     asm_alu_imm(as, ASM_SUB, 8, RDI, bytes);
     asm_jump_if(as, ASM_BE, other);
@@ -382,15 +420,13 @@ static void take_apart(struct maker *maker, const struct program_template *templ
     asm_store(as, 4, piece(0, PIECE_BYTES), RDI);
 }
 
-/* RAX bytes at [RSI + RCX], 32 at most. */
+/* RAX bytes at [RSI + RCX], 64 at most. */
 static void put_piece(struct maker *maker, uint32_t tag)
 {
     struct assembler *as = &maker->as;
     int32_t header = open_field(maker, tag);
-    asm_vload(as, 32, 0, asm_at_index(RSI, RCX, 1, 0));
     asm_store(as, 1, asm_at(R12, header - 1), RAX);
-    asm_vstore(as, 32, asm_at(R12, header), 0);
-    asm_lea(as, R12, asm_at_index(R12, RAX, 1, header));
+    write_short_copy(maker, asm_at_index(RSI, RCX, 1, 0), header);
 }
 
 static void write_split(struct maker *maker, const struct program_emit *emit,
@@ -406,10 +442,10 @@ static void write_split(struct maker *maker, const struct program_emit *emit,
         asm_jump_if(as, ASM_E, &skip);
         asm_test(as, 4, RDI, RDI);
         asm_jump_if(as, ASM_E, emit->flags & EMIT_SOURCE_PRESENCE ? &function : &skip);
-        asm_alu_imm(as, ASM_CMP, 4, RDI, TEXT_SHORT_BYTES_MAX);
+        asm_alu_imm(as, ASM_CMP, 4, RDI, 64);
         asm_jump_if(as, ASM_A, &function);
         asm_load(as, 8, RSI, SLOT(emit->slot, data));
-        asm_mov(as, 8, R8, R12);
+        asm_mov(as, 8, R9, R12);
         int32_t header = open_field(maker, emit->tag);
         take_apart(maker, template, &other);
         asm_alu_imm(as, ASM_ADD, 8, R12, header);
@@ -428,11 +464,11 @@ static void write_split(struct maker *maker, const struct program_emit *emit,
             asm_mov_imm(as, RCX, 0);
             put_piece(maker, parts[template->otherwise].tag);
         }
-        asm_bind(as, &close); /* below 0x80: 32 bytes, and five for each part */
+        asm_bind(as, &close); /* below 0x80: 64 bytes, and five for each part */
         asm_mov(as, 8, RAX, R12);
-        asm_alu(as, ASM_SUB, 8, RAX, R8);
+        asm_alu(as, ASM_SUB, 8, RAX, R9);
         asm_alu_imm(as, ASM_SUB, 4, RAX, header);
-        asm_store(as, 1, asm_at(R8, header - 1), RAX);
+        asm_store(as, 1, asm_at(R9, header - 1), RAX);
         asm_jump(as, &skip);
         asm_bind(as, &function);
     }

@@ -87,16 +87,45 @@ static void note_given(struct maker *maker, const struct fast *way)
     asm_bind(as, &out);
 }
 
-static void write_text(struct maker *maker, uint32_t index, bool string, bool put)
+/* A text of LENGTH bytes is right: in the first vector, or if @wide in the first two. */
+static void use_text(struct maker *maker, const struct fast *way, bool put, bool wide)
 {
     struct assembler *as = &maker->as;
-    struct field *field = &maker->fields[index];
-    const struct fast *way = field->way;
     const int32_t text = (int32_t)tag_size(way) + 1, tag = way->tag_bytes;
+    if (has_note(maker, way)) {
+        asm_lea(as, RDX, asm_at(RBX, text));
+        asm_store_imm(as, 1, SLOT(way->slot, seen), 1);
+        asm_store(as, 8, SLOT(way->slot, data), RDX);
+        asm_store(as, 4, SLOT(way->slot, bytes), LENGTH);
+    }
+    if (put) {
+        write_tag(maker, way->tag, way->tag_bytes);
+        asm_store(as, 1, asm_at(R12, tag), LENGTH);
+        asm_vstore(as, 32, asm_at(R12, tag + 1), 0);
+        if (wide)
+            asm_vstore(as, 32, asm_at(R12, tag + 33), 1);
+        asm_lea(as, R12, asm_at_index(R12, LENGTH, 1, tag + 1));
+    } else {
+        note_given(maker, way);
+    }
+    asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, text));
+}
+
+static bool is_put(const struct fast *way)
+{
+    return way->code == FAST_PUT_STRING || way->code == FAST_PUT_BYTES;
+}
+
+static void write_text(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    const int32_t text = (int32_t)tag_size(way) + 1;
+    const bool put = is_put(way);
     asm_load(as, 1, LENGTH, asm_at(RBX, text - 1));
     if (put)
         asm_vload(as, 32, 0, asm_at(RBX, text));
-    if (string) {
+    if (way->value == FAST_STRING) {
         /* As signed bytes 0x01..0x7f are those that 1 is not above of. */
         if (put)
             asm_vop(as, ASM_PCMPGTB, 32, 1, VEC_ONES, 0);
@@ -108,41 +137,63 @@ static void write_text(struct maker *maker, uint32_t index, bool string, bool pu
     } else {
         asm_alu_imm(as, ASM_CMP, 4, LENGTH, TEXT_SHORT_BYTES_MAX);
     }
-    asm_jump_if(as, ASM_A, string ? &field->rare : &field->by_c);
+    asm_jump_if(as, ASM_A, &field->rare);
     asm_bind(as, &field->plain);
-    if (has_note(maker, way)) {
-        asm_lea(as, RDX, asm_at(RBX, text));
-        asm_store_imm(as, 1, SLOT(way->slot, seen), 1);
-        asm_store(as, 8, SLOT(way->slot, data), RDX);
-        asm_store(as, 4, SLOT(way->slot, bytes), LENGTH);
+    use_text(maker, way, put, false);
+}
+
+/* Up to 64 plain bytes, more than 32: so what is read passes their end by less than that, and their
+ * end is looked at before. */
+static void write_wide_text(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    const int32_t text = (int32_t)tag_size(way) + 1;
+    asm_alu_imm(as, ASM_CMP, 4, LENGTH, 2 * TEXT_SHORT_BYTES_MAX);
+    asm_jump_if(as, ASM_A, &field->by_c);
+    asm_lea(as, RDX, asm_at_index(RBX, LENGTH, 1, text));
+    if (maker->root)
+        asm_alu_load(as, ASM_CMP, 8, RDX, MACHINE(end));
+    else
+        asm_alu(as, ASM_CMP, 8, RDX, R13);
+    asm_jump_if(as, ASM_A, &maker->stuck);
+    asm_vload(as, 32, 0, asm_at(RBX, text));
+    asm_vload(as, 32, 1, asm_at(RBX, text + 32));
+    if (way->value == FAST_STRING) {
+        asm_vop(as, ASM_PCMPGTB, 32, 2, VEC_ONES, 0);
+        asm_vop(as, ASM_PCMPGTB, 32, 3, VEC_ONES, 1);
+        asm_vmask(as, 32, RCX, 2);
+        asm_vmask(as, 32, RDX, 3);
+        asm_shift(as, ASM_SHL, 8, RDX, 32);
+        asm_alu(as, ASM_OR, 8, RCX, RDX);
+        asm_scan(as, ASM_TZCNT, 8, RCX, RCX);
+        asm_alu(as, ASM_CMP, 8, LENGTH, RCX);
+        asm_jump_if(as, ASM_A, &field->by_c);
     }
-    if (put) {
-        write_tag(maker, way->tag, way->tag_bytes);
-        asm_store(as, 1, asm_at(R12, tag), LENGTH);
-        asm_vstore(as, 32, asm_at(R12, tag + 1), 0);
-        asm_lea(as, R12, asm_at_index(R12, LENGTH, 1, tag + 1));
-    } else {
-        note_given(maker, way);
-    }
-    asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, text));
+    use_text(maker, way, is_put(way), true);
+    asm_jump(as, &field->done);
 }
 
 /* Not plain, or long. */
-static void check_text(struct maker *maker, struct field *field)
+static void write_rare_text(struct maker *maker, struct field *field)
 {
     struct assembler *as = &maker->as;
     const int32_t text = (int32_t)tag_size(field->way) + 1;
-    asm_alu_imm(as, ASM_CMP, 4, LENGTH, TEXT_SHORT_BYTES_MAX);
-    asm_jump_if(as, ASM_A, &field->by_c);
-    asm_lea(as, RDI, asm_at(RBX, text));
-    asm_mov(as, 4, RSI, LENGTH);
-    call_c(maker, (void (*)(void))text_check_short_avx2);
-    asm_test(as, 4, RAX, RAX);
-    asm_jump_if(as, ASM_NE, &maker->stuck);
-    asm_load(as, 1, LENGTH, asm_at(RBX, text - 1));
-    if (field->way->code == FAST_PUT_STRING)
+    if (field->way->value == FAST_STRING) {
+        struct asm_label wide = {0};
+        asm_alu_imm(as, ASM_CMP, 4, LENGTH, TEXT_SHORT_BYTES_MAX);
+        asm_jump_if(as, ASM_A, &wide);
+        asm_lea(as, RDI, asm_at(RBX, text));
+        asm_mov(as, 4, RSI, LENGTH);
+        call_c(maker, (void (*)(void))text_check_short_avx2);
+        asm_test(as, 4, RAX, RAX);
+        asm_jump_if(as, ASM_NE, &maker->stuck);
+        asm_load(as, 1, LENGTH, asm_at(RBX, text - 1));
         asm_vload(as, 32, 0, asm_at(RBX, text));
-    asm_jump(as, &field->plain);
+        asm_jump(as, &field->plain);
+        asm_bind(as, &wide);
+    }
+    write_wide_text(maker, field);
 }
 
 /* ---- Numbers ---- */
@@ -513,12 +564,12 @@ static void write_body(struct maker *maker, uint32_t index)
     switch (way->code) {
     case FAST_PUT_STRING:
     case FAST_PUT_BYTES:
-        write_text(maker, index, way->code == FAST_PUT_STRING, true);
+        write_text(maker, field);
         break;
     case FAST_TAKE_STRING:
     case FAST_TAKE_BYTES:
         if (maker->framed)
-            write_text(maker, index, way->code == FAST_TAKE_STRING, false);
+            write_text(maker, field);
         else
             asm_jump(as, &maker->stuck);
         break;
@@ -562,8 +613,8 @@ void machine_write_rare(struct maker *maker)
         const struct fast *way = field->way;
         if (field->rare.waiting) {
             asm_bind(as, &field->rare);
-            if (way->value == FAST_STRING)
-                check_text(maker, field);
+            if (way->value == FAST_STRING || way->value == FAST_BYTES)
+                write_rare_text(maker, field);
             else if (way->code == FAST_PUT_VARINT)
                 write_long_varint(maker, field);
             else
