@@ -217,16 +217,13 @@ static void write_literal(struct maker *maker, const struct program_part *part)
         asm_alu_imm(as, ASM_ADD, 8, R12, (int32_t)part->text_bytes);
 }
 
-static void write_made(struct maker *maker, const struct program_emit *emit)
+/* The text of a template, where at least one of its slots has something, behind a tag. Return:
+ * bytes of the tag and its length, which is still to be written. */
+static int32_t put_template(struct maker *maker, const struct program_emit *emit)
 {
     struct assembler *as = &maker->as;
     const struct program_template *template = &maker->plan->templates[emit->template];
     const struct program_part *parts = maker->plan->parts + template->part_first;
-    struct asm_label skip = {0};
-    if (any_filled(maker, template))
-        asm_jump_if(as, ASM_E, &skip);
-    else if (parts[0].text_bytes == 0)
-        return; /* nothing but an empty literal */
     asm_store(as, 8, MACHINE(open), R12);
     int32_t header = open_field(maker, emit->tag);
     asm_alu_imm(as, ASM_ADD, 8, R12, header);
@@ -242,8 +239,21 @@ static void write_made(struct maker *maker, const struct program_emit *emit)
         write_copy(maker, 0);
         asm_bind(as, &empty);
     }
+    return header;
+}
+
+static void write_made(struct maker *maker, const struct program_emit *emit)
+{
+    const struct program_template *template = &maker->plan->templates[emit->template];
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    struct asm_label skip = {0};
+    if (any_filled(maker, template))
+        asm_jump_if(&maker->as, ASM_E, &skip);
+    else if (parts[0].text_bytes == 0)
+        return; /* nothing but an empty literal */
+    int32_t header = put_template(maker, emit);
     close_field(maker, header);
-    asm_bind(as, &skip);
+    asm_bind(&maker->as, &skip);
 }
 
 /* Compares @part's literal with what is at [RSI + @index + disp]. */
@@ -476,6 +486,50 @@ static void write_split(struct maker *maker, const struct program_emit *emit,
     asm_bind(as, &skip);
 }
 
+/* A message that becomes text, of which every field has something. That it comes back is sure if
+ * taking the text apart gives pieces of the same lengths: then they lie where they were put. */
+static void write_join(struct maker *maker, const struct program_emit *emit, struct asm_label *by_c)
+{
+    struct assembler *as = &maker->as;
+    const struct program_template *template = &maker->plan->templates[emit->template];
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    struct asm_label skip = {0}, function = {0}, large = {0};
+    asm_alu_store_imm(as, ASM_CMP, 1, SLOT(emit->slot, seen), 0);
+    asm_jump_if(as, ASM_E, &skip);
+    if (is_searched(maker->plan, template)) {
+        for (uint32_t i = 0; i < template->part_count; i++) {
+            if (parts[i].slot == PROGRAM_SLOT_NONE)
+                continue;
+            asm_alu_store_imm(as, ASM_CMP, 4, SLOT(parts[i].slot, bytes), 0);
+            asm_jump_if(as, ASM_E, &function);
+        }
+        asm_alu_store_imm(as, ASM_CMP, 1, SLOT(emit->slot, marked), 0);
+        asm_jump_if(as, ASM_NE, by_c);
+        int32_t header = put_template(maker, emit);
+        asm_load(as, 8, RSI, MACHINE(open));
+        asm_mov(as, 8, RDI, R12);
+        asm_alu_imm(as, ASM_ADD, 8, RSI, header);
+        asm_alu(as, ASM_SUB, 8, RDI, RSI);
+        asm_alu_imm(as, ASM_CMP, 8, RDI, 64);
+        asm_jump_if(as, ASM_A, &large);
+        asm_store(as, 1, asm_at(RSI, -1), RDI);
+        take_apart(maker, template, by_c);
+        for (uint32_t i = 0; i < template->part_count; i++) {
+            if (parts[i].slot == PROGRAM_SLOT_NONE)
+                continue;
+            asm_load(as, 4, RAX, piece(i, PIECE_BYTES));
+            asm_alu_load(as, ASM_CMP, 4, RAX, SLOT(parts[i].slot, bytes));
+            asm_jump_if(as, ASM_NE, by_c);
+        }
+        asm_jump(as, &skip);
+        asm_bind(as, &large);
+        asm_load(as, 8, R12, MACHINE(open));
+        asm_bind(as, &function);
+    }
+    by_function(maker, emit, by_c);
+    asm_bind(as, &skip);
+}
+
 static void write_emit(struct maker *maker, const struct program_emit *emit, struct asm_label *by_c)
 {
     switch (emit->kind) {
@@ -499,7 +553,7 @@ static void write_emit(struct maker *maker, const struct program_emit *emit, str
         write_split(maker, emit, by_c);
         break;
     default: /* EMIT_JOIN */
-        by_function(maker, emit, by_c);
+        write_join(maker, emit, by_c);
     }
 }
 
