@@ -111,7 +111,9 @@ struct schema_entry {
     TAILQ_ENTRY(schema_entry) entry; /* of negotiator->schemas; idle ones oldest first */
     struct schema *schema;
     struct semver version;
-    struct digest hash; /* of the descriptor set */
+    struct digest hash; /* of the descriptor set, which has no positions if it was published */
+    uint8_t *positions; /* a set with source_code_info, of who published it last; NULL: none */
+    size_t positions_bytes;
     uint32_t users;
     uint64_t published;            /* the order of publications; 0: only clients brought it */
     char file[BROKER_FILE_BYTES];  /* of --schemas, without the folder; "": none */
@@ -159,6 +161,12 @@ struct negotiator {
 int schema_entry_take(struct negotiator *negotiator, const char *interface, const char *version,
                       const char *service, const uint8_t *set, size_t bytes,
                       struct schema_entry **ret_entry, struct error_text *error);
+/* The same for what may be published. Positions are no part of the schema: they are taken out of the
+ * set, so that a comment makes no other content, and kept beside it for the words of a refusal.
+ * @positions: a set that has them; NULL: they may be in @set. Return: as above; -E2BIG for more than
+ * SCHEMA_SET_BYTES_MAX of them. */
+int schema_entry_take_located(struct negotiator *negotiator, const Parley__Publish *publish,
+                              struct schema_entry **ret_entry, struct error_text *error);
 void schema_entry_keep(struct negotiator *negotiator, struct schema_entry *entry);
 struct schema_entry *schema_entry_drop(struct negotiator *negotiator, struct schema_entry *entry);
 void entry_free(struct negotiator *negotiator, struct schema_entry *entry);

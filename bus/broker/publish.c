@@ -89,8 +89,8 @@ static int try_rules(struct broker *broker, const struct version *version,
     return r;
 }
 
-/* Whether a schema may be published while another content of its version is served. An instance that
- * comes back with an older content is welcome, too, but changes nothing: *ret_follows. */
+/* Whether a schema may be published while another content of its version is served. An instance
+ * that comes back with an older content is welcome, too, but changes nothing: *ret_follows. */
 static int may_join(struct broker *broker, const struct version *version,
                     struct schema_entry *schema, bool *ret_follows, struct error_text *error)
 {
@@ -186,9 +186,7 @@ static enum parley_status publish(struct endpoint *endpoint, const Parley__Publi
     if (r == 0 && endpoint->account)
         r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
     if (r == 0)
-        r = schema_entry_take(&broker->negotiator, publish->interface, publish->version,
-                              publish->service, publish->descriptor_set.data,
-                              publish->descriptor_set.len, &schema, error);
+        r = schema_entry_take_located(&broker->negotiator, publish, &schema, error);
     if (r < 0)
         return session_status(r);
     struct interface *interface;

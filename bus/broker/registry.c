@@ -24,6 +24,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+#include "schema/diff.h"
+
 static const char *package_of(const struct schema_entry *entry)
 {
     return schema_service(entry->schema)->package;
@@ -43,7 +46,7 @@ static size_t bytes_of(const struct schema_entry *entry)
 {
     size_t bytes;
     (void)schema_set(entry->schema, &bytes);
-    return bytes;
+    return bytes + entry->positions_bytes;
 }
 
 /* ---- Keeping ---- */
@@ -53,6 +56,7 @@ void entry_free(struct negotiator *negotiator, struct schema_entry *entry)
     negotiator_forget_bridges(negotiator, entry);
     TAILQ_REMOVE(&negotiator->schemas, entry, entry);
     schema_unref(entry->schema);
+    free(entry->positions);
     free(entry);
     negotiator->schema_count--;
     negotiator->generation++;
@@ -153,6 +157,51 @@ int schema_entry_take(struct negotiator *negotiator, const char *interface, cons
     return 0;
 }
 
+/* In place of those that it had: who publishes last knows best where the schema is written now. */
+static int keep_positions(struct schema_entry *entry, const uint8_t *positions, size_t bytes)
+{
+    if (bytes == 0 ||
+        (entry->positions_bytes == bytes && memcmp(entry->positions, positions, bytes) == 0))
+        return 0;
+    uint8_t *copy = malloc(bytes);
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, positions, bytes);
+    free(entry->positions);
+    entry->positions = copy;
+    entry->positions_bytes = bytes;
+    return 0;
+}
+
+int schema_entry_take_located(struct negotiator *negotiator, const Parley__Publish *publish,
+                              struct schema_entry **ret_entry, struct error_text *error)
+{
+    ProtobufCBinaryData set = publish->descriptor_set, positions = publish->positions;
+    _cleanup_(freep) uint8_t *bare = NULL;
+    size_t bytes = 0;
+    /* What is no set is refused by who reads it. */
+    if (diff_strip_positions(set.data, set.len, &bare, &bytes) == 0 && bytes < set.len) {
+        positions = positions.len > 0 ? positions : set;
+        set = (ProtobufCBinaryData){.len = bytes, .data = bare};
+    }
+    if (positions.len > SCHEMA_SET_BYTES_MAX)
+        return error_set(error, -E2BIG,
+                         "the schema's positions are %zu bytes; at most %u may be: leave them out",
+                         positions.len, (unsigned)SCHEMA_SET_BYTES_MAX);
+    struct schema_entry *entry;
+    int r = schema_entry_take(negotiator, publish->interface, publish->version, publish->service,
+                              set.data, set.len, &entry, error);
+    if (r < 0)
+        return r;
+    r = keep_positions(entry, positions.data, positions.len);
+    if (r < 0) {
+        schema_entry_drop(negotiator, entry);
+        return error_set(error, r, "the broker is out of memory");
+    }
+    *ret_entry = entry;
+    return 0;
+}
+
 void schema_entry_keep(struct negotiator *negotiator, struct schema_entry *entry)
 {
     if (entry->users++ > 0)
@@ -229,8 +278,7 @@ struct schema_entry *registry_in_force(struct negotiator *negotiator, struct sch
     TAILQ_FOREACH(other, &negotiator->schemas, entry) {
         struct error_text error;
         if (other != entry && schema_entry_trusted(other) && schema_entry_prevails(other, best) &&
-            same_version(other, entry) &&
-            schema_same(entry->schema, other->schema, &error))
+            same_version(other, entry) && schema_same(entry->schema, other->schema, &error))
             best = other;
     }
     entry->in_force = best;
@@ -268,8 +316,7 @@ struct schema_entry *registry_next(struct negotiator *negotiator, const struct s
     struct schema_entry *other;
     TAILQ_FOREACH(other, &negotiator->schemas, entry) {
         const char *previous = previous_of(other);
-        if (!schema_entry_trusted(other) || !previous ||
-            strcmp(previous, package_of(entry)) != 0 ||
+        if (!schema_entry_trusted(other) || !previous || strcmp(previous, package_of(entry)) != 0 ||
             strcmp(interface_of(other), interface_of(entry)) != 0)
             continue;
         int order = best ? semver_compare(&other->version, &best->version) : 1;

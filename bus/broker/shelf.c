@@ -55,7 +55,9 @@ static void report(struct shelf *shelf, const char *topic, const struct schema_e
                    const char *name, const char *what)
 {
     const Parley__Interface *interface =
-        entry ? schema_service(entry->schema)->interface : &(Parley__Interface){0};
+        entry ? schema_service(entry->schema)->interface : &(Parley__Interface) {
+        0
+    };
     const struct event event = {
         .topic = topic, .interface = interface->name, .version = interface->version};
     if (entry)
@@ -96,6 +98,15 @@ static bool declares_interface(const Google__Protobuf__FileDescriptorProto *file
     return false;
 }
 
+static int take_schema(struct negotiator *negotiator, char *service, const uint8_t *set,
+                       size_t bytes, struct schema_entry **ret_schema, struct error_text *error)
+{
+    Parley__Publish publish = PARLEY__PUBLISH__INIT; /* as if an instance had */
+    publish.service = service;
+    publish.descriptor_set = (ProtobufCBinaryData){.len = bytes, .data = (uint8_t *)(uintptr_t)set};
+    return schema_entry_take_located(negotiator, &publish, ret_schema, error);
+}
+
 /* The schemas of all services of files that declare an interface. Each has one more user. */
 static int read_schemas(struct negotiator *negotiator, const uint8_t *set, size_t bytes,
                         struct schema_entry **schemas, size_t *ret_count, struct error_text *error)
@@ -118,8 +129,7 @@ static int read_schemas(struct negotiator *negotiator, const uint8_t *set, size_
                 r = error_set(error, -E2BIG, "more than %d services in one file",
                               SHELF_SERVICE_MAX);
             else
-                r = schema_entry_take(negotiator, NULL, NULL, name, set, bytes, &schemas[count],
-                                      error);
+                r = take_schema(negotiator, name, set, bytes, &schemas[count], error);
             count += r == 0;
         }
     }
@@ -198,8 +208,7 @@ static void file_read(struct shelf *shelf, struct shelf_file *file, int fd)
     }
     if (r < 0) {
         char text[ERROR_TEXT_BYTES_MAX + 80];
-        (void)snprintf(text, sizeof(text), "%s%s",
-                       error.text[0] ? error.text : strerror(-r),
+        (void)snprintf(text, sizeof(text), "%s%s", error.text[0] ? error.text : strerror(-r),
                        file->schema_count ? "; what it held before stays in force" : "");
         report(shelf, "refused", NULL, file->name, text);
         return;

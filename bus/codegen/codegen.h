@@ -74,6 +74,11 @@ int pb_c_flag(const ProtobufCMessage *options, uint32_t number);
 int embed_pack(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
                const Google__Protobuf__FileDescriptorProto *file, uint8_t **ret_data,
                size_t *ret_bytes);
+/* Where what the file's package declares is written, as a set of files of which only the name and
+ * the positions are left (docs/DIFF.md, "Positions"); *ret_data: free(), NULL: protoc told none. */
+int embed_positions(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
+                    const Google__Protobuf__FileDescriptorProto *file, uint8_t **ret_data,
+                    size_t *ret_bytes);
 /* Sets @needed, one for each file of the request, for @file and all that it imports. */
 void embed_mark(const Google__Protobuf__Compiler__CodeGeneratorRequest *request,
                 const Google__Protobuf__FileDescriptorProto *file, bool *needed);
@@ -100,8 +105,8 @@ struct emit {
     bool has_connect, has_serve; /* no method of the service has that name */
     const struct schema_service *service;
     struct emit_method *methods; /* of the service; free() */
-    const uint8_t *set;
-    size_t set_bytes;
+    const uint8_t *set, *positions;
+    size_t set_bytes, positions_bytes;
 };
 
 void emit_header(const struct emit *emit, struct text *text);

@@ -164,15 +164,24 @@ void emit_header(const struct emit *emit, struct text *text)
 
 /* ---- NAME.parley.c ---- */
 
+static void emit_bytes(const char *name, const uint8_t *data, size_t bytes, struct text *text)
+{
+    text_add(text, "static const uint8_t %s[] = {", name);
+    for (size_t i = 0; i < bytes; i++)
+        text_add(text, "%s0x%02x,", i % 16 == 0 ? "\n    " : " ", data[i]);
+    text_add(text, "\n};\n\n");
+}
+
 static void emit_set(const struct emit *emit, struct text *text)
 {
-    text_add(text,
-             "/* google.protobuf.FileDescriptorSet: %s and what it imports. */\n"
-             "static const uint8_t descriptor_set[] = {",
+    text_add(text, "/* google.protobuf.FileDescriptorSet: %s and what it imports. */\n",
              emit->proto);
-    for (size_t i = 0; i < emit->set_bytes; i++)
-        text_add(text, "%s0x%02x,", i % 16 == 0 ? "\n    " : " ", emit->set[i]);
-    text_add(text, "\n};\n\n");
+    emit_bytes("descriptor_set", emit->set, emit->set_bytes, text);
+    if (emit->positions_bytes == 0)
+        return;
+    text_add(text,
+             "/* The same for where things are written: the broker says it of what breaks. */\n");
+    emit_bytes("positions", emit->positions, emit->positions_bytes, text);
 }
 
 static void emit_interface(const struct emit *emit, struct text *text)
@@ -194,9 +203,13 @@ static void emit_interface(const struct emit *emit, struct text *text)
              "    %s,\n"
              "    descriptor_set,\n"
              "    sizeof(descriptor_set),\n"
+             "    %s,\n"
+             "    %s,\n"
              "};\n",
              emit->prefix, emit->service->interface->name, emit->service->interface->version,
-             emit->prefix, count > 0 ? "methods" : "NULL");
+             emit->prefix, count > 0 ? "methods" : "NULL",
+             emit->positions_bytes > 0 ? "positions" : "NULL",
+             emit->positions_bytes > 0 ? "sizeof(positions)" : "0");
 }
 
 static void emit_source_method(const struct emit *emit, size_t index, struct text *text)

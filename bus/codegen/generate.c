@@ -218,13 +218,16 @@ static int generate_file(struct run *run, const File *file, struct error_text *e
             "%s has %zu services; an interface is one service: give each a file of its "
             "own",
             file->name, file->n_service);
-    _cleanup_(freep) uint8_t *set = NULL;
+    _cleanup_(freep) uint8_t *set = NULL, *positions = NULL;
     struct text service = {0};
     struct emit emit = {.proto = file->name};
     int r = embed_pack(run->request, file, &set, &emit.set_bytes);
+    if (r == 0)
+        r = embed_positions(run->request, file, &positions, &emit.positions_bytes);
     if (r < 0)
         return r;
     emit.set = set;
+    emit.positions = positions;
     text_add(&service, "%s%s%s", file->package ? file->package : "",
              file->package && file->package[0] ? "." : "",
              file->service[0]->name ? file->service[0]->name : "");

@@ -406,6 +406,9 @@ void service_link_up(struct parley_service *service)
     body.has_descriptor_set = true;
     body.descriptor_set.data = (uint8_t *)(uintptr_t)service->interface->descriptor_set;
     body.descriptor_set.len = service->interface->descriptor_set_bytes;
+    body.has_positions = service->interface->positions_bytes > 0;
+    body.positions.data = (uint8_t *)(uintptr_t)service->interface->positions;
+    body.positions.len = service->interface->positions_bytes;
     body.has_route_generation = service->route_known;
     body.route_generation = view->generation;
     body.n_weights = service->route_known ? view->version_count : 0;

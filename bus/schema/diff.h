@@ -150,6 +150,10 @@ int diff_report(struct diff *diff, enum diff_rule rule, const struct diff_place 
                 const char *scope, const char *leaf, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
 
+/* Whether a finding can be at this path (of protobuf's SourceCodeInfo): what else has a position
+ * need not be kept for a diff. */
+bool diff_points_to(const int32_t *path, size_t length);
+
 /**
  * diff_strip_positions() - a set without its source_code_info, which may be larger than all the
  * rest

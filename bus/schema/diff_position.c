@@ -13,6 +13,7 @@
  */
 #include "schema/diff_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,12 +159,78 @@ int diff_path_of(struct diff *diff, const struct diff_place *place, struct diff_
         push(&draft, place->part);
     if (!place->message && !place->enumeration && !place->service && place->part == FILE_OPTIONS)
         push(&draft, INTERFACE_OPTION);
+    assert(draft.length == 0 || diff_points_to(draft.at, draft.length));
     int32_t *at = pool_array(&diff->pool, draft.length, sizeof(*at));
     if (!at)
         return -ENOMEM;
     memcpy(at, draft.at, draft.length * sizeof(*at));
     *ret_path = (struct diff_path){draft.length, at};
     return 0;
+}
+
+/* The parts of a message, field, enum, value, service or method, that a finding may be at, are
+ * those that DIFF_PLACE() is given as .part, anywhere; of the rest the element's place is told. */
+static bool is_one_of(int32_t number, const int32_t *numbers)
+{
+    while (*numbers != 0 && *numbers != number)
+        numbers++;
+    return *numbers != 0;
+}
+
+static bool points_to_leaf(const int32_t *path, size_t length, const int32_t *parts)
+{
+    return length == 0 || (length == 1 && is_one_of(path[0], parts));
+}
+
+static bool points_into_enum(const int32_t *path, size_t length)
+{
+    static const int32_t value_parts[] = {1 /* name */, 0};
+    return length == 0 || (length >= 2 && path[0] == ENUM_VALUE &&
+                           points_to_leaf(path + 2, length - 2, value_parts));
+}
+
+static bool points_into_message(const int32_t *path, size_t length)
+{
+    static const int32_t message_parts[] = {7 /* options */, 0};
+    static const int32_t field_parts[] = {1 /* name */,    5 /* type */,       6 /* type_name */,
+                                          7 /* default */, 10 /* json_name */, 0};
+    for (; length >= 2 && path[0] == MESSAGE_NESTED; length -= 2)
+        path += 2;
+    if (points_to_leaf(path, length, message_parts))
+        return true;
+    if (length < 2)
+        return false;
+    return path[0] == MESSAGE_FIELD  ? points_to_leaf(path + 2, length - 2, field_parts)
+           : path[0] == MESSAGE_ENUM ? points_into_enum(path + 2, length - 2)
+                                     : false;
+}
+
+static bool points_into_service(const int32_t *path, size_t length)
+{
+    static const int32_t method_parts[] = {2 /* input */, 3 /* output */, 0};
+    return length == 0 || (length >= 2 && path[0] == SERVICE_METHOD &&
+                           points_to_leaf(path + 2, length - 2, method_parts));
+}
+
+bool diff_points_to(const int32_t *path, size_t length)
+{
+    static const int32_t file_parts[] = {2 /* package */, FILE_OPTIONS, 0};
+    if (length == 0 || length >= PATH_MAX_LENGTH)
+        return false;
+    if (length == 2 && path[0] == FILE_OPTIONS)
+        return path[1] == INTERFACE_OPTION;
+    if (length < 2)
+        return points_to_leaf(path, length, file_parts);
+    switch (path[0]) {
+    case FILE_MESSAGE:
+        return points_into_message(path + 2, length - 2);
+    case FILE_ENUM:
+        return points_into_enum(path + 2, length - 2);
+    case FILE_SERVICE:
+        return points_into_service(path + 2, length - 2);
+    default:
+        return false;
+    }
 }
 
 /* ---- The position of a path ---- */

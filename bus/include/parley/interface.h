@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define PARLEY_INTERFACE_ABI 1
+#define PARLEY_INTERFACE_ABI 2
 
 /* protobuf's MethodOptions.idempotency_level, same numbers. */
 enum parley_idempotency {
@@ -36,6 +36,9 @@ struct parley_interface {
     const struct parley_method *methods; /* service->n_methods of them, in the same order */
     const uint8_t *descriptor_set; /* serialized google.protobuf.FileDescriptorSet with imports */
     size_t descriptor_set_bytes;
+    const uint8_t *positions; /* a FileDescriptorSet of names and source_code_info: where in the
+                               * .proto things are, for a broker that refuses them; NULL: unknown */
+    size_t positions_bytes;
 };
 
 #ifdef __cplusplus

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "wire/wire.h"
 
 static struct broker *broker;
 static struct peer service;
@@ -136,6 +137,130 @@ static void test_what_was_withdrawn_is_still_promised(void **state)
     try_publish("1.1.0", 2, false, "things 1.1.0 breaks 1.0.0");
 }
 
+/* ---- Where it is written ---- */
+
+/* A set that says of the first message's first field that it is at @line, 7 (from 1); free(). */
+static struct set located(const struct set *set, int32_t line)
+{
+    ProtobufCMessage *message = NULL;
+    assert_int_equal(wire_unpack(&google__protobuf__file_descriptor_set__descriptor, set->data,
+                                 set->bytes, NULL, &message, NULL),
+                     0);
+    Google__Protobuf__FileDescriptorSet *files = (Google__Protobuf__FileDescriptorSet *)message;
+    int32_t path[] = {4, 0, 2, 0}, span[] = {line - 1, 6, 12};
+    Google__Protobuf__SourceCodeInfo__Location location =
+        GOOGLE__PROTOBUF__SOURCE_CODE_INFO__LOCATION__INIT;
+    location.path = path;
+    location.n_path = 4;
+    location.span = span;
+    location.n_span = 3;
+    Google__Protobuf__SourceCodeInfo__Location *locations[] = {&location};
+    Google__Protobuf__SourceCodeInfo info = GOOGLE__PROTOBUF__SOURCE_CODE_INFO__INIT;
+    info.location = locations;
+    info.n_location = 1;
+    Google__Protobuf__FileDescriptorProto *last = files->file[files->n_file - 1];
+    last->source_code_info = &info;
+    struct set with = *set;
+    with.bytes = protobuf_c_message_get_packed_size(message);
+    with.data = malloc(with.bytes);
+    assert_non_null(with.data);
+    assert_int_equal(protobuf_c_message_pack(message, with.data), with.bytes);
+    last->source_code_info = NULL;
+    wire_free(message);
+    return with;
+}
+
+static void publish_at(const struct set *set, const void *positions, size_t bytes,
+                       enum parley_status status, const char *words)
+{
+    Parley__Publish body = PARLEY__PUBLISH__INIT;
+    body.has_instance_id = true;
+    body.instance_id = ++last_instance;
+    body.interface = (char *)(uintptr_t)set->interface;
+    body.version = (char *)(uintptr_t)set->version;
+    body.service = (char *)(uintptr_t)set->service;
+    body.has_descriptor_set = true;
+    body.descriptor_set = (ProtobufCBinaryData){set->bytes, set->data};
+    body.has_positions = positions != NULL;
+    body.positions = (ProtobufCBinaryData){bytes, (uint8_t *)(uintptr_t)positions};
+    peer_say(&service, PARLEY__LINK_MESSAGE__BODY_PUBLISH, &body, NULL, 0);
+    const Parley__Published *published = peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_PUBLISHED);
+    assert_int_equal(published->status, status);
+    if (words)
+        assert_words(published->text, words);
+}
+
+static size_t content_count(void)
+{
+    return broker->negotiator.schema_count;
+}
+
+static void test_a_refusal_says_line_and_column(void **state)
+{
+    (void)state;
+    struct set set, first, moved;
+    try_publish("1.0.0", 2, false, NULL);
+    set_make(&set, "things", "1.1.0", "things.v1", NULL, 2);
+    set_rename(&set);
+    first = located(&set, 12);
+    moved = located(&set, 345);
+    publish_at(&set, NULL, 0, PARLEY_FAILED_PRECONDITION, "things.v1.proto: FIELD_SAME_NAME");
+    size_t contents = content_count();
+    publish_at(&set, first.data, first.bytes, PARLEY_FAILED_PRECONDITION,
+               "things.v1.proto:12:7: FIELD_SAME_NAME");
+    /* The place is that of who publishes it now. */
+    publish_at(&set, moved.data, moved.bytes, PARLEY_FAILED_PRECONDITION,
+               "things.v1.proto:345:7: FIELD_SAME_NAME");
+    assert_int_equal(content_count(), contents);
+    set_free(&set);
+    set_free(&first);
+    set_free(&moved);
+}
+
+static void test_positions_make_no_other_content(void **state)
+{
+    (void)state;
+    struct set set, first, moved;
+    set_make(&set, "things", "1.0.0", "things.v1", NULL, 2);
+    first = located(&set, 12);
+    moved = located(&set, 345);
+    publish(&service, ++last_instance, &set);
+    size_t contents = content_count();
+    publish(&service, ++last_instance, &first); /* in the set itself */
+    publish(&service, ++last_instance, &moved);
+    publish_at(&set, moved.data, moved.bytes, PARLEY_OK, NULL);
+    assert_int_equal(content_count(), contents);
+    set_free(&set);
+    set_free(&first);
+    set_free(&moved);
+}
+
+static void test_positions_that_make_no_sense_hide_no_break(void **state)
+{
+    (void)state;
+    struct set set;
+    try_publish("1.0.0", 2, false, NULL);
+    set_make(&set, "things", "1.1.0", "things.v1", NULL, 2);
+    set_rename(&set);
+    publish_at(&set, "\xff\xff\xff", 3, PARLEY_FAILED_PRECONDITION,
+               "things.v1.proto: FIELD_SAME_NAME");
+    set_free(&set);
+}
+
+static void test_positions_have_a_limit(void **state)
+{
+    (void)state;
+    struct set set;
+    uint8_t *positions = calloc(1, SCHEMA_SET_BYTES_MAX + 1);
+    assert_non_null(positions);
+    set_make(&set, "things", "1.0.0", "things.v1", NULL, 2);
+    publish_at(&set, positions, SCHEMA_SET_BYTES_MAX, PARLEY_OK, NULL);
+    publish_at(&set, positions, SCHEMA_SET_BYTES_MAX + 1, PARLEY_INVALID_ARGUMENT,
+               "leave them out");
+    free(positions);
+    set_free(&set);
+}
+
 /* ---- One version with several contents ---- */
 
 static void test_contents_of_one_version_may_grow(void **state)
@@ -216,6 +341,10 @@ int main(void)
         TEST(test_before_1_0_0_each_minor_version_stands_alone),
         TEST(test_a_pre_release_binds_nobody_but_is_bound),
         TEST(test_what_was_withdrawn_is_still_promised),
+        TEST(test_a_refusal_says_line_and_column),
+        TEST(test_positions_make_no_other_content),
+        TEST(test_positions_that_make_no_sense_hide_no_break),
+        TEST(test_positions_have_a_limit),
         TEST(test_contents_of_one_version_may_grow),
         TEST(test_contents_that_cannot_follow_each_other_are_refused),
         TEST(test_a_file_that_breaks_a_version_is_refused),

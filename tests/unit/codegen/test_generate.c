@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "codegen/codegen.h"
+#include "schema/diff.h"
 
 typedef Google__Protobuf__Compiler__CodeGeneratorRequest Request;
 typedef Google__Protobuf__Compiler__CodeGeneratorResponse Response;
@@ -89,6 +90,82 @@ static void test_files_are_those_of_the_golden_folder(void **state)
     assert_string_equal(response->file[1]->name, "greet.parley.c");
     expect_golden("greet.parley.h", response->file[0]->content);
     expect_golden("greet.parley.c", response->file[1]->content);
+    wire_free(response);
+}
+
+typedef Google__Protobuf__SourceCodeInfo__Location Location;
+
+/* Where a diff would say that @path is: at the longest beginning of it that has a position. */
+static const Location *place_of(const Files *positions, const char *file, const Location *wanted)
+{
+    const Location *best = NULL;
+    for (size_t f = 0; f < positions->n_file; f++) {
+        const Google__Protobuf__SourceCodeInfo *info = positions->file[f]->source_code_info;
+        for (size_t i = 0; strcmp(positions->file[f]->name, file) == 0 && i < info->n_location;
+             i++) {
+            const Location *one = info->location[i];
+            bool begins = one->n_path <= wanted->n_path &&
+                          memcmp(one->path, wanted->path, one->n_path * sizeof(*one->path)) == 0;
+            if (begins && (!best || one->n_path > best->n_path))
+                best = one;
+        }
+    }
+    return best;
+}
+
+/* What a diff can point to is where the .proto has it, though most positions are left out. */
+static void check_positions(const char *path)
+{
+    struct set set = set_read(path), kept;
+    Files *files = set_unpack(&set);
+    Request request = GOOGLE__PROTOBUF__COMPILER__CODE_GENERATOR_REQUEST__INIT;
+    request.proto_file = files->file;
+    request.n_proto_file = files->n_file;
+    const Google__Protobuf__FileDescriptorProto *file = files->file[files->n_file - 1];
+    assert_int_equal(embed_positions(&request, file, &kept.data, &kept.bytes), 0);
+    Files *positions = set_unpack(&kept);
+    size_t checked = 0, total = file->source_code_info->n_location;
+    for (size_t i = 0; i < total; i++) {
+        const Location *wanted = file->source_code_info->location[i];
+        if (!diff_points_to(wanted->path, wanted->n_path))
+            continue;
+        const Location *place = place_of(positions, file->name, wanted);
+        assert_non_null(place);
+        assert_null(place->leading_comments);
+        assert_null(place->trailing_comments);
+        assert_int_equal(place->span[0], wanted->span[0]);
+        assert_int_equal(place->span[1], wanted->span[1]);
+        checked++;
+    }
+    assert_true(checked > 10);
+    assert_true(positions->file[positions->n_file - 1]->source_code_info->n_location < checked);
+    for (size_t i = 0; i < positions->n_file; i++)
+        assert_string_not_equal(positions->file[i]->name, "parley/options.proto");
+    wire_free(positions);
+    wire_free(files);
+    free(kept.data);
+    free(set.data);
+}
+
+static void test_positions_of_what_a_diff_can_point_to_are_kept(void **state)
+{
+    (void)state;
+    check_positions(GREET_SET);
+    check_positions(SHOP_SET);
+    check_positions(ODD_SET);
+}
+
+static void without_info(Files *files, Request *request)
+{
+    without_imports(files, request);
+    files->file[0]->source_code_info = NULL;
+}
+
+static void test_without_positions_none_are_embedded(void **state)
+{
+    (void)state;
+    Response *response = run(GREET_SET, without_info);
+    assert_null(strstr(response->file[1]->content, "positions"));
     wire_free(response);
 }
 
@@ -528,6 +605,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files_are_those_of_the_golden_folder),
         cmocka_unit_test(test_same_request_gives_the_same_bytes),
+        cmocka_unit_test(test_positions_of_what_a_diff_can_point_to_are_kept),
+        cmocka_unit_test(test_without_positions_none_are_embedded),
         cmocka_unit_test(test_files_stand_in_the_folder_of_their_proto),
         cmocka_unit_test(test_header_is_usable_from_cplusplus),
         cmocka_unit_test(test_comment_of_a_method_cannot_end_the_comment_around_it),

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+#
+# What a broker says of a schema that breaks its own minor version is what `parley diff` says of the
+# two, to the line and column: test_refusal.sh PARLEY PARLEYD RELEASED BROKEN SOURCE
+set -u
+
+parley=$1 parleyd=$2 released=$3 broken=$4 source_dir=$5
+PARLEY_DIR=$(mktemp -d /tmp/parley-refusal.XXXXXX) # short: sockets are in it
+export PARLEY_DIR
+unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
+pids=()
+failures=0
+
+clean_up() {
+    local pid
+    for pid in "${pids[@]}"; do
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
+    rm -rf "$PARLEY_DIR"
+}
+trap clean_up EXIT
+
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# wait_for FILE TEXT: until the file has it; 20 seconds at most.
+wait_for() {
+    local tries
+    for ((tries = 0; tries < 2000; tries++)); do
+        grep -qF -- "$2" "$1" 2>/dev/null && return
+        sleep 0.01
+    done
+    fail "'$2' never came in $1"
+}
+
+"$parleyd" >"$PARLEY_DIR/broker.log" 2>&1 &
+pids+=($!)
+wait_for "$PARLEY_DIR/broker.log" "ready"
+"$released" >"$PARLEY_DIR/released" 2>&1 &
+pids+=($!)
+wait_for "$PARLEY_DIR/released" "published"
+
+timeout 30 "$broken" >"$PARLEY_DIR/refusal" 2>&1
+code=$?
+[[ $code == 1 ]] || fail "the broken one ended with $code"
+timeout 30 "$parley" diff "$source_dir/kit_released.proto" "$source_dir/kit_broken.proto" >"$PARLEY_DIR/diff"
+code=$?
+[[ $code == 1 ]] || fail "diff ended with $code"
+
+# The refusal has all breaks in one sentence.
+breaks=$(grep -v ' breaks\?$' "$PARLEY_DIR/diff" | sed ':a;N;$!ba;s/\n/; /g')
+expected="kit 1.1.0 breaks 1.0.0: $breaks"
+[[ $breaks == *"kit_broken.proto:11:14: FIELD_"* ]] || fail "diff does not tell the column of the type"
+grep -qF -- "$expected" "$PARLEY_DIR/refusal" || fail "the broker's words differ"
+grep -qF -- "${expected:0:400}" "$PARLEY_DIR/broker.log" || fail "the event's words differ"
+if ((failures > 0)); then
+    echo "expected: $expected"
+    echo "refusal:  $(cat "$PARLEY_DIR/refusal")"
+    echo "log:      $(cat "$PARLEY_DIR/broker.log")"
+fi
+exit $((failures > 0))
