@@ -19,7 +19,7 @@
 
 #include "base/cleanup.h"
 
-#define STEP_MAX (PLAN_PATH_MAX - 1)
+#define STEP_MAX (PLAN_VERSION_MAX - 1)
 
 struct chain {
     struct builder builder;
@@ -129,7 +129,7 @@ static int compile(const struct schema *const *versions, size_t count, enum plan
 {
     _cleanup_(chain_deinit) struct chain chain = {.step_count = count - 1};
     /* All steps, and what they are fused to, lie side by side before most of it is left out. */
-    chain.builder.bytes_max = 2 * PLAN_PATH_MAX * (size_t)PLAN_BYTES_MAX;
+    chain.builder.bytes_max = 2 * PLAN_VERSION_MAX * (size_t)PLAN_BYTES_MAX;
     int r = compile_steps(&chain, versions, payload, error);
     if (r == 0 && (fuse_steps(&chain, payload, stages_only, lean) == -ENOMEM ||
                    collect(&chain.builder) == -ENOMEM))
@@ -153,19 +153,4 @@ int chain_compile(const struct schema *const *versions, size_t count, enum plan_
      * to be said. */
     return compile(versions, count, payload, stages_only || r == -EBADMSG, r == -E2BIG, ret_plan,
                    error);
-}
-
-int plan_compile_path(const struct schema *const *versions, size_t count,
-                      enum plan_payload payload, struct plan **ret_plan, struct error_text *error)
-{
-    if (count < 1 || count > PLAN_PATH_MAX)
-        return error_set(error, -EINVAL,
-                         "a path of %zu versions; it may have 1 to %d: declare a newer version's "
-                         "relation to one that is nearer",
-                         count, PLAN_PATH_MAX);
-    if (count <= 2)
-        return plan_compile(versions[0], versions[count - 1], payload, ret_plan, error);
-    int r = chain_compile(versions, count, payload, false, ret_plan, error);
-    /* Rules that cannot be fused, which only the verifier has seen: step by step, then. */
-    return r == -EBADMSG ? chain_compile(versions, count, payload, true, ret_plan, error) : r;
 }

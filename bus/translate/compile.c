@@ -379,7 +379,7 @@ int compile_step(struct builder *builder, const struct schema *client, const str
     return r;
 }
 
-int plan_compile(const struct schema *client, const struct schema *service,
+int compile_pair(const struct schema *client, const struct schema *service,
                  enum plan_payload payload, struct plan **ret_plan, struct error_text *error)
 {
     _cleanup_(builder_deinit) struct builder builder = {0};
@@ -388,8 +388,9 @@ int plan_compile(const struct schema *client, const struct schema *service,
     return r < 0 ? r : builder_finish(&builder, class, ret_plan, error);
 }
 
-int plan_check(const struct schema *client, const struct schema *service, enum plan_payload payload,
-               plan_complain *complain, void *context, struct error_text *error)
+int compile_check(const struct schema *client, const struct schema *service,
+                  enum plan_payload payload, plan_complain *complain, void *context,
+                  struct error_text *error)
 {
     struct compiler compiler = {.error = error, .complain = complain, .complain_context = context};
     int r = compile(&compiler, client, service, payload);

@@ -50,6 +50,12 @@ uint32_t compile_context(struct compiler *compiler, const struct schema_message 
 enum kind compile_kind(const struct schema_field *field);
 /* A field that is only checked. */
 struct program_op compile_check_op(struct compiler *compiler, const struct schema_field *field);
+/* plan_compile() and plan_check() of rules that need no version in between (between.h). */
+int compile_pair(const struct schema *client, const struct schema *service,
+                 enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
+int compile_check(const struct schema *client, const struct schema *service,
+                  enum plan_payload payload, plan_complain *complain, void *context,
+                  struct error_text *error);
 /* Adds the program between two versions to what is in the builder; it has no entries yet. */
 int compile_step(struct builder *builder, const struct schema *client, const struct schema *service,
                  enum plan_payload payload, enum plan_class *ret_class, struct error_text *error);

@@ -55,6 +55,8 @@ int plan_compile(const struct schema *client, const struct schema *service,
                  enum plan_payload payload, struct plan **ret_plan, struct error_text *error);
 
 #define PLAN_PATH_MAX 8
+/* Those counted that the compiler puts between two (between.h). */
+#define PLAN_VERSION_MAX (2 * PLAN_PATH_MAX - 1)
 
 /**
  * plan_compile_path() - the same over versions in between, as one program

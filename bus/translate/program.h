@@ -45,7 +45,7 @@
 #define PROGRAM_NAME_BYTES_MAX 255            /* of an enum's values, and of texts used instead */
 #define PROGRAM_PATH_MAX 8                    /* messages that a moved field goes down into */
 #define PROGRAM_NODE_MAX 64                   /* below one message */
-#define PROGRAM_LEVEL_MAX (PLAN_PATH_MAX - 2) /* stages after the first */
+#define PROGRAM_LEVEL_MAX (PLAN_VERSION_MAX - 2) /* stages after the first */
 
 /* How a value is encoded: protobuf's scalar types, by what they mean. */
 enum kind {

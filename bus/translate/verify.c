@@ -391,7 +391,7 @@ static int verify_stages(const struct verifier *v, uint32_t index)
     if (table->level > PROGRAM_LEVEL_MAX)
         return bad(v, "table", index, "more stages than a path has");
     if (!in_range(v, SECTION_OWNER, table->owner_first, table->owner_count) ||
-        table->owner_count > PLAN_PATH_MAX)
+        table->owner_count > PLAN_VERSION_MAX)
         return bad(v, "table", index, "impossible carriers");
     if (table->next == 0)
         return 0;

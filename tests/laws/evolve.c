@@ -341,8 +341,13 @@ struct field *new_field(struct picks *picks, struct message *message, int type)
 static bool edit_split(struct picks *picks)
 {
     static const char *const separators[] = {" <", ":", "/", "--"};
-    struct field *field = pick_field(picks, pick_string);
-    if (!field || !is_plain_string(picks, field) || is_renamed(picks, field))
+    struct field *field =
+        pick_field(picks, random_below(picks->random, 4) ? pick_string : pick_alone);
+    bool converted = field && field->type != TYPE(STRING);
+    if (!field || field->label != LABEL_PLAIN || field->oneof >= 0 || field->changed ||
+        field->default_value[0] || !picks->newer->proto3 || !picks->older->proto3 ||
+        (converted && field->type == TYPE(MESSAGE) && field->ref < REF_ANY) ||
+        (!converted && is_renamed(picks, field)))
         return false;
     struct message *message = new_message(picks);
     if (!message)
@@ -363,6 +368,10 @@ static bool edit_split(struct picks *picks)
     split.pattern = pattern;
     split.otherwise = message->fields[random_below(picks->random, (uint32_t)parts)].name;
     rule.split = &split;
+    Parley__Convert convert = PARLEY__CONVERT__INIT;
+    convert.has_out_of_domain = true;
+    convert.out_of_domain = (Parley__OutOfDomain)random_below(picks->random, 3);
+    rule.convert = converted ? &convert : NULL;
     option_add(&field->rule, &rule);
     if (random_below(picks->random, 2))
         (void)new_field(picks, message, TYPE(INT32)); /* which the text cannot hold */
@@ -429,6 +438,7 @@ static bool edit_move(struct picks *picks)
     strcpy(name, leaf->name);
     *leaf = moved;
     leaf->number = number;
+    convert_too(picks, &moved, leaf, leaf);
     leaf->origin = -1;
     strcpy(leaf->name, name);
     (void)sprintf(end, ".%s", name);

@@ -38,6 +38,10 @@ bool edit_entries(struct picks *picks);
 /* ---- evolve_values.c ---- */
 
 bool edit_convert(struct picks *picks);
+/* Beside a rule on structure: sometimes the value becomes of another type as well. @before: what it
+ * was; @field: where it is now; @holder: whose rules say so. */
+void convert_too(struct picks *picks, const struct field *before, struct field *field,
+                 struct field *holder);
 bool edit_default(struct picks *picks);
 bool edit_computed(struct picks *picks);
 bool edit_enum_rule(struct picks *picks);

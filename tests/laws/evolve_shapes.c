@@ -23,6 +23,9 @@ bool edit_wrap(struct picks *picks)
     inner->ref = before.ref;
     if (picks->newer->proto3 && before.type != TYPE(MESSAGE) && random_below(picks->random, 3) == 0)
         inner->label = LABEL_OPTIONAL;
+    struct field bare = before;
+    bare.label = LABEL_PLAIN;
+    convert_too(picks, &bare, inner, field);
     if (random_below(picks->random, 3) == 0)
         (void)new_field(picks, message, TYPE(STRING)); /* which the bare value has not */
     Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
@@ -59,6 +62,7 @@ bool edit_unwrap(struct picks *picks)
     option_add(&field->rule, &rule);
     field->type = inner->type;
     field->ref = inner->ref;
+    convert_too(picks, inner, field, field);
     if (field->label != LABEL_REPEATED && picks->newer->proto3 && field->type != TYPE(MESSAGE) &&
         random_below(picks->random, 3) == 0)
         field->label = LABEL_OPTIONAL;
@@ -76,6 +80,8 @@ bool edit_pick(struct picks *picks)
     rule.pick = (Parley__Pick)(1 + random_below(picks->random, 3));
     option_add(&field->rule, &rule);
     bool singular = field->label == LABEL_REPEATED;
+    struct field bare = *field;
+    convert_too(picks, &bare, field, field);
     field->label = singular ? LABEL_PLAIN : LABEL_REPEATED;
     if (singular && picks->newer->proto3 && field->type != TYPE(MESSAGE) &&
         random_below(picks->random, 3) == 0)
@@ -116,6 +122,8 @@ bool edit_merge(struct picks *picks)
     option_add(&field->rule, &rule);
     field->type = TYPE(STRING);
     field->ref = REF_NONE;
+    struct field joined = *field;
+    convert_too(picks, &joined, field, field);
     field->changed = true;
     return true;
 }
@@ -225,6 +233,8 @@ static bool into_entries(struct picks *picks, struct field *field, Parley__Entri
     struct field *key = new_field(picks, message, field->key_type);
     struct field *value = new_field(picks, message, field->type);
     value->ref = field->ref;
+    struct field bare = *value;
+    convert_too(picks, &bare, value, field);
     entries->key = key->name;
     entries->value = value->name;
     field->label = LABEL_REPEATED;
@@ -252,6 +262,10 @@ static bool into_map(struct picks *picks, struct field *field, Parley__Entries *
     field->key_type = key->type;
     field->type = value->type;
     field->ref = value->ref;
+    struct field bare = *value;
+    field->label = LABEL_PLAIN;
+    convert_too(picks, &bare, field, field);
+    field->label = LABEL_MAP;
     return true;
 }
 

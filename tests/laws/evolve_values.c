@@ -103,30 +103,34 @@ static bool value_text(struct picks *picks, const struct version *version,
     return true;
 }
 
-bool edit_convert(struct picks *picks)
+static bool has_convertible_type(const struct field *field)
 {
-    struct field *field = pick_field(picks, is_convertible);
+    return field->label != LABEL_MAP && (field->type != TYPE(MESSAGE) || is_time(field));
+}
+
+/* @field, the value of which was @before in the version before, becomes of another type; the rule
+ * is one of @holder. */
+static bool convert_value(struct picks *picks, const struct field *before, struct field *field,
+                          struct field *holder)
+{
     char newer[64], older[64];
-    if (!field)
-        return false;
-    const struct field *origin = origin_of(picks, field);
-    struct field before = *field;
     if (!pick_type(picks, field))
         return false;
     Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
     Parley__Convert convert = PARLEY__CONVERT__INIT;
-    if ((is_time(&before) && type_is_integer(field->type)) ||
-        (is_time(field) && type_is_integer(before.type))) {
+    if ((is_time(before) && type_is_integer(field->type)) ||
+        (is_time(field) && type_is_integer(before->type))) {
         convert.has_unit = true;
         convert.unit = (Parley__TimeUnit)(1 + random_below(picks->random, 4));
-    } else if (is_number(before.type) && is_number(field->type) && random_below(picks->random, 2)) {
-        pick_linear(picks, is_real(before.type) || is_real(field->type), &convert);
+    } else if (is_number(before->type) && is_number(field->type) &&
+               random_below(picks->random, 2)) {
+        pick_linear(picks, is_real(before->type) || is_real(field->type), &convert);
     }
-    if (before.type == TYPE(BYTES) || field->type == TYPE(BYTES)) {
+    if (before->type == TYPE(BYTES) || field->type == TYPE(BYTES)) {
         convert.has_bytes = true;
         convert.bytes = (Parley__BytesText)random_below(picks->random, 3);
     }
-    if (before.type == TYPE(ENUM) || field->type == TYPE(ENUM)) {
+    if (before->type == TYPE(ENUM) || field->type == TYPE(ENUM)) {
         convert.has_exact_names = true;
         convert.exact_names = random_below(picks->random, 2);
     }
@@ -134,10 +138,27 @@ bool edit_convert(struct picks *picks)
     convert.out_of_domain = (Parley__OutOfDomain)random_below(picks->random, 3);
     if (random_below(picks->random, 4) == 0 && value_text(picks, picks->newer, field, newer))
         convert.otherwise = newer;
-    if (random_below(picks->random, 4) == 0 && value_text(picks, picks->older, origin, older))
+    if (random_below(picks->random, 4) == 0 && value_text(picks, picks->older, before, older))
         convert.otherwise_before = older;
     rule.convert = &convert;
-    option_add(&field->rule, &rule);
+    option_add(&holder->rule, &rule);
+    return true;
+}
+
+void convert_too(struct picks *picks, const struct field *before, struct field *field,
+                 struct field *holder)
+{
+    struct field was = *field;
+    if (random_below(picks->random, 3) == 0 && has_convertible_type(before) &&
+        !convert_value(picks, before, field, holder))
+        *field = was;
+}
+
+bool edit_convert(struct picks *picks)
+{
+    struct field *field = pick_field(picks, is_convertible);
+    if (!field || !convert_value(picks, origin_of(picks, field), field, field))
+        return false;
     field->packed = -1;
     field->changed = true;
     return true;

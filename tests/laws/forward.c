@@ -136,6 +136,26 @@ static bool unchanged(const struct schema_enum *newer, const struct schema_enum 
     return true;
 }
 
+/* Whether values of the two have to be carried along, for which a rule on structure has to be done
+ * in a step of its own: the other laws hold for that as well. */
+static bool needs_carrying(const struct schema_enum *newer, const struct schema_enum *older)
+{
+    int64_t other;
+    for (int up = 0; up < 2; up++) {
+        const struct schema_enum *from = up ? older : newer, *to = up ? newer : older;
+        for (size_t i = 0; i < from->value_count; i++) {
+            const struct schema_enum_value *value = &from->values[i];
+            bool stands =
+                (!up && value->rule && value->rule->to) ||
+                (newer->rule && (up ? newer->rule->otherwise : newer->rule->otherwise_before));
+            if (!has_pair(newer, older, up, value->number, &other) &&
+                (stands || declares(to, value->number)))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* @strict: nothing can be carried along. Return: 0; 1: left out; -ERANGE. */
 static int forward_enum(const struct model *model, const struct schema_enum *from,
                         const struct schema_enum *to, bool strict, int64_t number,
@@ -144,6 +164,8 @@ static int forward_enum(const struct model *model, const struct schema_enum *fro
     const struct schema_enum *newer = model->up ? to : from, *older = model->up ? from : to;
     int64_t other;
     *ret_number = number;
+    if (strict && needs_carrying(newer, older))
+        return -ENOTSUP;
     bool same_numbers = !strict && unchanged(newer, older);
     if (same_numbers)
         return 0;
@@ -483,10 +505,25 @@ static struct tree *follow(const struct model *model, struct tree *tree, const c
     }
 }
 
+/* Whether the field at the end of a path in a newer message is converted as well. */
+static bool is_converted(const struct schema_message *newer, const char *path)
+{
+    for (;; path += strcspn(path, ".") + 1) {
+        char name[SCHEMA_NAME_BYTES_MAX + 1] = "";
+        memcpy(name, path, strcspn(path, "."));
+        const struct schema_field *field = schema_field_find(newer, name);
+        if (path[strlen(name)] == '\0')
+            return field->rule && field->rule->convert;
+        newer = field->message;
+    }
+}
+
 static int forward_move(const struct model *model, struct tree *source, struct tree *target,
                         const Parley__Move *move)
 {
     struct field_pair pair = {.strict = true};
+    if (is_converted(model->up ? target->type : source->type, move->to))
+        return -ENOTSUP;
     const char *from = model->up ? move->from : move->to;
     const char *to = model->up ? move->to : move->from;
     const struct tree *at = follow(model, source, from, false, &pair.from);
