@@ -66,14 +66,15 @@ static enum parley_status buffer_new(struct channel *channel, size_t bytes,
     if (bytes == 0 || bytes > PARLEY_BUFFER_BYTES_MAX)
         return status_fail(PARLEY_INVALID_ARGUMENT, "a buffer of %zu bytes: 1 to %d are possible",
                            bytes, PARLEY_BUFFER_BYTES_MAX);
-    struct parley_buffer *buffer = calloc(1, sizeof(*buffer));
+    struct parley_buffer *buffer = spare_take(&channel->spare_buffers, sizeof(*buffer));
     if (!buffer)
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a buffer");
     int r = take_block(channel, bytes, buffer);
     if (r != 0) {
-        free(buffer);
+        spare_put(&channel->spare_buffers, buffer);
         return no_block(r);
     }
+    buffer->next = NULL;
     buffer->channel = channel_keep(channel);
     LIST_INSERT_HEAD(&channel->buffers, buffer, entry);
     *ret_buffer = buffer;
@@ -98,10 +99,11 @@ struct parley_buffer *parley_buffer_free(struct parley_buffer *buffer)
 {
     if (!buffer)
         return NULL;
+    struct channel *channel = buffer->channel;
     LIST_REMOVE(buffer, entry);
-    arena_drop(&buffer->channel->ours, buffer->ref.block);
-    channel_let_go(buffer->channel);
-    free(buffer);
+    arena_drop(&channel->ours, buffer->ref.block);
+    spare_put(&channel->spare_buffers, buffer);
+    channel_let_go(channel);
     return NULL;
 }
 

@@ -80,8 +80,7 @@ int channel_bind(struct channel *channel, struct held_plan *held,
 
 static void memory_free(struct channel *channel)
 {
-    if (channel->live != 0)
-        refs_memory_gone(channel);
+    refs_memory_gone(channel);
     peer_segment_deinit(&channel->peer);
     segment_deinit(&channel->ours);
     free(channel);

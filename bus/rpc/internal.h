@@ -196,6 +196,12 @@ struct held_plan {
     enum parley_translation translation; /* client's */
 };
 
+/* Freed objects of one size, to be used again (refs.h). */
+struct spares {
+    struct spare *first;
+    uint32_t count;
+};
+
 struct channel {
     struct source source; /* the doorbell */
     TAILQ_ENTRY(channel) entry; /* of the endpoint */
@@ -224,6 +230,7 @@ struct channel {
     uint32_t refs_most; /* in the message that is being packed */
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
+    struct spares spare_holds, spare_buffers; /* refs.c, buffer.c */
     bool destroyed;   /* but for its memory */
 
     /* client's */
@@ -325,7 +332,7 @@ int refs_forgo(struct body *body);
  * frame must be sent now. Return: 0, or -ESTALE. */
 int refs_write(struct channel *channel, const struct body *body, uint8_t *out);
 /* Nothing points into the peer's memory any more. */
-void refs_memory_gone(const struct channel *channel);
+void refs_memory_gone(struct channel *channel);
 /* Reads and bounds a frame's shares. Return: 0, or -EPROTO with a sentence. */
 int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error);
 

@@ -28,12 +28,51 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/sanitized.h"
 
 #define SMALL_BYTES 1024 /* a payload that is copied to the stack */
 
 static_assert(WIRE_REFS_MAX == FRAME_SHARES_MAX, "one share for each reference");
 static_assert(WIRE_REF_BYTES == FRAME_STAND_IN_BYTES, "wire and layout say the same");
+
+/* ---- Objects that are used again ---- */
+
+#define SPARES_MAX 8 /* of a kind, of a channel */
+
+struct spare {
+    struct spare *next;
+};
+
+void *spare_take(struct spares *spares, size_t bytes)
+{
+    struct spare *spare = spares->first;
+    if (!spare)
+        return malloc(bytes);
+    spares->first = spare->next;
+    spares->count--;
+    return spare;
+}
+
+void spare_put(struct spares *spares, void *object)
+{
+    struct spare *spare = object;
+    if (SANITIZED || spares->count == SPARES_MAX) {
+        free(object);
+        return;
+    }
+    spare->next = spares->first;
+    spares->first = spare;
+    spares->count++;
+}
+
+static void spare_free(struct spares *spares)
+{
+    while (spares->first)
+        free(spare_take(spares, 0));
+}
 
 /* ---- Sending ---- */
 
@@ -92,14 +131,15 @@ int refs_write(struct channel *channel, const struct body *body, uint8_t *out)
     const struct wire_ref *refs = wire_packed_refs(body->packing, &count);
     if (count != body->ref_count)
         return -ESTALE;
+    const struct parley_buffer *buffers[WIRE_REFS_MAX];
     for (size_t i = 0; i < count; i++) {
-        const struct parley_buffer *buffer = buffer_find(channel, refs[i].data, refs[i].bytes);
-        if (!buffer)
+        buffers[i] = buffer_find(channel, refs[i].data, refs[i].bytes);
+        if (!buffers[i])
             return -ESTALE;
-        share_write(out + i * sizeof(struct frame_share), &refs[i], buffer);
+        share_write(out + i * sizeof(struct frame_share), &refs[i], buffers[i]);
     }
     for (size_t i = 0; i < count; i++)
-        arena_lend(&channel->ours, buffer_find(channel, refs[i].data, refs[i].bytes)->ref.block);
+        arena_lend(&channel->ours, buffers[i]->ref.block);
     return 0;
 }
 
@@ -125,6 +165,7 @@ int frame_read_refs(struct channel *channel, const struct frame *frame, struct e
     const uint8_t *pos = frame->payload + frame->header.payload_bytes;
     uint32_t before = 0;
     refs->segments = 0;
+    release_soon(&channel->ours);
     release_expect(&channel->peer); /* who is sent references soon sends some */
     for (uint32_t i = 0; i < frame->header.share_count; i++) {
         struct frame_share share;
@@ -190,7 +231,7 @@ static int live_add_all(struct channel *channel, uint32_t segments)
     return r;
 }
 
-void refs_memory_gone(const struct channel *channel)
+static void lives_gone(const struct channel *channel)
 {
     struct live *live, *next;
     (void)pthread_mutex_lock(&lives_lock);
@@ -202,6 +243,14 @@ void refs_memory_gone(const struct channel *channel)
         }
     }
     (void)pthread_mutex_unlock(&lives_lock);
+}
+
+void refs_memory_gone(struct channel *channel)
+{
+    if (channel->live != 0)
+        lives_gone(channel);
+    spare_free(&channel->spare_holds);
+    spare_free(&channel->spare_buffers);
 }
 
 bool parley_bytes_is_live(ProtobufCBinaryData bytes)
@@ -224,31 +273,32 @@ struct refs_hold {
     struct wire_hold hold;   /* first */
     struct channel *channel; /* its memory */
     uint32_t count;
-    uint32_t blocks[];
+    uint32_t blocks[FRAME_SHARES_MAX];
 };
 
 static void hold_release(struct wire_hold *wire_hold)
 {
     struct refs_hold *hold = (struct refs_hold *)wire_hold;
-    channel_give_back(hold->channel, hold->blocks, hold->count);
-    channel_let_go(hold->channel);
-    free(hold);
+    struct channel *channel = hold->channel;
+    channel_give_back(channel, hold->blocks, hold->count);
+    spare_put(&channel->spare_holds, hold);
+    channel_let_go(channel);
 }
 
 /* Takes the frame's references over. Return: 0 or -ENOMEM. */
 static int hold_new(struct channel *channel, const struct frame *frame, ProtobufCMessage *message)
 {
-    size_t blocks_bytes = frame->refs->count * sizeof(frame->refs->blocks[0]);
     if ((frame->refs->segments & ~channel->live) != 0 &&
         live_add_all(channel, frame->refs->segments) < 0)
         return -ENOMEM;
-    struct refs_hold *hold = malloc(sizeof(*hold) + blocks_bytes);
+    struct refs_hold *hold = spare_take(&channel->spare_holds, sizeof(*hold));
     if (!hold)
         return -ENOMEM;
     hold->hold.release = hold_release;
     hold->channel = channel_keep(channel);
     hold->count = frame->refs->count;
-    memcpy(hold->blocks, frame->refs->blocks, blocks_bytes);
+    for (uint32_t i = 0; i < hold->count; i++)
+        hold->blocks[i] = frame->refs->blocks[i];
     frame->refs->count = 0;
     wire_hold_on(message, &hold->hold);
     return 0;
@@ -272,15 +322,13 @@ struct exchange {
 /* The reference whose stand-in this is, or NULL. */
 static const struct wire_ref *stands_for(struct exchange *x, const ProtobufCBinaryData *bytes)
 {
-    uint8_t expected[WIRE_REF_BYTES];
     size_t place = (size_t)((uintptr_t)bytes->data - (uintptr_t)x->copy);
     if (bytes->len != WIRE_REF_BYTES || place >= x->copy_bytes)
         return NULL;
     for (uint32_t i = 0; i < x->refs->count; i++) {
         if (x->refs->refs[i].place != place)
             continue;
-        wire_stand_in(expected, i);
-        if (memcmp(bytes->data, expected, sizeof(expected)) != 0)
+        if (!wire_is_stand_in(bytes->data, i))
             return NULL;
         x->found |= UINT32_C(1) << i;
         return &x->refs->refs[i];

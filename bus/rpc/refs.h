@@ -21,6 +21,12 @@ struct parley_buffer {
 /* The buffer that all of the bytes are in, or NULL. */
 struct parley_buffer *buffer_find(const struct channel *channel, const uint8_t *data, size_t bytes);
 
+/* ---- refs.c: objects that come and go with each message; a channel keeps a few of each kind ---- */
+
+/* Return: not cleared; NULL: no memory. */
+void *spare_take(struct spares *spares, size_t bytes);
+void spare_put(struct spares *spares, void *object);
+
 /* ---- refs.c: sending ---- */
 
 /* As wire_pack(), into @body, with references to the channel's buffers. */

@@ -265,6 +265,19 @@ static inline void release_expect(const struct peer_segment *peer)
     __builtin_prefetch(&peer->release[peer->released & (peer->release_slots - 1)]);
 }
 
+/* Reader: a hint that release_push() comes soon. The peer has read what it writes, and a store that
+ * waits for such a line holds up those behind it, of the next message, too. */
+static inline void release_soon(const struct segment *ours)
+{
+#if defined(__x86_64__)
+    const void *entry = (const void *)&ours->release[ours->released & (ours->release_slots - 1)];
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)&ours->cells->released));
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)entry));
+#else
+    __builtin_prefetch((const void *)&ours->cells->released, 1);
+#endif
+}
+
 /**
  * release_take() - free what the peer has released
  * Each entry is checked against our own table before it is believed. Also the moment at which we

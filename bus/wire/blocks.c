@@ -29,7 +29,8 @@ struct kept {
     bool watched;
 };
 
-static _Thread_local struct kept kept;
+/* The short way to it, which a library may take for a few words. */
+__attribute__((tls_model("initial-exec"))) static _Thread_local struct kept kept;
 static pthread_key_t at_thread_end;
 static bool has_key;
 

@@ -7,6 +7,7 @@
 #ifndef PARLEY_WIRE_WIRE_H
 #define PARLEY_WIRE_WIRE_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -160,6 +161,15 @@ static inline void wire_stand_in(uint8_t *out, uint32_t index)
     memset(out, 0xff, WIRE_REF_BYTES - 4);
     for (unsigned i = 0; i < 4; i++)
         out[WIRE_REF_BYTES - 4 + i] = (uint8_t)(index >> 8 * i);
+}
+
+/* Whether it is the one that wire_stand_in() writes. */
+static inline bool wire_is_stand_in(const uint8_t *data, uint32_t index)
+{
+    uint64_t first, second;
+    memcpy(&first, data, sizeof(first));
+    memcpy(&second, data + sizeof(first), sizeof(second));
+    return first == UINT64_MAX && second == htole64((uint64_t)index << 32 | UINT32_MAX);
 }
 
 /* Whether the bytes of a field are to be referred to, if @before others are already. Asked again for

@@ -294,6 +294,10 @@ uint64_t spin_begin(struct spin *spin)
     return 0;
 }
 _Atomic uint32_t fork_generation_now; /* nobody forks here */
+void refs_memory_gone(struct channel *channel) /* there has been nothing in it */
+{
+}
+
 NEVER(void, spin_hit, struct spin *spin)
 NEVER(void, spin_miss, struct spin *spin)
 NEVER(void, wait_wake, struct wait *wait)
@@ -309,7 +313,6 @@ NEVER(int, plan_bind, struct plan *plan, const ProtobufCServiceDescriptor *descr
 NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
 NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
 NEVER(int, refs_forgo, struct body *body)
-NEVER(void, refs_memory_gone, const struct channel *channel)
 NEVER(int, refs_write, struct channel *channel, const struct body *body, uint8_t *out)
 NEVER(int, frame_read_refs, struct channel *channel, const struct frame *frame,
       struct error_text *error)
