@@ -55,7 +55,8 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
         segment_deinit(&channel->ours);
         return error_set(error, r, "cannot watch a channel's doorbell: %s", strerror(-r));
     }
-    asleep_set(&channel->ours);
+    cpu_publish(&channel->ours, endpoint->cpu);
+    asleep_set(&channel->ours, ASLEEP_BELL);
     TAILQ_INSERT_TAIL(&endpoint->cold, channel, entry);
     *ret_channel = steal_ptr(&channel);
     return 0;
@@ -196,7 +197,14 @@ int channel_bell_send(struct channel *channel, const struct bell_packet *packet,
     return n < 0 ? -errno : 0;
 }
 
-void channel_ring(struct channel *channel)
+static void ring_word_at(struct channel *channel, uint64_t position)
+{
+    const struct segment *ours = &channel->ours;
+    wait_words_wake(ring_word(ours->ring, ours->ring_lines, position));
+    stats_bump(&channel->endpoint->stats.header->doorbells);
+}
+
+static void ring_bell(struct channel *channel)
 {
     static const uint8_t kind = BELL_RING;
     /* A full socket holds many rings already; a hung-up one shows when we read it. */
@@ -205,19 +213,33 @@ void channel_ring(struct channel *channel)
     stats_bump(&channel->endpoint->stats.header->doorbells);
 }
 
+void channel_ring(struct channel *channel)
+{
+    if (peer_asleep(&channel->peer) == ASLEEP_WORD)
+        ring_word_at(channel, peer_consumed(&channel->ours, &channel->peer));
+    else
+        ring_bell(channel);
+}
+
 /* A sleeper that was rung for what it has not consumed yet will look at the ring again before it
  * sleeps: the record that we rang for is before those that follow. So one ring is enough, however
  * long it takes to wake up. peer_asleep() fenced between our publication and this look at its
  * position, as asleep_set() does between its last position and its last look at our ring. */
 void channel_ring_if_asleep(struct channel *channel)
 {
-    if (!channel->peer.region.base || !peer_asleep(&channel->peer))
+    if (!channel->peer.region.base)
+        return;
+    enum asleep how = peer_asleep(&channel->peer);
+    if (how == ASLEEP_NOT)
         return;
     uint64_t consumed = peer_consumed(&channel->ours, &channel->peer);
     if (consumed < channel->rung || consumed == channel->ours.head)
         return; /* rung, or there is nothing to take */
     channel->rung = channel->ours.head;
-    channel_ring(channel);
+    if (how == ASLEEP_WORD)
+        ring_word_at(channel, consumed); /* where its last look was */
+    else
+        ring_bell(channel);
 }
 
 /* A peer that waits for room looks for it itself while it is awake. One that sleeps is rung once
@@ -227,7 +249,7 @@ static void ring_if_blocked(struct channel *channel)
     struct peer_segment *peer = &channel->peer;
     if (peer->tail - channel->room_told < peer->ring_lines && ring_pending(peer))
         return;
-    if (!peer_blocked(peer) || !peer_asleep(peer))
+    if (!peer_blocked(peer) || peer_asleep(peer) == ASLEEP_NOT)
         return;
     channel->room_told = peer->tail;
     channel_ring(channel);
@@ -359,13 +381,14 @@ void channel_wake(struct channel *channel)
     channel->awake = true;
     channel->pass = channel->endpoint->pass;
     asleep_clear(&channel->ours);
+    cpu_publish(&channel->ours, channel->endpoint->cpu);
     TAILQ_REMOVE(&channel->endpoint->cold, channel, entry);
     TAILQ_INSERT_TAIL(&channel->endpoint->hot, channel, entry);
 }
 
 bool channel_sleep(struct channel *channel)
 {
-    asleep_set(&channel->ours);
+    asleep_set(&channel->ours, ASLEEP_BELL);
     /* asleep_set() fenced: a publication that did not see our flag is seen here. */
     if (ring_pending(&channel->peer) || channel->hung_up) {
         asleep_clear(&channel->ours);
@@ -379,6 +402,34 @@ bool channel_sleep(struct channel *channel)
     TAILQ_REMOVE(&channel->endpoint->hot, channel, entry);
     TAILQ_INSERT_TAIL(&channel->endpoint->cold, channel, entry);
     return true;
+}
+
+bool channel_may_doze(const struct channel *channel)
+{
+    return STAILQ_EMPTY(&channel->queue) && !channel->hung_up &&
+           channel->deaf < CHANNEL_DEAF_MAX;
+}
+
+const void *channel_doze(struct channel *channel)
+{
+    const struct peer_segment *peer = &channel->peer;
+    asleep_set(&channel->ours, ASLEEP_WORD);
+    return ring_word(peer->ring, peer->ring_lines, peer->tail);
+}
+
+void channel_doze_end(struct channel *channel, bool in_time)
+{
+    asleep_clear(&channel->ours);
+    if (ring_pending(&channel->peer))
+        channel->deaf = in_time ? 0 : channel->deaf + 1;
+}
+
+bool channel_wants_cpu(const struct channel *channel)
+{
+    /* Published for it, and it has not been there: it cannot run. If it has, and an answer is due
+     * or it is not asleep, it was interrupted. */
+    return channel->in_flight > 0 || peer_asleep(&channel->peer) == ASLEEP_NOT ||
+           peer_consumed(&channel->ours, &channel->peer) < channel->ours.head;
 }
 
 /* ---- Sending ---- */

@@ -39,7 +39,11 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     (void)snprintf(endpoint->name, sizeof(endpoint->name), "%s",
                    options->name ? options->name : program_invocation_short_name);
     endpoint->spin_ns_max = options->spin_ns_max ? options->spin_ns_max : RPC_SPIN_NS_MAX;
-    spin_init(&endpoint->spin, endpoint->spin_ns_max > 1 ? endpoint->spin_ns_max : 0);
+    uint64_t budget = endpoint->spin_ns_max > 1 ? endpoint->spin_ns_max : 0;
+    spin_init(&endpoint->spin[false], budget, CLOCK_NEVER);
+    spin_init(&endpoint->spin[true], budget, 0);
+    endpoint->doze_max = WAIT_WORDS_MAX;
+    endpoint->cpu = spin_cpu();
 
     quick_clock_init(&endpoint->clock);
     struct error_text error = {0};

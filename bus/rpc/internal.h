@@ -214,6 +214,7 @@ struct channel {
     bool blocked; /* frames wait in `queue` */
     bool hung_up;
     bool rang; /* the bell did: to be looked at, whatever its ring seems to hold */
+    uint8_t deaf; /* dozes in a row that it did not end, though it published: CHANNEL_DEAF_MAX */
     bool due;  /* this pass over the hot list has something to do for it */
     uint64_t pass; /* the last one that had */
     int bell;
@@ -303,6 +304,15 @@ int channel_drain(struct channel *channel, unsigned batch);
 void channel_consume(struct channel *channel, const struct frame *frame);
 void channel_wake(struct channel *channel);  /* put it on the hot list */
 bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
+/* Dozing, while hot: until a word is woken, and not for long (wait_words()). A peer that does not
+ * wake it, so that it is the time that ends the doze, is soon slept for by the doorbell again. */
+#define CHANNEL_DEAF_MAX 3
+bool channel_may_doze(const struct channel *channel);
+/* Sets the flag. Return: the word to wait on; the kernel has the last look at it. */
+const void *channel_doze(struct channel *channel);
+void channel_doze_end(struct channel *channel, bool in_time);
+/* Of a peer that was last seen on our CPU: whether it needs it now. */
+bool channel_wants_cpu(const struct channel *channel);
 int channel_bell_send(struct channel *channel, const struct bell_packet *packet, size_t bytes, int fd);
 int channel_attach_peer(struct channel *channel, int fd, struct error_text *error);
 /* Binds the channel's plan, or one that it had, to the structs of @descriptor, ours, unless that has
@@ -618,8 +628,11 @@ struct parley_endpoint {
     uint32_t generation; /* of the process that made it: base/fork.h */
     struct wait *wait;
     struct quick_clock clock; /* for what is stamped in each call */
-    struct spin spin;
+    struct spin spin[2]; /* of waits for whatever comes; for replies */
     uint64_t spin_ns_max;
+    uint64_t polled_ns; /* when the descriptors were last looked at */
+    uint32_t doze_max;  /* channels at once: WAIT_WORDS_MAX, if the kernel can */
+    uint32_t cpu;       /* as its channels tell their peers: spin_cpu() */
     uint64_t endpoint_id;
     uint64_t random;
     char name[RPC_NAME_BYTES];

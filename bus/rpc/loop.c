@@ -26,8 +26,8 @@
 /* After so many passes that found it quiet and others not, a channel goes cold: as long as looking
  * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
 #define QUIET_PASSES_MAX 1024
-#define HOT_PER_RECORD 16            /* looks at rings that are worth one record */
-#define SPIN_CHECKS 32               /* looks at rings between two looks at the clock */
+#define HOT_PER_RECORD 16             /* looks at rings that are worth one record */
+#define SPIN_CHECKS 32                /* looks at rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
 
 static bool served_now(const struct parley_endpoint *endpoint, const struct channel *channel)
@@ -107,8 +107,7 @@ static bool hot_pending(const struct parley_endpoint *endpoint, unsigned *looks)
 {
     const struct channel *channel;
     ++*looks;
-    TAILQ_FOREACH(channel, &endpoint->hot, entry)
-    {
+    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
         ++*looks;
         if (served_now(endpoint, channel) && channel_pending(channel))
             return true;
@@ -132,8 +131,7 @@ static void attach_again(struct parley_endpoint *endpoint, uint64_t now)
     uint64_t next = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
     struct parley_client *client;
-    TAILQ_FOREACH(client, &endpoint->clients, entry)
-    {
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
         uint64_t at = client_attach_due(client, now);
         if (at < next)
             next = at;
@@ -174,6 +172,43 @@ static bool stopping(const struct parley_endpoint *endpoint)
     return atomic_load_explicit(&endpoint->stop, memory_order_relaxed);
 }
 
+/* ---- Spinning ---- */
+
+/* Tells the peers that may spin for us where we are. Return: spin_cpu(). */
+static uint32_t cpu_tell(struct parley_endpoint *endpoint)
+{
+    uint32_t cpu = spin_cpu();
+    struct channel *channel;
+    if (__builtin_expect(cpu == endpoint->cpu, 1))
+        return cpu;
+    endpoint->cpu = cpu;
+    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
+        cpu_publish(&channel->ours, cpu);
+    }
+    return cpu;
+}
+
+/* Whether spinning would keep somebody from running that we spin for. */
+static bool cpu_is_wanted(struct parley_endpoint *endpoint)
+{
+    uint32_t cpu = cpu_tell(endpoint);
+    const struct channel *channel;
+    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
+        if (peer_cpu(&channel->peer) == cpu && cpu != 0 && channel_wants_cpu(channel))
+            return true;
+    }
+    return false;
+}
+
+static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin)
+{
+    if (TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
+        return 0;
+    if (endpoint->spin_ns_max == PARLEY_FOREVER)
+        return CLOCK_NEVER;
+    return cpu_is_wanted(endpoint) ? 0 : spin_begin(spin);
+}
+
 /* Return: >0 something came; 0 the budget is spent; -errno. */
 static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t budget)
 {
@@ -187,6 +222,7 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
         uint64_t now = clock_now_ns();
         if (now - start >= budget || stopping(endpoint))
             return 0;
+        (void)cpu_tell(endpoint);
         if (now - polled >= SPIN_POLL_NS) {
             int n = descriptors_poll(endpoint, 0);
             if (n != 0)
@@ -195,6 +231,64 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
         }
     }
 }
+
+/* ---- Dozing: asleep for a short time, on words ---- */
+
+/* A request could come on any of them. False: they are too many. */
+static bool services_wake(struct parley_endpoint *endpoint)
+{
+    struct channel *channel, *next;
+    unsigned count = 0;
+    if (TAILQ_EMPTY(&endpoint->services) || endpoint->handlers > 0)
+        return true;
+    for (channel = TAILQ_FIRST(&endpoint->cold); channel; channel = next) {
+        next = TAILQ_NEXT(channel, entry);
+        if (++count > WAIT_WORDS_MAX)
+            return false;
+        if (channel->service_side)
+            channel_wake(channel);
+    }
+    return true;
+}
+
+/* Return: how many channels there are to doze on; 0: none, or not all of them can be. */
+static unsigned doze_channels(struct parley_endpoint *endpoint, struct channel **ret_channels)
+{
+    struct channel *channel;
+    unsigned count = 0;
+    if (!services_wake(endpoint))
+        return 0;
+    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
+        if (!served_now(endpoint, channel))
+            continue;
+        if (count == endpoint->doze_max || !channel_may_doze(channel))
+            return 0;
+        ret_channels[count++] = channel;
+    }
+    return count;
+}
+
+/* Return: as wait_words(), which has the last look; 0, too, if it is not to be done. */
+static int doze(struct parley_endpoint *endpoint, uint64_t ns)
+{
+    struct channel *channels[WAIT_WORDS_MAX];
+    const void *words[WAIT_WORDS_MAX];
+    unsigned count = doze_channels(endpoint, channels);
+    if (count == 0)
+        return 0;
+    for (unsigned i = 0; i < count; i++)
+        words[i] = channel_doze(channels[i]);
+    int r = wait_words(words, count, ns);
+    if (r < 0)
+        endpoint->doze_max = count - 1; /* not on this kernel */
+    for (unsigned i = 0; i < count; i++)
+        channel_doze_end(channels[i], r > 0);
+    if (r > 0)
+        stats_bump(&endpoint->stats.header->wakeups);
+    return r;
+}
+
+/* ---- Sleeping ---- */
 
 /* Arms every doorbell. False: something is there after all. */
 static bool all_sleep(struct parley_endpoint *endpoint)
@@ -208,33 +302,70 @@ static bool all_sleep(struct parley_endpoint *endpoint)
     return true;
 }
 
-static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+/* What is expected of a wait depends on what it is for: a reply is due, and soon if the service
+ * sleeps, too; the next request is a matter of those who send it. */
+static struct spin *spin_of(struct parley_endpoint *endpoint)
+{
+    return &endpoint->spin[!TAILQ_EMPTY(&endpoint->deadlines)];
+}
+
+/* Return: 1 something came; 0: the wait is over, or it is too early to say; -errno. */
+static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
+                    uint64_t until)
 {
     uint64_t now = clock_now_ns();
+    uint64_t ns = spin_doze(spin), left = clock_left(until, now);
+    if (ns == 0 || left == 0 || TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
+        return 0;
+    /* Who is always woken in time must see them, too. */
+    int n = 0;
+    if (now - endpoint->polled_ns >= SPIN_SHORT_NS) {
+        endpoint->polled_ns = now;
+        n = descriptors_poll(endpoint, 0);
+    }
+    if (n == 0)
+        n = doze(endpoint, ns < left ? ns : left) > 0;
+    if (n <= 0)
+        return n;
+    now = clock_now_ns();
+    spin_slept(spin, now - start);
+    if (now >= until)
+        timers_run(endpoint, now);
+    return 1;
+}
+
+static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+{
+    struct spin *spin = spin_of(endpoint);
+    uint64_t start = clock_now_ns();
     uint64_t until = endpoint_timer_next(endpoint);
     if (deadline_ns < until)
         until = deadline_ns;
-    uint64_t left = clock_left(until, now);
-    uint64_t budget = 0;
-    if (left && !TAILQ_EMPTY(&endpoint->hot) && !stopping(endpoint))
-        budget = endpoint->spin_ns_max == PARLEY_FOREVER ? CLOCK_NEVER
-                                                         : spin_begin(&endpoint->spin);
+    uint64_t left = clock_left(until, start);
+    uint64_t budget = left ? spin_budget(endpoint, spin) : 0;
+    int n = 0;
     if (budget) {
-        int n = spin_for(endpoint, now, budget < left ? budget : left);
+        n = spin_for(endpoint, start, budget < left ? budget : left);
         if (n > 0)
-            spin_hit(&endpoint->spin);
+            spin_hit(spin);
         else if (n == 0)
-            spin_miss(&endpoint->spin);
-        if (n != 0)
-            return n < 0 ? n : 0;
+            spin_miss(spin);
     }
+    if (n == 0)
+        n = doze_for(endpoint, spin, start, until);
+    if (n != 0)
+        return n < 0 ? n : 0;
     /* With a timer that is due nobody sleeps, and no peer needs to ring. */
     left = clock_left(until, clock_now_ns());
     if (left && !all_sleep(endpoint))
         return 0;
     endpoint->busy_records = 0;
-    int n = descriptors_poll(endpoint, left);
-    timers_run(endpoint, clock_now_ns());
+    n = descriptors_poll(endpoint, left);
+    uint64_t now = clock_now_ns();
+    endpoint->polled_ns = now;
+    if (n > 0)
+        spin_slept(spin, now - start);
+    timers_run(endpoint, now);
     return n < 0 ? n : 0;
 }
 

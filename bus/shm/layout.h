@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -44,6 +44,16 @@ struct segment_header {
 };
 static_assert(sizeof(struct segment_header) == 32, "layout");
 
+/* How a side sleeps. */
+enum asleep {
+    ASLEEP_NOT = 0,
+    ASLEEP_BELL = 1, /* until a byte on the channel's socket */
+    /* Until a FUTEX_WAKE of the word where the next record will begin: the sequence of the ring
+     * prefix at the position that it has consumed, in its peer's segment. Only with nothing to send
+     * that waits for room. */
+    ASLEEP_WORD = 2,
+};
+
 /* At SEGMENT_CELLS_OFFSET: what this side publishes for its peer, each group on lines of its own. */
 struct segment_cells {
     /* Ring position, in lines since the channel began, up to which this side has consumed its
@@ -55,11 +65,14 @@ struct segment_cells {
      * because it changes with every call, and the peer looks at the flags below on every call. */
     _Atomic uint32_t load;
 
-    /* 1: this side sleeps or is about to: whoever publishes for it rings the doorbell. */
+    /* enum asleep. Not 0: this side sleeps or is about to: whoever publishes for it wakes it up. */
     alignas(LAYOUT_APART) _Atomic uint32_t asleep;
     /* 1: this side waits for room in its own ring or arena: whoever consumes rings the doorbell, if
      * it sleeps, too. */
     _Atomic uint32_t blocked;
+    /* The CPU that this side ran on when it last waited, plus 1; 0: not known. Nobody spins for it
+     * there. */
+    _Atomic uint32_t cpu;
 };
 #define SEGMENT_CELLS_OFFSET 128
 static_assert(sizeof(struct segment_cells) == 2 * LAYOUT_APART, "layout");

@@ -289,10 +289,31 @@ int release_take(struct segment *ours, struct peer_segment *peer);
 /* ---- Sleeping and being blocked: the fences of the protocol are in here, nowhere else ---- */
 
 /* Sets our flag, fences: re-check the peer's ring (ring_pending) afterwards, then sleep. */
-void asleep_set(struct segment *ours);
+void asleep_set(struct segment *ours, enum asleep how);
 void asleep_clear(struct segment *ours);
-/* After a publication: whether the doorbell must be rung. Fences first. */
-bool peer_asleep(const struct peer_segment *peer);
+/* After a publication: whether the peer must be woken up, and how. Fences first. */
+enum asleep peer_asleep(const struct peer_segment *peer);
+
+/* The word that one who sleeps by ASLEEP_WORD waits on, and its peer wakes: where the record at
+ * this position will begin. 0 until it is published. */
+static inline const _Atomic uint32_t *ring_word(const uint8_t *ring, uint32_t ring_lines,
+                                                uint64_t position)
+{
+    size_t line = position & (ring_lines - 1);
+    return &((const struct ring_prefix *)(ring + line * LAYOUT_LINE_BYTES))->sequence;
+}
+
+/* Where we run, for a peer that might spin for us there. relaxed: a hint. */
+static inline void cpu_publish(struct segment *ours, uint32_t cpu)
+{
+    atomic_store_explicit(&ours->cells->cpu, cpu, memory_order_relaxed);
+}
+
+/* For comparing, and for nothing else: it is what a hostile peer writes. @peer must be attached. */
+static inline uint32_t peer_cpu(const struct peer_segment *peer)
+{
+    return atomic_load_explicit(&peer->cells->cpu, memory_order_relaxed);
+}
 
 /* The same pair for a side that waits for room. After blocked_set(), try ring_reserve() again. */
 void blocked_set(struct segment *ours);

@@ -46,24 +46,25 @@ static inline void full_fence(void)
 #endif
 }
 
-void asleep_set(struct segment *ours)
+void asleep_set(struct segment *ours, enum asleep how)
 {
-    atomic_store_explicit(&ours->cells->asleep, 1, memory_order_relaxed);
+    atomic_store_explicit(&ours->cells->asleep, how, memory_order_relaxed);
     full_fence(); /* pairs with the one in peer_asleep() */
 }
 
 void asleep_clear(struct segment *ours)
 {
     /* relaxed: one who reads a stale 1 rings once too often */
-    atomic_store_explicit(&ours->cells->asleep, 0, memory_order_relaxed);
+    atomic_store_explicit(&ours->cells->asleep, ASLEEP_NOT, memory_order_relaxed);
 }
 
-bool peer_asleep(const struct peer_segment *peer)
+enum asleep peer_asleep(const struct peer_segment *peer)
 {
     if (!peer->cells)
-        return false;
+        return ASLEEP_NOT;
     full_fence(); /* pairs with the one in asleep_set() */
-    return atomic_load_explicit(&peer->cells->asleep, memory_order_relaxed) != 0;
+    uint32_t how = atomic_load_explicit(&peer->cells->asleep, memory_order_relaxed);
+    return how == ASLEEP_NOT || how == ASLEEP_WORD ? (enum asleep)how : ASLEEP_BELL;
 }
 
 void blocked_set(struct segment *ours)

@@ -239,7 +239,7 @@ static int try_wake(struct wait *wait)
 static int new_with(const struct wait_ops *ops, struct wait **ret_wait, struct error_text *error)
 {
     _cleanup_(wait_freep) struct wait *wait = NULL;
-    int r = ops->new(&wait, error);
+    int r = ops->new (&wait, error);
     if (r < 0)
         return r;
     wait->ops = ops;

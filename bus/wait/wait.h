@@ -82,30 +82,63 @@ int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_
 /* Makes the wait_poll() that is under way, or the next one, return. Any thread, signal handlers. */
 void wait_wake(struct wait *wait);
 
-/* ---- How long to spin before sleeping ---- */
+/* ---- Words in shared memory ---- */
+
+#define WAIT_WORDS_MAX 4 /* each takes a leg about 0.3 us longer */
+
+/**
+ * wait_words() - sleep while all of these words are 0, until one is woken
+ * @words:      1..WAIT_WORDS_MAX; of shared mappings of files, which may be read-only
+ * @timeout_ns: short, for nothing else is seen meanwhile, not even wait_wake()
+ *
+ * Return: 1 if one was woken, or is not 0, for whatever reason; 0 at the timeout or on EINTR;
+ * -errno if it cannot be done here (-ENOSYS: several, before Linux 5.16).
+ */
+int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns);
+/* Wakes who waits on this word, which may be mapped read-only. */
+void wait_words_wake(const void *word);
+
+/* ---- How long to spin before sleeping, and how to sleep then ---- */
 
 /*
  * The budget is all or nothing, by what spinning has brought: while it brings something, spin the
- * most; after SPIN_MISSES_MAX waits in a row that it did not shorten, sleep at once, and try
- * spinning again every SPIN_PROBE_WAITS waits. On one CPU the budget is zero.
+ * most; after SPIN_MISSES_MAX waits in a row that it did not shorten, sleep at once. From then on
+ * the waits that were slept through say whether spinning would have met what came: one that was
+ * shorter than the budget starts it again; one that was not many times longer lets it be tried
+ * every SPIN_PROBE_WAITS waits. On one CPU the budget is zero.
+ *
+ * A wait that is expected to be short, for the last one was, is slept on words, and not for long.
+ * But for longer than to the next tick: a timer that is the first to run out has to be set in the
+ * hardware, which takes a virtual machine microseconds.
  */
 #define SPIN_MISSES_MAX 3
 #define SPIN_PROBE_WAITS 16
+#define SPIN_FAR 4 /* budgets: what takes longer is not worth a probe */
+#define SPIN_SHORT_NS UINT64_C(5000000)
+#define SPIN_DOZE_NS UINT64_C(20000000)
 
 struct spin {
     uint64_t budget_ns_max;
-    uint32_t misses; /* in a row; SPIN_MISSES_MAX: asleep at once */
-    uint32_t waits;  /* since the last probe */
+    uint64_t last_ns; /* what the last wait took, if it was slept through; 0: it was not */
+    uint32_t misses;  /* in a row; SPIN_MISSES_MAX: asleep at once */
+    uint32_t waits;   /* since the last probe */
 };
 
-void spin_init(struct spin *spin, uint64_t budget_ns_max);
+/* @first_ns: what the first wait may be expected to take. */
+void spin_init(struct spin *spin, uint64_t budget_ns_max, uint64_t first_ns);
 /* How long to spin in the wait that begins now, in ns; follow it with one of the two below, unless
  * it was 0. */
 uint64_t spin_begin(struct spin *spin);
 void spin_hit(struct spin *spin);  /* something came meanwhile */
 void spin_miss(struct spin *spin); /* it was spent in vain */
+/* How long to doze in this wait, in ns; 0: not at all. */
+uint64_t spin_doze(const struct spin *spin);
+/* Something came after a sleep: what the whole wait took. */
+void spin_slept(struct spin *spin, uint64_t wait_ns);
 /* CPUs of the machine that are online. */
 unsigned spin_cpu_count(void);
+/* The one that this thread runs on, plus 1; 0: not known. No system call. */
+uint32_t spin_cpu(void);
 
 static inline void spin_pause(void)
 {

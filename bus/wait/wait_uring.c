@@ -39,7 +39,7 @@
 #include "wait/wait_ops.h"
 
 #define SQ_ENTRIES 64
-#define CQ_ENTRIES 512 /* bursts: one for each descriptor, more only when they overflow */
+#define CQ_ENTRIES 512      /* bursts: one for each descriptor, more only when they overflow */
 #define KEY_NONE UINT64_MAX /* of requests whose completion says nothing: no descriptor has it */
 
 struct wait_uring {
@@ -253,8 +253,7 @@ static void reap(struct wait_uring *uring)
 /* What the kernel has for us but not in the queue yet: it says so in the flags. */
 static bool kernel_has_more(struct wait_uring *uring)
 {
-    return IO_URING_READ_ONCE(*uring->ring.sq.kflags) &
-           (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+    return IO_URING_READ_ONCE(*uring->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
 /* Submits what there is to submit and fetches what the kernel holds back; no wait. */
@@ -277,7 +276,8 @@ static int enter(struct wait_uring *uring, uint64_t timeout_ns)
         .tv_nsec = (long long)(timeout_ns % NS_PER_S),
     };
     struct io_uring_cqe *cqe;
-    int r = io_uring_wait_cqes(&uring->ring, &cqe, 1, timeout_ns == WAIT_FOREVER ? NULL : &ts, NULL);
+    int r =
+        io_uring_wait_cqes(&uring->ring, &cqe, 1, timeout_ns == WAIT_FOREVER ? NULL : &ts, NULL);
     return r == -EBUSY || r == -EAGAIN ? 0 : r;
 }
 

@@ -3,10 +3,10 @@
  * sleep.c, release.c and arena.c of bus/shm as they are, every execution that C's memory model
  * allows (checker.c).
  *
- * Each thread is an endpoint with one channel and the real loop: it drains, spins for no time, arms
- * its doorbell, looks again, sleeps. Only the kernel is ours: a doorbell socket whose two ends hand
- * over what the sender had seen, as its locks do, and a wait that ends when there is something to
- * receive. Segments are of a few lines, so that rings fill and the queue of frames that wait for
+ * Each thread is an endpoint with one channel and the real loop: it drains, spins for no time, dozes
+ * if it is a scenario for that, arms its doorbell, looks again, sleeps. Only the kernel is ours: a
+ * doorbell socket whose two ends hand over what the sender had seen, as its locks do, a wait that
+ * ends when there is something to receive, and a futex. Segments are of a few lines, so that rings fill and the queue of frames that wait for
  * room comes into play.
  *
  * Shown of every execution: no data race; each frame arrives once, whole, in order; nobody sleeps
@@ -50,11 +50,13 @@ static const struct bounds {
     unsigned replies;  /* one for each of the first requests */
     unsigned words;    /* of payload */
     unsigned farewell; /* frames that the service sends before it hangs up; 0: it does not */
+    bool dozes;        /* before they sleep */
 } all_bounds[] = {
-    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0},
-    {"hang-up", "a request, 2 frames, and the service hangs up", 1, 0, PAYLOAD_WORDS, 2},
-    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0},
-    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0},
+    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false},
+    {"doze", "2 requests, one answered, by two that doze first", 2, 1, PAYLOAD_WORDS, 0, true},
+    {"hang-up", "a request, 2 frames, and the service hangs up", 1, 0, PAYLOAD_WORDS, 2, false},
+    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0, false},
+    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false},
 };
 static const struct bounds *bounds;
 
@@ -70,6 +72,10 @@ static struct {
     unsigned rings;
     bool hung_up; /* by the other side */
 } sockets[2];
+
+/* And of the words that they doze on. */
+#define WORD_BELL(thread) (2 + (thread))
+static const void *woken[2]; /* the word that @thread was woken on last */
 
 static struct party *myself(void)
 {
@@ -189,6 +195,34 @@ int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_
     return 1;
 }
 
+/* A futex. The kernel takes a lock, compares, and sleeps until the next wake-up: those before are
+ * forgotten, but whoever came before us into that lock has published what he woke us for. The time
+ * may end it whenever it likes. */
+int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
+{
+    const unsigned me = model_thread();
+    (void)timeout_ns;
+    model_expect(count == 1);
+    const _Atomic uint32_t *word = words[0];
+    while (model_bell_take(WORD_BELL(me)))
+        continue;
+    if (atomic_load_explicit(word, memory_order_relaxed) != 0)
+        return 1;
+    if (model_choose(2))
+        return 0;
+    do {
+        model_bell_wait(WORD_BELL(me));
+        (void)model_bell_take(WORD_BELL(me));
+    } while (woken[me] != word);
+    return 1;
+}
+
+void wait_words_wake(const void *word)
+{
+    woken[!model_thread()] = word;
+    model_bell_ring(WORD_BELL(!model_thread()));
+}
+
 /* ---- What the rooms below and beside would do ---- */
 
 static void half_of(unsigned index, struct peer_segment *ret_peer)
@@ -291,6 +325,19 @@ uint64_t clock_now_ns(void)
 uint64_t spin_begin(struct spin *spin)
 {
     (void)spin;
+    return 0;
+}
+uint64_t spin_doze(const struct spin *spin)
+{
+    (void)spin;
+    return bounds->dozes ? 1 : 0;
+}
+void spin_slept(struct spin *spin, uint64_t wait_ns)
+{
+    (void)spin, (void)wait_ns;
+}
+uint32_t spin_cpu(void)
+{
     return 0;
 }
 _Atomic uint32_t fork_generation_now; /* nobody forks here */
@@ -433,6 +480,7 @@ static void party_init(unsigned index)
     TAILQ_INIT(&endpoint->deadlines);
     endpoint->reconnect_at_ns = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
+    endpoint->doze_max = 1;
     static struct stats_header header;
     endpoint->stats.header = &header;
     model_expect(channel_new(endpoint, &ops, (int)index, &party->channel, &error) == 0);
@@ -446,6 +494,7 @@ static void begin(void)
     memset(checker_shared, 0, CHECKER_SHARED_BYTES);
     memset(parties, 0, sizeof(parties));
     memset(sockets, 0, sizeof(sockets));
+    memset(woken, 0, sizeof(woken));
     memset(large, 0, sizeof(large));
     memset(small, 0, sizeof(small));
     memset(large_used, 0, sizeof(large_used));
@@ -464,13 +513,14 @@ static void end(void)
 #define LINE(index, line) HALF(index, ring) + (line)*LAYOUT_LINE_BYTES
 #define ATOMICS(index)                                                                             \
     HALF(index, cells.consumed), HALF(index, cells.released), HALF(index, cells.asleep),           \
-        HALF(index, cells.blocked), HALF(index, release[0]), HALF(index, release[1]),              \
+        HALF(index, cells.blocked), HALF(index, cells.cpu), HALF(index, release[0]), HALF(index, release[1]),              \
         LINE(index, 0), LINE(index, 1), LINE(index, 2), LINE(index, 3)
 static const uint16_t atomics[] = {ATOMICS(CLIENT), ATOMICS(SERVICE), CHECKER_END};
 
 static const struct checker_memory private_memory[] = {
     {parties, sizeof(parties)},
     {sockets, sizeof(sockets)},
+    {woken, sizeof(woken)},
     {large, sizeof(large)},
     {small, sizeof(small)},
     {large_used, sizeof(large_used)},
@@ -488,6 +538,7 @@ static void word_name(size_t offset, char *text, size_t text_bytes)
         {offsetof(struct half, cells.released), "released"},
         {offsetof(struct half, cells.asleep), "asleep"},
         {offsetof(struct half, cells.blocked), "blocked"},
+        {offsetof(struct half, cells.cpu), "cpu"},
         {offsetof(struct half, release[0]), "release slot 0"},
         {offsetof(struct half, release[1]), "release slot 1"},
     };

@@ -128,7 +128,7 @@ static void produce(void)
 
 static void sleep_for_record(void)
 {
-    asleep_set(&consumer_ours);
+    asleep_set(&consumer_ours, ASLEEP_BELL);
     if (!ring_pending(&consumer_peer)) {
         model_bell_wait(CONSUMER);
         while (model_bell_take(CONSUMER))

@@ -81,6 +81,9 @@ static void list_constants(struct listing *l)
     CONSTANT(ring_sequence(1));
     CONSTANT(ring_sequence((UINT64_C(1) << 31) - 1));
     CONSTANT(ring_sequence(UINT64_C(1) << 31));
+    CONSTANT(ASLEEP_NOT);
+    CONSTANT(ASLEEP_BELL);
+    CONSTANT(ASLEEP_WORD);
     CONSTANT(FRAME_REQUEST);
     CONSTANT(FRAME_RESPONSE);
     CONSTANT(FRAME_CANCEL);
@@ -136,6 +139,7 @@ static void list_segment(struct listing *l)
     FIELD(segment_cells, load);
     FIELD(segment_cells, asleep);
     FIELD(segment_cells, blocked);
+    FIELD(segment_cells, cpu);
     END(segment_cells);
     BEGIN(ring_prefix);
     FIELD(ring_prefix, sequence);

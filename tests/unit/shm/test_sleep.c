@@ -86,7 +86,7 @@ static void test_a_sleeper_sees_the_record_or_the_writer_sees_the_sleeper(void *
         const void *body = NULL;
         uint32_t bytes = 0;
         begin_round(&litmus, round, &seed);
-        asleep_set(&a->ours);
+        asleep_set(&a->ours, ASLEEP_BELL);
         bool saw = ring_pending(&a->peer);
         await(&litmus.done, round);
         lost += !saw && !litmus.other_saw;

@@ -173,7 +173,7 @@ static int consume_one(struct player *player, const struct record *expected)
     struct record record;
     int r;
     while ((r = ring_peek(&side->peer, &body, &bytes)) == RING_E_EMPTY) {
-        asleep_set(&side->ours);
+        asleep_set(&side->ours, ASLEEP_BELL);
         if (!ring_pending(&side->peer))
             expect(player, sleep_on_bell(player) == 0);
         asleep_clear(&side->ours);

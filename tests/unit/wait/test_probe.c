@@ -75,7 +75,7 @@ static int says_why(long number, int error)
     if (wait_new(WAIT_BACKEND_AUTO, &wait, &text) != -ENOSYS || wait)
         return CHILD_WRONG;
     return strstr(text.text, strerror(error)) && strstr(text.text, "PARLEY_WAIT") ? CHILD_OK
-                                                                                 : CHILD_WRONG;
+                                                                                  : CHILD_WRONG;
 }
 
 static void test_denied_set_up_falls_back_to_epoll(void **state)
