@@ -7,7 +7,7 @@
  * records that fast.c made. It stops before a field that is not, whatever the reason; that one goes
  * the long way, which knows all there is, and says what is wrong.
  */
-#include "translate/fast.h"
+#include "translate/machine.h"
 
 const uint8_t *run_read_slow(const uint8_t *pos, const uint8_t *end, uint64_t *ret_value)
 {
@@ -223,6 +223,30 @@ done:
     return at;
 }
 
+const uint8_t *quick_check(struct run *run, const struct fast *way, const uint8_t *at,
+                           const uint8_t *end)
+{
+    return fast_check(run, way->value, at + ((way->source & 0x80) ? 2 : 1), end);
+}
+
+/* The same by the table's code, which wants FAST_READ_BYTES behind @end, too. */
+static const uint8_t *check_by_machine(struct run *run, machine_function code, const uint8_t *pos,
+                                       const uint8_t *stop, const uint8_t *end, unsigned depth,
+                                       uint32_t *ret_fields)
+{
+    struct machine *machine = &run->machine;
+    const uint8_t *last = run->readable - FAST_READ_BYTES;
+    machine->pos = pos;
+    machine->stop = stop;
+    machine->end = end < last ? end : last;
+    machine->fields = machine->elements = machine->at_elements = 0;
+    machine->depth_left = (int32_t)(WIRE_DEPTH_MAX - depth);
+    code(run);
+    *ret_fields += machine->fields;
+    run->elements += machine->elements;
+    return machine->pos;
+}
+
 /* One field, by the long way. */
 static int check_field(struct run *run, const struct program_table *table, const uint8_t **ret_pos,
                        const uint8_t *end, unsigned depth, uint32_t *fields, uint64_t *required)
@@ -245,7 +269,7 @@ static int check_field(struct run *run, const struct program_table *table, const
 int run_check_message(struct run *run, const struct program_table *table, const uint8_t *pos,
                       const uint8_t *end, unsigned depth)
 {
-    const struct fast_table *fast = &run->plan->fast[table - run->plan->tables];
+    struct fast_table *fast = &run->plan->fast[table - run->plan->tables];
     uint32_t fields = 0;
     uint64_t required = 0;
     int r = 0;
@@ -257,7 +281,13 @@ int run_check_message(struct run *run, const struct program_table *table, const 
         stop = stop < most ? stop : most;
         stop = stop < elements ? stop : elements;
         stop = stop < end - pos ? stop : end - pos;
-        if (stop > 0)
+        machine_function code = NULL;
+        /* Where something ahead is known not to go this way, the loop knows how to get there. */
+        if (stop > 0 && (uintptr_t)run->stuck < (uintptr_t)pos)
+            code = machine_of(run->plan, fast, &fast->checks);
+        if (code)
+            pos = check_by_machine(run, code, pos, pos + stop, end, depth, &fields);
+        else if (stop > 0)
             pos = check_fields(run, fast, pos, pos + stop, end, depth, &fields);
         if (pos < end)
             r = check_field(run, table, &pos, end, depth, &fields, &required);

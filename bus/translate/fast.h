@@ -101,6 +101,11 @@ struct fast {
 /* machine.h: does what run->machine says. */
 typedef void (*machine_function)(struct run *run);
 
+struct machine_code {
+    _Atomic(machine_function) made; /* NULL: not yet, or never */
+    atomic_uint runs;               /* without it; MACHINE_NEVER */
+};
+
 struct fast_table {
     const struct program_table *table;
     const struct fast *by_number; /* of FAST_NUMBER_COUNT at least, and an empty one behind */
@@ -110,8 +115,7 @@ struct fast_table {
     bool whole;        /* its message has to be translated in one piece */
     bool joins;        /* has messages of such tables in it, at any depth */
     uint64_t messages; /* fast_message_bit()s of the fields that are, or have, such messages */
-    _Atomic(machine_function) machine; /* NULL: not made yet, or never */
-    atomic_uint runs;                  /* without it; MACHINE_NEVER */
+    struct machine_code translates, checks;
 };
 
 static inline uint64_t fast_message_bit(uint32_t number)
@@ -161,6 +165,11 @@ bool quick_fields(struct run *run, struct frame *frame, const struct program_tab
  * is not for us, and *out is as it was. @frame: NULL: its table needs none. */
 const uint8_t *quick_value(struct run *run, struct frame *frame, const struct fast *way,
                            const uint8_t *at, const uint8_t *end, uint8_t **out);
+
+/* check.c: one field that begins at @at, by its record, which is not of a message. Return: its end;
+ * NULL: it is not for us. */
+const uint8_t *quick_check(struct run *run, const struct fast *way, const uint8_t *at,
+                           const uint8_t *end);
 
 /* quick_end.c: what waits for the message's end, from @out on, where that is simple, and has room.
  * Return: behind what is written; NULL, and nothing has changed: the long way. */

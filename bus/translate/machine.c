@@ -98,10 +98,12 @@ static void write_entry(struct maker *maker)
     asm_mov(as, 8, R15, RDI);
     load_constants(maker);
     asm_load(as, 8, RBX, MACHINE(pos));
-    asm_load(as, 8, R12, MACHINE(out));
     asm_load(as, 8, R13, MACHINE(stop));
-    asm_load(as, 8, RBP, MACHINE(frame));
-    asm_load(as, 8, R14, FRAME(slots));
+    if (!maker->checks) {
+        asm_load(as, 8, R12, MACHINE(out));
+        asm_load(as, 8, RBP, MACHINE(frame));
+        asm_load(as, 8, R14, FRAME(slots));
+    }
     asm_store(as, 8, MACHINE(stack), RSP);
 }
 
@@ -109,6 +111,8 @@ static void write_entry(struct maker *maker)
 
 static bool function_watches(const struct maker *maker)
 {
+    if (maker->checks)
+        return false;
     for (uint32_t i = 0; i < maker->field_count; i++)
         if (maker->fields[i].way->joins)
             return true;
@@ -261,7 +265,7 @@ static void write_root_end(struct maker *maker)
     asm_jump(as, &maker->leave);
     asm_bind(as, &whole);
     asm_jump_if(as, ASM_NE, &maker->leave); /* a limit of fields comes before the end */
-    if (maker->table->ends && added < WIRE_FIELDS_MAX) {
+    if (!maker->checks && maker->table->ends && added < WIRE_FIELDS_MAX) {
         asm_alu_store_imm(as, ASM_CMP, 1, MACHINE(may_end), 0);
         asm_jump_if(as, ASM_E, &maker->leave);
         asm_load(as, 4, RAX, MACHINE(fields));
@@ -348,7 +352,8 @@ static void find_fields(struct maker *maker)
     maker->field_count = 0;
     for (uint32_t i = 1; i < table->number_count; i++) {
         const struct fast *way = &table->by_number[i];
-        if (way->source != FAST_NO_TAG && way->value != FAST_NONE && way->code != FAST_SLOW)
+        if (way->source != FAST_NO_TAG && way->value != FAST_NONE &&
+            (maker->checks || way->code != FAST_SLOW))
             maker->fields[maker->field_count++] = (struct field){.way = way};
     }
 }
@@ -360,7 +365,7 @@ static void write_function(struct maker *maker, uint32_t index, bool root)
     const struct asm_label unbound = {0};
     maker->table = table;
     maker->root = root;
-    maker->framed = root || table->framed;
+    maker->framed = !maker->checks && (root || table->framed);
     maker->shared = !root && (table->table->flags & TABLE_SHARED);
     maker->told = machine_told_slots(maker->plan, table->table);
     maker->end = maker->end_repeated = maker->dispatch = maker->stuck = maker->past = unbound;
@@ -411,7 +416,8 @@ static bool write_piece(struct maker *maker, uint32_t root)
 }
 
 /* Return: bytes of code in @buffer; 0: it cannot be. */
-static size_t assemble(const struct plan *plan, uint32_t root, uint8_t *buffer, size_t bytes)
+static size_t assemble(const struct plan *plan, uint32_t root, bool checks, uint8_t *buffer,
+                       size_t bytes)
 {
     const uint32_t count = plan->header->count[SECTION_TABLE];
     struct maker *maker = calloc(1, sizeof(*maker));
@@ -425,6 +431,7 @@ static size_t assemble(const struct plan *plan, uint32_t root, uint8_t *buffer, 
         maker->nested = labels;
         maker->wanted = flags;
         maker->written = flags + count;
+        maker->checks = checks;
         maker->fast_bits = asm_cpu().fast_bits;
         if (write_piece(maker, root))
             used = maker->as.used;
@@ -446,11 +453,11 @@ static bool take_bytes(struct plan *plan, uint32_t bytes)
     return false;
 }
 
-static machine_function make(struct plan *plan, uint32_t root)
+static machine_function make(struct plan *plan, uint32_t root, bool checks)
 {
     uint8_t *buffer = malloc(MACHINE_BYTES_MAX);
     struct machine_piece *piece = calloc(1, sizeof(*piece));
-    size_t bytes = buffer && piece ? assemble(plan, root, buffer, MACHINE_BYTES_MAX) : 0;
+    size_t bytes = buffer && piece ? assemble(plan, root, checks, buffer, MACHINE_BYTES_MAX) : 0;
     bool taken = bytes > 0 && take_bytes(plan, (uint32_t)bytes);
     if (!taken || code_new(buffer, bytes, &piece->code) < 0) {
         if (taken)
@@ -470,23 +477,25 @@ static machine_function make(struct plan *plan, uint32_t root)
     return function;
 }
 
-machine_function machine_count(const struct plan *plan, struct fast_table *fast)
+machine_function machine_count(const struct plan *plan, const struct fast_table *fast,
+                               struct machine_code *code)
 {
     /* relaxed: two threads may count one run as one, and both make the code; that is all. */
-    uint32_t runs = atomic_load_explicit(&fast->runs, memory_order_relaxed);
+    uint32_t runs = atomic_load_explicit(&code->runs, memory_order_relaxed);
     if (runs == MACHINE_NEVER)
         return NULL;
     if (runs + 1 < atomic_load_explicit(&runs_wanted, memory_order_relaxed)) {
-        atomic_store_explicit(&fast->runs, runs + 1, memory_order_relaxed);
+        atomic_store_explicit(&code->runs, runs + 1, memory_order_relaxed);
         return NULL;
     }
     machine_function made = NULL;
     if (code_allowed() && asm_cpu().avx2 && asm_cpu().bmi)
-        made = make((struct plan *)(uintptr_t)plan, (uint32_t)(fast - plan->fast));
-    atomic_store_explicit(&fast->runs, MACHINE_NEVER, memory_order_relaxed);
+        made = make((struct plan *)(uintptr_t)plan, (uint32_t)(fast - plan->fast),
+                    code == &fast->checks);
+    atomic_store_explicit(&code->runs, MACHINE_NEVER, memory_order_relaxed);
     /* release: pairs with the acquire in machine_of(). */
     if (made)
-        atomic_store_explicit(&fast->machine, made, memory_order_release);
+        atomic_store_explicit(&code->made, made, memory_order_release);
     return made;
 }
 

@@ -4,7 +4,8 @@
  * A table that is run often gets machine code of its own, which does what the loop of quick.c does
  * with the table's records, and the same for the messages that are nested in its own: it is the
  * loop, unrolled over the records, with all that they say worked out. It gives up where the loop
- * gives up, and leaves everything unusual to the same functions of C's.
+ * gives up, and leaves everything unusual to the same functions of C's. The loop of check.c has its
+ * own, which writes nothing.
  *
  * Code is made at a table's MACHINE_RUNS-th run as the outermost of the short way, by whichever
  * thread that is in, and published by one store; so who never calls, or seldom, does not pay for
@@ -24,13 +25,16 @@
 void machine_set_runs(uint32_t runs);
 
 /* Counts a run, and makes the code if it is time. NULL: there is none. Any thread. */
-machine_function machine_count(const struct plan *plan, struct fast_table *fast);
+machine_function machine_count(const struct plan *plan, const struct fast_table *fast,
+                               struct machine_code *code);
 
-static inline machine_function machine_of(const struct plan *plan, struct fast_table *fast)
+/* @code: one of @fast's two. */
+static inline machine_function machine_of(const struct plan *plan, const struct fast_table *fast,
+                                          struct machine_code *code)
 {
     /* acquire: pairs with the release in machine_count(), so that the code is there. */
-    machine_function made = atomic_load_explicit(&fast->machine, memory_order_acquire);
-    return made ? made : machine_count(plan, fast);
+    machine_function made = atomic_load_explicit(&code->made, memory_order_acquire);
+    return made ? made : machine_count(plan, fast, code);
 }
 
 /* When nobody runs the plan any more. */

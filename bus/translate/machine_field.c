@@ -64,7 +64,8 @@ static void begin(struct maker *maker)
     if (!maker->root)
         return;
     asm_store(&maker->as, 8, MACHINE(at), RBX);
-    asm_store(&maker->as, 8, MACHINE(at_out), R12);
+    if (!maker->checks)
+        asm_store(&maker->as, 8, MACHINE(at_out), R12);
 }
 
 /* ---- Texts ---- */
@@ -98,6 +99,10 @@ static void use_text(struct maker *maker, const struct fast *way, bool put, bool
         asm_store(as, 8, SLOT(way->slot, data), RDX);
         asm_store(as, 4, SLOT(way->slot, bytes), LENGTH);
     }
+    if (maker->checks) {
+        asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, text));
+        return;
+    }
     if (put) {
         write_tag(maker, way->tag, way->tag_bytes);
         asm_store(as, 1, asm_at(R12, tag), LENGTH);
@@ -111,9 +116,9 @@ static void use_text(struct maker *maker, const struct fast *way, bool put, bool
     asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, text));
 }
 
-static bool is_put(const struct fast *way)
+static bool is_put(const struct maker *maker, const struct fast *way)
 {
-    return way->code == FAST_PUT_STRING || way->code == FAST_PUT_BYTES;
+    return !maker->checks && (way->code == FAST_PUT_STRING || way->code == FAST_PUT_BYTES);
 }
 
 static void write_text(struct maker *maker, struct field *field)
@@ -121,7 +126,7 @@ static void write_text(struct maker *maker, struct field *field)
     struct assembler *as = &maker->as;
     const struct fast *way = field->way;
     const int32_t text = (int32_t)tag_size(way) + 1;
-    const bool put = is_put(way);
+    const bool put = is_put(maker, way);
     asm_load(as, 1, LENGTH, asm_at(RBX, text - 1));
     if (put)
         asm_vload(as, 32, 0, asm_at(RBX, text));
@@ -170,7 +175,7 @@ static void write_wide_text(struct maker *maker, struct field *field)
         asm_alu(as, ASM_CMP, 8, LENGTH, RCX);
         asm_jump_if(as, ASM_A, &field->by_c);
     }
-    use_text(maker, way, is_put(way), true);
+    use_text(maker, way, is_put(maker, way), true);
     asm_jump(as, &field->done);
 }
 
@@ -240,9 +245,11 @@ static void write_long_varint(struct maker *maker, struct field *field)
     const struct fast *way = field->way;
     load_varint(maker, field);
     asm_shift(as, ASM_SHR, 4, RCX, 3);
-    write_tag(maker, way->tag, way->tag_bytes);
-    asm_store(as, 8, asm_at(R12, way->tag_bytes), RAX);
-    asm_lea(as, R12, asm_at_index(R12, RCX, 1, way->tag_bytes + 1));
+    if (!maker->checks) {
+        write_tag(maker, way->tag, way->tag_bytes);
+        asm_store(as, 8, asm_at(R12, way->tag_bytes), RAX);
+        asm_lea(as, R12, asm_at_index(R12, RCX, 1, way->tag_bytes + 1));
+    }
     asm_lea(as, RBX, asm_at_index(RBX, RCX, 1, (int32_t)tag_size(way) + 1));
 }
 
@@ -497,6 +504,12 @@ static void write_close_shared(struct maker *maker, const struct fast *way)
     asm_store(as, 8, FRAME(diverted), RCX);
 }
 
+/* Whether it is copied: else its fields go to our slots, or it is only checked. */
+static bool is_put_message(const struct maker *maker, const struct fast *way)
+{
+    return !maker->checks && way->code == FAST_PUT_MESSAGE;
+}
+
 /* From its length on. @large: that has two bytes; the first is in RAX. */
 static void write_message(struct maker *maker, struct field *field, bool large)
 {
@@ -533,23 +546,67 @@ static void write_message(struct maker *maker, struct field *field, bool large)
     }
     asm_push(as, R13);
     asm_mov(as, 8, R13, RDX);
-    if (way->code == FAST_PUT_MESSAGE) {
+    if (is_put_message(maker, way)) {
         write_tag(maker, way->tag, way->tag_bytes);
         asm_alu_imm(as, ASM_ADD, 8, R12, way->tag_bytes + (large ? 2 : 1));
     }
-    asm_push(as, R12);
+    if (!maker->checks)
+        asm_push(as, R12);
     asm_alu_imm(as, ASM_ADD, 8, RBX, content);
     maker->wanted[table] = true;
     asm_call(as, &maker->nested[table]);
-    asm_pop(as, RCX);
+    if (!maker->checks)
+        asm_pop(as, RCX);
     asm_pop(as, R13);
     asm_alu_store_imm(as, ASM_ADD, 4, MACHINE(depth_left), 1);
+    if (maker->checks)
+        return;
     if (way->code == FAST_PUT_MESSAGE)
         write_close(maker, field, large);
     else
         write_close_shared(maker, way);
     if (way->joins)
         asm_bit_mem(as, ASM_BTS, 8, seen_place(maker), message_bit(way));
+}
+
+/* ---- Checking alone ---- */
+
+static void check_varint(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    asm_load(as, 1, RAX, asm_at(RBX, (int32_t)tag_size(field->way)));
+    asm_test(as, 1, RAX, RAX);
+    asm_jump_if(as, ASM_S, &field->rare);
+    asm_alu_imm(as, ASM_ADD, 8, RBX, (int32_t)tag_size(field->way) + 1);
+}
+
+static void check_body(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const struct fast *way = field->way;
+    const int32_t tag = (int32_t)tag_size(way);
+    switch (way->value) {
+    case FAST_STRING:
+        write_text(maker, field);
+        break;
+    case FAST_BYTES: /* that it passes the end is seen there */
+        asm_load(as, 1, LENGTH, asm_at(RBX, tag));
+        asm_test(as, 1, LENGTH, LENGTH);
+        asm_jump_if(as, ASM_S, &field->by_c);
+        asm_lea(as, RBX, asm_at_index(RBX, LENGTH, 1, tag + 1));
+        break;
+    case FAST_VARINT:
+        check_varint(maker, field);
+        break;
+    case FAST_MESSAGE: /* what is required is looked after by the long way */
+        if (way->table->table->required_count > 0)
+            asm_jump(as, &maker->stuck);
+        else
+            write_message(maker, field, false);
+        break;
+    default:
+        asm_alu_imm(as, ASM_ADD, 8, RBX, tag + (way->value == FAST_FIXED32 ? 4 : 8));
+    }
 }
 
 /* ---- All ---- */
@@ -561,6 +618,11 @@ static void write_body(struct maker *maker, uint32_t index)
     const struct fast *way = field->way;
     asm_bind(as, &field->body);
     begin(maker);
+    if (maker->checks) {
+        check_body(maker, field);
+        finish(maker, index);
+        return;
+    }
     switch (way->code) {
     case FAST_PUT_STRING:
     case FAST_PUT_BYTES:
@@ -599,6 +661,40 @@ static void write_body(struct maker *maker, uint32_t index)
     finish(maker, index);
 }
 
+/* By the C that the loop has for it. */
+static void write_by_c(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const enum asm_reg end = maker->checks ? RCX : R8;
+    asm_bind(as, &field->by_c);
+    asm_mov(as, 8, RDI, R15);
+    if (maker->root)
+        asm_load(as, 8, end, MACHINE(end));
+    else
+        asm_mov(as, 8, end, R13);
+    if (maker->checks) {
+        asm_mov_imm(as, RSI, (uint64_t)(uintptr_t)field->way);
+        asm_mov(as, 8, RDX, RBX);
+        call_c(maker, (void (*)(void))quick_check);
+    } else {
+        if (maker->framed)
+            asm_mov(as, 8, RSI, RBP);
+        else
+            asm_mov_imm(as, RSI, 0);
+        asm_mov_imm(as, RDX, (uint64_t)(uintptr_t)field->way);
+        asm_mov(as, 8, RCX, RBX);
+        asm_store(as, 8, MACHINE(out), R12);
+        asm_lea(as, R9, MACHINE(out));
+        call_c(maker, (void (*)(void))quick_value);
+    }
+    asm_test(as, 8, RAX, RAX);
+    asm_jump_if(as, ASM_E, &maker->stuck);
+    asm_mov(as, 8, RBX, RAX);
+    if (!maker->checks)
+        asm_load(as, 8, R12, MACHINE(out));
+    asm_jump(as, &field->done);
+}
+
 void machine_write_fields(struct maker *maker)
 {
     for (uint32_t i = 0; i < maker->field_count; i++)
@@ -615,7 +711,7 @@ void machine_write_rare(struct maker *maker)
             asm_bind(as, &field->rare);
             if (way->value == FAST_STRING || way->value == FAST_BYTES)
                 write_rare_text(maker, field);
-            else if (way->code == FAST_PUT_VARINT)
+            else if (maker->checks || way->code == FAST_PUT_VARINT)
                 write_long_varint(maker, field);
             else
                 write_number(maker, i, true);
@@ -630,27 +726,7 @@ void machine_write_rare(struct maker *maker)
             write_rare_close(maker, field, false);
         if (field->large_close.waiting)
             write_rare_close(maker, field, true);
-        if (field->by_c.waiting) {
-            asm_bind(as, &field->by_c);
-            asm_mov(as, 8, RDI, R15);
-            if (maker->framed)
-                asm_mov(as, 8, RSI, RBP);
-            else
-                asm_mov_imm(as, RSI, 0);
-            asm_mov_imm(as, RDX, (uint64_t)(uintptr_t)way);
-            asm_mov(as, 8, RCX, RBX);
-            if (maker->root)
-                asm_load(as, 8, R8, MACHINE(end));
-            else
-                asm_mov(as, 8, R8, R13);
-            asm_store(as, 8, MACHINE(out), R12);
-            asm_lea(as, R9, MACHINE(out));
-            call_c(maker, (void (*)(void))quick_value);
-            asm_test(as, 8, RAX, RAX);
-            asm_jump_if(as, ASM_E, &maker->stuck);
-            asm_mov(as, 8, RBX, RAX);
-            asm_load(as, 8, R12, MACHINE(out));
-            asm_jump(as, &field->done);
-        }
+        if (field->by_c.waiting)
+            write_by_c(maker, field);
     }
 }

@@ -47,6 +47,7 @@ struct maker {
     uint32_t table_count;
     struct asm_label *nested; /* the functions of tables as nested messages */
     bool *wanted, *written;
+    bool checks;    /* all that is made checks, and writes nothing */
     bool fast_bits; /* PEXT and PDEP are fast */
     struct asm_label call_c, constants, unwind, leave, encode;
     /* The function that is being written. */

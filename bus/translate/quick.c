@@ -598,7 +598,7 @@ bool quick_fields(struct run *run, struct frame *frame, const struct program_tab
     bool ahead = (uintptr_t)run->stuck >= (uintptr_t)*pos;
     machine_function code = NULL;
     if (table == frame->table && !run->origin && !ahead)
-        code = machine_of(run->plan, fast);
+        code = machine_of(run->plan, fast, &fast->translates);
     if (code)
         ended = run_machine(run, frame, code, *pos, stop, fresh && fast->ends && !run->divert);
     else

@@ -29,8 +29,10 @@ static inline int way_run(enum way way, const struct plan *plan, uint32_t entry,
     struct fast_table *tables = must_alloc((count + 1) * sizeof(*tables));
     for (uint32_t i = 0; i < count; i++) {
         tables[i] = plan->fast[i];
-        atomic_init(&tables[i].machine, NULL);
-        atomic_init(&tables[i].runs, MACHINE_NEVER);
+        atomic_init(&tables[i].translates.made, NULL);
+        atomic_init(&tables[i].translates.runs, MACHINE_NEVER);
+        atomic_init(&tables[i].checks.made, NULL);
+        atomic_init(&tables[i].checks.runs, MACHINE_NEVER);
         if (way == WAY_LOOP)
             continue;
         tables[i].by_number = none; /* records of which none is of a field */
@@ -39,7 +41,6 @@ static inline int way_run(enum way way, const struct plan *plan, uint32_t entry,
     }
     struct plan without = *plan;
     without.fast = tables;
-    /* A loop's records lead to the plan's own tables, which have code, but not from there to it. */
     int r = plan_run(&without, entry, source, source_bytes, out, out_bytes, ret_bytes, ret_failure);
     free(tables);
     return r;
