@@ -27,13 +27,17 @@ struct opcode {
 struct asm_cpu asm_cpu(void)
 {
 #if defined(__x86_64__)
+    /* RDSSPQ: does nothing where there is none. By its bytes, for old assemblers. */
+    uint64_t shadow = 0;
+    __asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(shadow));
     return (struct asm_cpu){
         .avx2 = __builtin_cpu_supports("avx2"),
         .fast_bits = !__builtin_cpu_is("znver1") && !__builtin_cpu_is("znver2"),
+        .shadow_stack = shadow != 0,
         .bmi = __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"),
     };
 #else
-    return (struct asm_cpu){false, false, false};
+    return (struct asm_cpu){false, false, false, false};
 #endif
 }
 

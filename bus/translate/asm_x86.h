@@ -98,8 +98,9 @@ enum asm_vop {
 /* What the processor has beyond x86-64 as it was. */
 struct asm_cpu {
     bool avx2;
-    bool fast_bits; /* PEXT and PDEP are one operation, not a loop inside the processor */
-    bool bmi;       /* BMI1 and BMI2: TZCNT, ANDN, BZHI, PEXT, shifts by a register */
+    bool fast_bits;    /* PEXT and PDEP are one operation, not a loop inside the processor */
+    bool shadow_stack; /* this thread has one: code must return as it was called */
+    bool bmi;          /* BMI1 and BMI2: TZCNT, ANDN, BZHI, PEXT, shifts by a register */
 };
 struct asm_cpu asm_cpu(void);
 

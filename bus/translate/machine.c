@@ -17,8 +17,9 @@
 
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "translate/code.h"
+
+#if CODE_HAVE
 
 #define CALL_SAVED_COUNT 6
 #define FRAME_BYTES ((int32_t)((sizeof(struct frame) + 31) & ~(size_t)31))
@@ -477,6 +478,13 @@ static machine_function make(struct plan *plan, uint32_t root, bool checks)
     return function;
 }
 
+bool machine_possible(void)
+{
+    const struct asm_cpu cpu = asm_cpu();
+    /* `unwind` leaves nested functions without returning from them. */
+    return code_allowed() && cpu.avx2 && cpu.bmi && !cpu.shadow_stack;
+}
+
 machine_function machine_count(const struct plan *plan, const struct fast_table *fast,
                                struct machine_code *code)
 {
@@ -489,7 +497,7 @@ machine_function machine_count(const struct plan *plan, const struct fast_table 
         return NULL;
     }
     machine_function made = NULL;
-    if (code_allowed() && asm_cpu().avx2 && asm_cpu().bmi)
+    if (machine_possible())
         made = make((struct plan *)(uintptr_t)plan, (uint32_t)(fast - plan->fast),
                     code == &fast->checks);
     atomic_store_explicit(&code->runs, MACHINE_NEVER, memory_order_relaxed);
@@ -510,6 +518,34 @@ void machine_free(struct plan *plan)
         piece = next;
     }
 }
+
+#else /* CODE_HAVE */
+
+void machine_set_runs(uint32_t runs)
+{
+    (void)runs;
+}
+
+bool machine_possible(void)
+{
+    return false;
+}
+
+machine_function machine_count(const struct plan *plan, const struct fast_table *fast,
+                               struct machine_code *code)
+{
+    (void)plan;
+    (void)fast;
+    (void)code;
+    return NULL;
+}
+
+void machine_free(struct plan *plan)
+{
+    (void)plan;
+}
+
+#endif
 
 uint32_t machine_bytes(const struct plan *plan)
 {

@@ -10,7 +10,7 @@
  * Code is made at a table's MACHINE_RUNS-th run as the outermost of the short way, by whichever
  * thread that is in, and published by one store; so who never calls, or seldom, does not pay for
  * it: not a broker, not a swap of plans. It needs x86-64 with AVX2 and BMI2, and memory that may be
- * executed (code.h). All of a plan's goes with the plan.
+ * executed (code.h), and no shadow stack. All of a plan's goes with the plan.
  */
 #ifndef PARLEY_TRANSLATE_MACHINE_H
 #define PARLEY_TRANSLATE_MACHINE_H
@@ -23,6 +23,9 @@
 
 /* For tests: code is made at this run of a table; 0: as at the start. Before any plan runs. */
 void machine_set_runs(uint32_t runs);
+
+/* Whether this process can have any: the processor, the system, the environment. */
+bool machine_possible(void);
 
 /* Counts a run, and makes the code if it is time. NULL: there is none. Any thread. */
 machine_function machine_count(const struct plan *plan, const struct fast_table *fast,

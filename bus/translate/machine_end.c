@@ -7,6 +7,10 @@
  */
 #include "translate/machine_make.h"
 
+#include "translate/code.h"
+
+#if CODE_HAVE
+
 #define FIELD_BYTES_MAX 10 /* tag and length */
 
 static uint32_t tag_bytes_of(uint32_t tag, unsigned *ret_count)
@@ -676,3 +680,5 @@ void machine_write_end(struct maker *maker, struct asm_label *by_c)
         asm_alu_store(as, ASM_ADD, 8, FRAME(moved_in), RAX);
     }
 }
+
+#endif /* CODE_HAVE */

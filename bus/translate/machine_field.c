@@ -11,6 +11,10 @@
  */
 #include "translate/machine_make.h"
 
+#include "translate/code.h"
+
+#if CODE_HAVE
+
 #define LENGTH RAX /* of a text, until its field is done */
 
 static unsigned tag_size(const struct fast *way)
@@ -730,3 +734,5 @@ void machine_write_rare(struct maker *maker)
             write_by_c(maker, field);
     }
 }
+
+#endif /* CODE_HAVE */

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "laws/ways.h"
-#include "translate/asm_x86.h"
 #include "translate/code.h"
 
 enum { GET, LIST };
@@ -38,12 +37,6 @@ static int teardown(void **state)
     code_set_switch(CODE_AS_SET);
     machine_set_runs(0);
     return 0;
-}
-
-static bool has_code(void)
-{
-    struct asm_cpu cpu = asm_cpu();
-    return code_allowed() && cpu.avx2 && cpu.bmi;
 }
 
 static struct bytes some_package(void)
@@ -85,7 +78,7 @@ static void run_often(const struct plan *plan, uint32_t entry, struct bytes in, 
 static void test_code_is_made_after_some_runs_and_no_byte_changes(void **state)
 {
     (void)state;
-    if (!has_code())
+    if (!machine_possible())
         skip();
     struct bytes in = some_package();
     run_often(catalog.up_replies, GET, in, MACHINE_RUNS - 1);
@@ -149,7 +142,7 @@ static void under_a_system_that_refuses(void)
 static void test_a_system_that_refuses_is_met_at_run_time(void **state)
 {
     (void)state;
-    if (!has_code())
+    if (!machine_possible())
         skip();
     int status = in_child(under_a_system_that_refuses);
     if (status == 77) {
@@ -162,7 +155,7 @@ static void test_a_system_that_refuses_is_met_at_run_time(void **state)
 static void test_a_plan_with_as_much_code_as_it_may_have_runs_without_more(void **state)
 {
     (void)state;
-    if (!has_code())
+    if (!machine_possible())
         skip();
     struct plan *plan = catalog.up_replies;
     struct bytes in = some_package();
@@ -328,7 +321,7 @@ static void test_threads_share_a_plan_while_its_code_is_made(void **state)
         assert_int_equal(pthread_join(runners[i].thread, NULL), 0);
         assert_true(runners[i].same);
     }
-    assert_true(!has_code() || machine_bytes(catalog.up_replies) > 0);
+    assert_true(!machine_possible() || machine_bytes(catalog.up_replies) > 0);
     (void)pthread_barrier_destroy(&barrier);
     free(in.data);
     free(want.data);
