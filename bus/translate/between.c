@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "translate/compile.h"
 
 #define OPTION_NUMBER 51030 /* of all extensions in parley/options.proto */
 #define FIELD_MAX 256       /* that are divided */

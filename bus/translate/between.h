@@ -4,7 +4,7 @@
 #ifndef PARLEY_TRANSLATE_BETWEEN_H
 #define PARLEY_TRANSLATE_BETWEEN_H
 
-#include "translate/compile.h"
+#include "schema/schema.h"
 
 #define BETWEEN_SUFFIX "_before" /* of the newer one's package, for the name of the one between */
 

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "translate/between.h"
+#include "translate/compile.h"
 
 /* A path with the versions that stand in between. */
 struct path {
@@ -135,10 +136,12 @@ int plan_compile_path(const struct schema *const *versions, size_t count, enum p
     if (divided < 0)
         return error_set(error, divided, "%s", text.text);
     int r = compile(path.versions, path.count, payload, ret_plan, error);
-    if (r == -EINVAL && text.text[0])
-        return error_set(error, r, "%s", text.text);
     if (r < 0 && path.between_count > 0)
         name_versions(error, versions, count);
+    if (r == -EINVAL && text.text[0] && error) {
+        struct error_text said = *error;
+        (void)error_set(error, r, "%s; %s", said.text, text.text);
+    }
     return r;
 }
 

@@ -196,8 +196,9 @@ static int map_number(const struct values *values, bool up, const struct schema_
     if (values->strict)
         return error_set(
             values->pairing->compiler->error, -EINVAL,
-            "%s.%s: has no counterpart in %s, and is used in a moved field, where the original "
-            "cannot be carried along; leave the field where it is",
+            "%s.%s: has no counterpart in %s, and is used where the original cannot be carried "
+            "along (as keys of entries, or among other fields that are moved); leave the field as "
+            "it is",
             up ? values->older->name : values->newer->name, value->name, other->name);
     ret_pair->target = pair ? pair->number : 0;
     ret_pair->flags = PAIR_LOST;

@@ -294,6 +294,97 @@ static void test_names_that_are_one_in_lower_case_need_exact_names(void **state)
     }
 }
 
+/* ---- Value and structure at once ---- */
+
+static struct message *add_message(struct version *version, const char *name)
+{
+    struct message *message = &version->messages[version->message_count++];
+    *message = (struct message){.field_count = 0};
+    strcpy(message->name, name);
+    return message;
+}
+
+static struct field *add_to(struct message *message, const char *name, uint32_t number, int type,
+                            enum label label, int ref)
+{
+    struct field *field = &message->fields[message->field_count++];
+    *field = (struct field){.number = number, .type = type, .label = label, .ref = ref};
+    field->oneof = field->packed = -1;
+    strcpy(field->name, name);
+    return field;
+}
+
+/* Part.size is picked from, and converted; Root.f takes it as it was, if @taken. */
+static void divide_beside(bool taken)
+{
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    Parley__Convert convert_rule = PARLEY__CONVERT__INIT;
+    begin(TYPE(MESSAGE), 1, taken ? TYPE(STRING) : TYPE(MESSAGE), taken ? REF_NONE : 1,
+          LABEL_PLAIN);
+    add_to(add_message(&older, "Part"), "size", 1, TYPE(STRING), LABEL_PLAIN, REF_NONE);
+    struct field *size =
+        add_to(add_message(&newer, "Part"), "size", 1, TYPE(INT32), LABEL_REPEATED, REF_NONE);
+    add_field(&older, "part", 3, TYPE(MESSAGE), LABEL_PLAIN, 1);
+    add_field(&newer, "part", 3, TYPE(MESSAGE), LABEL_PLAIN, 1);
+    rule.convert = &convert_rule;
+    rule.has_pick = true;
+    rule.pick = PARLEY__PICK__PICK_FIRST;
+    option_add(&size->rule, &rule);
+    if (taken) {
+        Parley__FieldRule unwrap = PARLEY__FIELD_RULE__INIT;
+        unwrap.unwrap = text("size");
+        option_add(&newer.messages[0].fields[0].rule, &unwrap);
+    }
+}
+
+static void test_a_field_that_another_rule_takes_is_not_divided(void **state)
+{
+    (void)state;
+    divide_beside(false);
+    meet("", NULL);
+    divide_beside(true);
+    meet("laws.v2.Part.size", "another rule takes it as it was");
+}
+
+/* Root.f becomes a message Hold that wraps it; @shared: the older version has one, too. */
+static void wrap_enum(bool shared)
+{
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    Parley__ValueRule to = PARLEY__VALUE_RULE__INIT;
+    begin(TYPE(ENUM), 0, TYPE(MESSAGE), 1, LABEL_PLAIN);
+    if (shared)
+        add_to(add_message(&older, "Hold"), "kind", 1, TYPE(ENUM), LABEL_PLAIN, 0);
+    add_to(add_message(&newer, "Hold"), "kind", 1, TYPE(ENUM), LABEL_PLAIN, 0);
+    add_value(&newer.enums[0], "MORE", 2);
+    to.to = text("KIND_SOME");
+    option_add(&newer.enums[0].values[2].rule, &to);
+    rule.wrap = text("kind");
+    option_add(&newer.messages[0].fields[0].rule, &rule);
+}
+
+static void test_an_enum_in_a_message_of_both_is_not_divided(void **state)
+{
+    (void)state;
+    wrap_enum(false);
+    meet("", NULL);
+    wrap_enum(true);
+    meet("laws.v2.Root.f", "a name of its own");
+}
+
+static void test_errors_of_a_divided_field_name_the_versions_that_there_are(void **state)
+{
+    (void)state;
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    Parley__Convert convert_rule = CONVERT(.has_unit = true, .unit = 1);
+    begin(TYPE(STRING), REF_NONE, TYPE(INT32), REF_NONE, LABEL_PLAIN);
+    newer.messages[0].fields[0].label = LABEL_REPEATED;
+    rule.convert = &convert_rule; /* of what is no time */
+    rule.has_pick = true;
+    rule.pick = PARLEY__PICK__PICK_FIRST;
+    option_add(&newer.messages[0].fields[0].rule, &rule);
+    meet("laws.v2.Root.f: (parley.field).convert", "unit");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +400,9 @@ int main(void)
         cmocka_unit_test(test_losing_something_needs_a_reason),
         cmocka_unit_test(test_an_otherwise_that_names_nothing_is_refused),
         cmocka_unit_test(test_names_that_are_one_in_lower_case_need_exact_names),
+        cmocka_unit_test(test_a_field_that_another_rule_takes_is_not_divided),
+        cmocka_unit_test(test_an_enum_in_a_message_of_both_is_not_divided),
+        cmocka_unit_test(test_errors_of_a_divided_field_name_the_versions_that_there_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
