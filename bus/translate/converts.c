@@ -87,6 +87,14 @@ int rules_check(const struct pairing *pairing, const struct schema_field *newer)
     for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
         if (!rules[i].set)
             continue;
+        /* The two can be divided (between.c), unless this is so. */
+        if (first && i >= 2 && i <= 5 && (rule->has_multiply || rule->convert) &&
+            !(rule->split && rule->merge) && !(rule->wrap && rule->unwrap))
+            return error_set(pairing->compiler->error, -EINVAL,
+                             "%s.%s: (parley.field).%s and %s: what %s names is not there, or is "
+                             "no message; correct it",
+                             pairing->newer->name, newer->name, first, rules[i].name,
+                             rules[i].name);
         if (first)
             return error_set(pairing->compiler->error, -EINVAL,
                              "%s.%s: (parley.field).%s and %s cannot be combined: both say what "

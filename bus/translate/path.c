@@ -140,7 +140,12 @@ int plan_compile_path(const struct schema *const *versions, size_t count, enum p
         name_versions(error, versions, count);
     if (r == -EINVAL && text.text[0] && error) {
         struct error_text said = *error;
-        (void)error_set(error, r, "%s; %s", said.text, text.text);
+        size_t element = strcspn(text.text, ":") + 1;
+        /* Of one field, that it cannot be divided is what matters. */
+        if (strncmp(said.text, text.text, element) == 0)
+            *error = text;
+        else
+            (void)error_set(error, r, "%s; %s", said.text, text.text);
     }
     return r;
 }

@@ -371,6 +371,23 @@ static void test_an_enum_in_a_message_of_both_is_not_divided(void **state)
     meet("laws.v2.Root.f", "a name of its own");
 }
 
+static void test_a_wrap_that_names_nothing_is_refused_beside_a_conversion(void **state)
+{
+    (void)state;
+    Parley__FieldRule rule = PARLEY__FIELD_RULE__INIT;
+    Parley__Convert convert_rule = PARLEY__CONVERT__INIT;
+    begin(TYPE(STRING), REF_NONE, TYPE(MESSAGE), 1, LABEL_PLAIN);
+    add_to(add_message(&newer, "Hold"), "kind", 1, TYPE(INT32), LABEL_PLAIN, REF_NONE);
+    rule.convert = &convert_rule;
+    rule.wrap = text("nope");
+    option_add(&newer.messages[0].fields[0].rule, &rule);
+    meet("laws.v2.Root.f", "what wrap names is not there");
+    newer.messages[0].fields[0].rule.bytes = 0;
+    rule.wrap = text("kind");
+    option_add(&newer.messages[0].fields[0].rule, &rule);
+    meet("", NULL);
+}
+
 static void test_errors_of_a_divided_field_name_the_versions_that_there_are(void **state)
 {
     (void)state;
@@ -402,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_names_that_are_one_in_lower_case_need_exact_names),
         cmocka_unit_test(test_a_field_that_another_rule_takes_is_not_divided),
         cmocka_unit_test(test_an_enum_in_a_message_of_both_is_not_divided),
+        cmocka_unit_test(test_a_wrap_that_names_nothing_is_refused_beside_a_conversion),
         cmocka_unit_test(test_errors_of_a_divided_field_name_the_versions_that_there_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
