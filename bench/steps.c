@@ -67,12 +67,22 @@ __attribute__((noinline)) static void steps_take(void)
     turn(client_endpoint);
 }
 
+static struct part {
+    const char *name;
+    void (*run)(void);
+    uint64_t ns;
+} parts[] = {{"start", steps_start, 0}, {"serve", steps_serve, 0}, {"take", steps_take, 0}};
+
 __attribute__((noinline)) static void steps_until(uint32_t calls)
 {
+    uint64_t last = clock_now_ns();
     for (uint32_t end = ended + calls; (int32_t)(end - ended) > 0;) {
-        steps_start();
-        steps_serve();
-        steps_take();
+        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+            parts[i].run();
+            uint64_t now = clock_now_ns();
+            parts[i].ns += now - last;
+            last = now;
+        }
     }
 }
 
@@ -138,8 +148,13 @@ int main(int argc, char **argv)
     if (r == 0) {
         in_flight = depth;
         steps_until(2 * depth + 1000);
+        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+            parts[i].ns = 0;
         steps_counted(calls);
-        printf("%u calls, %u in flight\n", calls, depth);
+        printf("%u calls, %u in flight, nanoseconds a call:", calls, depth);
+        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+            printf(" %s %.1f", parts[i].name, (double)parts[i].ns / calls);
+        printf("\n");
     } else {
         fprintf(stderr, "%s\n", parley_error_text());
     }
