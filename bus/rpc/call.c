@@ -133,9 +133,9 @@ static struct stats_cell *cell_of(struct call *call)
     return cell;
 }
 
-static uint64_t time_taken(const struct call *call)
+static uint64_t now_ns(const struct call *call)
 {
-    return quick_clock_now_ns(&call->client->endpoint->clock) - call->started_ns;
+    return quick_clock_now_ns(&call->client->endpoint->clock);
 }
 
 static void wait_for_channel(struct call *call)
@@ -249,8 +249,7 @@ void call_submit(struct call *call)
         return;
     struct channel *channel = client_pick(client, call);
     if (channel) {
-        call_send(call, channel,
-                  call->attempts ? quick_clock_now_ns(&client->endpoint->clock) : call->started_ns);
+        call_send(call, channel, call->attempts ? now_ns(call) : call->started_ns);
         return;
     }
     if (client->answered && client->opened_status != PARLEY_OK &&
@@ -331,14 +330,14 @@ static void detach(struct call *call)
     call->channel = NULL;
 }
 
-void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,
-                 const char *text)
+static void call_end(struct call *call, uint64_t now, enum parley_status status,
+                     enum parley_executed executed, const char *text)
 {
     struct parley_client *client = call->client;
     struct stats_cell *cell = cell_of(call);
     if (!call->counted)
         stats_started(cell); /* it waits for a channel: begun and ended at once */
-    stats_ended(cell, status, time_taken(call), call->translated);
+    stats_ended(cell, status, now - call->started_ns, call->translated);
     detach(call);
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
@@ -354,6 +353,12 @@ void call_finish(struct call *call, enum parley_status status, enum parley_execu
                        method_name(call), text && *text ? text : parley_status_name(status));
     }
     deliver(call);
+}
+
+void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,
+                 const char *text)
+{
+    call_end(call, now_ns(call), status, executed, text);
 }
 
 void call_accepted(struct call *call)
@@ -385,7 +390,7 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
         return;
     }
     struct stats_cell *cell = cell_of(call);
-    stats_ended(cell, status, time_taken(call), call->translated);
+    stats_ended(cell, status, now_ns(call) - call->started_ns, call->translated);
     stats_bump(&cell->retried);
     call->counted = false;
     detach(call);
@@ -465,7 +470,8 @@ void call_reply(struct call *call, const struct frame *frame)
     int r = reply_enter(call, frame, &failure, &error);
     channel_consume(channel, frame);
     if (r == 0) {
-        call_finish(call, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
+        call_end(call, endpoint_stamp(channel->endpoint, call->started_ns), PARLEY_OK,
+                 PARLEY_EXECUTED_YES, NULL);
         return;
     }
     char text[RPC_TEXT_BYTES];

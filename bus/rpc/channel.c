@@ -782,7 +782,8 @@ void channel_consume(struct channel *channel, const struct frame *frame)
 int channel_drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
-    const struct parley_endpoint *endpoint = channel->endpoint;
+    struct parley_endpoint *endpoint = channel->endpoint;
+    endpoint->stamp_ns = 0;
     while (taken < (int)batch && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
         uint32_t bytes;

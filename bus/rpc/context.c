@@ -111,7 +111,7 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->channel = channel;
     context->service = channel->service;
     context->call_id = frame->header.call_id;
-    context->started_ns = quick_clock_now_ns(&channel->endpoint->clock);
+    context->started_ns = endpoint_stamp(channel->endpoint, 0);
     context->deadline_ns = frame->header.time_left_us == UINT32_MAX
                                ? CLOCK_NEVER
                                : context->started_ns + frame->header.time_left_us * NS_PER_US;

@@ -628,6 +628,8 @@ struct parley_endpoint {
     uint32_t generation; /* of the process that made it: base/fork.h */
     struct wait *wait;
     struct quick_clock clock; /* for what is stamped in each call */
+    uint64_t stamp_ns;        /* it, a moment ago, while a channel is drained; 0: read it */
+    unsigned stamp_uses;
     struct spin spin[2]; /* of waits for whatever comes; for replies */
     uint64_t spin_ns_max;
     uint64_t polled_ns; /* when the descriptors were last looked at */
@@ -684,6 +686,20 @@ struct parley_endpoint {
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;
 };
+
+#define RPC_STAMP_USES_MAX 8 /* records in a row that have come at the same time */
+
+/* Now, for one of the records that are taken from a channel at once: those behind it were there, too,
+ * so the clock is read once for several. Never before @after_ns, when the call began. */
+static inline uint64_t endpoint_stamp(struct parley_endpoint *endpoint, uint64_t after_ns)
+{
+    if (endpoint->stamp_uses >= RPC_STAMP_USES_MAX || endpoint->stamp_ns <= after_ns) {
+        endpoint->stamp_ns = quick_clock_now_ns(&endpoint->clock);
+        endpoint->stamp_uses = 0;
+    }
+    endpoint->stamp_uses++;
+    return endpoint->stamp_ns;
+}
 
 /* Whether this is a child of fork(2), and the endpoint its parent's: to be left alone. Asked where
  * a public function begins, and after a handler or closure ran. */

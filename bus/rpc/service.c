@@ -137,10 +137,14 @@ static void context_answer(const ProtobufCMessage *message, void *data)
             status = answer(context, status, message);
         hang_up_if_done(channel);
     }
-    if (service)
-        stats_ended(context->cell, status,
-                    quick_clock_now_ns(&service->endpoint->clock) - context->started_ns,
+    if (service) {
+        /* What the next record that is there begins with, too. */
+        struct parley_endpoint *endpoint = service->endpoint;
+        endpoint->stamp_ns = quick_clock_now_ns(&endpoint->clock);
+        endpoint->stamp_uses = 0;
+        stats_ended(context->cell, status, endpoint->stamp_ns - context->started_ns,
                     channel && channel->held->plan_id != 0);
+    }
     context_leave(context);
     context_free(service ? service->endpoint : NULL, context);
     if (service)
