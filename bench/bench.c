@@ -35,6 +35,7 @@
 struct shared {
     struct error_text error;
     double per_s;
+    bool behind;
     uint32_t samples_ns[BENCH_SAMPLE_MAX];
 };
 
@@ -119,6 +120,7 @@ static int run_in_child(struct session *session, const struct bench_subject *sub
         .samples_ns = session->shared->samples_ns,
         .sample_count = subject->sample_count + subject->sample_count / WARM_UP_SHARE,
         .ret_per_s = &session->shared->per_s,
+        .ret_behind = &session->shared->behind,
         .load = subject->load,
         .one_core = session->one_core,
         .folder = session->folder,
@@ -177,6 +179,7 @@ static int measure(struct session *session, size_t index, int round, struct figu
     show_progress(session, subject->name);
     session->shared->error.text[0] = '\0';
     session->shared->per_s = 0;
+    session->shared->behind = false;
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)
@@ -195,6 +198,8 @@ static int measure(struct session *session, size_t index, int round, struct figu
     figures_compute(session->shared->samples_ns + subject->sample_count / WARM_UP_SHARE,
                     subject->sample_count, ret_figures);
     ret_figures->per_s = session->shared->per_s;
+    ret_figures->behind = session->shared->behind;
+    ret_figures->measured = true;
     return 0;
 }
 
@@ -209,17 +214,32 @@ static int pass_count(const struct bench_subject *subject)
     return subject->passes > 1 ? subject->passes : 1;
 }
 
+static int run_subject(struct session *session, size_t subject, int attempt, int pass)
+{
+    struct figures *figures = &session->passes[subject][pass];
+    figures->measured = false;
+    session->behind[subject] =
+        session->bench->subjects[subject].higher && session->behind[subject - 1];
+    if (session->behind[subject] || !session_wants(session, subject))
+        return 0;
+    int r = measure(session, subject, attempt * BENCH_PASSES_MAX + pass, figures);
+    session->behind[subject] = !figures->measured || figures->behind;
+    return r;
+}
+
 /* All subjects but the first that have as many passes, in an order that rotates. */
 static int run_pass(struct session *session, int attempt, int pass)
 {
-    const size_t count = session->bench->subject_count;
+    const struct bench_subject *subjects = session->bench->subjects;
+    const size_t others = session->bench->subject_count - 1;
+    size_t first = (size_t)attempt % others;
     int r = 0;
-    for (size_t i = 1; r == 0 && i < count; i++) {
-        size_t subject = 1 + (i - 1 + (size_t)attempt) % (count - 1);
-        if (pass < pass_count(&session->bench->subjects[subject]) &&
-            session_wants(session, subject))
-            r = measure(session, subject, attempt * BENCH_PASSES_MAX + pass,
-                        &session->passes[subject][pass]);
+    while (subjects[1 + first].higher)
+        first = (first + 1) % others;
+    for (size_t i = 0; r == 0 && i < others; i++) {
+        size_t subject = 1 + (first + i) % others;
+        if (pass < pass_count(&subjects[subject]))
+            r = run_subject(session, subject, attempt, pass);
     }
     return r;
 }

@@ -22,9 +22,10 @@
 #include "wait/wait.h"
 
 #define BENCH_SUBJECT_MAX 256
-#define BENCH_SAMPLE_MAX 200000u
+#define BENCH_SAMPLE_MAX (1u << 20)
 #define BENCH_PASSES_MAX 5
 #define BENCH_PATH_BYTES 64
+#define BENCH_OPTION_MAX 4
 
 enum {
     BENCH_P1,
@@ -49,6 +50,8 @@ struct bench_load {
     uint32_t bytes;     /* of a message */
     uint32_t in_flight; /* calls at once; 0: one after the other */
     uint64_t pause_ns;  /* before each call; 0: none */
+    uint32_t rate;      /* calls a second that begin whatever the replies do, pace.h; 0: no such */
+    uint64_t seed;      /* of the times at which they begin */
 };
 
 /* What a subject finds when it runs. */
@@ -56,6 +59,7 @@ struct bench_run {
     uint32_t *samples_ns; /* to be filled; shared with the program that reads them */
     uint32_t sample_count;
     double *ret_per_s; /* calls a second, where that is not 1 / latency; shared, too */
+    bool *ret_behind;  /* did not keep up with load.rate; shared, too */
     struct bench_load load;
     bool one_core;      /* whoever spins must yield */
     const char *folder; /* an empty temporary folder, for sockets */
@@ -77,7 +81,9 @@ struct bench_subject {
     uint32_t sample_count;
     enum bench_placement placement;
     struct bench_load load;
-    int passes;          /* a round measures it so often, and takes the median; 0: once */
+    int passes;  /* a round measures it so often, and takes the median; 0: once */
+    bool higher; /* the one before it, at a higher load.rate: not measured in a round in which
+                  * that one fell behind */
     const char *skipped; /* why it cannot be measured here; NULL: it can */
     int (*run)(struct bench_run *run);
 };
@@ -89,7 +95,16 @@ struct bench_result {
     double p50_least, p50_most;   /* of all rounds */
     const double *p50_of_round;   /* in their order */
     const double *per_s_of_round;
-    uint32_t round_count;
+    uint32_t round_count;  /* in which it was measured: all, but for what is `higher` */
+    uint32_t behind_count; /* in which it did not keep up with load.rate */
+};
+
+/* An option of one benchmark: "--rates LIST". */
+struct bench_option {
+    const char *name, *argument; /* "rates", "LIST" */
+    const char *about;           /* of --help, a line */
+    /* Before the subjects are looked at. Return: 0, or -1 with a sentence in @error. */
+    int (*take)(const char *value, struct error_text *error);
 };
 
 struct bench {
@@ -98,8 +113,10 @@ struct bench {
     const struct bench_subject
         *subjects; /* the first is the floor that every round is checked by */
     size_t subject_count;
-    uint32_t round_count; /* without --rounds; 0: 5 */
-    uint32_t tries;       /* of each round, on average, if it is disturbed; 0: 3 */
+    uint32_t round_count;               /* without --rounds; 0: 5 */
+    uint32_t tries;                     /* of each round, on average, if it is disturbed; 0: 3 */
+    const struct bench_option *options; /* of its own, up to BENCH_OPTION_MAX; NULL: none */
+    size_t option_count;
     /* Some subjects may be missing from the results: not asked for, skipped, or failed, which does
      * not end the session then. Whoever reads results looks at `measured`. */
     bool partial;

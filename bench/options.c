@@ -4,6 +4,7 @@
  */
 #include "session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -11,6 +12,9 @@
 #include <string.h>
 
 #define ROUND_COUNT_DEFAULT 5
+#define OPTION_WIDTH 16
+#define OPTION_MAX (6 + BENCH_OPTION_MAX)
+#define OWN_OPTION 256 /* beyond any letter */
 
 /* Whether @name is @wanted, or @wanted is the first parts of it. */
 static bool is_called(const char *name, const char *wanted, size_t bytes)
@@ -57,18 +61,32 @@ static void print_names(FILE *file, const struct bench *bench)
     }
 }
 
+static void print_own(FILE *file, const struct bench *bench)
+{
+    for (size_t i = 0; i < bench->option_count; i++) {
+        const struct bench_option *option = &bench->options[i];
+        int width = fprintf(file, "  --%s %s", option->name, option->argument);
+        fprintf(file, "%*s%s\n", width < OPTION_WIDTH ? OPTION_WIDTH - width : 1, "",
+                option->about);
+    }
+}
+
 static void print_usage(FILE *file, const struct bench *bench)
 {
+    fprintf(file, "usage: %s [--rounds N] [--only NAMES] [--json FILE]%s",
+            program_invocation_short_name, bench->write_report ? " [--report DIR]" : "");
+    for (size_t i = 0; i < bench->option_count; i++)
+        fprintf(file, " [--%s %s]", bench->options[i].name, bench->options[i].argument);
     fprintf(file,
-            "usage: %s [--rounds N] [--only NAMES] [--json FILE]%s\n\n%s\n\n"
+            "\n\n%s\n\n"
             "  --rounds N    1 to %d; %u by default\n"
             "  --only NAMES  measure these, with commas between them, and the first:",
-            program_invocation_short_name, bench->write_report ? " [--report DIR]" : "",
             bench->question, ROUND_COUNT_MAX, default_rounds(bench));
     print_names(file, bench);
     fprintf(file, "\n  --json FILE   write the rows to FILE as well, in nanoseconds\n");
     if (bench->write_report)
         fprintf(file, "  --report DIR  write a page with charts into DIR, drawn by gnuplot\n");
+    print_own(file, bench);
     fprintf(file, "  --help        this\n");
 }
 
@@ -104,14 +122,19 @@ static int take_rounds(struct session *session, const char *text)
     return -1;
 }
 
+static int take_own(const struct session *session, const struct bench_option *option,
+                    const char *value)
+{
+    struct error_text error = {""};
+    return option->take(value, &error) == 0 ? -1 : bad_option(session->bench, error.text, value);
+}
+
 static int take_option(struct session *session, int option, char *value)
 {
     switch (option) {
     case 'r':
         return take_rounds(session, value);
     case 'o':
-        if (!are_subjects(session->bench, value))
-            return bad_option(session->bench, "no such subject", value);
         session->only = value;
         return -1;
     case 'j':
@@ -124,23 +147,38 @@ static int take_option(struct session *session, int option, char *value)
         print_usage(stdout, session->bench);
         return 0;
     default:
+        if (option >= OWN_OPTION)
+            return take_own(session, &session->bench->options[option - OWN_OPTION], value);
         print_usage(stderr, session->bench);
         return 2;
     }
 }
 
-int session_parse_options(struct session *session, int argc, char **argv)
+/* @ret_options: ends with one of zeros */
+static void list_options(const struct bench *bench, struct option ret_options[OPTION_MAX])
 {
-    const struct option options[] = {
+    const struct option common[] = {
         {"rounds", required_argument, NULL, 'r'},
         {"only", required_argument, NULL, 'o'},
         {"json", required_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},
-        /* The end of the list, for most. */
-        {session->bench->write_report ? "report" : NULL, required_argument, NULL, 'p'},
-        {0},
     };
+    size_t count = sizeof(common) / sizeof(common[0]);
+    assert(bench->option_count <= BENCH_OPTION_MAX);
+    memset(ret_options, 0, OPTION_MAX * sizeof(*ret_options));
+    memcpy(ret_options, common, sizeof(common));
+    if (bench->write_report)
+        ret_options[count++] = (struct option){"report", required_argument, NULL, 'p'};
+    for (size_t i = 0; i < bench->option_count; i++)
+        ret_options[count++] =
+            (struct option){bench->options[i].name, required_argument, NULL, OWN_OPTION + (int)i};
+}
+
+int session_parse_options(struct session *session, int argc, char **argv)
+{
+    struct option options[OPTION_MAX];
     int option;
+    list_options(session->bench, options);
     session->round_count = default_rounds(session->bench);
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         int r = take_option(session, option, optarg);
@@ -149,5 +187,8 @@ int session_parse_options(struct session *session, int argc, char **argv)
     }
     if (optind < argc)
         return bad_option(session->bench, "not an option", argv[optind]);
+    /* By now, for options of its own may change what the subjects are. */
+    if (session->only && !are_subjects(session->bench, session->only))
+        return bad_option(session->bench, "no such subject", session->only);
     return -1;
 }

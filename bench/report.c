@@ -66,21 +66,26 @@ static struct bench_result summarize(const struct session *session, size_t subje
 {
     static double p50_of_round[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
     static double per_s_of_round[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
-    const struct figures *figures = session->figures[subject];
-    const uint32_t rounds = session->rounds_done;
-    struct bench_result result = {.measured = rounds > 0,
-                                  .p50_of_round = p50_of_round[subject],
-                                  .per_s_of_round = per_s_of_round[subject],
-                                  .round_count = rounds};
+    struct bench_result result = {.p50_of_round = p50_of_round[subject],
+                                  .per_s_of_round = per_s_of_round[subject]};
+    const struct figures *figures[ROUND_COUNT_MAX];
     double values[ROUND_COUNT_MAX];
-    for (uint32_t round = 0; round < rounds; round++) {
-        p50_of_round[subject][round] = figures[round].ns[BENCH_P50];
-        values[round] = per_s_of_round[subject][round] = figures[round].per_s;
+    uint32_t rounds = 0;
+    for (uint32_t round = 0; round < session->rounds_done; round++) {
+        const struct figures *found = &session->figures[subject][round];
+        if (!found->measured)
+            continue;
+        p50_of_round[subject][rounds] = found->ns[BENCH_P50];
+        values[rounds] = per_s_of_round[subject][rounds] = found->per_s;
+        result.behind_count += found->behind;
+        figures[rounds++] = found;
     }
+    result.measured = rounds > 0;
+    result.round_count = rounds;
     result.per_s = rounds ? median(values, rounds) : 0;
     for (int i = 0; i < BENCH_PERCENTILES && result.measured; i++) {
         for (uint32_t round = 0; round < rounds; round++)
-            values[round] = figures[round].ns[i];
+            values[round] = figures[round]->ns[i];
         result.ns[i] = median(values, rounds); /* which sorts them */
         if (i == BENCH_P50) {
             result.p50_least = values[0];

@@ -8,6 +8,8 @@
 #define FLOOR_RATIO_MAX 1.3
 
 struct figures {
+    bool measured;
+    bool behind;
     double ns[BENCH_PERCENTILES];
     double per_s;
 };
@@ -26,6 +28,7 @@ struct session {
     bool disturbed; /* the bound was reached */
     uint32_t rounds_done;
     bool failed[BENCH_SUBJECT_MAX];
+    bool behind[BENCH_SUBJECT_MAX]; /* in this round, or what it is higher than was */
     bool any_failed;
     struct figures passes[BENCH_SUBJECT_MAX][BENCH_PASSES_MAX]; /* of this round */
     struct figures figures[BENCH_SUBJECT_MAX][ROUND_COUNT_MAX];
