@@ -140,8 +140,9 @@ static int call_service(struct bench_run *run, const struct side *side)
     struct parley_endpoint *endpoint = NULL;
     struct parley_client *client = NULL;
     const struct parley_client_options options = {.wait_ns = CONNECT_TIMEOUT_NS};
+    uint64_t spin_ns_max = side->kind->client_never_sleeps ? PARLEY_FOREVER : side->spin_ns_max;
     enum parley_status status =
-        parley_call_join(run->folder, "bench-client", side->spin_ns_max, &endpoint);
+        parley_call_join(run->folder, "bench-client", spin_ns_max, &endpoint);
     if (status == PARLEY_OK)
         status = parley_client_new(endpoint, side->kind->interface, &options, &client);
     int r;

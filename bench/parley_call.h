@@ -28,6 +28,7 @@ struct parley_call_kind {
     /* Instead of `call`, where a sample is something else than a call: fills all of them. */
     int (*drive)(struct bench_run *run, struct parley_endpoint *endpoint,
                  struct parley_client *client);
+    bool client_never_sleeps; /* whatever the service does */
 };
 
 /* Client and service, each in a process of its own. @spin_ns_max: as in the endpoint's options. */

@@ -12,6 +12,7 @@
 
 #include "bench.h"
 #include "flow.h"
+#include "pace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -37,6 +38,8 @@ struct peer {
     int (*echo)(struct bench_run *run);
     int (*asleep)(struct bench_run *run); /* the echo with pauses; NULL: not measured */
     int (*flow)(struct bench_run *run);   /* many calls at once; NULL: it has no such thing */
+    int (*paced)(struct bench_run *run);  /* calls at load.rate, pace.h; NULL: not measured */
+    enum bench_placement paced_placement; /* where that is best */
 };
 
 extern const struct peer peer_parley, peer_parley_default, peer_unix, peer_futex;

@@ -267,6 +267,127 @@ static int ask_flow(struct bench_run *run, struct peer_place *place)
     return stream.failed ? error_set(run->error, -1, "NNG lost a call, or mixed two up") : 0;
 }
 
+/* ---- At a rate ---- */
+
+/* A context for each call that may be on its way; those that are not wait in a list. */
+struct paced {
+    pthread_mutex_t lock; /* of all of it: callbacks run in several threads */
+    struct pace pace;
+    struct paced_context *idle;
+    bool failed;
+};
+
+struct paced_context {
+    nng_ctx context;
+    nng_aio *aio;
+    nng_msg *message; /* while it is idle */
+    bool sending;
+    uint32_t number;
+    struct paced *paced;
+    struct paced_context *next; /* of the idle ones */
+};
+
+static void step_paced(void *data)
+{
+    struct paced_context *context = data;
+    struct paced *paced = context->paced;
+    bool right = nng_aio_result(context->aio) == 0;
+    if (right && context->sending) {
+        context->sending = false;
+        nng_ctx_recv(context->context, context->aio);
+        return;
+    }
+    if (right) {
+        context->message = nng_aio_get_msg(context->aio);
+        right = peer_is_marked(nng_msg_body(context->message), nng_msg_len(context->message),
+                               paced->pace.run->load.bytes, context->number);
+    }
+    pthread_mutex_lock(&paced->lock);
+    if (!right || pace_end(&paced->pace, context->number) != 0)
+        paced->failed = true;
+    context->next = paced->idle;
+    paced->idle = context;
+    pthread_mutex_unlock(&paced->lock);
+}
+
+static int open_contexts(struct paced *paced, nng_socket socket, struct paced_context *contexts,
+                         const struct bench_run *run)
+{
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < run->load.in_flight; i++) {
+        struct paced_context *context = &contexts[i];
+        r = nng_ctx_open(&context->context, socket);
+        if (r == 0)
+            r = nng_aio_alloc(&context->aio, step_paced, context);
+        if (r == 0)
+            r = nng_msg_alloc(&context->message, run->load.bytes);
+        context->paced = paced;
+        context->next = paced->idle;
+        paced->idle = context;
+    }
+    return r;
+}
+
+/* Return: a context whose call begins; NULL: none is due now. */
+static struct paced_context *begin_paced(struct paced *paced)
+{
+    struct paced_context *context = NULL;
+    pthread_mutex_lock(&paced->lock);
+    if (paced->idle && pace_may_start(&paced->pace)) {
+        context = paced->idle;
+        paced->idle = context->next;
+        context->number = pace_start(&paced->pace);
+    }
+    pthread_mutex_unlock(&paced->lock);
+    return context;
+}
+
+static bool paced_goes_on(struct paced *paced)
+{
+    pthread_mutex_lock(&paced->lock);
+    bool on = !paced->failed && pace_goes_on(&paced->pace);
+    pthread_mutex_unlock(&paced->lock);
+    return on;
+}
+
+static int drive_paced(struct paced *paced)
+{
+    while (paced_goes_on(paced)) {
+        struct paced_context *context = begin_paced(paced);
+        if (!context) {
+            pace_wait(&paced->pace);
+            continue;
+        }
+        peer_mark(nng_msg_body(context->message), nng_msg_len(context->message), context->number);
+        context->sending = true;
+        nng_aio_set_msg(context->aio, context->message);
+        nng_ctx_send(context->context, context->aio);
+    }
+    /* Never unlocked: from now on nobody else may look at it. */
+    pthread_mutex_lock(&paced->lock);
+    pace_finish(&paced->pace);
+    if (paced->failed)
+        return error_set(paced->pace.run->error, -1, "NNG lost a call, or mixed two up");
+    return 0;
+}
+
+static int ask_paced(struct bench_run *run, struct peer_place *place)
+{
+    static struct paced paced;
+    nng_socket socket;
+    struct paced_context *contexts = calloc(run->load.in_flight, sizeof(*contexts));
+    if (!contexts)
+        return error_set(run->error, -1, "no memory");
+    (void)pthread_mutex_init(&paced.lock, NULL);
+    int r = dial(&socket, place);
+    if (r == 0)
+        r = open_contexts(&paced, socket, contexts, run);
+    if (r != 0)
+        return fail(run, r);
+    /* The contexts and the schedule are the process's last: NNG's threads may look at them. */
+    return pace_init(&paced.pace, run) == 0 ? drive_paced(&paced) : -1;
+}
+
 /* ---- The peers ---- */
 
 static int echo_ipc(struct bench_run *run)
@@ -277,6 +398,11 @@ static int echo_ipc(struct bench_run *run)
 static int flow_ipc(struct bench_run *run)
 {
     return peer_run(run, serve_flow, ask_flow, (void *)"ipc");
+}
+
+static int paced_ipc(struct bench_run *run)
+{
+    return peer_run(run, serve_flow, ask_paced, (void *)"ipc");
 }
 
 static int echo_tcp(struct bench_run *run)
@@ -315,6 +441,8 @@ const struct peer peer_nng_ipc = {
     .echo = echo_ipc,
     .asleep = echo_ipc,
     .flow = flow_ipc,
+    .paced = paced_ipc,
+    .paced_placement = BENCH_ANYWHERE,
 };
 
 const struct peer peer_nng_tcp = {

@@ -3,9 +3,9 @@
  * protobuf-c's INIT macro, a broker that has nothing to do.
  *
  * Twice: with sides that never sleep, as whoever has a core to spare would have it, and with the
- * default options. Asleep there is only the second. A flow of many calls starts them with
- * protobuf-c's asynchronous function, while there is room for more in flight, and then dispatches
- * what has come back.
+ * default options. Asleep, or at a rate, there is only the second. A flow of many calls starts them
+ * with protobuf-c's asynchronous function, while there is room for more in flight, and then
+ * dispatches what has come back.
  */
 #include "peer.h"
 
@@ -114,6 +114,50 @@ static int drive_flow(struct bench_run *run, struct parley_endpoint *endpoint,
     return stream.failed ? -1 : r;
 }
 
+/* ---- At a rate ---- */
+
+struct paced {
+    struct caller caller;
+    struct pace pace;
+    bool failed;
+};
+
+static struct paced paced;
+
+static void take_paced(const Bench__V1__EchoMessage *reply, void *userdata)
+{
+    uint32_t number = (uint32_t)(uintptr_t)userdata;
+    if (!reply || !is_echo(&paced.caller, reply, number))
+        paced.failed = true;
+    else if (pace_end(&paced.pace, number) != 0)
+        paced.failed = true;
+}
+
+static int drive_paced(struct bench_run *run, struct parley_endpoint *endpoint,
+                       struct parley_client *client)
+{
+    ProtobufCService *service = parley_client_service(client);
+    Bench__V1__EchoMessage *request = &paced.caller.request;
+    int r = caller_init(&paced.caller, run, client);
+    if (r == 0)
+        r = pace_init(&paced.pace, run);
+    while (r == 0 && !paced.failed && pace_goes_on(&paced.pace)) {
+        while (pace_may_start(&paced.pace)) {
+            uint32_t number = pace_start(&paced.pace);
+            peer_mark(request->payload.data, request->payload.len, number);
+            bench__v1__echo__echo(service, request, take_paced, (void *)(uintptr_t)number);
+        }
+        if (parley_dispatch(endpoint, pace_left_ns(&paced.pace)) != PARLEY_OK)
+            paced.failed = true;
+    }
+    if (r == 0 && !paced.failed)
+        pace_finish(&paced.pace);
+    else if (!run->error->text[0])
+        (void)error_set(run->error, -1, "a call failed, or another message came back");
+    pace_deinit(&paced.pace);
+    return paced.failed ? -1 : r;
+}
+
 /* ---- The peers ---- */
 
 static const struct parley_call_kind echo_kind = {
@@ -126,6 +170,13 @@ static const struct parley_call_kind flow_kind = {
     .interface = &bench__v1__echo__interface,
     .serve = serve_echo,
     .drive = drive_flow,
+};
+
+static const struct parley_call_kind paced_kind = {
+    .interface = &bench__v1__echo__interface,
+    .serve = serve_echo,
+    .drive = drive_paced,
+    .client_never_sleeps = true,
 };
 
 static int echo_spinning(struct bench_run *run)
@@ -146,6 +197,11 @@ static int flow_spinning(struct bench_run *run)
 static int flow_default(struct bench_run *run)
 {
     return parley_call_run(run, &flow_kind, 0);
+}
+
+static int paced_default(struct bench_run *run)
+{
+    return parley_call_run(run, &paced_kind, 0);
 }
 
 const struct peer peer_parley = {
@@ -169,4 +225,6 @@ const struct peer peer_parley_default = {
     .echo = echo_default,
     .asleep = echo_default,
     .flow = flow_default,
+    .paced = paced_default,
+    .paced_placement = BENCH_APART,
 };

@@ -104,19 +104,25 @@ static int serve_flow(const struct bench_run *run, struct peer_place *place)
 }
 
 /* Return: 1 if one was taken, 0 if none is there, -1 if something is wrong. */
-static int take_reply(struct flow *flow, void *socket, char *in, int flags)
+static int receive(struct bench_run *run, void *socket, char *in, int flags, uint32_t *ret_number)
 {
-    const size_t bytes = flow->run->load.bytes;
-    uint32_t number;
+    const size_t bytes = run->load.bytes;
     int got = zmq_recv(socket, in, bytes, flags);
     if (got < 0 && zmq_errno() == EAGAIN && flags)
         return 0;
     if (got < 0)
-        return fail(flow->run);
-    memcpy(&number, in, sizeof(number));
-    if (!peer_is_marked(in, (size_t)got, bytes, number))
-        return error_set(flow->run->error, -1, "ZeroMQ gave back another message");
-    return flow_end(flow, number) == 0 ? 1 : -1;
+        return fail(run);
+    memcpy(ret_number, in, sizeof(*ret_number));
+    if (!peer_is_marked(in, (size_t)got, bytes, *ret_number))
+        return error_set(run->error, -1, "ZeroMQ gave back another message");
+    return 1;
+}
+
+static int take_reply(struct flow *flow, void *socket, char *in, int flags)
+{
+    uint32_t number;
+    int r = receive(flow->run, socket, in, flags, &number);
+    return r == 1 && flow_end(flow, number) != 0 ? -1 : r;
 }
 
 static int ask_flow(struct bench_run *run, struct peer_place *place)
@@ -145,6 +151,46 @@ static int flow(struct bench_run *run)
     return peer_run(run, serve_flow, ask_flow, NULL);
 }
 
+/* ---- At a rate ---- */
+
+/* In turns: what is due, then what has come, as long as there is any. */
+static int turn(struct pace *pace, void *socket, char *out, char *in)
+{
+    struct bench_run *run = pace->run;
+    uint32_t number;
+    int r = 0;
+    while (r >= 0 && pace_may_start(pace)) {
+        peer_mark(out, run->load.bytes, pace_start(pace));
+        r = zmq_send(socket, out, run->load.bytes, 0) < 0 ? fail(run) : 0;
+    }
+    if (r >= 0)
+        r = receive(run, socket, in, ZMQ_DONTWAIT, &number);
+    if (r == 0)
+        pace_wait(pace);
+    return r == 1 && pace_end(pace, number) != 0 ? -1 : r;
+}
+
+static int ask_paced(struct bench_run *run, struct peer_place *place)
+{
+    void *socket = open_socket(place, ZMQ_DEALER, false);
+    char *out = calloc(1, run->load.bytes), *in = calloc(1, run->load.bytes);
+    struct pace pace = {0};
+    int r = socket && out && in ? pace_init(&pace, run) : fail(run);
+    while (r >= 0 && pace_goes_on(&pace))
+        r = turn(&pace, socket, out, in);
+    if (r >= 0)
+        pace_finish(&pace);
+    pace_deinit(&pace);
+    free(out);
+    free(in);
+    return r < 0 ? -1 : 0;
+}
+
+static int paced(struct bench_run *run)
+{
+    return peer_run(run, serve_flow, ask_paced, NULL);
+}
+
 const struct peer peer_zmq = {
     .name = "zmq-ipc",
     .about = "ZeroMQ, ipc://",
@@ -155,4 +201,6 @@ const struct peer peer_zmq = {
     .echo = echo,
     .asleep = echo,
     .flow = flow,
+    .paced = paced,
+    .paced_placement = BENCH_ANYWHERE,
 };

@@ -161,6 +161,71 @@ int run_flow(struct bench_run *run)
     return peer_run(run, serve, ask_flow, nullptr);
 }
 
+/* ---- At a rate ---- */
+
+class Paced final : kj::TaskSet::ErrorHandler
+{
+  public:
+    Paced(struct bench_run *run, const struct peer_place *place)
+        : run(run), caller(run, place), tasks(*this)
+    {
+    }
+
+    int drive()
+    {
+        auto &scope = caller.client.getWaitScope();
+        int r = call(run, &caller, 0); /* it connects with the first */
+        if (r == 0)
+            r = pace_init(&pace, run);
+        while (r == 0 && !failed && pace_goes_on(&pace)) {
+            while (pace_may_start(&pace))
+                start(pace_start(&pace));
+            scope.poll();
+            pace_wait(&pace);
+        }
+        if (r == 0 && !failed)
+            pace_finish(&pace);
+        return failed ? -1 : r;
+    }
+
+  private:
+    void start(uint32_t number)
+    {
+        tasks.add(caller.request(number).send().then([this, number](auto &&reply) {
+            if (!caller.is_echo(reply.getPayload(), number))
+                failed = fail(run, "another message came back") != 0;
+            else if (pace_end(&pace, number) != 0)
+                failed = true;
+        }));
+    }
+
+    void taskFailed(kj::Exception &&exception) override
+    {
+        failed = fail(run, exception.getDescription().cStr()) != 0;
+    }
+
+    struct bench_run *run;
+    Caller caller;
+    struct pace pace;
+    bool failed = false;
+    kj::TaskSet tasks;
+};
+
+int ask_paced(struct bench_run *run, struct peer_place *place)
+{
+    try {
+        Paced paced(run, place);
+        return paced.drive();
+    } catch (kj::Exception &exception) {
+        return fail(run, exception.getDescription().cStr());
+    }
+}
+
+int run_paced(struct bench_run *run)
+{
+    return peer_run(run, serve, ask_paced, nullptr);
+}
+
 } // namespace
 
 extern "C" const struct peer peer_capnp = {
@@ -174,4 +239,6 @@ extern "C" const struct peer peer_capnp = {
     .echo = run_echo,
     .asleep = run_echo,
     .flow = run_flow,
+    .paced = run_paced,
+    .paced_placement = BENCH_APART,
 };

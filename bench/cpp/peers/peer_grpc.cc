@@ -138,10 +138,10 @@ struct Call {
     uint32_t number;
 };
 
-void start_call(struct flow *flow, Caller &caller, grpc::CompletionQueue &queue)
+void start_call(uint32_t number, Caller &caller, grpc::CompletionQueue &queue)
 {
     auto *call = new Call;
-    call->number = flow_start(flow);
+    call->number = number;
     peer_mark(&(*caller.payload)[0], caller.payload->size(), call->number);
     call->reader = caller.stub->AsyncEcho(&call->context, caller.request, &queue);
     call->reader->Finish(&call->reply, &call->status, call);
@@ -167,7 +167,7 @@ int ask_flow(struct bench_run *run, struct peer_place *place)
         void *tag;
         bool fine;
         while (flow_may_start(&flow))
-            start_call(&flow, caller, *queue);
+            start_call(flow_start(&flow), caller, *queue);
         r = queue->Next(&tag, &fine) ? end_call(&flow, caller, tag) : -1;
     }
     return r;
@@ -176,6 +176,48 @@ int ask_flow(struct bench_run *run, struct peer_place *place)
 int run_flow(struct bench_run *run)
 {
     return peer_run(run, serve, ask_flow, nullptr);
+}
+
+/* ---- At a rate ---- */
+
+/* What has come, and never waits for more. */
+int take_paced(struct pace *pace, const Caller &caller, grpc::CompletionQueue &queue)
+{
+    void *tag;
+    bool fine;
+    while (queue.AsyncNext(&tag, &fine, gpr_time_0(GPR_CLOCK_MONOTONIC)) ==
+           grpc::CompletionQueue::GOT_EVENT) {
+        std::unique_ptr<Call> call(static_cast<Call *>(tag));
+        if (!call->status.ok() || !caller.is_echo(call->reply, call->number))
+            return fail(pace->run, call->status);
+        if (pace_end(pace, call->number) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int ask_paced(struct bench_run *run, struct peer_place *place)
+{
+    struct pace pace;
+    Caller caller(run, place);
+    auto *queue = new grpc::CompletionQueue; /* as above */
+    int r = call(run, &caller, 0);           /* it connects with the first */
+    if (r == 0)
+        r = pace_init(&pace, run);
+    while (r == 0 && pace_goes_on(&pace)) {
+        while (pace_may_start(&pace))
+            start_call(pace_start(&pace), caller, *queue);
+        r = take_paced(&pace, caller, *queue);
+        pace_wait(&pace);
+    }
+    if (r == 0)
+        pace_finish(&pace);
+    return r;
+}
+
+int run_paced(struct bench_run *run)
+{
+    return peer_run(run, serve, ask_paced, nullptr);
 }
 
 } // namespace
@@ -191,4 +233,6 @@ extern "C" const struct peer peer_grpc = {
     .echo = run_echo,
     .asleep = run_echo,
     .flow = run_flow,
+    .paced = run_paced,
+    .paced_placement = BENCH_ANYWHERE,
 };
