@@ -47,8 +47,8 @@ extern const struct peer peer_nng_ipc, peer_nng_tcp, peer_nng_inproc, peer_zmq, 
 extern const struct peer peer_iceoryx, peer_iceoryx_waiting;
 extern const struct peer peer_grpc, peer_capnp;
 
-/* RouDi, which iceoryx needs. Return: NULL, or why it cannot be started. */
-const char *peer_iceoryx_begin(const char *folder);
+/* RouDi, which iceoryx needs. Return: 0, or -1 with a sentence in @error. */
+int peer_iceoryx_begin(const char *folder, struct error_text *error);
 void peer_iceoryx_end(void);
 
 /* ---- For peers ---- */

@@ -4,16 +4,13 @@
  *
  * It moves chunks that sender and receiver share and writes into directly; what is in them is not
  * checked, packed or versioned. It needs RouDi, a daemon of which a machine has one: it is started
- * with a few small chunks before the first round, and ended after the last.
+ * before the first round, and ended after the last (roudi.c).
  */
 #include "peer.h"
+#include "roudi.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
+#include <glob.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,96 +23,45 @@
 /* ---- RouDi ---- */
 
 #define ROUDI_READY_MS 10000
-#define ROUDI_END_MS 5000
 /* It looks for programs that say nothing for 1.5 s. If it is ended while it takes one for alive
- * that was killed, it aborts, and its shared memory stays. */
+ * that was killed, it aborts. */
 #define ROUDI_NOTICES_MS 2000
+#define NAME_BYTES 96
 
-static const char config[] = "[general]\n"
-                             "version = 1\n"
-                             "[[segment]]\n"
-                             "[[segment.mempool]]\n"
-                             "size = 512\n"
-                             "count = 1000\n";
-
-static pid_t roudi;
-static int roudi_words = -1; /* stays open: RouDi may say more */
-
-static void run_roudi(const char *path, int words, pid_t parent)
+/* Of both sides, with their process group, the subject's: so it is told what they left. */
+static void name_of(char name[NAME_BYTES], const char *side)
 {
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* it removes its shared memory then */
-    (void)setpgid(0, 0);                    /* Ctrl-C is for us; we end it */
-    if (getppid() != parent || dup2(words, STDOUT_FILENO) < 0 || dup2(words, STDERR_FILENO) < 0)
-        _exit(126);
-    (void)execlp("iox-roudi", "iox-roudi", "-c", path, (char *)NULL);
-    _exit(127);
+    (void)snprintf(name, NAME_BYTES, "parley-iox-%d-%s-%d", (int)getpgid(0), side, (int)getpid());
 }
 
-/* Until it says that it is ready, or ends. */
-static bool is_ready(int words)
+/* Each has a socket and a lock in /tmp, which stay if it is killed, as services are here. */
+static void remove_sockets(pid_t group)
 {
-    char text[4096] = "";
-    size_t bytes = 0;
-    uint64_t until = clock_now_ns() + ROUDI_READY_MS * NS_PER_MS;
-    while (clock_now_ns() < until && bytes < sizeof(text) - 1) {
-        struct pollfd waited = {.fd = words, .events = POLLIN};
-        if (poll(&waited, 1, 100) <= 0)
-            continue;
-        ssize_t n = read(words, text + bytes, sizeof(text) - 1 - bytes);
-        if (n <= 0)
-            return false;
-        bytes += (size_t)n;
-        if (strstr(text, "is ready"))
-            return true;
-    }
-    return false;
+    char pattern[NAME_BYTES];
+    glob_t found;
+    (void)snprintf(pattern, sizeof(pattern), "/tmp/parley-iox-%d-*", (int)group);
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        (void)unlink(found.gl_pathv[i]);
+    globfree(&found);
 }
 
-const char *peer_iceoryx_begin(const char *folder)
+int peer_iceoryx_begin(const char *folder, struct error_text *error)
 {
-    char path[BENCH_PATH_BYTES + 16];
-    int words[2];
-    pid_t parent = getpid();
-    (void)snprintf(path, sizeof(path), "%s/roudi.toml", folder);
-    FILE *file = fopen(path, "we");
-    bool written = file && fputs(config, file) >= 0;
-    if (file)
-        written = fclose(file) == 0 && written;
-    if (!written || pipe(words) != 0)
-        return "its configuration cannot be written";
-    (void)fflush(NULL);
-    roudi = fork();
-    if (roudi == 0) {
-        close(words[0]);
-        run_roudi(path, words[1], parent);
-    }
-    close(words[1]);
-    roudi_words = words[0];
-    if (roudi > 0 && is_ready(words[0]))
-        return NULL;
-    peer_iceoryx_end();
-    return "iox-roudi does not start (is it installed, or does one run already?)";
+    static struct roudi_places places = {
+        .shm = "/dev/shm",
+        .tmp = "/tmp",
+        .ready_ms = ROUDI_READY_MS,
+        .notice_ms = ROUDI_NOTICES_MS,
+    };
+    places.folder = folder;
+    return roudi_start(&places, error);
 }
 
 void peer_iceoryx_end(void)
 {
-    if (roudi <= 0)
-        return;
-    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-    uint64_t until = clock_now_ns() + ROUDI_NOTICES_MS * NS_PER_MS;
-    while (clock_now_ns() < until)
-        (void)nanosleep(&pause, NULL);
-    until = clock_now_ns() + ROUDI_END_MS * NS_PER_MS;
-    (void)kill(roudi, SIGTERM);
-    pid_t reaped;
-    while ((reaped = waitpid(roudi, NULL, WNOHANG)) == 0 && clock_now_ns() < until)
-        (void)nanosleep(&pause, NULL);
-    if (reaped == 0) {
-        (void)kill(roudi, SIGKILL);
-        (void)waitpid(roudi, NULL, 0);
-    }
-    close(roudi_words);
-    roudi = 0;
+    roudi_stop();
 }
 
 /* ---- Both sides ---- */
@@ -129,8 +75,8 @@ struct waiting {
 
 static void join(const struct bench_run *run, const char *side)
 {
-    char name[96];
-    (void)snprintf(name, sizeof(name), "bench-%s-%d", side, (int)getpid());
+    char name[NAME_BYTES];
+    name_of(name, side);
     (void)run;
     iox_set_loglevel(Iceoryx_LogLevel_Error);
     iox_runtime_init(name);
@@ -240,15 +186,22 @@ static int ask(struct bench_run *run, struct peer_place *place)
 
 /* ---- The peers ---- */
 
+static int run_sides(struct bench_run *run, void *sleeps)
+{
+    int r = peer_run(run, serve, ask, sleeps);
+    remove_sockets(getpgid(0));
+    return r;
+}
+
 static int echo_spinning(struct bench_run *run)
 {
-    return peer_run(run, serve, ask, NULL);
+    return run_sides(run, NULL);
 }
 
 static int echo_waiting(struct bench_run *run)
 {
     static char sleeps;
-    return peer_run(run, serve, ask, &sleeps);
+    return run_sides(run, &sleeps);
 }
 
 const struct peer peer_iceoryx = {

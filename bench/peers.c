@@ -58,7 +58,7 @@ struct peers_case peers_cases[BENCH_SUBJECT_MAX];
 size_t peers_subject_count = FLOOR_INDEX_MEMCPY;
 
 static char names[BENCH_SUBJECT_MAX][NAME_BYTES];
-static char reasons[sizeof(peers) / sizeof(peers[0])][128];
+static char reasons[sizeof(peers) / sizeof(peers[0])][256];
 
 const char *peers_mode_name(enum peers_mode mode)
 {
@@ -190,14 +190,18 @@ size_t peers_best(const struct bench_result *results, const struct peer *peer, e
 static void begin_iceoryx(const char *folder)
 {
     bool wanted = false;
+    struct error_text error = {""};
     for (size_t i = 0; i < peers_subject_count; i++)
         wanted |= (peers_cases[i].peer == &peer_iceoryx ||
                    peers_cases[i].peer == &peer_iceoryx_waiting) &&
                   bench_wants(&peers_subjects[i]);
-    const char *why = wanted ? peer_iceoryx_begin(folder) : NULL;
-    for (size_t i = 0; why && i < peers_count; i++) {
-        if (peers[i] == &peer_iceoryx || peers[i] == &peer_iceoryx_waiting)
-            (void)snprintf(reasons[i], sizeof(reasons[i]), "%s: %s", peers[i]->about, why);
+    if (!wanted || peer_iceoryx_begin(folder, &error) == 0)
+        return;
+    for (size_t i = 0; i < peers_count; i++) {
+        if (peers[i] != &peer_iceoryx && peers[i] != &peer_iceoryx_waiting)
+            continue;
+        (void)snprintf(reasons[i], sizeof(reasons[i]), "%s: %s", peers[i]->about, error.text);
+        fprintf(stderr, "skipped: %s\n", reasons[i]);
     }
     for (size_t i = 0; i < peers_subject_count; i++)
         peers_subjects[i].skipped = peers_skipped(peers_cases[i].peer);

@@ -18,10 +18,11 @@ const struct peer peer_iceoryx = {
 const struct peer peer_iceoryx_waiting = {
     .name = "iceoryx-waitset", .about = "iceoryx, WaitSet", .package = "libiceoryx-binding-c-dev"};
 
-const char *peer_iceoryx_begin(const char *folder)
+int peer_iceoryx_begin(const char *folder, struct error_text *error)
 {
     (void)folder;
-    return NULL;
+    (void)error;
+    return 0;
 }
 
 void peer_iceoryx_end(void)
