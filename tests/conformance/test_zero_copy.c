@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sanitized.h"
 #include "blob_v1.parley.h"
 #include "conformance/blobs.h"
 #include "rpc/rpc.h"
@@ -567,6 +568,83 @@ static void test_what_a_version_converts_or_lacks_is_copied_and_comes_back(void 
     parley_buffer_free(buffer);
 }
 
+/* ---- What it costs ---- */
+
+static _Atomic uint32_t allocations;
+
+#if defined(__GLIBC__) && !SANITIZED
+#define ALLOCATIONS_COUNTED true
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t number, size_t bytes);
+
+void *malloc(size_t bytes)
+{
+    allocations++;
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t number, size_t bytes)
+{
+    allocations++;
+    return __libc_calloc(number, bytes);
+}
+#else
+#define ALLOCATIONS_COUNTED false
+#endif
+
+static void answer_in_a_buffer(Blob__V1__Store_Service *self, const Blob__V1__Blob *input,
+                               Blob__V1__Blob_Closure closure, void *data)
+{
+    (void)self;
+    Blob__V1__Blob reply = BLOB__V1__BLOB__INIT;
+    void *buffer = NULL;
+    reply.number = parley_bytes_is_live(input->data);
+    if (parley_context_buffer(parley_context_current(), input->data.len, &buffer) == PARLEY_OK)
+        reply.data = (ProtobufCBinaryData){input->data.len, buffer};
+    closure(&reply, data);
+}
+
+static bool one_instance(void *argument)
+{
+    (void)argument;
+    return parley_client_channel_count(client) == 1;
+}
+
+/* Client and service on one endpoint, so that what both allocate is counted here. */
+static void test_warm_calls_with_references_both_ways_allocate_nothing(void **state)
+{
+    (void)state;
+    if (!ALLOCATIONS_COUNTED) {
+        print_message("allocations are not counted under a sanitizer\n");
+        skip();
+    }
+    static Blob__V1__Store_Service service_here = {
+        .base = {.descriptor = &blob__v1__store__descriptor,
+                 .invoke = protobuf_c_service_invoke_internal},
+        .make = answer_in_a_buffer};
+    struct parley_service *served;
+    endpoint = bus_endpoint(&bus, "test");
+    assert_int_equal(blob__v1__store__serve(endpoint, &service_here, NULL, &served), PARLEY_OK);
+    assert_int_equal(parley_client_new(endpoint, &blob__v1__store__interface, NULL, &client),
+                     PARLEY_OK);
+    assert_true(bus_wait(endpoint, one_instance, NULL));
+    struct parley_buffer *buffer = buffer_new(MIB, 0);
+    uint32_t before = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        Blob__V1__Blob request = BLOB__V1__BLOB__INIT, *reply = NULL;
+        request.data = bytes_of(buffer, MIB);
+        if (i == 1000)
+            before = allocations;
+        assert_int_equal(blob__v1__store__make_call(client, &request, &reply, NULL), PARLEY_OK);
+        assert_int_equal(reply->number, 1);
+        assert_int_equal(reply->data.len, MIB);
+        parley_reply_free(reply);
+    }
+    assert_true(before > 0);
+    assert_int_equal(allocations - before, 0);
+    parley_buffer_free(buffer);
+}
+
 #define zero_copy_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -578,6 +656,7 @@ int main(void)
         zero_copy_test(test_short_bytes_and_other_memory_are_copied),
         zero_copy_test(test_a_part_of_a_buffer_is_referred_to_and_what_reaches_out_is_not),
         zero_copy_test(test_a_buffer_serves_many_calls),
+        zero_copy_test(test_warm_calls_with_references_both_ways_allocate_nothing),
         zero_copy_test(test_every_field_may_be_a_reference),
         zero_copy_test(test_the_seventeenth_field_is_copied),
         zero_copy_test(test_buffers_end_at_half_of_what_can_be_shared),
