@@ -31,6 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/sanitized.h"
 
 #define SMALL_BYTES 1024 /* a payload that is copied to the stack */
@@ -307,7 +308,7 @@ static int hold_new(struct channel *channel, const struct frame *frame, Protobuf
 void parley_bytes_copy(ProtobufCBinaryData bytes, void *out)
 {
     if (bytes.len > 0)
-        memcpy(out, bytes.data, bytes.len);
+        copy_bytes(out, bytes.data, bytes.len);
 }
 
 /* ---- Stand-ins in structs ---- */

@@ -20,6 +20,8 @@
  */
 #include "translate/fast.h"
 
+#include "base/copy.h"
+
 static_assert(sizeof(struct run) < 8192, "on the stack of whoever calls");
 
 int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, const char *what)
@@ -70,7 +72,7 @@ static int translate(struct run *run, const struct program_table *table, const u
     room -= behind;
     uint8_t *copy = out + room;
     if (source_bytes > 0)
-        memcpy(copy, source, source_bytes);
+        copy_bytes(copy, source, source_bytes);
     if (behind > 0)
         memset(copy + source_bytes, 0, RUN_BEHIND_BYTES);
     run->source = copy;
@@ -122,7 +124,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
             r = run_fail(&run, -ENOBUFS, NULL, 0, "the output buffer is too small");
         } else if (table->flags & TABLE_VERBATIM) {
             if (source_bytes > 0)
-                memcpy(out, source, source_bytes);
+                copy_bytes(out, source, source_bytes);
             run.source = out;
             run.source_end = run.readable = out + source_bytes;
             if (out_bytes - source_bytes >= RUN_BEHIND_BYTES) {

@@ -34,6 +34,8 @@
 
 #include <stdlib.h>
 
+#include "base/copy.h"
+
 #define READ_BYTES 64       /* behind the copy: the NUL of its end, and what is read past it */
 /* What is large is large by its texts and bytes, which stay in the copy. Room for twice as much again
  * would be more than malloc() keeps, and be mapped anew for each message. */
@@ -536,7 +538,7 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
         return r;
     size_t bytes = u->source_bytes;
     if (bytes > 0)
-        memcpy(copy, source, bytes);
+        copy_bytes(copy, source, bytes);
     u->run.source = copy;
     end_source(u, copy + bytes);
     /* Pipes lower the limit for as long as a message is open, so it must be known before. */

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "wire/wire.h"
 
 #define SIZES_MAX (WIRE_REFS_MAX * WIRE_DEPTH_MAX)
@@ -33,7 +34,7 @@ struct expansion {
 static void put(struct expansion *x, const uint8_t *from, const uint8_t *to)
 {
     if (x->out && to > from) {
-        memcpy(x->out, from, (size_t)(to - from));
+        copy_bytes(x->out, from, (size_t)(to - from));
         x->out += to - from;
     }
 }

@@ -38,6 +38,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
+
 #define BULK_MIN 4096    /* what is as long passes the window by */
 #define PIECE_BYTES 4096 /* of the window, for large messages: stays in the first-level cache */
 #define SIZES_KEPT_MAX 16384
@@ -59,7 +61,7 @@ static int copy_out(struct wire_packing *packing, const void *data, size_t bytes
 {
     if (bytes > (size_t)(packing->out_end - packing->out))
         return -ESTALE; /* more than was measured */
-    memcpy(packing->out, data, bytes);
+    copy_bytes(packing->out, data, bytes);
     packing->out += bytes;
     return 0;
 }
@@ -266,7 +268,7 @@ int wire_pack_write(struct wire_packing *packing, uint8_t *out)
 {
     if (packing->mode == PACK_SMALL) {
         if (packing->bytes > 0)
-            memcpy(out, packing->window, packing->bytes);
+            copy_bytes(out, packing->window, packing->bytes);
         return 0;
     }
     packing->out = out;

@@ -1,0 +1,45 @@
+/* Long copies, wherever source and target lie. */
+#include "support/test.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/copy.h"
+
+#define PAGE 4096
+#define BYTES_MAX (5 * COPY_PIECE_BYTES)
+
+static void test_all_is_copied_and_nothing_else_wherever_it_lies(void **state)
+{
+    (void)state;
+    static _Alignas(PAGE) uint8_t from[2 * PAGE + BYTES_MAX], to[2 * PAGE + BYTES_MAX];
+    static uint8_t expected[sizeof(to)];
+    static const size_t lengths[] = {0,
+                                     1,
+                                     31,
+                                     COPY_PIECE_BYTES,
+                                     2 * COPY_PIECE_BYTES,
+                                     2 * COPY_PIECE_BYTES + 1,
+                                     3 * COPY_PIECE_BYTES,
+                                     4 * COPY_PIECE_BYTES + 77,
+                                     BYTES_MAX};
+    for (size_t i = 0; i < sizeof(from); i++)
+        from[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t behind = 0; behind < 40; behind++) {
+        for (size_t n = 0; n < sizeof(lengths) / sizeof(lengths[0]); n++) {
+            memset(to, 0xee, sizeof(to));
+            memset(expected, 0xee, sizeof(expected));
+            memcpy(expected + 7 + behind, from + 7, lengths[n]);
+            copy_bytes(to + 7 + behind, from + 7, lengths[n]);
+            assert_memory_equal(to, expected, sizeof(to));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_is_copied_and_nothing_else_wherever_it_lies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
