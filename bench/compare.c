@@ -7,6 +7,7 @@
  * median is shown: it moves far less than either time on a machine that is shared.
  */
 #include "compare.h"
+#include "names.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -57,8 +58,7 @@ static void on_signal(int number)
 
 static bool wants(const struct session *session, size_t index)
 {
-    return !session->only ||
-           strncmp(session->compare->cases[index].name, session->only, strlen(session->only)) == 0;
+    return !session->only || names_list(session->only, session->compare->cases[index].name);
 }
 
 /* ---- Measuring ---- */
@@ -282,7 +282,8 @@ static bool print_ratios(const struct session *session)
 
 /* One row for each thing that the case is held against, or one without. `ratio` is the case's time
  * over the other's. */
-static void write_rows(const struct session *session, size_t index, FILE *file)
+static void write_rows(const struct session *session, size_t index, const char **separator,
+                       FILE *file)
 {
     const struct compare_case *compared = &session->compare->cases[index];
     const struct measured *measured = &session->cases[index];
@@ -291,10 +292,10 @@ static void write_rows(const struct session *session, size_t index, FILE *file)
         const struct compare_against *against = &compared->against[k];
         double times = against->name ? ratio(session, index, against->name) : NAN;
         fprintf(file,
-                "{\"bench\":\"%s\",\"case\":\"%s\",\"bytes\":%zu,\"ns\":%.1f,\"p50_ns\":%.1f,"
+                "%s{\"bench\":\"%s\",\"case\":\"%s\",\"bytes\":%zu,\"ns\":%.1f,\"p50_ns\":%.1f,"
                 "\"p99_ns\":%.1f,\"bytes_per_s\":%.0f",
-                session->compare->name, compared->name, compared->bytes, measured->median.mean_ns,
-                measured->median.p50_ns, measured->median.p99_ns,
+                *separator, session->compare->name, compared->name, compared->bytes,
+                measured->median.mean_ns, measured->median.p50_ns, measured->median.p99_ns,
                 (double)compared->bytes / measured->median.mean_ns * 1e9);
         if (!isnan(times))
             fprintf(file, ",\"ratio_to\":\"%s\",\"ratio\":%.4f", against->name, times);
@@ -306,7 +307,8 @@ static void write_rows(const struct session *session, size_t index, FILE *file)
             fprintf(file, ",\"goal_ns\":%.0f", compared->goal_ns);
         if (allocations_counted())
             fprintf(file, ",\"allocs\":%.4g", measured->allocs);
-        fprintf(file, "}\n");
+        fprintf(file, "}");
+        *separator = ",\n";
     } while (++k < COMPARE_AGAINST_MAX && compared->against[k].name);
 }
 
@@ -317,10 +319,14 @@ static int write_json(const struct session *session)
         fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
         return 1;
     }
+    const char *separator = "\n";
+    fprintf(file, "{\"bench\":\"%s\",\"rounds\":%u,\"rows\":[", session->compare->name,
+            session->round_count);
     for (size_t i = 0; i < session->compare->case_count; i++) {
         if (wants(session, i))
-            write_rows(session, i, file);
+            write_rows(session, i, &separator, file);
     }
+    fprintf(file, "\n]}\n");
     if (fclose(file) != 0) {
         fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
         return 1;
@@ -333,17 +339,24 @@ static int write_json(const struct session *session)
 static void print_usage(FILE *file, const struct compare *compare)
 {
     fprintf(file,
-            "usage: %s [--rounds N] [--only PREFIX] [--json FILE] [--check]\n\n%s\n\n"
+            "usage: %s [--rounds N] [--only NAMES] [--json FILE] [--check]\n\n%s\n\n"
             "  --rounds N     1 to %d; %d by default\n"
-            "  --only PREFIX  measure the cases whose names begin so:\n",
+            "  --only NAMES   measure these, with commas between them, or all whose first parts "
+            "they are:\n",
             program_invocation_short_name, compare->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
     for (size_t i = 0; i < compare->case_count; i++)
         fprintf(file, "                   %s\n", compare->cases[i].name);
     fprintf(file,
-            "  --json FILE    write the rows to FILE as well, a line each; `ratio` is the time\n"
+            "  --json FILE    write the rows to FILE as well, in nanoseconds; `ratio` is the time\n"
             "                 over that of `ratio_to`, `goal` the most that it should be\n"
             "  --check        see whether all results are right, and measure nothing\n"
             "  --help         this\n");
+}
+
+static const char *name_of(const void *data, size_t index)
+{
+    const struct compare *compare = data;
+    return compare->cases[index].name;
 }
 
 /* Return: -1 to go on, else the program's exit status. */
@@ -369,6 +382,10 @@ static int parse_options(struct session *session, int argc, char **argv)
             break;
         case 'o':
             session->only = optarg;
+            if (!names_known(optarg, name_of, session->compare, session->compare->case_count)) {
+                fprintf(stderr, "no such case: %s; see --help\n", optarg);
+                return 2;
+            }
             break;
         case 'j':
             session->json_path = optarg;
@@ -394,7 +411,6 @@ static int parse_options(struct session *session, int argc, char **argv)
 static bool prepare(struct session *session)
 {
     bool right = true;
-    size_t count = 0;
     for (size_t i = 0; i < session->compare->case_count; i++) {
         const struct compare_case *compared = &session->compare->cases[i];
         struct measured *measured = &session->cases[i];
@@ -403,19 +419,14 @@ static bool prepare(struct session *session)
             fprintf(stderr, "%s gives a wrong result: %s\n", compared->name, wrong);
             right = false;
         }
-        if (!wants(session, i) || !right || session->check_only) {
-            count += session->check_only;
+        if (!wants(session, i) || !right || session->check_only)
             continue;
-        }
-        count++;
         measured->allocs = count_allocations(compared);
         calibrate(compared, measured);
         measured->rounds = calloc(session->round_count, sizeof(*measured->rounds));
         right = measured->rounds != NULL;
     }
-    if (right && count == 0)
-        fprintf(stderr, "no case's name begins with %s; see --help\n", session->only);
-    return right && count > 0;
+    return right;
 }
 
 int compare_main(int argc, char **argv, const struct compare *compare)

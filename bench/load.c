@@ -141,7 +141,8 @@ static int take_seed(const char *value, struct error_text *error)
 }
 
 static const struct bench_option options[] = {
-    {"rates", "LIST", "calls a second, ascending, with commas between them", take_rates},
+    {"rates", "LIST",
+     "calls a second, ascending, with commas between them; 1000 to 4000000 by default", take_rates},
     {"seed", "N", "of the times at which calls begin; 1 by default", take_seed},
 };
 

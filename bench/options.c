@@ -1,7 +1,5 @@
-/*
- * The command line of a benchmark. A subject's name may have parts, "nng-ipc/awake/64/apart":
- * --only takes whole names and the first parts of them.
- */
+/* The command line of a benchmark. */
+#include "names.h"
 #include "session.h"
 
 #include <assert.h>
@@ -16,31 +14,13 @@
 #define OPTION_MAX (6 + BENCH_OPTION_MAX)
 #define OWN_OPTION 256 /* beyond any letter */
 
-/* Whether @name is @wanted, or @wanted is the first parts of it. */
-static bool is_called(const char *name, const char *wanted, size_t bytes)
-{
-    return strncmp(name, wanted, bytes) == 0 && (name[bytes] == '\0' || name[bytes] == '/');
-}
-
-static bool is_listed(const char *name, const char *names)
-{
-    for (const char *at = names;; at++) {
-        size_t bytes = strcspn(at, ",");
-        if (is_called(name, at, bytes))
-            return true;
-        at += bytes;
-        if (*at == '\0')
-            return false;
-    }
-}
-
 bool session_wants(const struct session *session, size_t index)
 {
     const struct bench_subject *subject = &session->bench->subjects[index];
     if (index == 0)
         return true;
     return !subject->skipped && !session->failed[index] &&
-           (!session->only || is_listed(subject->name, session->only));
+           (!session->only || names_list(session->only, subject->name));
 }
 
 static uint32_t default_rounds(const struct bench *bench)
@@ -55,7 +35,7 @@ static void print_names(FILE *file, const struct bench *bench)
     for (size_t i = 0; i < bench->subject_count; i++) {
         const char *name = bench->subjects[i].name;
         size_t bytes = strcspn(name, "/");
-        if (!is_called(last, name, bytes))
+        if (!names_is(last, name, bytes))
             fprintf(file, " %.*s", (int)bytes, name);
         last = name;
     }
@@ -90,19 +70,10 @@ static void print_usage(FILE *file, const struct bench *bench)
     fprintf(file, "  --help        this\n");
 }
 
-/* Whether each of @names is a subject's. */
-static bool are_subjects(const struct bench *bench, const char *names)
+static const char *name_of(const void *data, size_t index)
 {
-    for (const char *at = names;; at++) {
-        size_t bytes = strcspn(at, ","), i = 0;
-        while (i < bench->subject_count && !is_called(bench->subjects[i].name, at, bytes))
-            i++;
-        if (bytes == 0 || i == bench->subject_count)
-            return false;
-        at += bytes;
-        if (*at == '\0')
-            return true;
-    }
+    const struct bench *bench = data;
+    return bench->subjects[index].name;
 }
 
 static int bad_option(const struct bench *bench, const char *what, const char *value)
@@ -188,7 +159,8 @@ int session_parse_options(struct session *session, int argc, char **argv)
     if (optind < argc)
         return bad_option(session->bench, "not an option", argv[optind]);
     /* By now, for options of its own may change what the subjects are. */
-    if (session->only && !are_subjects(session->bench, session->only))
+    if (session->only &&
+        !names_known(session->only, name_of, session->bench, session->bench->subject_count))
         return bad_option(session->bench, "no such subject", session->only);
     return -1;
 }

@@ -137,7 +137,8 @@ static void write_number(FILE *file, const char *key, double x)
         fprintf(file, ",\"%s\":%.4f", key, x);
 }
 
-static void write_row(const struct study_session *session, size_t row, FILE *file)
+static void write_row(const struct study_session *session, size_t row, const char **separator,
+                      FILE *file)
 {
     static const char *const keys[] = {"p50_ns", "bytes", "count", "mb_per_s"};
     const struct study_row *about = &session->study->rows[row];
@@ -145,7 +146,8 @@ static void write_row(const struct study_session *session, size_t row, FILE *fil
     struct spread p99 = spread(session, row, STUDY_ALONE, true);
     if (isnan(p50.median))
         return;
-    fprintf(file, "{\"bench\":\"%s\",\"row\":\"%s\"", session->study->name, about->name);
+    fprintf(file, "%s{\"bench\":\"%s\",\"row\":\"%s\"", *separator, session->study->name,
+            about->name);
     if (about->json)
         fprintf(file, ",%s", about->json);
     fprintf(file, ",\"rounds\":%u", session->rounds_done);
@@ -153,18 +155,19 @@ static void write_row(const struct study_session *session, size_t row, FILE *fil
     write_number(file, "p99_ns", p99.median);
     write_number(file, "least", p50.least);
     write_number(file, "most", p50.most);
-    fprintf(file, "}\n");
+    fprintf(file, "}");
+    *separator = ",\n";
 }
 
 static void write_goal(const struct study_session *session, const struct study_goal *goal,
-                       FILE *file)
+                       const char **separator, FILE *file)
 {
     const struct study_row *rows = session->study->rows;
     struct spread x = spread(session, goal->row, goal->against, goal->p99);
     if (isnan(x.median))
         return;
-    fprintf(file, "{\"bench\":\"%s\",\"goal_of\":\"%s\",\"percentile\":%d", session->study->name,
-            rows[goal->row].name, goal->p99 ? 99 : 50);
+    fprintf(file, "%s{\"bench\":\"%s\",\"goal_of\":\"%s\",\"percentile\":%d", *separator,
+            session->study->name, rows[goal->row].name, goal->p99 ? 99 : 50);
     if (goal->against != STUDY_ALONE)
         fprintf(file, ",\"ratio_to\":\"%s\",\"ratio\":%.4f", rows[goal->against].name, x.median);
     else
@@ -175,19 +178,29 @@ static void write_goal(const struct study_session *session, const struct study_g
         fprintf(file, ",\"at_least\":%g", goal->least);
     if (goal->most > 0 || goal->least > 0)
         fprintf(file, ",\"met\":%s", is_missed(goal, x.median) ? "false" : "true");
-    fprintf(file, "}\n");
+    fprintf(file, "}");
+    *separator = ",\n";
+}
+
+static void write_rows(const struct study_session *session, FILE *file)
+{
+    const struct study *study = session->study;
+    const char *separator = "\n";
+    fprintf(file, "{\"bench\":\"%s\",\"rounds\":%u,\"rows\":[", study->name, session->rounds_done);
+    for (size_t i = 0; i < study->row_count; i++)
+        write_row(session, i, &separator, file);
+    separator = "\n";
+    fprintf(file, "\n],\"goals\":[");
+    for (size_t i = 0; i < study->goal_count; i++)
+        write_goal(session, &study->goals[i], &separator, file);
+    fprintf(file, "\n]}\n");
 }
 
 static int write_json(const struct study_session *session)
 {
-    const struct study *study = session->study;
     FILE *file = fopen(session->json_path, "we");
-    if (file) {
-        for (size_t i = 0; i < study->row_count; i++)
-            write_row(session, i, file);
-        for (size_t i = 0; i < study->goal_count; i++)
-            write_goal(session, &study->goals[i], file);
-    }
+    if (file)
+        write_rows(session, file);
     if (!file || fclose(file) != 0) {
         fprintf(stderr, "cannot write %s: %s\n", session->json_path, strerror(errno));
         return 1;
