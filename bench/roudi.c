@@ -170,6 +170,20 @@ static int lock_owner(uint64_t inode)
     return owner;
 }
 
+/* One that was killed a moment ago still has its lock: it takes a while to go. */
+static bool is_locked(int fd)
+{
+    const uint64_t until = clock_now_ns() + where->notice_ms * NS_PER_MS;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK)
+            return false;
+        if (clock_now_ns() >= until)
+            return true;
+        rest(LOOK_NS);
+    }
+    return false;
+}
+
 static int check_alone(struct error_text *error)
 {
     char path[PATH_BYTES];
@@ -179,10 +193,10 @@ static int check_alone(struct error_text *error)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return 0; /* there never was one; or it is another user's, and it will say so itself */
-    bool alive = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    bool alive = is_locked(fd);
     if (alive && fstat(fd, &status) == 0)
         owner = lock_owner(status.st_ino);
-    close(fd);
+    close(fd); /* which unlocks it */
     return alive ? error_set(error, -1,
                              "a RouDi runs already (process %d), and a machine has one: end it, and"
                              " try again",

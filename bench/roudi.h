@@ -13,7 +13,8 @@ struct roudi_places {
     const char *tmp;    /* where its lock is: "/tmp"; iceoryx has no other */
     const char *folder; /* for its configuration and its words; the benchmark's */
     uint32_t ready_ms;  /* patience, until it says that it is ready */
-    uint32_t notice_ms; /* before it is ended, so that it notices which clients have died */
+    uint32_t notice_ms; /* before it is ended, so that it notices which clients have died; and to
+                         * one that was killed, to be gone */
 };
 
 /**
