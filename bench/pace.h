@@ -79,8 +79,8 @@ static inline uint32_t pace_start(struct pace *pace)
 static inline uint64_t pace_left_ns(const struct pace *pace)
 {
     bool room = pace->started - pace->ended < pace->run->load.in_flight;
-    uint64_t until = pace->started < pace->total && room ? pace->next_ns
-                                                         : 2 * pace->end_ns - pace->begin_ns;
+    uint64_t until =
+        pace->started < pace->total && room ? pace->next_ns : 2 * pace->end_ns - pace->begin_ns;
     return until > pace->now_ns ? until - pace->now_ns : 1;
 }
 
