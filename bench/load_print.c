@@ -21,9 +21,19 @@ static const struct shown shown[] = {
 };
 #define SHOWN_COUNT (sizeof(shown) / sizeof(shown[0]))
 
+/* Whether any of its rates is in that state, or a better one. */
+static bool has_state(const struct bench_result *results, size_t column, enum load_state least)
+{
+    for (size_t i = 0; i < load_rates.count; i++) {
+        if (load_state(results, column, i) >= least)
+            return true;
+    }
+    return false;
+}
+
 static bool is_asked_for(const struct bench_result *results, size_t column)
 {
-    return load_state(results, column, 0) != LOAD_NOT_TRIED;
+    return has_state(results, column, LOAD_SATURATED);
 }
 
 /* "12.3 us", "-" or "saturated". */
@@ -158,7 +168,7 @@ static int write_curves(const struct bench_result *results, const char *folder,
     fprintf(file, "set ylabel 'seconds'\nset xlabel 'calls offered a second'\nset logscale x\n"
                   "set format x '%%.0s %%c'\nset key outside right\n$data << EOD\n");
     for (size_t column = 0; column < load_column_count(); column++) {
-        if (load_state(results, column, 0) != LOAD_KEPT_UP)
+        if (!has_state(results, column, LOAD_KEPT_UP))
             continue;
         fprintf(file, "%s\"%s\"\n", count++ ? "\n\n" : "", load_name(column));
         for (size_t i = 0; i < load_rates.count; i++) {

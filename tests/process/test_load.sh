@@ -55,6 +55,13 @@ saturates() {
     grep -q '^  50000000/s *-$' "$folder/said" || complain "a rate above was tried"
 }
 
+# One rate of one subject, which is not its first.
+takes_one() {
+    "$load" --rounds 1 --only unix/1000 --rates 500,1000 >"$folder/said" 2>&1 ||
+        complain "it failed: $(<"$folder/said")"
+    grep -q '^p50 *unix socket$' "$folder/said" || complain "one rate of one subject is not shown"
+}
+
 refuses 'a rate is 100 to 50000000 calls a second, not 99: 99' --rates 99
 refuses 'a rate is 100 to 50000000 calls a second, not 50000001: 50000001' --rates 50000001
 refuses 'rates must ascend, 500 does not: 1000,500' --rates 1000,500
@@ -66,4 +73,5 @@ refuses 'no such subject: unix/1000' --only unix/1000 --rates 500
 refuses 'not an option: more' more
 measures
 saturates
+takes_one
 exit $((failures > 0))
