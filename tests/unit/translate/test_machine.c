@@ -259,6 +259,28 @@ static void test_as_many_fields_as_there_may_be_and_one_more(void **state)
     }
 }
 
+static void test_as_many_fields_as_there_may_be_in_a_nested_message(void **state)
+{
+    (void)state;
+    machine_set_runs(1);
+    static uint8_t message[2 * (WIRE_FIELDS_MAX + 2) + 4];
+    for (size_t fields = WIRE_FIELDS_MAX - 2; fields <= WIRE_FIELDS_MAX + 2; fields++) {
+        message[0] = 0x0a; /* package */
+        uint8_t *content = wire_write_varint(message + 1, (uint32_t)(2 * fields));
+        for (size_t i = 0; i < fields; i++) {
+            content[2 * i] = 0x38; /* installed_kib */
+            content[2 * i + 1] = (uint8_t)(i % 100);
+        }
+        size_t bytes = (size_t)(content - message) + 2 * fields;
+        struct bytes out = {NULL, 0};
+        struct plan_failure failure;
+        int r = run(catalog.up_replies, LIST, (struct bytes){message, bytes}, &out, &failure);
+        assert_int_equal(r, fields <= WIRE_FIELDS_MAX ? 0 : -E2BIG);
+        free(out.data);
+        assert_ways_agree(catalog.up_replies, LIST, message, bytes);
+    }
+}
+
 static void test_messages_as_deep_as_they_may_be_and_one_more(void **state)
 {
     (void)state;
@@ -360,6 +382,7 @@ int main(void)
         TEST(test_every_truncation_and_every_changed_byte_end_the_same),
         TEST(test_messages_within_messages_end_the_same_when_cut),
         TEST(test_as_many_fields_as_there_may_be_and_one_more),
+        TEST(test_as_many_fields_as_there_may_be_in_a_nested_message),
         TEST(test_messages_as_deep_as_they_may_be_and_one_more),
         TEST(test_threads_share_a_plan_while_its_code_is_made),
         TEST(test_a_child_runs_its_parents_code_and_frees_its_own_view),
