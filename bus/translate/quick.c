@@ -183,6 +183,12 @@ convert(const struct run *run, struct frame *frame, const struct fast *way, uint
     return write_varint(put_tag(out, way), mapped);
 }
 
+/* The bytes of the carrier's tag. */
+#define CARRIER_TAG_FIRST                                                                          \
+    ((CARRIER_TAG & 0x7fu) | (CARRIER_TAG >> 7 & 0x7fu) << 8 | (CARRIER_TAG >> 14 & 0x7fu) << 16 | \
+     (CARRIER_TAG >> 21 & 0x7fu) << 24 | UINT32_C(0x80808080))
+#define CARRIER_TAG_LAST ((uint8_t)(CARRIER_TAG >> 28))
+
 /* A record to the carrier, as run_carry() does it. */
 static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t *at, size_t bytes,
                       uint8_t *out)
@@ -200,7 +206,9 @@ static uint8_t *carry(struct frame *frame, const struct fast *way, const uint8_t
         }
         (void)write_varint(frame->carrier, before + bytes);
     } else {
-        out = wire_write_varint(out, CARRIER_TAG);
+        put32(out, CARRIER_TAG_FIRST);
+        out[4] = CARRIER_TAG_LAST;
+        out += CARRIER_TAG_BYTES;
         frame->carrier = out;
         out = write_varint(out, bytes + CARRIER_OWNER_BYTES);
         *out++ = CARRIER_PLAIN_TAG;
