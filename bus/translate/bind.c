@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "translate/unpack_code.h"
 
 #define BIND_TABLE_MAX 16384
 #define BIND_OP_MAX (1u << 20)
@@ -444,6 +445,7 @@ static int settle(struct binder *binder, struct plan_binding *binding)
     binding->images = calloc(1, image_bytes + 1);
     if (!binding->tables || !binding->images)
         return out_of_memory(binder);
+    binding->table_count = binder->want_count;
     binding->ops = steal_ptr(&binder->ops);
     uint8_t *image = binding->images;
     for (uint32_t i = 0; i < binder->want_count; i++) {
@@ -553,6 +555,7 @@ struct plan_binding *plan_binding_unref(struct plan_binding *binding)
     free(binding->maps);
     free(binding->text);
     free(binding->images);
+    unpack_code_free(atomic_load_explicit(&binding->code, memory_order_relaxed));
     free(binding);
     return NULL;
 }

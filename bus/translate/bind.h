@@ -128,7 +128,7 @@ enum bound_make {
     MAKE_GATHERED,
 };
 
-#define TEXT_BEHIND_BYTES 16 /* behind the binding's copy of the program's text */
+#define TEXT_BEHIND_BYTES 32 /* behind the binding's copy of the program's text */
 
 /* An emit that needs no wire bytes. */
 struct bound_emit {
@@ -158,13 +158,15 @@ struct bound_table {
     const uint8_t *image;   /* an empty message */
     uint32_t image_bytes;   /* type->sizeof_message, rounded up to 32 */
     uint32_t message_bytes; /* rounded up to 8 */
+    uint32_t
+        code_at; /* machine code (unpack_code.h); 0: none, and so it is read when there is some */
     struct quick quick[QUICK_NUMBER_COUNT];
 };
 
 struct plan_binding {
     atomic_uint references;
     struct plan *plan;
-    uint32_t entry_count;
+    uint32_t entry_count, table_count;
     const struct bound_table **entries; /* NULL: no such method here */
     struct bound_table *tables;
     struct bound_op *ops;
@@ -173,6 +175,8 @@ struct plan_binding {
     struct quick_map *maps;
     uint8_t *text; /* the program's, with readable bytes behind it */
     uint8_t *images;
+    atomic_int code_uses; /* how often it was unpacked without code; then: it was asked for */
+    _Atomic(struct unpack_code *) code; /* NULL: none, or not yet */
 };
 
 /* The op of a field of that number, or NULL. */

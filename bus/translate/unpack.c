@@ -36,9 +36,9 @@
 
 #include "base/copy.h"
 
-#define READ_BYTES 64       /* behind the copy: the NUL of its end, and what is read past it */
-/* What is large is large by its texts and bytes, which stay in the copy. Room for twice as much again
- * would be more than malloc() keeps, and be mapped anew for each message. */
+#define READ_BYTES 64 /* behind the copy: the NUL of its end, and what is read past it */
+/* What is large is large by its texts and bytes, which stay in the copy. Room for twice as much
+ * again would be more than malloc() keeps, and be mapped anew for each message. */
 #define GUESS_BYTES_MAX (64 << 10)
 #define SCRATCH_BYTES 12288 /* on the stack; enough for sources of 2,048 bytes */
 /* Of a block, with what it begins with: what malloc() has at hand, without a lock and without a
@@ -213,11 +213,11 @@ static int finish_slowly(struct unpack *u, struct reading *here)
     return r;
 }
 
-/* What waited. */
-static int finish(struct unpack *u, struct reading *here)
+/* What waited, from emit @first on; what is before it has been done. */
+static int finish(struct unpack *u, struct reading *here, uint32_t first)
 {
-    const struct bound_emit *bound = here->table->emits;
-    const struct bound_emit *const last = bound + here->table->table->emit_count;
+    const struct bound_emit *bound = here->table->emits + first;
+    const struct bound_emit *const last = here->table->emits + here->table->table->emit_count;
     bool guarded = here->frame && here->frame->guarded;
     int r = 0;
     if (guarded && here->table->restores) {
@@ -239,12 +239,12 @@ static int finish(struct unpack *u, struct reading *here)
     return r < 0 ? r : unpack_flush_if_any(u, here, here->end);
 }
 
-int unpack_close(struct unpack *u, struct reading *here)
+static int close_from(struct unpack *u, struct reading *here, uint32_t first)
 {
     const struct bound_table *table = here->table;
     int r = 0;
     if (table->waits || here->frame)
-        r = finish(u, here);
+        r = finish(u, here, first);
     if (r == 0 && !has_required(table, here->required))
         r = missing_required(u, here->end);
     if (table->waits || here->frame) {
@@ -255,6 +255,18 @@ int unpack_close(struct unpack *u, struct reading *here)
     if (r == 0 && table->waits)
         unpack_end_strings(u, here);
     return r;
+}
+
+int unpack_close(struct unpack *u, struct reading *here)
+{
+    return close_from(u, here, 0);
+}
+
+int unpack_close_from(struct unpack *u, struct reading *here, uint32_t first)
+{
+    struct frame frame;
+    here->room = &frame;
+    return close_from(u, here, first);
 }
 
 /* ---- The long way ---- */
@@ -463,8 +475,7 @@ int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *m
                    const uint8_t *pos, const uint8_t *end, unsigned depth)
 {
     if (!table->staged && !u->copying)
-        return table->waits ? unpack_waiting(u, table, message, pos, end, depth)
-                            : unpack_at_once(u, table, message, pos, end, depth);
+        return unpack_quickly(u, table, message, pos, end, depth);
     struct reading here = {
         .table = table,
         .message = message,
@@ -473,6 +484,36 @@ int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *m
         .depth = depth,
     };
     return table->staged ? unpack_staged(u, &here) : unpack_copied(u, &here);
+}
+
+/* ---- Machine code ---- */
+
+/* Any thread. One of them makes it, the others go on without meanwhile. */
+static const struct unpack_code *find_code(const struct plan_binding *binding)
+{
+    struct plan_binding *own = (struct plan_binding *)(uintptr_t)binding; /* made on the heap */
+    /* acquire: pairs with the release below, for the code and the tables' code_at. */
+    struct unpack_code *code = atomic_load_explicit(&own->code, memory_order_acquire);
+    if (__builtin_expect(code != NULL, 1))
+        return code;
+    /* relaxed: only who makes it counts. */
+    if (atomic_load_explicit(&own->code_uses, memory_order_relaxed) > UNPACK_CODE_USES_BEFORE ||
+        atomic_fetch_add_explicit(&own->code_uses, 1, memory_order_relaxed) !=
+            UNPACK_CODE_USES_BEFORE)
+        return NULL;
+    code = unpack_code_new(binding);
+    atomic_store_explicit(&own->code, code, memory_order_release);
+    return code;
+}
+
+void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use use)
+{
+    struct unpack_code *code = atomic_load_explicit(&binding->code, memory_order_relaxed);
+    int uses = use == UNPACK_CODE_NEVER ? UNPACK_CODE_USES_BEFORE + 1 : UNPACK_CODE_USES_BEFORE;
+    if (use == UNPACK_CODE_NEVER)
+        code = unpack_code_free(code);
+    atomic_store_explicit(&binding->code, code, memory_order_relaxed);
+    atomic_store_explicit(&binding->code_uses, uses, memory_order_relaxed);
 }
 
 /* ---- The whole ---- */
@@ -582,6 +623,9 @@ int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const u
     u.run.failure = (struct plan_failure){0, 0, "no such method"};
     u.stack = stack;
     u.source_bytes = source_bytes;
+    const struct unpack_code *code = find_code(binding);
+    u.enter = code ? code->enter : NULL;
+    u.code = code ? code->base : NULL;
     int r = -EINVAL;
     if (entry < binding->entry_count && binding->entries[entry]) {
         const struct bound_table *table = binding->entries[entry];

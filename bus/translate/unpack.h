@@ -11,6 +11,7 @@
 
 #include "translate/bind.h"
 #include "translate/fast.h"
+#include "translate/unpack_code.h"
 #include "wire/bump.h"
 
 /* Strings of open messages that wait for the message's end; others are copied. */
@@ -60,6 +61,8 @@ struct unpack {
     size_t source_bytes;
     struct reading *finished;      /* the message that is just being finished, or NULL */
     const struct bound_emit *made; /* the first of its emits that is not done */
+    unpack_enter *enter;           /* machine code; NULL: none */
+    const uint8_t *code;           /* what the tables' code_at counts from */
     bool copying;                  /* in a fragment: strings and bytes are copied */
     bool detects;                  /* pieces end the crossing with UNPACK_E_PIECES */
     struct growing growing;
@@ -105,12 +108,29 @@ int unpack_need_scratch(struct unpack *u);
 
 /* ---- unpack_quick.c ---- */
 
-/* All of a message whose table is not staged, in the private copy; if it waits, or if it does not.
+/* All of a message whose table is not staged, in the private copy: by machine code or by the loop.
  */
+int unpack_quickly(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                   const uint8_t *pos, const uint8_t *end, unsigned depth);
+
+/* The rest for machine code. */
+
+/* The loop; if the table waits, or if it does not. @before: NULL: from the message's beginning;
+ * else it is as far as that says, and goes on at @pos, and the struct is copied. */
 int unpack_waiting(struct unpack *u, const struct bound_table *table, uint8_t *message,
-                   const uint8_t *pos, const uint8_t *end, unsigned depth);
+                   const uint8_t *pos, const uint8_t *end, unsigned depth,
+                   const struct reading *before);
 int unpack_at_once(struct unpack *u, const struct bound_table *table, uint8_t *message,
-                   const uint8_t *pos, const uint8_t *end, unsigned depth);
+                   const uint8_t *pos, const uint8_t *end, unsigned depth,
+                   const struct reading *before);
+/* A text behind its length at @pos, of any length. .data is NULL: there is something the matter. */
+struct span unpack_read_text(const struct unpack *u, const uint8_t *pos, const uint8_t *end);
+/* QUICK_TAKEN. False: there is more in it than what goes to slots, or nothing; then what has gone
+ * there goes there once more. */
+bool unpack_take(struct unpack *u, struct reading *here, const struct quick *way,
+                 const uint8_t *content, const uint8_t *end);
+/* unpack_close() of a table that waits, whose frame is not open: emits before @first are done. */
+int unpack_close_from(struct unpack *u, struct reading *here, uint32_t first);
 
 /* ---- unpack_emit.c ---- */
 

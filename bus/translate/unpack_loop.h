@@ -30,7 +30,7 @@
         text = (struct span){pos + 2, pos[1]};                                                     \
         if (__builtin_expect(plain_bytes(text.data) < (uint32_t)text.bytes, 0) &&                  \
             !is_longer_plain(text)) {                                                              \
-            text = read_text(u, pos + 1, here.end);                                                \
+            text = unpack_read_text(u, pos + 1, here.end);                                                \
             if (!text.data)                                                                        \
                 goto undo;                                                                         \
         }                                                                                          \
@@ -77,7 +77,7 @@
     } while (0)
 
 int LOOP_NAME(struct unpack *u, const struct bound_table *table, uint8_t *message,
-              const uint8_t *pos, const uint8_t *end, unsigned depth)
+              const uint8_t *pos, const uint8_t *end, unsigned depth, const struct reading *before)
 {
     static const void *const ways[QUICK_COUNT] = {
         [QUICK_NONE] = &&other,
@@ -125,12 +125,16 @@ int LOOP_NAME(struct unpack *u, const struct bound_table *table, uint8_t *messag
     here.fields = 0;
     here.depth = depth;
     here.owner = table->owner;
-    if (LOOP_WAITS) {
+    if (before) {
+        here = *before;
+        here.room = &frame;
+    } else if (LOOP_WAITS) {
         r = unpack_open(u, &here);
         if (r < 0)
             return r;
-        later = u->terminators_end;
     }
+    if (LOOP_WAITS)
+        later = u->terminators_end;
     goto edge;
 
 string:
@@ -294,7 +298,7 @@ messages:
 taken:
     text = read_length(pos + 1);
     if (!LOOP_WAITS || !text.data || (ptrdiff_t)text.bytes > here.end - text.data ||
-        !take_message(u, &here, way, text))
+        !unpack_take(u, &here, way, text.data, text.data + text.bytes))
         goto undo;
     pos = text.data + text.bytes;
     if (u->growing.at == at)

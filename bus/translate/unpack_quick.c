@@ -80,10 +80,8 @@ static inline struct span read_length(const uint8_t *pos)
     return (struct span){NULL, 0};
 }
 
-/* A text that is not plain, or longer than sixteen bytes, behind its length at @pos. .data is NULL
- * if anything is the matter. */
-__attribute__((noinline)) static struct span read_text(const struct unpack *u, const uint8_t *pos,
-                                                       const uint8_t *end)
+/* A text that is not plain, or longer than sixteen bytes. */
+struct span unpack_read_text(const struct unpack *u, const uint8_t *pos, const uint8_t *end)
 {
     const struct span none = {NULL, 0};
     struct span text = read_length(pos);
@@ -139,16 +137,13 @@ static inline const struct program_op *find_taken(const struct unpack *u,
     return op;
 }
 
-/* CODE_TAKEN. False: there is more in it than what goes to slots, or nothing; then what has gone
- * there goes there once more. */
-static bool take_message(struct unpack *u, struct reading *here, const struct quick *way,
-                         struct span content)
+bool unpack_take(struct unpack *u, struct reading *here, const struct quick *way,
+                 const uint8_t *pos, const uint8_t *end)
 {
     const struct program_op *op = way->u.message.op->op;
     const struct program_table *table = &u->plan->tables[op->table];
-    const uint8_t *pos = content.data, *const end = pos + content.bytes;
     uint64_t given = 0;
-    if (here->depth >= WIRE_DEPTH_MAX || content.bytes > 2 * WIRE_FIELDS_MAX ||
+    if (here->depth >= WIRE_DEPTH_MAX || end - pos > 2 * WIRE_FIELDS_MAX ||
         (here->pieces & way->u.message.piece))
         return false;
     while (pos < end) {
@@ -157,7 +152,7 @@ static bool take_message(struct unpack *u, struct reading *here, const struct qu
         if (!inner)
             return false;
         if (plain_bytes(text.data) < text.bytes && !is_longer_plain(text))
-            text = read_text(u, pos + 1, end);
+            text = unpack_read_text(u, pos + 1, end);
         if (!text.data || (ptrdiff_t)text.bytes > end - text.data)
             return false;
         const uint64_t bit = UINT64_C(1) << inner->slot;
@@ -179,13 +174,21 @@ static bool take_message(struct unpack *u, struct reading *here, const struct qu
 
 /* ---- Messages ---- */
 
+int unpack_quickly(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                   const uint8_t *pos, const uint8_t *end, unsigned depth)
+{
+    if (u->enter && table->code_at > 0 && end - pos <= UNPACK_CODE_BYTES_MAX)
+        return u->enter(u, message, pos, end, depth, u->code + table->code_at);
+    return table->waits ? unpack_waiting(u, table, message, pos, end, depth, NULL)
+                        : unpack_at_once(u, table, message, pos, end, depth, NULL);
+}
+
 static inline int read_message(struct unpack *u, const struct bound_table *table, uint8_t *message,
                                const uint8_t *pos, const uint8_t *end, unsigned depth)
 {
     if (__builtin_expect(table->staged, 0))
         return unpack_message(u, table, message, pos, end, depth);
-    return table->waits ? unpack_waiting(u, table, message, pos, end, depth)
-                        : unpack_at_once(u, table, message, pos, end, depth);
+    return unpack_quickly(u, table, message, pos, end, depth);
 }
 
 /* The end of a message that waited, if it was in vain. */
