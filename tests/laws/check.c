@@ -12,7 +12,8 @@
  *                 was
  *   path          one plan over several versions does what the single steps do: the same there,
  *                 also with carriers of versions in between, and the same back; also damaged
- *   struct        a plan that ends in a struct gives what unpacking the translated bytes gives
+ *   struct        a plan that ends in a struct gives what unpacking the translated bytes gives, by
+ *                 machine code and without
  *   spoilt        a message that is damaged is refused, or well-formed when it comes out
  *   short         the runner's short way does what its long way does, byte by byte
  *   machine       machine code does what the short way's loop does, byte by byte, and touches
@@ -27,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/both_ways.h"
 #include "support/same_structs.h"
 #include "translate/between.h"
 #include "ways.h"
@@ -547,7 +549,7 @@ static int say_difference(struct check *check, const struct tree *tree,
                   to + 1, result ? where.text : "bytes: ", result ? "" : why);
 }
 
-static int compare_structs(struct check *check, const struct plan_binding *binding,
+static int compare_structs(struct check *check, struct plan_binding *binding,
                            const ProtobufCMessageDescriptor *type, int from, int to,
                            const struct buffer *in)
 {
@@ -555,15 +557,14 @@ static int compare_structs(struct check *check, const struct plan_binding *bindi
     const char *why = "";
     ProtobufCMessage *direct = NULL, *unpacked = NULL;
     struct plan_failure failure = {0, 0, NULL};
-    uint8_t *source = must_alloc(in->bytes);
-    if (in->bytes > 0)
-        memcpy(source, in->data, in->bytes);
-    int q = plan_unpack(binding, 0, source, in->bytes, &direct, &failure);
-    free(source);
+    const char *differs = NULL;
+    int q = unpack_both_ways(binding, 0, in->data, in->bytes, &direct, &failure, &differs);
     int r = run_plan(check, plan_binding_plan(binding), from, to, in, &bytes);
     int result = 0;
     if (r < -1000)
         result = -1;
+    else if (differs)
+        result = broken(check->failure, LAW_STRUCT, from, to, "%s", differs);
     else if ((q < 0) != (r < 0) && q != -E2BIG && r != -E2BIG) /* limits are of other things */
         result =
             broken(check->failure, LAW_STRUCT, from, to, "the bytes: %d, the struct: %d", r, q);

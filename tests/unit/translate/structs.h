@@ -3,6 +3,7 @@
 #define PARLEY_TESTS_TRANSLATE_STRUCTS_H
 
 #include "plans.h"
+#include "support/both_ways.h"
 #include "support/same_structs.h"
 
 static inline struct plan_binding *
@@ -16,16 +17,16 @@ must_bind(struct plan *plan, const ProtobufCServiceDescriptor *service, enum pla
     return binding;
 }
 
-/* Unpacks from memory of exactly that size. */
-static inline int unpack(const struct plan_binding *binding, uint32_t entry, struct bytes in,
+/* Unpacks by the loop and by machine code, which have to agree, from memory of exactly that size.
+ */
+static inline int unpack(struct plan_binding *binding, uint32_t entry, struct bytes in,
                          ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
 {
-    uint8_t *source = malloc(in.bytes + (in.bytes == 0));
-    assert_non_null(source);
-    if (in.bytes > 0)
-        memcpy(source, in.data, in.bytes);
-    int r = plan_unpack(binding, entry, source, in.bytes, ret_message, ret_failure);
-    free(source);
+    const char *difference;
+    int r =
+        unpack_both_ways(binding, entry, in.data, in.bytes, ret_message, ret_failure, &difference);
+    if (difference)
+        fail_msg("%s", difference);
     return r;
 }
 

@@ -10,7 +10,12 @@
 #include "forms_v2.pb-c.h"
 #include "steps_v1.pb-c.h"
 #include "steps_v6.pb-c.h"
+#include "translate/asm_x86.h"
+#include "translate/bind.h"
 #include "translate/compile.h"
+#include "translate/unpack_code.h"
+
+#include <pthread.h>
 
 static struct versions catalog, shapes, forms;
 
@@ -562,6 +567,144 @@ static void test_no_such_method_is_an_error(void **state)
     assert_true(check_way(way, nothing));
 }
 
+/* ---- Machine code. All tests above compare it with the loop, where there is some. ---- */
+
+static bool has_code(const struct plan_binding *binding)
+{
+    return atomic_load(&binding->code) != NULL;
+}
+
+static void unpack_a_name(const struct plan_binding *binding, uint32_t entry)
+{
+    static const uint8_t name[] = {0x0a, 1, 'n'};
+    ProtobufCMessage *message = NULL;
+    assert_int_equal(plan_unpack(binding, entry, name, sizeof(name), &message, NULL), 0);
+    wire_free(message);
+}
+
+static bool may_have_code(void)
+{
+#if CODE_HAVE
+    return code_allowed() && asm_cpu().avx2 && asm_cpu().bmi;
+#else
+    return false;
+#endif
+}
+
+static void test_machine_code_comes_when_a_plan_is_used_again(void **state)
+{
+    (void)state;
+    const struct way *way = find("catalog v2 Package");
+    plan_binding_use_code(way->binding, UNPACK_CODE_AT_ONCE);
+    unpack_a_name(way->binding, way->entry);
+    assert_int_equal(has_code(way->binding), may_have_code());
+    plan_binding_use_code(way->binding, UNPACK_CODE_NEVER);
+    unpack_a_name(way->binding, way->entry);
+    assert_false(has_code(way->binding));
+    struct plan_binding *fresh =
+        must_bind(catalog.up_requests, &catalog__v2__catalog__descriptor, PLAN_REQUESTS);
+    for (int i = 0; i < UNPACK_CODE_USES_BEFORE; i++)
+        unpack_a_name(fresh, 0);
+    assert_false(has_code(fresh));
+    unpack_a_name(fresh, 0);
+    assert_int_equal(has_code(fresh), may_have_code());
+    plan_binding_unref(fresh);
+}
+
+static void test_without_machine_code_the_loop_does_it(void **state)
+{
+    (void)state;
+    static const enum code_switch none[] = {CODE_OFF, CODE_REFUSED};
+    const struct way *way = find("catalog v2 Package");
+    for (size_t i = 0; i < 2; i++) {
+        plan_binding_use_code(way->binding, UNPACK_CODE_NEVER);
+        code_set_switch(none[i]);
+        plan_binding_use_code(way->binding, UNPACK_CODE_AT_ONCE);
+        unpack_a_name(way->binding, way->entry);
+        code_set_switch(CODE_AS_SET);
+        assert_false(has_code(way->binding));
+    }
+}
+
+/* Messages as they are sent, cut off after each byte, and with each byte changed. */
+static void test_every_truncation_and_changed_byte_is_alike(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < way_count; i++) {
+        for (uint64_t seed = 1; seed <= 12; seed++) {
+            struct bytes in = message_for(&ways[i], seed, 0), cut = in;
+            for (size_t at = 0; at < in.bytes && at < 400; at++) {
+                static const uint8_t changes[] = {1, 2, 8, 0x20, 0x80, 0xff};
+                const uint8_t byte = in.data[at];
+                cut.bytes = at;
+                (void)check_way(&ways[i], cut);
+                in.data[at] ^= changes[(at + seed) % sizeof(changes)];
+                (void)check_way(&ways[i], in);
+                in.data[at] = byte;
+            }
+            free(in.data);
+        }
+    }
+}
+
+/* A package in a list, around the length that machine code takes, and around one of two bytes. */
+static void test_nested_messages_of_any_length(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {126,
+                                     127,
+                                     128,
+                                     129,
+                                     UNPACK_CODE_BYTES_MAX - 1,
+                                     UNPACK_CODE_BYTES_MAX,
+                                     UNPACK_CODE_BYTES_MAX + 1,
+                                     16383,
+                                     16384};
+    static const char *const names[] = {"catalog v1 ListReply", "catalog v2 ListReply"};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        uint8_t *data = malloc(lengths[i] + 16), *out = data;
+        assert_non_null(data);
+        *out++ = 0x0a;
+        out = wire_write_varint(out, lengths[i]);
+        for (size_t left = lengths[i]; left > 0;) {
+            size_t bytes = left < 36 ? left : left == 36 ? 30 : 34; /* never one byte alone */
+            *out++ = 0x12;
+            *out++ = (uint8_t)(bytes - 2);
+            memset(out, 'n', bytes - 2);
+            out += bytes - 2;
+            left -= bytes;
+        }
+        *out++ = 0x10;
+        *out++ = 7;
+        for (size_t j = 0; j < 2; j++)
+            assert_true(check_way(find(names[j]), (struct bytes){data, (size_t)(out - data)}));
+        free(data);
+    }
+}
+
+static void *unpack_often(void *binding)
+{
+    for (int i = 0; i < 2000; i++)
+        unpack_a_name(binding, 0);
+    return NULL;
+}
+
+static void test_threads_share_a_binding_while_its_code_is_made(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 10; round++) {
+        struct plan_binding *binding =
+            must_bind(catalog.up_requests, &catalog__v2__catalog__descriptor, PLAN_REQUESTS);
+        pthread_t threads[4];
+        for (size_t i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, unpack_often, binding), 0);
+        for (size_t i = 0; i < 4; i++)
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(has_code(binding), may_have_code());
+        plan_binding_unref(binding);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -582,6 +725,11 @@ int main(void)
         cmocka_unit_test(test_a_large_source_has_room_for_what_rules_make),
         cmocka_unit_test(test_a_plan_for_other_structs_is_refused),
         cmocka_unit_test(test_no_such_method_is_an_error),
+        cmocka_unit_test(test_machine_code_comes_when_a_plan_is_used_again),
+        cmocka_unit_test(test_without_machine_code_the_loop_does_it),
+        cmocka_unit_test(test_every_truncation_and_changed_byte_is_alike),
+        cmocka_unit_test(test_nested_messages_of_any_length),
+        cmocka_unit_test(test_threads_share_a_binding_while_its_code_is_made),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
