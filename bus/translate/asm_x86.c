@@ -649,11 +649,6 @@ void asm_call_reg(struct assembler *as, enum asm_reg reg)
     instruction(as, (struct opcode){.byte = 0xff}, 2, in_reg(reg));
 }
 
-void asm_call_reg(struct assembler *as, enum asm_reg reg)
-{
-    instruction(as, (struct opcode){.byte = 0xff}, 2, in_reg(reg));
-}
-
 void asm_call_mem(struct assembler *as, struct asm_mem mem)
 {
     instruction(as, (struct opcode){.byte = 0xff}, 2, in_mem(mem));

@@ -1364,7 +1364,7 @@ static struct unpack_code *publish(const struct maker *m, const bool *has_code)
 struct unpack_code *unpack_code_new(const struct plan_binding *binding)
 {
     const struct asm_cpu cpu = asm_cpu();
-    if (!cpu.avx2 || !cpu.bmi || !code_allowed())
+    if (!cpu.avx2 || !cpu.bmi || cpu.shadow_stack || !code_allowed())
         return NULL;
     struct unpack_code *made = NULL;
     struct maker *m = calloc(1, sizeof(*m));

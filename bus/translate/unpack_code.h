@@ -30,7 +30,7 @@ struct unpack_code *unpack_code_new(const struct plan_binding *binding);
 struct unpack_code *unpack_code_free(struct unpack_code *code); /* NULL is fine; NULL */
 
 /* What is used a few times only is done before its code were made. */
-#define UNPACK_CODE_USES_BEFORE 4
+#define UNPACK_CODE_USES_BEFORE 63
 
 /* For tests, while no other thread uses the binding. */
 enum unpack_code_use {

@@ -585,7 +585,7 @@ static void unpack_a_name(const struct plan_binding *binding, uint32_t entry)
 static bool may_have_code(void)
 {
 #if CODE_HAVE
-    return code_allowed() && asm_cpu().avx2 && asm_cpu().bmi;
+    return code_allowed() && asm_cpu().avx2 && asm_cpu().bmi && !asm_cpu().shadow_stack;
 #else
     return false;
 #endif
