@@ -32,8 +32,6 @@
 
 #include <errno.h>
 
-#define OWNED_LINES_MAX 4 /* of a record that is short */
-
 static uint32_t record_lines(uint32_t bytes)
 {
     return (bytes + (uint32_t)sizeof(struct ring_prefix) + LAYOUT_LINE_BYTES - 1) /
@@ -65,7 +63,10 @@ static bool is_free(const struct segment *segment, uint64_t position)
     return position - segment->peer_consumed < segment->ring_lines;
 }
 
-static int refresh_consumed(struct segment *segment, const struct peer_segment *peer)
+/* Out of the way of what is done for each record. */
+#define COLD __attribute__((noinline, cold))
+
+COLD static int refresh_consumed(struct segment *segment, const struct peer_segment *peer)
 {
     if (!peer->cells)
         return 0;
@@ -82,13 +83,13 @@ int ring_reserve(struct segment *segment, const struct peer_segment *peer, uint3
                  void **ret_body)
 {
     segment->reserved_bytes = 0;
-    if (bytes == 0 || bytes > ring_record_bytes_max(segment->ring_lines))
+    if (__builtin_expect(bytes == 0 || bytes > ring_record_bytes_max(segment->ring_lines), 0))
         return -EMSGSIZE;
     uint32_t lines = record_lines(bytes);
     uint32_t lines_to_end = segment->ring_lines - line_index(segment->head, segment->ring_lines);
     uint32_t pad_lines = lines > lines_to_end ? lines_to_end : 0;
     uint64_t next = segment->head + pad_lines + lines;
-    if (!is_free(segment, next)) {
+    if (__builtin_expect(!is_free(segment, next), 0)) {
         int r = refresh_consumed(segment, peer);
         if (r < 0)
             return r;
@@ -109,18 +110,6 @@ static void zero_prefix(struct segment *segment, uint64_t position)
     atomic_store_explicit(&our_prefix(segment, position)->sequence, 0, memory_order_relaxed);
 }
 
-/* The lines of the next records, if they are as long as this one, are ours sooner if we ask now;
- * but for the next one's first, which the consumer polls. */
-static void own_ahead(const struct segment *segment, uint32_t lines)
-{
-    if (lines > OWNED_LINES_MAX || !is_free(segment, segment->head + 2 * lines))
-        return;
-    for (uint32_t i = 1; i < 2 * lines; i++) {
-        if (i != lines) /* zeroed just now */
-            __builtin_prefetch(our_prefix(segment, segment->head + i), 1);
-    }
-}
-
 static void zero_ahead(struct segment *segment, uint32_t lines)
 {
     uint64_t position = segment->head + lines;
@@ -129,7 +118,6 @@ static void zero_ahead(struct segment *segment, uint32_t lines)
         return;
     zero_prefix(segment, position);
     segment->zeroed = position;
-    own_ahead(segment, lines);
 }
 
 void ring_commit(struct segment *segment, uint32_t bytes)
@@ -158,7 +146,8 @@ void ring_commit(struct segment *segment, uint32_t bytes)
 }
 
 /* Return: 0 with the length at @position, RING_E_EMPTY or -EPROTO. */
-static int read_prefix(const struct peer_segment *peer, uint64_t position, uint32_t *ret_bytes)
+static inline __attribute__((always_inline)) int read_prefix(const struct peer_segment *peer,
+                                                             uint64_t position, uint32_t *ret_bytes)
 {
     const struct ring_prefix *prefix = peer_prefix(peer, position);
     /* acquire: pairs with the release in ring_commit() */
@@ -172,20 +161,25 @@ static int read_prefix(const struct peer_segment *peer, uint64_t position, uint3
     return 0;
 }
 
+COLD static int pass_pad(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_bytes)
+{
+    uint32_t index = line_index(*position, peer->ring_lines);
+    if (index == 0)
+        return -EPROTO; /* a pad leads to the start and cannot be there */
+    *position += peer->ring_lines - index;
+    return read_prefix(peer, *position, ret_bytes);
+}
+
 /* The record at @position, or behind the pad that is there: then @position moves over the pad. */
-static inline int look(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_lines,
-                       uint32_t *ret_bytes)
+static inline __attribute__((always_inline)) int
+look(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_lines, uint32_t *ret_bytes)
 {
     uint32_t bytes = 0;
     int r = read_prefix(peer, *position, &bytes);
     if (r != 0)
         return r;
-    if (bytes == RING_PAD) {
-        uint32_t index = line_index(*position, peer->ring_lines);
-        if (index == 0)
-            return -EPROTO; /* a pad leads to the start and cannot be there */
-        *position += peer->ring_lines - index;
-        r = read_prefix(peer, *position, &bytes);
+    if (__builtin_expect(bytes == RING_PAD, 0)) {
+        r = pass_pad(peer, position, &bytes);
         if (r != 0)
             return r;
     }
