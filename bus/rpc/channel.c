@@ -454,38 +454,32 @@ static size_t body_bytes(const struct body *body)
     return body->metadata_bytes + body->bytes + body->ref_count * sizeof(struct frame_share);
 }
 
-/* In words that are put together in registers: the caller has just written the members one by one,
- * and who reads them in larger pieces has to wait until they have left the store buffer, behind
- * lines of the ring that are on their way from the other core. That was an eighth of a call. */
-static inline void header_write(void *out, const struct frame_header *header)
+/* Member by member, each on its own way through a register: the caller has just written them so,
+ * and what is read in larger pieces has to wait until all of them have left the store buffer,
+ * behind lines of the ring that are on their way from the other core. That was an eighth of a call,
+ * and a compiler that merges members into words or vectors brings it back. */
+static void header_write(struct frame_header *out, const struct frame_header *header)
 {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t words[] = {
-        header->call_id,
-        header->payload_bytes | (uint64_t)header->time_left_us << 32,
-        header->metadata_bytes | (uint64_t)header->method << 16 |
-            (uint64_t)header->version_tag << 32 | (uint64_t)header->kind << 48 |
-            (uint64_t)header->flags << 56,
-        header->status | (uint64_t)header->executed << 8 | (uint64_t)header->plan_tag << 16 |
-            (uint64_t)header->share_count << 32,
-    };
-    static_assert(sizeof(words) == sizeof(*header) &&
-                      offsetof(struct frame_header, time_left_us) == 12 &&
-                      offsetof(struct frame_header, metadata_bytes) == 16 &&
-                      offsetof(struct frame_header, method) == 18 &&
-                      offsetof(struct frame_header, version_tag) == 20 &&
-                      offsetof(struct frame_header, kind) == 22 &&
-                      offsetof(struct frame_header, flags) == 23 &&
-                      offsetof(struct frame_header, status) == 24 &&
-                      offsetof(struct frame_header, executed) == 25 &&
-                      offsetof(struct frame_header, plan_tag) == 26 &&
-                      offsetof(struct frame_header, share_count) == 28,
-                  "the layout that the shifts say");
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        memcpy((uint8_t *)out + i * sizeof(words[0]), &words[i], sizeof(words[0]));
-#else
-    memcpy(out, header, sizeof(*header));
-#endif
+#define WRITE(member)                                                                              \
+    do {                                                                                           \
+        __typeof__(out->member) value = header->member;                                            \
+        __asm__("" : "+r"(value));                                                                 \
+        out->member = value;                                                                       \
+    } while (0)
+    WRITE(call_id);
+    WRITE(payload_bytes);
+    WRITE(time_left_us);
+    WRITE(metadata_bytes);
+    WRITE(method);
+    WRITE(version_tag);
+    WRITE(kind);
+    WRITE(flags);
+    WRITE(status);
+    WRITE(executed);
+    WRITE(plan_tag);
+    WRITE(share_count);
+#undef WRITE
+    out->reserved[0] = out->reserved[1] = out->reserved[2] = 0;
 }
 
 int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *ret_ref,
