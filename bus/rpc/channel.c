@@ -360,9 +360,9 @@ static void bell_drain(struct channel *channel)
 static void bell_ready(struct source *source, uint32_t events)
 {
     struct channel *channel = (struct channel *)source;
-    (void)events;
     stats_bump(&channel->endpoint->stats.header->wakeups);
-    bell_drain(channel);
+    if (events != WAIT_WORD)
+        bell_drain(channel);
     if (channel->state == CHANNEL_DEAD)
         return;
     channel->rang = true;
@@ -386,11 +386,29 @@ void channel_wake(struct channel *channel)
     TAILQ_INSERT_TAIL(&channel->endpoint->hot, channel, entry);
 }
 
+/* False: something is there after all. */
+static bool fall_asleep(struct channel *channel, enum asleep how)
+{
+    asleep_set(&channel->ours, how);
+    /* asleep_set() fenced: a publication that did not see our flag is seen here. */
+    if (ring_pending(&channel->peer) || channel->hung_up)
+        return false;
+    if (how == ASLEEP_BELL)
+        return true;
+    const struct peer_segment *peer = &channel->peer;
+    const void *word = ring_word(peer->ring, peer->ring_lines, peer->tail);
+    if (wait_watch(channel->endpoint->wait, channel->bell, word) == 0)
+        return true;
+    channel->endpoint->watches = false;
+    return fall_asleep(channel, ASLEEP_BELL);
+}
+
 bool channel_sleep(struct channel *channel)
 {
-    asleep_set(&channel->ours, ASLEEP_BELL);
-    /* asleep_set() fenced: a publication that did not see our flag is seen here. */
-    if (ring_pending(&channel->peer) || channel->hung_up) {
+    /* A foreign loop would not submit the watch. */
+    const struct parley_endpoint *endpoint = channel->endpoint;
+    bool word = endpoint->watches && !endpoint->foreign && channel_may_doze(channel);
+    if (!fall_asleep(channel, word ? ASLEEP_WORD : ASLEEP_BELL)) {
         asleep_clear(&channel->ours);
         return false;
     }
@@ -406,8 +424,7 @@ bool channel_sleep(struct channel *channel)
 
 bool channel_may_doze(const struct channel *channel)
 {
-    return STAILQ_EMPTY(&channel->queue) && !channel->hung_up &&
-           channel->deaf < CHANNEL_DEAF_MAX;
+    return STAILQ_EMPTY(&channel->queue) && !channel->hung_up && channel->deaf < CHANNEL_DEAF_MAX;
 }
 
 const void *channel_doze(struct channel *channel)

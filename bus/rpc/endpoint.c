@@ -43,6 +43,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     spin_init(&endpoint->spin[false], budget, CLOCK_NEVER);
     spin_init(&endpoint->spin[true], budget, 0);
     endpoint->doze_max = WAIT_WORDS_MAX;
+    endpoint->watches = true;
     endpoint->cpu = spin_cpu();
 
     quick_clock_init(&endpoint->clock);

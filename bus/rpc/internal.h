@@ -634,6 +634,7 @@ struct parley_endpoint {
     uint64_t spin_ns_max;
     uint64_t polled_ns; /* when the descriptors were last looked at */
     uint32_t doze_max;  /* channels at once: WAIT_WORDS_MAX, if the kernel can */
+    bool watches;       /* words of channels, while it sleeps: wait_watch() */
     uint32_t cpu;       /* as its channels tell their peers: spin_cpu() */
     uint64_t endpoint_id;
     uint64_t random;

@@ -60,6 +60,20 @@ static void drain_wake(struct wait *wait)
     wait->woken |= n == (ssize_t)sizeof(count);
 }
 
+static bool report(struct wait *wait, struct wait_slot *slot, uint32_t events)
+{
+    if (slot->batch == wait->batch) {
+        wait->out[slot->index].events |= events;
+        return true;
+    }
+    if (wait->out_count == wait->out_max)
+        return false;
+    slot->batch = wait->batch;
+    slot->index = (uint32_t)wait->out_count;
+    wait->out[wait->out_count++] = (struct wait_event){slot->tag, events};
+    return true;
+}
+
 bool wait_report(struct wait *wait, struct wait_slot *slot, uint32_t poll_mask)
 {
     if (wait_is_wake(wait, slot)) {
@@ -70,17 +84,14 @@ bool wait_report(struct wait *wait, struct wait_slot *slot, uint32_t poll_mask)
     events &= slot->events;
     if (poll_mask & (POLLHUP | POLLERR | POLLNVAL))
         events |= WAIT_HUP;
-    if (events == 0)
-        return true;
-    if (slot->batch == wait->batch) {
-        wait->out[slot->index].events |= events;
-        return true;
-    }
-    if (wait->out_count == wait->out_max)
+    return events == 0 || report(wait, slot, events);
+}
+
+bool wait_report_word(struct wait *wait, struct wait_slot *slot)
+{
+    if (!report(wait, slot, WAIT_WORD))
         return false;
-    slot->batch = wait->batch;
-    slot->index = (uint32_t)wait->out_count;
-    wait->out[wait->out_count++] = (struct wait_event){slot->tag, events};
+    slot->word = NULL;
     return true;
 }
 
@@ -126,6 +137,7 @@ static void disarm(struct wait *wait, int fd, struct wait_slot *slot)
     uint64_t key = wait_key(fd, slot->generation);
     slot->used = false; /* first: what still comes in finds no registration */
     wait->ops->disarm(wait, fd, key);
+    slot->word = NULL;
 }
 
 int wait_add(struct wait *wait, int fd, uint32_t events, void *tag)
@@ -160,6 +172,21 @@ int wait_remove(struct wait *wait, int fd)
         return -ENOENT;
     disarm(wait, fd, slot);
     return 0;
+}
+
+int wait_watch(struct wait *wait, int fd, const void *word)
+{
+    struct wait_slot *slot = find(wait, fd);
+    if (!slot)
+        return -ENOENT;
+    if (!wait->ops->watch)
+        return -ENOSYS;
+    if (slot->word == word)
+        return 0;
+    int r = wait->ops->watch(wait, fd, slot, word);
+    if (r == 0)
+        slot->word = word;
+    return r;
 }
 
 int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_t timeout_ns)

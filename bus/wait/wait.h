@@ -26,7 +26,8 @@
 
 #define WAIT_IN (1u << 0)
 #define WAIT_OUT (1u << 1)
-#define WAIT_HUP (1u << 2) /* always reported, never asked for */
+#define WAIT_HUP (1u << 2)  /* always reported, never asked for */
+#define WAIT_WORD (1u << 3) /* what wait_watch() asked for */
 
 #define WAIT_FOREVER UINT64_MAX
 #define WAIT_FD_MAX 65536
@@ -41,7 +42,7 @@ struct wait;
 
 struct wait_event {
     void *tag;       /* as given to wait_add() */
-    uint32_t events; /* WAIT_IN | WAIT_OUT | WAIT_HUP */
+    uint32_t events; /* WAIT_IN | WAIT_OUT | WAIT_HUP | WAIT_WORD */
 };
 
 /**
@@ -69,6 +70,18 @@ int wait_modify(struct wait *wait, int fd, uint32_t events);
 /* Afterwards no event with this registration's tag is returned, not even one that was pending.
  * Return: 0, -ENOENT. */
 int wait_remove(struct wait *wait, int fd);
+
+/**
+ * wait_watch() - a word in shared memory, besides what a descriptor is waited for
+ * @fd:   of a registration, which reports it
+ * @word: as for wait_words(); must stay mapped until the event, or wait_remove()
+ *
+ * Makes one WAIT_WORD when the word is woken, or is not 0 by the time of the wait_poll() that comes
+ * next; that one submits it, so that it costs no system call of its own. Asked for again, it
+ * watches the word that was named last.
+ * Return: 0; -ENOSYS: this implementation, or the kernel, cannot; -ENOENT; -errno.
+ */
+int wait_watch(struct wait *wait, int fd, const void *word);
 
 /**
  * wait_poll() - collect events

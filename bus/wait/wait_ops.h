@@ -20,6 +20,8 @@ struct wait_slot {
     uint32_t index;      /* ... and where in its array */
     uint32_t generation; /* of the registration that is, or was, here */
     uint32_t events;     /* what is waited for */
+    const void *word;    /* that is watched; NULL: none */
+    bool turn;           /* io_uring: of the word that is watched; tells it from the one before */
     bool used;
     bool unarmed; /* io_uring: the kernel does not watch it at the moment */
 };
@@ -37,6 +39,8 @@ struct wait_ops {
      * file: a close by the caller is seen by the peer at once. */
     int (*arm)(struct wait *wait, int fd, uint32_t events, uint64_t key);
     void (*disarm)(struct wait *wait, int fd, uint64_t key);
+    /* Watches @word instead of slot->word, from the next collect on. NULL: it cannot. */
+    int (*watch)(struct wait *wait, int fd, struct wait_slot *slot, const void *word);
     /* Returns 0 once wait_done(), at the timeout, or on EINTR; or -errno. */
     int (*collect)(struct wait *wait, int max, uint64_t timeout_ns);
 };
@@ -46,7 +50,7 @@ struct wait {
     struct wait_slot *slots; /* index: the descriptor */
     uint32_t slot_count;
     uint32_t generation; /* of the process: base/fork.h */
-    int wake_fd; /* an eventfd; in the table like any other */
+    int wake_fd;         /* an eventfd; in the table like any other */
 
     /* The wait_poll() that is under way. */
     uint64_t batch;
@@ -70,6 +74,8 @@ struct wait_slot *wait_slot_of(struct wait *wait, uint64_t key);
 /* Adds what poll(2) says of a registration to the events that wait_poll() will return. Returns
  * false if there is no room: the event is to be kept. */
 bool wait_report(struct wait *wait, struct wait_slot *slot, uint32_t poll_mask);
+/* The same of the word that it watches, which it does no more. */
+bool wait_report_word(struct wait *wait, struct wait_slot *slot);
 
 static inline bool wait_is_wake(const struct wait *wait, const struct wait_slot *slot)
 {

@@ -39,13 +39,16 @@
 #include "wait/wait_ops.h"
 
 #define SQ_ENTRIES 64
-#define CQ_ENTRIES 512      /* bursts: one for each descriptor, more only when they overflow */
+#define CQ_ENTRIES 512 /* bursts: one for each descriptor, more only when they overflow */
+#define KEY_WORD (UINT64_C(1) << 31) /* in a registration's key: the word that it watches */
+#define KEY_TURN (UINT64_C(1) << 30) /* with it: every second one */
 #define KEY_NONE UINT64_MAX /* of requests whose completion says nothing: no descriptor has it */
 
 struct wait_uring {
     struct wait wait;
     struct io_uring ring;
     bool skip_success; /* requests without news can do without a completion (5.17) */
+    bool can_watch;    /* words (6.7) */
     bool any_unarmed;  /* some slot is to be armed again */
     int broken;        /* -errno: the kernel will not even poll our own eventfd */
 };
@@ -72,6 +75,30 @@ static int init_ring(struct io_uring *ring, struct io_uring_params *params)
     return r;
 }
 
+/* liburing names these from 2.6 on. */
+#define OP_FUTEX_WAIT 51
+#define FUTEX_WORD_OF_32_BITS 2
+
+static void prepare_watch(struct io_uring_sqe *sqe, const void *word, uint64_t key)
+{
+    io_uring_prep_rw(OP_FUTEX_WAIT, sqe, FUTEX_WORD_OF_32_BITS, word, 0, 0); /* while it is 0 */
+    sqe->addr3 = UINT32_MAX;                                                 /* whoever wakes it */
+    sqe->user_data = key;
+}
+
+/* Whether the kernel will tell us that a word that is not 0 is not 0. */
+static bool try_watch(struct io_uring *ring)
+{
+    static const uint32_t word = 1;
+    struct io_uring_cqe *cqe;
+    prepare_watch(io_uring_get_sqe(ring), &word, KEY_NONE);
+    if (io_uring_submit_and_wait(ring, 1) != 1 || io_uring_peek_cqe(ring, &cqe) != 0)
+        return false;
+    bool can = cqe->res == -EAGAIN;
+    io_uring_cqe_seen(ring, cqe);
+    return can;
+}
+
 static int uring_new(struct wait **ret_wait, struct error_text *error)
 {
     struct wait_uring *uring = calloc(1, sizeof(*uring));
@@ -90,6 +117,7 @@ static int uring_new(struct wait **ret_wait, struct error_text *error)
         return error_set(error, -ENOSYS, "the kernel's io_uring is too old (before Linux 5.11)");
     }
     (void)io_uring_ring_dontfork(&uring->ring); /* a child would take the parent's completions */
+    uring->can_watch = try_watch(&uring->ring);
     uring->skip_success = params.features & IORING_FEAT_CQE_SKIP;
     *ret_wait = &uring->wait;
     return 0;
@@ -155,10 +183,12 @@ static int uring_arm(struct wait *wait, int fd, uint32_t events, uint64_t key)
     return submit_one(uring, sqe);
 }
 
-/* True if a completion says something about a registration that is there. */
-static bool is_news(struct wait *wait, const struct io_uring_cqe *cqe)
+/* The registration that a completion says something about; NULL: none that is there. */
+static struct wait_slot *subject_of(struct wait *wait, const struct io_uring_cqe *cqe)
 {
-    return cqe->user_data != KEY_NONE && wait_slot_of(wait, cqe->user_data);
+    if (cqe->user_data == KEY_NONE)
+        return NULL;
+    return wait_slot_of(wait, cqe->user_data & ~(KEY_WORD | KEY_TURN));
 }
 
 /* So that what is left of a removed registration does not make wait_fd() readable. */
@@ -168,24 +198,70 @@ static void drop_stale(struct wait_uring *uring)
     struct io_uring_cqe *cqe;
     io_uring_for_each_cqe(&uring->ring, head, cqe)
     {
-        if (is_news(&uring->wait, cqe))
+        if (subject_of(&uring->wait, cqe))
             break;
         stale++;
     }
     io_uring_cq_advance(&uring->ring, stale);
 }
 
+static struct io_uring_sqe *get_sqe(struct wait_uring *uring)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+    if (!sqe && submit(uring) == 0)
+        sqe = io_uring_get_sqe(&uring->ring);
+    return sqe;
+}
+
+/* Whose completion says nothing. */
+static void finish_silently(const struct wait_uring *uring, struct io_uring_sqe *sqe)
+{
+    sqe->user_data = KEY_NONE;
+    if (uring->skip_success)
+        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+static uint64_t word_key(int fd, const struct wait_slot *slot)
+{
+    return wait_key(fd, slot->generation) | KEY_WORD | (slot->turn ? KEY_TURN : 0);
+}
+
+/* Queued. */
+static void unwatch(struct wait_uring *uring, uint64_t key)
+{
+    struct io_uring_sqe *sqe = get_sqe(uring);
+    if (!sqe)
+        return; /* it wakes us once too often */
+    io_uring_prep_rw(IORING_OP_ASYNC_CANCEL, sqe, -1, NULL, 0, 0);
+    sqe->addr = key;
+    finish_silently(uring, sqe);
+}
+
+static int uring_watch(struct wait *wait, int fd, struct wait_slot *slot, const void *word)
+{
+    struct wait_uring *uring = uring_of(wait);
+    if (!uring->can_watch)
+        return -ENOSYS;
+    if (slot->word)
+        unwatch(uring, word_key(fd, slot));
+    struct io_uring_sqe *sqe = get_sqe(uring);
+    if (!sqe)
+        return -EBUSY;
+    slot->turn = !slot->turn;
+    prepare_watch(sqe, word, word_key(fd, slot));
+    return 0;
+}
+
 static void uring_disarm(struct wait *wait, int fd, uint64_t key)
 {
-    (void)fd;
     struct wait_uring *uring = uring_of(wait);
+    if (wait->slots[fd].word)
+        unwatch(uring, word_key(fd, &wait->slots[fd]));
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
     if (!sqe)
         return; /* its events find no slot; the file is let go of with the ring */
     io_uring_prep_poll_remove(sqe, key);
-    sqe->user_data = KEY_NONE;
-    if (uring->skip_success)
-        sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    finish_silently(uring, sqe);
     (void)submit(uring); /* left in the queue, it goes with the next submission */
     drop_stale(uring);
 }
@@ -217,12 +293,29 @@ static int rearm(struct wait_uring *uring)
 }
 
 /* Returns false if there was no room for its event: the completion stays. */
+static bool take_word(struct wait_uring *uring, struct wait_slot *slot,
+                      const struct io_uring_cqe *cqe)
+{
+    if (!slot->word || slot->turn != !!(cqe->user_data & KEY_TURN))
+        return true; /* another is watched by now */
+    /* Cancelled without us: the thread that watched it has exited. Who asked looks for himself. */
+    const int expected[] = {-EAGAIN, -EINTR, -ECANCELED};
+    bool good = cqe->res >= 0;
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+        good |= cqe->res == expected[i];
+    uring->can_watch &= good;
+    return wait_report_word(&uring->wait, slot);
+}
+
+/* As take_word(). */
 static bool take(struct wait_uring *uring, const struct io_uring_cqe *cqe)
 {
     struct wait *wait = &uring->wait;
-    if (!is_news(wait, cqe))
+    struct wait_slot *slot = subject_of(wait, cqe);
+    if (!slot)
         return true;
-    struct wait_slot *slot = wait_slot_of(wait, cqe->user_data);
+    if (cqe->user_data & KEY_WORD)
+        return take_word(uring, slot, cqe);
     if (cqe->res < 0 && cqe->res != -ECANCELED) { /* it cannot be polled: we do not ask again */
         if (wait_is_wake(wait, slot))
             uring->broken = cqe->res;
@@ -256,11 +349,12 @@ static bool kernel_has_more(struct wait_uring *uring)
     return IO_URING_READ_ONCE(*uring->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
-/* Submits what there is to submit and fetches what the kernel holds back; no wait. */
-static int settle(struct wait_uring *uring)
+/* Fetches what the kernel holds back, and submits what there is to submit, if that will not be
+ * done by enter(); no wait. */
+static int settle(struct wait_uring *uring, bool enters)
 {
     int r = uring->any_unarmed ? rearm(uring) : 0;
-    if (r == 0)
+    if (r == 0 && !enters)
         r = submit(uring);
     if (r == 0 && kernel_has_more(uring))
         r = io_uring_get_events(&uring->ring);
@@ -276,9 +370,9 @@ static int enter(struct wait_uring *uring, uint64_t timeout_ns)
         .tv_nsec = (long long)(timeout_ns % NS_PER_S),
     };
     struct io_uring_cqe *cqe;
-    int r =
-        io_uring_wait_cqes(&uring->ring, &cqe, 1, timeout_ns == WAIT_FOREVER ? NULL : &ts, NULL);
-    return r == -EBUSY || r == -EAGAIN ? 0 : r;
+    int r = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1,
+                                             timeout_ns == WAIT_FOREVER ? NULL : &ts, NULL);
+    return r == -EBUSY || r == -EAGAIN || r > 0 ? 0 : r;
 }
 
 static int uring_collect(struct wait *wait, int max, uint64_t timeout_ns)
@@ -287,16 +381,15 @@ static int uring_collect(struct wait *wait, int max, uint64_t timeout_ns)
     struct wait_uring *uring = uring_of(wait);
     uint64_t deadline = timeout_ns == 0 ? 0 : clock_add(clock_now_ns(), timeout_ns);
     for (;;) {
-        int r = settle(uring);
+        int r = settle(uring, timeout_ns > 0);
         if (r < 0)
             return r == -EINTR ? 0 : r;
         reap(uring);
-        if (uring->any_unarmed)
-            (void)settle(uring); /* now, not in the next call: wait_fd() is watched meanwhile */
-        if (uring->broken)
+        const bool enters = !wait_done(wait) && timeout_ns > 0 && !uring->broken;
+        if (uring->any_unarmed || !enters)
+            (void)settle(uring, enters); /* now: wait_fd() may be watched meanwhile */
+        if (!enters)
             return uring->broken;
-        if (wait_done(wait) || timeout_ns == 0)
-            return 0;
         r = enter(uring, timeout_ns);
         if (r == -ETIME)
             timeout_ns = 0; /* once more, without waiting */
@@ -317,5 +410,6 @@ const struct wait_ops wait_uring_ops = {
     .fd = uring_fd,
     .arm = uring_arm,
     .disarm = uring_disarm,
+    .watch = uring_watch,
     .collect = uring_collect,
 };

@@ -1,6 +1,6 @@
 /*
  * What an awake call asks of the C library's allocator and of the kernel: nothing, counted in
- * client and service.
+ * client and service. And one whose sides sleep: one wake-up a leg at most.
  *
  * Allocations are counted by definitions of malloc() and its family before the C library's own, in
  * this program and so in both processes. System calls are counted from outside, by a debugger's
@@ -11,6 +11,7 @@
 #include "support/test.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -201,8 +202,11 @@ static void test_calls_that_wait_for_room_allocate_nothing_when_warm(void **stat
 
 /* ---- System calls ---- */
 
-/* Never sleep: what is asked is what an awake call costs. */
-static const struct parley_endpoint_options awake = {.spin_ns_max = PARLEY_FOREVER};
+/* How both sides wait, and which of them is looked at. */
+struct side {
+    bool traced;
+    uint64_t spin_ns_max;
+};
 
 static int be_traced(void)
 {
@@ -211,8 +215,9 @@ static int be_traced(void)
 
 static int call_in_child(struct bus *bus, void *argument)
 {
-    bool traced = *(bool *)argument;
-    struct parley_endpoint_options options = awake;
+    const struct side *side = argument;
+    const bool traced = side->traced;
+    struct parley_endpoint_options options = {.spin_ns_max = side->spin_ns_max};
     struct parley_client *client;
     struct parley_endpoint *endpoint;
     const struct parley_client_options patient = {.wait_ns = UINT64_C(20000000000),
@@ -233,8 +238,9 @@ static int call_in_child(struct bus *bus, void *argument)
 
 static int serve_in_child(struct bus *bus, void *argument)
 {
-    bool traced = *(bool *)argument;
-    struct parley_endpoint_options options = awake;
+    const struct side *side = argument;
+    const bool traced = side->traced;
+    struct parley_endpoint_options options = {.spin_ns_max = side->spin_ns_max};
     struct parley_service *service;
     struct parley_endpoint *endpoint;
     options.broker = bus->socket;
@@ -248,17 +254,25 @@ static int serve_in_child(struct bus *bus, void *argument)
 struct counted {
     unsigned marks;
     unsigned calls;  /* between the marks */
-    unsigned clocks; /* of them, where the kernel has to be asked for the time */
+    unsigned clocks; /* beside them, where the kernel has to be asked for the time */
+    unsigned rings;  /* of them, that wake somebody up */
     uint64_t first;  /* number of the first that is not a clock's */
 };
 
-static void count(struct counted *counted, uint64_t number)
+static bool is_ring(uint64_t number, const uint64_t *arguments)
+{
+    return number == SYS_sendto || number == SYS_sendmsg || number == SYS_write ||
+           (number == SYS_futex && arguments[1] == FUTEX_WAKE);
+}
+
+static void count(struct counted *counted, uint64_t number, const uint64_t *arguments)
 {
     if (number == SYS_getppid) {
         counted->marks++;
     } else if (counted->marks == 1 && number == SYS_clock_gettime) {
         counted->clocks++;
     } else if (counted->marks == 1) {
+        counted->rings += is_ring(number, arguments);
         if (counted->calls++ == 0)
             counted->first = number;
     }
@@ -289,16 +303,33 @@ static struct counted trace(pid_t pid)
         struct __ptrace_syscall_info call;
         if (deliver == 0 && ptrace(PTRACE_GET_SYSCALL_INFO, pid, sizeof(call), &call) > 0 &&
             call.op == PTRACE_SYSCALL_INFO_ENTRY)
-            count(&counted, call.entry.nr);
+            count(&counted, call.entry.nr, (const uint64_t *)call.entry.args);
     }
     assert_int_equal(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+    return counted;
+}
+
+/* Skips if it cannot be counted. */
+static struct counted counted_calls(bool of_client, uint64_t spin_ns_max)
+{
+    struct side looked_at = {true, spin_ns_max}, other = {false, spin_ns_max};
+    pid_t service = bus_fork(&caller.bus, serve_in_child, of_client ? &other : &looked_at);
+    struct counted counted;
+    pid_t client;
+    if (of_client) {
+        client = bus_fork(&caller.bus, call_in_child, &looked_at);
+        counted = trace(client);
+    } else {
+        client = bus_fork(&caller.bus, call_in_child, &other);
+        counted = trace(service);
+    }
+    assert_int_equal(bus_reap(&caller.bus, client), 0);
     return counted;
 }
 
 static void assert_no_system_call(bool of_client)
 {
     const char *backend = getenv("PARLEY_WAIT");
-    bool yes = true, no = false;
     if (backend && strcmp(backend, "epoll") == 0) {
         print_message("epoll is a system call\n");
         skip();
@@ -311,22 +342,12 @@ static void assert_no_system_call(bool of_client)
         print_message("on one CPU nobody stays awake\n");
         skip();
     }
-    pid_t service = bus_fork(&caller.bus, serve_in_child, of_client ? &no : &yes);
-    pid_t client;
-    struct counted counted;
-    if (of_client) {
-        client = bus_fork(&caller.bus, call_in_child, &yes);
-        counted = trace(client);
-    } else {
-        client = bus_fork(&caller.bus, call_in_child, &no);
-        counted = trace(service);
-    }
+    struct counted counted = counted_calls(of_client, PARLEY_FOREVER);
     if (counted.clocks)
         print_message("the clock is a system call here: %u\n", counted.clocks);
     if (counted.calls)
         fail_msg("%u system calls in %d calls, the first is number %llu", counted.calls, COUNTED,
                  (unsigned long long)counted.first);
-    assert_int_equal(bus_reap(&caller.bus, client), 0);
 }
 
 static void test_an_awake_client_makes_no_system_call(void **state)
@@ -341,6 +362,33 @@ static void test_an_awake_service_makes_no_system_call(void **state)
     assert_no_system_call(false);
 }
 
+/* Who never spins sleeps in each of these calls. What else is counted between the marks is the mark
+ * itself, and the reply or the request that it is in the middle of. */
+static void assert_one_wake_up_a_leg(bool of_client)
+{
+    if (SANITIZED) {
+        print_message("a sanitizer makes system calls of its own\n");
+        skip();
+    }
+    struct counted counted = counted_calls(of_client, 1);
+    print_message("%u wake-ups, %u system calls in %d calls\n", counted.rings, counted.calls,
+                  COUNTED);
+    assert_true(counted.rings > 0);
+    assert_true(counted.rings <= COUNTED + 1);
+}
+
+static void test_a_client_wakes_its_service_once_a_call(void **state)
+{
+    (void)state;
+    assert_one_wake_up_a_leg(true);
+}
+
+static void test_a_service_wakes_its_client_once_a_call(void **state)
+{
+    (void)state;
+    assert_one_wake_up_a_leg(false);
+}
+
 #define awake_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -353,6 +401,8 @@ int main(void)
         awake_test(test_calls_that_wait_for_room_allocate_nothing_when_warm),
         awake_test(test_an_awake_client_makes_no_system_call),
         awake_test(test_an_awake_service_makes_no_system_call),
+        awake_test(test_a_client_wakes_its_service_once_a_call),
+        awake_test(test_a_service_wakes_its_client_once_a_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,11 +3,11 @@
  * sleep.c, release.c and arena.c of bus/shm as they are, every execution that C's memory model
  * allows (checker.c).
  *
- * Each thread is an endpoint with one channel and the real loop: it drains, spins for no time, dozes
- * if it is a scenario for that, arms its doorbell, looks again, sleeps. Only the kernel is ours: a
- * doorbell socket whose two ends hand over what the sender had seen, as its locks do, a wait that
- * ends when there is something to receive, and a futex. Segments are of a few lines, so that rings fill and the queue of frames that wait for
- * room comes into play.
+ * Each thread is an endpoint with one channel and the real loop: it drains, spins for no time,
+ * dozes if it is a scenario for that, arms its doorbell, looks again, sleeps. Only the kernel is
+ * ours: a doorbell socket whose two ends hand over what the sender had seen, as its locks do, a
+ * wait that ends when there is something to receive, and a futex. Segments are of a few lines, so
+ * that rings fill and the queue of frames that wait for room comes into play.
  *
  * Shown of every execution: no data race; each frame arrives once, whole, in order; nobody sleeps
  * for ever; a hang-up is told after the last frame, and is told.
@@ -51,18 +51,24 @@ static const struct bounds {
     unsigned words;    /* of payload */
     unsigned farewell; /* frames that the service sends before it hangs up; 0: it does not */
     bool dozes;        /* before they sleep */
+    bool watches;      /* words, and not the doorbell, when they sleep */
 } all_bounds[] = {
-    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false},
-    {"doze", "2 requests, one answered, by two that doze first", 2, 1, PAYLOAD_WORDS, 0, true},
-    {"hang-up", "a request, 2 frames, and the service hangs up", 1, 0, PAYLOAD_WORDS, 2, false},
-    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0, false},
-    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false},
+    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false, false},
+    {"doze", "2 requests, one answered, by two that doze first", 2, 1, PAYLOAD_WORDS, 0, true,
+     false},
+    {"word", "2 requests, one answered, by two that sleep on words", 2, 1, PAYLOAD_WORDS, 0, false,
+     true},
+    {"hang-up", "a request, 2 frames, and the service hangs up", 1, 0, PAYLOAD_WORDS, 2, false,
+     false},
+    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0, false, false},
+    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false, false},
 };
 static const struct bounds *bounds;
 
 static struct party {
     struct parley_endpoint endpoint;
     struct channel *channel;
+    const void *watched; /* in the wait that comes next */
     unsigned received;
     bool dead;
 } parties[2];
@@ -184,31 +190,17 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     model_fail("a packet other than a ring");
 }
 
-int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_t timeout_ns)
-{
-    (void)wait, (void)max;
-    if (timeout_ns > 0)
-        model_bell_wait(model_thread());
-    else if (!model_bell_rung(model_thread()))
-        return 0;
-    *ret_events = (struct wait_event){.tag = &myself()->channel->source, .events = WAIT_IN};
-    return 1;
-}
-
 /* A futex. The kernel takes a lock, compares, and sleeps until the next wake-up: those before are
  * forgotten, but whoever came before us into that lock has published what he woke us for. The time
  * may end it whenever it likes. */
-int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
+static int futex_wait(const _Atomic uint32_t *word, bool times_out)
 {
     const unsigned me = model_thread();
-    (void)timeout_ns;
-    model_expect(count == 1);
-    const _Atomic uint32_t *word = words[0];
     while (model_bell_take(WORD_BELL(me)))
         continue;
     if (atomic_load_explicit(word, memory_order_relaxed) != 0)
         return 1;
-    if (model_choose(2))
+    if (times_out && model_choose(2))
         return 0;
     do {
         model_bell_wait(WORD_BELL(me));
@@ -217,10 +209,43 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
     return 1;
 }
 
+int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
+{
+    (void)timeout_ns;
+    model_expect(count == 1);
+    return futex_wait(words[0], true);
+}
+
 void wait_words_wake(const void *word)
 {
     woken[!model_thread()] = word;
     model_bell_ring(WORD_BELL(!model_thread()));
+}
+
+int wait_watch(struct wait *wait, int fd, const void *word)
+{
+    (void)wait, (void)fd;
+    myself()->watched = word;
+    return 0;
+}
+
+int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_t timeout_ns)
+{
+    struct party *me = myself();
+    const void *watched = me->watched;
+    (void)wait, (void)max;
+    *ret_events = (struct wait_event){.tag = &me->channel->source, .events = WAIT_IN};
+    if (watched && timeout_ns > 0) {
+        /* In these scenarios nothing else will come. */
+        me->watched = NULL;
+        ret_events->events = WAIT_WORD;
+        return futex_wait(watched, false);
+    }
+    if (timeout_ns > 0)
+        model_bell_wait(model_thread());
+    else if (!model_bell_rung(model_thread()))
+        return 0;
+    return 1;
 }
 
 /* ---- What the rooms below and beside would do ---- */
@@ -481,6 +506,7 @@ static void party_init(unsigned index)
     endpoint->reconnect_at_ns = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
     endpoint->doze_max = 1;
+    endpoint->watches = bounds->watches;
     static struct stats_header header;
     endpoint->stats.header = &header;
     model_expect(channel_new(endpoint, &ops, (int)index, &party->channel, &error) == 0);
@@ -513,19 +539,15 @@ static void end(void)
 #define LINE(index, line) HALF(index, ring) + (line)*LAYOUT_LINE_BYTES
 #define ATOMICS(index)                                                                             \
     HALF(index, cells.consumed), HALF(index, cells.released), HALF(index, cells.asleep),           \
-        HALF(index, cells.blocked), HALF(index, cells.cpu), HALF(index, release[0]), HALF(index, release[1]),              \
-        LINE(index, 0), LINE(index, 1), LINE(index, 2), LINE(index, 3)
+        HALF(index, cells.blocked), HALF(index, cells.cpu), HALF(index, release[0]),               \
+        HALF(index, release[1]), LINE(index, 0), LINE(index, 1), LINE(index, 2), LINE(index, 3)
 static const uint16_t atomics[] = {ATOMICS(CLIENT), ATOMICS(SERVICE), CHECKER_END};
 
 static const struct checker_memory private_memory[] = {
-    {parties, sizeof(parties)},
-    {sockets, sizeof(sockets)},
-    {woken, sizeof(woken)},
-    {large, sizeof(large)},
-    {small, sizeof(small)},
-    {large_used, sizeof(large_used)},
-    {small_used, sizeof(small_used)},
-    {NULL, 0},
+    {parties, sizeof(parties)},       {sockets, sizeof(sockets)},
+    {woken, sizeof(woken)},           {large, sizeof(large)},
+    {small, sizeof(small)},           {large_used, sizeof(large_used)},
+    {small_used, sizeof(small_used)}, {NULL, 0},
 };
 
 static void word_name(size_t offset, char *text, size_t text_bytes)
