@@ -7,9 +7,9 @@
  * an interrupt of a core that idles, and wherever the scheduler likes.
  *
  * A call a millisecond: blocks of calls, in turns. Each block has processes of its own, so its
- * first call is the first of a connection, and is counted apart. A call a second: all at once, each
- * in processes of its own, with a sixth of a second between two of them, for they would take
- * minutes one after the other; so a core has idled for that long when it is asked for.
+ * first call is the first of a connection, and is counted apart. A call a second: all three at
+ * once, each in processes of its own, with a third of a second between two of them, for they would
+ * take minutes one after the other; so a core has idled for that long when it is asked for.
  */
 #include <stdio.h>
 #include <string.h>
@@ -127,26 +127,30 @@ static int run_often(struct study_round *round, uint32_t *memory)
 
 /* ---- A call a second ---- */
 
-/* Anywhere is left out: calls of different subjects would meet. */
-#define RARE_BLOCKS (SUBJECTS * 2)
-
-static int run_rare(struct study_round *round, uint32_t *memory)
+/* All subjects at once, in one place: two instances of Parley's service would share the calls of
+ * both their clients. */
+static int run_rare_at(struct study_round *round, size_t place, uint32_t *memory)
 {
-    struct block blocks[RARE_BLOCKS];
-    pid_t pids[RARE_BLOCKS];
+    struct block blocks[SUBJECTS];
+    pid_t pids[SUBJECTS];
     int r = 0;
-    for (size_t i = 0; i < RARE_BLOCKS; i++) {
-        blocks[i] = (struct block){i % SUBJECTS, i / SUBJECTS,
-                                   RARE_NS,      i * NS_PER_S / RARE_BLOCKS,
-                                   RARE_CALLS,   memory + i * RARE_CALLS};
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        blocks[i] = (struct block){
+            i, place, RARE_NS, i * NS_PER_S / SUBJECTS, RARE_CALLS, memory + i * RARE_CALLS};
         pids[i] = start_block(round, &blocks[i]);
     }
-    for (size_t i = 0; i < RARE_BLOCKS; i++)
+    for (size_t i = 0; i < SUBJECTS; i++)
         r |= await_block(round, pids[i]);
-    for (size_t i = 0; r == 0 && i < RARE_BLOCKS; i++)
-        put(round, RARE + ROW(blocks[i].subject, blocks[i].place), blocks[i].samples_ns,
-            RARE_CALLS);
+    for (size_t i = 0; r == 0 && i < SUBJECTS; i++)
+        put(round, RARE + ROW(i, place), blocks[i].samples_ns, RARE_CALLS);
     return r;
+}
+
+/* Anywhere is left out: calls of different subjects would meet. */
+static int run_rare(struct study_round *round, uint32_t *memory)
+{
+    int r = run_rare_at(round, TOGETHER, memory);
+    return r == 0 ? run_rare_at(round, APART, memory) : r;
 }
 
 /* ---- The study ---- */
@@ -173,7 +177,7 @@ static int run_awake(struct study_round *round)
 
 static int run(struct study_round *round)
 {
-    const size_t bytes = sizeof(uint32_t) * (OFTEN_CALLS + RARE_BLOCKS * RARE_CALLS);
+    const size_t bytes = sizeof(uint32_t) * (OFTEN_CALLS + SUBJECTS * RARE_CALLS);
     uint32_t *memory =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (memory == MAP_FAILED)
