@@ -21,7 +21,7 @@ struct wait_slot {
     uint32_t generation; /* of the registration that is, or was, here */
     uint32_t events;     /* what is waited for */
     const void *word;    /* that is watched; NULL: none */
-    bool turn;           /* io_uring: of the word that is watched; tells it from the one before */
+    uint8_t turn;        /* io_uring: of the word that is watched; tells it from those before */
     bool used;
     bool unarmed; /* io_uring: the kernel does not watch it at the moment */
 };

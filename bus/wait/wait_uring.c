@@ -28,6 +28,7 @@
  * The price: the kernel interrupts the thread's other sleeping system calls to post completions.
  * Most restart by themselves; epoll_wait() returns EINTR, as wait.h says.
  */
+#include <assert.h>
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
@@ -41,7 +42,9 @@
 #define SQ_ENTRIES 64
 #define CQ_ENTRIES 512 /* bursts: one for each descriptor, more only when they overflow */
 #define KEY_WORD (UINT64_C(1) << 31) /* in a registration's key: the word that it watches */
-#define KEY_TURN (UINT64_C(1) << 30) /* with it: every second one */
+#define KEY_TURN_SHIFT 16 /* with it: which one, for several may be cancelled between two polls */
+#define KEY_TURN_MASK (UINT64_C(0xff) << KEY_TURN_SHIFT)
+static_assert(WAIT_FD_MAX <= 1 << KEY_TURN_SHIFT, "a descriptor is below it in the key");
 #define KEY_NONE UINT64_MAX /* of requests whose completion says nothing: no descriptor has it */
 
 struct wait_uring {
@@ -188,7 +191,7 @@ static struct wait_slot *subject_of(struct wait *wait, const struct io_uring_cqe
 {
     if (cqe->user_data == KEY_NONE)
         return NULL;
-    return wait_slot_of(wait, cqe->user_data & ~(KEY_WORD | KEY_TURN));
+    return wait_slot_of(wait, cqe->user_data & ~(KEY_WORD | KEY_TURN_MASK));
 }
 
 /* So that what is left of a removed registration does not make wait_fd() readable. */
@@ -223,7 +226,7 @@ static void finish_silently(const struct wait_uring *uring, struct io_uring_sqe 
 
 static uint64_t word_key(int fd, const struct wait_slot *slot)
 {
-    return wait_key(fd, slot->generation) | KEY_WORD | (slot->turn ? KEY_TURN : 0);
+    return wait_key(fd, slot->generation) | KEY_WORD | (uint64_t)slot->turn << KEY_TURN_SHIFT;
 }
 
 /* Queued. */
@@ -247,7 +250,7 @@ static int uring_watch(struct wait *wait, int fd, struct wait_slot *slot, const 
     struct io_uring_sqe *sqe = get_sqe(uring);
     if (!sqe)
         return -EBUSY;
-    slot->turn = !slot->turn;
+    slot->turn++;
     prepare_watch(sqe, word, word_key(fd, slot));
     return 0;
 }
@@ -296,7 +299,7 @@ static int rearm(struct wait_uring *uring)
 static bool take_word(struct wait_uring *uring, struct wait_slot *slot,
                       const struct io_uring_cqe *cqe)
 {
-    if (!slot->word || slot->turn != !!(cqe->user_data & KEY_TURN))
+    if (!slot->word || slot->turn != (cqe->user_data & KEY_TURN_MASK) >> KEY_TURN_SHIFT)
         return true; /* another is watched by now */
     /* Cancelled without us: the thread that watched it has exited. Who asked looks for himself. */
     const int expected[] = {-EAGAIN, -EINTR, -ECANCELED};

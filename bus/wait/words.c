@@ -13,6 +13,7 @@
  * But whoever waits here sees no descriptor meanwhile. So it is for short times only.
  */
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -62,5 +63,6 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
 
 void wait_words_wake(const void *word)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+    /* All: one who dozes may have a wait of his io_uring for the same word, from before. */
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }

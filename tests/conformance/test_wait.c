@@ -684,6 +684,22 @@ static void test_another_word_takes_the_place_of_the_first(struct fixture *f)
     expect_nothing(f);
 }
 
+/* The end of the first one is not taken for that of the third. */
+static void test_words_that_were_not_polled_for_leave_nothing_behind(struct fixture *f)
+{
+    words_make();
+    add(f, WAIT_IN);
+    if (!watch(f, 0))
+        return;
+    expect_nothing(f);
+    assert_true(watch(f, 1));
+    assert_true(watch(f, 0));
+    expect_nothing(f);
+    words[0] = 1;
+    wait_words_wake(&words_there[0]);
+    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
+}
+
 static void *watch_and_leave(void *argument)
 {
     struct fixture *f = argument;
@@ -769,6 +785,7 @@ static const struct test_case cases[] = {
     CASE(test_a_watched_word_that_is_not_0_makes_one_event),
     CASE(test_descriptors_are_seen_beside_a_watched_word),
     CASE(test_another_word_takes_the_place_of_the_first),
+    CASE(test_words_that_were_not_polled_for_leave_nothing_behind),
     CASE(test_a_watch_outlives_the_thread_that_made_it),
     CASE(test_a_watch_goes_with_its_registration),
     CASE(test_foreign_loop_sees_an_event),
