@@ -108,7 +108,7 @@ void wait_wake(struct wait *wait);
  * -errno if it cannot be done here (-ENOSYS: several, before Linux 5.16).
  */
 int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns);
-/* Wakes all who wait on this word, which may be mapped read-only. */
+/* Wakes who waits on this word, up to sixteen times at once; it may be mapped read-only. */
 void wait_words_wake(const void *word);
 
 /* ---- How long to spin before sleeping, and how to sleep then ---- */

@@ -13,7 +13,6 @@
  * But whoever waits here sees no descriptor meanwhile. So it is for short times only.
  */
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -21,6 +20,11 @@
 
 #include "base/clock.h"
 #include "wait/wait.h"
+
+/* Who dozes on a word may have a wait of his io_uring for it, from before, or one that is being
+ * cancelled: to wake the first only could wake what nobody looks at any more. A hostile peer may
+ * have any number of waits, and is not to hold us up. */
+#define WAKE_MOST 16
 
 static struct timespec timespec_of(uint64_t ns)
 {
@@ -63,6 +67,5 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
 
 void wait_words_wake(const void *word)
 {
-    /* All: one who dozes may have a wait of his io_uring for the same word, from before. */
-    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, WAKE_MOST, NULL, NULL, 0);
 }

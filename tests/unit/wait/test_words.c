@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -125,6 +126,40 @@ static void test_any_of_several_wakes_who_waits(void **state)
     assert_int_equal(woken_on_the_last_of(WAIT_WORDS_MAX), 7);
 }
 
+/* Nothing else of it sleeps. */
+static bool sleeps(pid_t pid)
+{
+    char path[64], state = 0;
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *file_of = fopen(path, "re");
+    assert_non_null(file_of);
+    assert_int_equal(fscanf(file_of, "%*d (%*[^)]) %c", &state), 1);
+    assert_int_equal(fclose(file_of), 0);
+    return state == 'S';
+}
+
+/* Somebody may wait on a word twice, and look at one of them only. */
+static void test_all_who_wait_on_a_word_are_woken_at_once(void **state)
+{
+    (void)state;
+    enum { WAITERS = 3 };
+    const void *one[] = {&words_there[0]};
+    pid_t pids[WAITERS];
+    for (unsigned i = 0; i < WAITERS; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0)
+            _exit(wait_words(one, 1, LONG_NS) == 1 ? 7 : 8);
+        while (!sleeps(pids[i]))
+            (void)poll(NULL, 0, 1);
+    }
+    wait_words_wake(&words_there[0]);
+    for (unsigned i = 0; i < WAITERS; i++) {
+        int status;
+        assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
+        assert_int_equal(WEXITSTATUS(status), 7);
+    }
+}
+
 static void on_alarm(int number)
 {
     (void)number;
@@ -153,6 +188,7 @@ int main(void)
         words_test(test_a_word_that_cannot_be_read_is_an_error),
         words_test(test_another_process_wakes_who_waits),
         words_test(test_any_of_several_wakes_who_waits),
+        words_test(test_all_who_wait_on_a_word_are_woken_at_once),
         words_test(test_a_signal_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
