@@ -417,7 +417,7 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
     struct bound_table *table = &binding->tables[index];
     table->type = want->type;
     table->plain = &binding->tables[want->plain];
-    table->ops = binding->ops + want->op_first;
+    table->ops = binding->ops ? binding->ops + want->op_first : NULL; /* no type has a field */
     table->op_count = want->type->n_fields;
     if (want->sort != SORT_PLAIN) {
         table->table = &binder->plan->tables[want->table];
