@@ -151,7 +151,8 @@ struct level {
 
 /* As many fields as are simple and right, from *pos on, with the messages in them on a stack of
  * levels. What a message has at most is looked after by the caller: before @stop it cannot be too
- * much, and what is nested is small. Return: the first field that is not, and be it right. */
+ * much, and what is nested is small. FAST_READ_BYTES can be read behind @end, for that is where a
+ * nested message's last field may be. Return: the first field that is not, and be it right. */
 static const uint8_t *check_fields(struct run *run, const struct fast_table *table,
                                    const uint8_t *pos, const uint8_t *stop, const uint8_t *end,
                                    unsigned depth, uint32_t *ret_fields)
@@ -229,16 +230,15 @@ const uint8_t *quick_check(struct run *run, const struct fast *way, const uint8_
     return fast_check(run, way->value, at + ((way->source & 0x80) ? 2 : 1), end);
 }
 
-/* The same by the table's code, which wants FAST_READ_BYTES behind @end, too. */
+/* The same by the table's code. */
 static const uint8_t *check_by_machine(struct run *run, machine_function code, const uint8_t *pos,
                                        const uint8_t *stop, const uint8_t *end, unsigned depth,
                                        uint32_t *ret_fields)
 {
     struct machine *machine = &run->machine;
-    const uint8_t *last = run->readable - FAST_READ_BYTES;
     machine->pos = pos;
     machine->stop = stop;
-    machine->end = end < last ? end : last;
+    machine->end = end;
     machine->fields = machine->elements = machine->at_elements = 0;
     machine->depth_left = (int32_t)(WIRE_DEPTH_MAX - depth);
     code(run);
@@ -275,20 +275,22 @@ int run_check_message(struct run *run, const struct program_table *table, const 
     int r = 0;
     while (pos < end && r == 0) {
         /* A field has two bytes at least. */
-        ptrdiff_t stop = run->readable - pos - FAST_READ_BYTES;
+        const ptrdiff_t readable = run->readable - pos - FAST_READ_BYTES;
+        ptrdiff_t stop = readable;
         ptrdiff_t most = 2 * (ptrdiff_t)(WIRE_FIELDS_MAX - fields);
         ptrdiff_t elements = 2 * (ptrdiff_t)(WIRE_ELEMENTS_MAX - run->elements);
         stop = stop < most ? stop : most;
         stop = stop < elements ? stop : elements;
         stop = stop < end - pos ? stop : end - pos;
+        const uint8_t *last = readable < end - pos ? pos + readable : end;
         machine_function code = NULL;
         /* Where something ahead is known not to go this way, the loop knows how to get there. */
         if (stop > 0 && (uintptr_t)run->stuck < (uintptr_t)pos)
             code = machine_of(run->plan, fast, &fast->checks);
         if (code)
-            pos = check_by_machine(run, code, pos, pos + stop, end, depth, &fields);
+            pos = check_by_machine(run, code, pos, pos + stop, last, depth, &fields);
         else if (stop > 0)
-            pos = check_fields(run, fast, pos, pos + stop, end, depth, &fields);
+            pos = check_fields(run, fast, pos, pos + stop, last, depth, &fields);
         if (pos < end)
             r = check_field(run, table, &pos, end, depth, &fields, &required);
     }

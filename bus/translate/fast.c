@@ -276,6 +276,7 @@ static void fill_table(const struct plan *plan, const struct program_table *tabl
     for (uint32_t i = 0; i < table->op_count; i++) {
         const struct program_op *op = &plan->ops[table->op_first + i];
         fast->ends = fast->ends && op->pipe == 0;
+        fast->carries = fast->carries || op->action == ACTION_CARRY;
         fast->framed = fast->framed || op->action == ACTION_CARRY || op->action == ACTION_SLOT ||
                        op->action == ACTION_RESIDUE || op->action == ACTION_JOIN;
     }

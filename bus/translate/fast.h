@@ -111,6 +111,7 @@ struct fast_table {
     const struct fast *by_number; /* of FAST_NUMBER_COUNT at least, and an empty one behind */
     uint32_t number_count;
     bool framed;       /* has slots or carries: needs a frame; without one nothing is lost */
+    bool carries;      /* has fields that are carried */
     bool ends;         /* quick_end() may deal with what waits for its message's end */
     bool whole;        /* its message has to be translated in one piece */
     bool joins;        /* has messages of such tables in it, at any depth */

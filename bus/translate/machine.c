@@ -120,14 +120,6 @@ static bool function_watches(const struct maker *maker)
     return false;
 }
 
-static bool function_carries(const struct maker *maker)
-{
-    for (uint32_t i = 0; i < maker->field_count; i++)
-        if (maker->fields[i].way->code == FAST_CARRY)
-            return true;
-    return false;
-}
-
 /* A frame on the stack, as run_init_frame() leaves it. */
 static void open_frame(struct maker *maker)
 {
@@ -290,11 +282,14 @@ static void write_frame_end(struct maker *maker)
     const int32_t slots = (int32_t)maker->table->table->slot_count;
     const uint32_t added = machine_added_fields(maker->plan, maker->table->table);
     maker->as.failed |= added >= WIRE_FIELDS_MAX;
-    if (function_carries(maker)) {
-        asm_store(as, 8, MACHINE(end_out), R12);
-        asm_alu_store_imm(as, ASM_CMP, 4, FRAME(fields), (int32_t)(WIRE_FIELDS_MAX - added));
-        asm_jump_if(as, ASM_A, &by_c);
-    }
+    /* Fields that were read have not been counted: they have two bytes at least. */
+    asm_mov(as, 8, RAX, R13);
+    asm_alu_load(as, ASM_SUB, 8, RAX, FRAME(start));
+    asm_shift(as, ASM_SHR, 8, RAX, 1);
+    if (maker->table->carries)
+        asm_alu_load(as, ASM_ADD, 4, RAX, FRAME(fields));
+    asm_alu_imm(as, ASM_CMP, 4, RAX, (int32_t)(WIRE_FIELDS_MAX - added));
+    asm_jump_if(as, ASM_A, &maker->past);
     machine_write_end(maker, &by_c);
     asm_bind(as, &written);
     if (slots > 0)

@@ -277,11 +277,12 @@ static struct frame *open_frame(struct loop *loop, const struct fast_table *tabl
     return frame;
 }
 
-/* What waited for the end of a nested message. Return: behind what is written; NULL: it is not for
- * us. */
-static uint8_t *close_frame(struct loop *loop, struct frame *frame, uint8_t *out)
+/* What waited for the end of a nested message, of which @fields were read. Return: behind what is
+ * written; NULL: it is not for us. */
+static uint8_t *close_frame(struct loop *loop, struct frame *frame, uint32_t fields, uint8_t *out)
 {
     struct run *run = loop->run;
+    frame->fields += fields;
     out = quick_end(run, frame, out);
     run->slots_used -= frame->table->slot_count;
     loop->frame_count--;
@@ -410,7 +411,7 @@ static inline __attribute__((always_inline)) uint8_t *leave(struct loop *loop, s
             return NULL;
     } else {
         if (inner->frame)
-            out = close_frame(loop, inner->frame, out);
+            out = close_frame(loop, inner->frame, inner->counts[0], out);
         if (!out)
             return NULL;
         out = close_message(inner->length, inner->content, out);
@@ -592,7 +593,8 @@ bool quick_fields(struct run *run, struct frame *frame, const struct program_tab
     /* What the loop need not ask: there is room for so many bytes of the source, of which a field
      * has two at least; and something to read behind them. */
     ptrdiff_t room = (run->limit - run->out - FAST_WRITE_BYTES) / QUICK_GROWTH_MAX;
-    ptrdiff_t stop = 2 * (ptrdiff_t)(WIRE_FIELDS_MAX - frame->fields);
+    /* And one that is carried may be two: it may open a carrier. */
+    ptrdiff_t stop = (fast->carries ? 1 : 2) * (ptrdiff_t)(WIRE_FIELDS_MAX - frame->fields);
     ptrdiff_t elements = 2 * (ptrdiff_t)(WIRE_ELEMENTS_MAX - run->elements);
     ptrdiff_t readable = run->readable - *pos - FAST_READ_BYTES;
     room = room < elements ? room : elements;

@@ -311,6 +311,134 @@ static void test_messages_as_deep_as_they_may_be_and_one_more(void **state)
     versions_deinit(&shapes);
 }
 
+/* Nothing may be read behind it: not what follows a nested message's last text, either. */
+static void test_a_message_that_fills_its_buffer_is_checked_without_a_byte_behind(void **state)
+{
+    (void)state;
+    enum { FIELDS = 40, BYTES = 2 + 3 * FIELDS };
+    machine_set_runs(1);
+    struct plan *plan = NULL;
+    struct error_text error;
+    assert_int_equal(plan_identity(&catalog__v1__catalog__descriptor, PLAN_REPLIES, &plan, &error),
+                     0);
+    uint8_t message[BYTES] = {0x0a, BYTES - 2}; /* package */
+    for (size_t i = 2; i < BYTES; i += 3)
+        memcpy(message + i,
+               "\x12\x01"
+               "a",
+               3); /* name */
+    struct guarded guarded = guarded_new(BYTES);
+    uint8_t *out = guarded_at_end(&guarded, BYTES);
+    struct plan_failure failure;
+    size_t bytes = 0;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(plan_run(plan, LIST, message, BYTES, out, BYTES, &bytes, &failure), 0);
+    for (int way = 0; way < WAY_COUNT; way++) {
+        assert_int_equal(
+            way_run((enum way)way, plan, LIST, message, BYTES, out, BYTES, &bytes, &failure), 0);
+        assert_int_equal(bytes, BYTES);
+        assert_memory_equal(out, message, BYTES);
+    }
+    guarded_free(&guarded);
+    plan_unref(plan);
+}
+
+/* What is added at its end counts beside what was read: here a contact, and links with a homepage.
+ */
+static void test_a_nested_message_has_as_many_fields_as_there_may_be_with_those_added(void **state)
+{
+    (void)state;
+    enum { ADDED = 3, TEXT_BYTES = 7000 };
+    machine_set_runs(1);
+    static uint8_t message[2 * (WIRE_FIELDS_MAX + 2) + TEXT_BYTES + 16];
+    for (size_t fields = WIRE_FIELDS_MAX - 8; fields <= WIRE_FIELDS_MAX - 2; fields++) {
+        const uint8_t texts[] = {0x42, 1, 'a', 0x4a, 1, 'b'}; /* maintainer, homepage */
+        message[0] = 0x0a;                                    /* package */
+        uint8_t *out = wire_write_varint(message + 1, (uint32_t)(2 * fields + 2));
+        for (size_t i = 0; i < fields - 2; i++) {
+            *out++ = 0x38; /* installed_kib */
+            *out++ = (uint8_t)(i % 100);
+        }
+        memcpy(out, texts, sizeof(texts));
+        out += sizeof(texts);
+        *out++ = 0x0a;
+        out = wire_write_varint(out, TEXT_BYTES + 3);
+        *out++ = 0x52; /* summary */
+        out = wire_write_varint(out, TEXT_BYTES);
+        memset(out, 'a', TEXT_BYTES);
+        struct bytes in = {message, (size_t)(out - message) + TEXT_BYTES}, translated = {NULL, 0};
+        struct plan_failure failure;
+        int r = run(catalog.up_replies, LIST, in, &translated, &failure);
+        assert_int_equal(r, fields + ADDED <= WIRE_FIELDS_MAX ? 0 : -E2BIG);
+        free(translated.data);
+        assert_ways_agree(catalog.up_replies, LIST, in.data, in.bytes);
+    }
+}
+
+/* Each field that is carried opens a carrier of its own, where others are written in between. */
+static void test_carriers_count_as_fields(void **state)
+{
+    (void)state;
+    machine_set_runs(1);
+    static uint8_t message[2 * WIRE_FIELDS_MAX];
+    for (size_t i = 0; i < sizeof(message); i += 4)
+        memcpy(message + i, "\x52\x00\x28\x01", 4); /* description, priority */
+    for (size_t fields = 2 * WIRE_FIELDS_MAX / 3 - 4; fields < 2 * WIRE_FIELDS_MAX / 3 + 4;
+         fields++) {
+        struct bytes out = {NULL, 0};
+        struct plan_failure failure;
+        int r = run(catalog.down_replies, GET, (struct bytes){message, 2 * fields}, &out, &failure);
+        assert_int_equal(r, fields + (fields + 1) / 2 <= WIRE_FIELDS_MAX ? 0 : -E2BIG);
+        free(out.data);
+        assert_ways_agree(catalog.down_replies, GET, message, 2 * fields);
+    }
+}
+
+/* Texts that are carried, of every length with a header of its own size, and with a byte that is
+ * wrong, or right beside others, anywhere in them. */
+static void test_carried_texts_of_any_length_end_the_same(void **state)
+{
+    (void)state;
+    machine_set_runs(1);
+    static uint8_t message[17000];
+    static const size_t lengths[] = {
+        0,   1,   31,  32,  33,  63,  64,  65,  95,  96,   97,   113,   114,   115,   116,   119,
+        120, 121, 122, 126, 127, 128, 129, 130, 646, 4000, 8000, 16374, 16375, 16376, 16383, 16384};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        const size_t bytes = lengths[i];
+        message[0] = 0x52; /* description */
+        uint8_t *text = wire_write_varint(message + 1, (uint32_t)bytes), *out = text + bytes;
+        memset(text, 'd', bytes);
+        memcpy(out,
+               "\x62\x03"
+               "src"
+               "\x5a\x01"
+               "b"
+               "\x62\x01"
+               "t",
+               11); /* source, depends */
+        const size_t all = (size_t)(out + 11 - message);
+        assert_ways_agree(catalog.down_replies, GET, message, all);
+        assert_ways_agree(catalog.down_replies, GET, message, (size_t)(out - message));
+        assert_ways_agree(catalog.down_replies, GET, message, (size_t)(out - message) - 1);
+        for (size_t at = 0; at < bytes && bytes < 1000; at++) {
+            text[at] = at % 3 == 0 ? 0 : 0xff;
+            assert_ways_agree(catalog.down_replies, GET, message, all);
+            text[at] = 'd';
+            if (at + 1 < bytes) {
+                memcpy(text + at, "\xc3\xa9", 2);
+                assert_ways_agree(catalog.down_replies, GET, message, all);
+                memcpy(text + at, "dd", 2);
+            }
+        }
+    }
+    /* A length with more bytes than it needs. */
+    assert_ways_agree(catalog.down_replies, GET,
+                      (const uint8_t *)"\x52\x81\x00"
+                                       "abcdefgh",
+                      4);
+}
+
 /* ---- Threads, processes ---- */
 
 struct runner {
@@ -390,6 +518,10 @@ int main(void)
         TEST(test_messages_within_messages_end_the_same_when_cut),
         TEST(test_as_many_fields_as_there_may_be_and_one_more),
         TEST(test_as_many_fields_as_there_may_be_in_a_nested_message),
+        TEST(test_a_message_that_fills_its_buffer_is_checked_without_a_byte_behind),
+        TEST(test_a_nested_message_has_as_many_fields_as_there_may_be_with_those_added),
+        TEST(test_carriers_count_as_fields),
+        TEST(test_carried_texts_of_any_length_end_the_same),
         TEST(test_messages_as_deep_as_they_may_be_and_one_more),
         TEST(test_threads_share_a_plan_while_its_code_is_made),
         TEST(test_a_child_runs_its_parents_code_and_frees_its_own_view),
