@@ -151,6 +151,36 @@ static void write_text(struct maker *maker, struct field *field)
     use_text(maker, way, put, false);
 }
 
+/* A text that is only checked, with a length of two bytes: by the C that looks at it, and no other.
+ */
+static void check_long_text(struct maker *maker, struct field *field)
+{
+    struct assembler *as = &maker->as;
+    const int32_t tag = (int32_t)tag_size(field->way);
+    asm_test(as, 1, LENGTH, LENGTH);
+    asm_jump_if(as, ASM_NS, &field->by_c);
+    asm_load(as, 1, RSI, asm_at(RBX, tag + 1));
+    asm_alu_imm(as, ASM_AND, 4, LENGTH, 0x7f);
+    asm_alu_imm(as, ASM_CMP, 4, RSI, 0x80);
+    asm_jump_if(as, ASM_AE, &field->by_c);
+    asm_shift(as, ASM_SHL, 4, RSI, 7);
+    asm_alu(as, ASM_OR, 4, RSI, LENGTH);
+    asm_lea(as, RDI, asm_at(RBX, tag + 2));
+    asm_lea(as, RDX, asm_at_index(RDI, RSI, 1, 0));
+    if (maker->root)
+        asm_alu_load(as, ASM_CMP, 8, RDX, MACHINE(end));
+    else
+        asm_alu(as, ASM_CMP, 8, RDX, R13);
+    asm_jump_if(as, ASM_A, &maker->stuck);
+    asm_store(as, 8, MACHINE(open), RDX); /* nothing is put together there while we check */
+    asm_mov_imm(as, RDX, TEXT_NO_NUL);
+    call_c(maker, (void (*)(void))text_check);
+    asm_test(as, 4, RAX, RAX);
+    asm_jump_if(as, ASM_NE, &maker->stuck);
+    asm_load(as, 8, RBX, MACHINE(open));
+    asm_jump(as, &field->done);
+}
+
 /* Up to 64 plain bytes, more than 32: so what is read passes their end by less than that, and their
  * end is looked at before. */
 static void write_wide_text(struct maker *maker, struct field *field)
@@ -158,8 +188,10 @@ static void write_wide_text(struct maker *maker, struct field *field)
     struct assembler *as = &maker->as;
     const struct fast *way = field->way;
     const int32_t text = (int32_t)tag_size(way) + 1;
+    struct asm_label is_long = {0};
+    const bool checked = maker->checks && way->value == FAST_STRING;
     asm_alu_imm(as, ASM_CMP, 4, LENGTH, 2 * TEXT_SHORT_BYTES_MAX);
-    asm_jump_if(as, ASM_A, &field->by_c);
+    asm_jump_if(as, ASM_A, checked ? &is_long : &field->by_c);
     asm_lea(as, RDX, asm_at_index(RBX, LENGTH, 1, text));
     if (maker->root)
         asm_alu_load(as, ASM_CMP, 8, RDX, MACHINE(end));
@@ -181,6 +213,10 @@ static void write_wide_text(struct maker *maker, struct field *field)
     }
     use_text(maker, way, is_put(maker, way), true);
     asm_jump(as, &field->done);
+    if (checked) {
+        asm_bind(as, &is_long);
+        check_long_text(maker, field);
+    }
 }
 
 /* Not plain, or long. */

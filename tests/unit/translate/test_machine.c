@@ -394,12 +394,16 @@ static void test_carriers_count_as_fields(void **state)
     }
 }
 
-/* Texts that are carried, of every length with a header of its own size, and with a byte that is
- * wrong, or right beside others, anywhere in them. */
-static void test_carried_texts_of_any_length_end_the_same(void **state)
+/* Texts that are carried, and those only checked, of every length with a header of its own size,
+ * and with a byte that is wrong, or right beside others, anywhere in them. */
+static void test_texts_of_any_length_end_the_same_when_carried_or_checked(void **state)
 {
     (void)state;
     machine_set_runs(1);
+    struct plan *same = NULL;
+    struct error_text error;
+    assert_int_equal(plan_identity(&catalog__v2__catalog__descriptor, PLAN_REPLIES, &same, &error),
+                     0);
     static uint8_t message[17000];
     static const size_t lengths[] = {
         0,   1,   31,  32,  33,  63,  64,  65,  95,  96,   97,   113,   114,   115,   116,   119,
@@ -419,11 +423,14 @@ static void test_carried_texts_of_any_length_end_the_same(void **state)
                11); /* source, depends */
         const size_t all = (size_t)(out + 11 - message);
         assert_ways_agree(catalog.down_replies, GET, message, all);
+        assert_ways_agree(same, GET, message, all);
+        assert_ways_agree(same, GET, message, (size_t)(out - message) - 1);
         assert_ways_agree(catalog.down_replies, GET, message, (size_t)(out - message));
         assert_ways_agree(catalog.down_replies, GET, message, (size_t)(out - message) - 1);
         for (size_t at = 0; at < bytes && bytes < 1000; at++) {
             text[at] = at % 3 == 0 ? 0 : 0xff;
             assert_ways_agree(catalog.down_replies, GET, message, all);
+            assert_ways_agree(same, GET, message, all);
             text[at] = 'd';
             if (at + 1 < bytes) {
                 memcpy(text + at, "\xc3\xa9", 2);
@@ -437,6 +444,7 @@ static void test_carried_texts_of_any_length_end_the_same(void **state)
                       (const uint8_t *)"\x52\x81\x00"
                                        "abcdefgh",
                       4);
+    plan_unref(same);
 }
 
 /* ---- Threads, processes ---- */
@@ -521,7 +529,7 @@ int main(void)
         TEST(test_a_message_that_fills_its_buffer_is_checked_without_a_byte_behind),
         TEST(test_a_nested_message_has_as_many_fields_as_there_may_be_with_those_added),
         TEST(test_carriers_count_as_fields),
-        TEST(test_carried_texts_of_any_length_end_the_same),
+        TEST(test_texts_of_any_length_end_the_same_when_carried_or_checked),
         TEST(test_messages_as_deep_as_they_may_be_and_one_more),
         TEST(test_threads_share_a_plan_while_its_code_is_made),
         TEST(test_a_child_runs_its_parents_code_and_frees_its_own_view),
