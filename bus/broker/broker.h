@@ -509,6 +509,7 @@ struct stats_sum;
 struct stats_sums {
     struct stats_sum *sums; /* hash by names */
     uint32_t count;
+    uint64_t ring_full, late_replies; /* of all endpoints */
 };
 #define STATS_SUM_MAX 1024 /* names that are summed apart; further ones count as "(other)" */
 

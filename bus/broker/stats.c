@@ -159,6 +159,8 @@ void stats_add(struct stats_sums *sums, const struct region *region, bool left)
     const struct stats_header *header = region->base;
     const struct stats_cell *cells =
         (const struct stats_cell *)((const uint8_t *)region->base + STATS_CELLS_OFFSET);
+    sums->ring_full += load(&header->ring_full);
+    sums->late_replies += load(&header->late_replies);
     /* acquire: pairs with the release in stats_cell_find(); names below it are written. */
     uint32_t count = atomic_load_explicit(&header->cell_count, memory_order_acquire);
     if (count > STATS_CELL_MAX)
@@ -171,7 +173,7 @@ void stats_sums_deinit(struct stats_sums *sums)
 {
     struct stats_sum *sum;
     struct stats_sum *next;
-    HASH_ITER(hh, sums->sums, sum, next) {
+    HASH_ITER (hh, sums->sums, sum, next) {
         HASH_DEL(sums->sums, sum);
         free(sum);
     }
@@ -181,6 +183,8 @@ void stats_sums_deinit(struct stats_sums *sums)
 static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
 {
     const struct stats_sum *from;
+    sums->ring_full += more->ring_full;
+    sums->late_replies += more->late_replies;
     for (from = more->sums; from; from = from->hh.next) {
         struct stats_sum *sum = sum_take(sums, &from->key);
         if (!sum)
@@ -294,9 +298,10 @@ static char *stats_json(const Parley__Stats *stats)
         json_array_append_new(methods, method_json(stats->method[i]));
     char id[17];
     (void)snprintf(id, sizeof(id), "%016llx", (unsigned long long)stats->broker_id);
-    json_t *root =
-        json_pack("{s:s,s:I,s:I,s:o}", "broker_id", id, "uptime_ns", (json_int_t)stats->uptime_ns,
-                  "time_unix_ns", (json_int_t)stats->time_unix_ns, "methods", methods);
+    json_t *root = json_pack(
+        "{s:s,s:I,s:I,s:I,s:I,s:o}", "broker_id", id, "uptime_ns", (json_int_t)stats->uptime_ns,
+        "time_unix_ns", (json_int_t)stats->time_unix_ns, "ring_full", (json_int_t)stats->ring_full,
+        "late_replies", (json_int_t)stats->late_replies, "methods", methods);
     char *text = root ? json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     json_decref(root);
     return text;
@@ -330,16 +335,19 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     struct stats_sums sums = {0};
     const struct endpoint *endpoint;
     add_sums(&sums, &broker->left);
-    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+    TAILQ_FOREACH (endpoint, &broker->endpoints, entry)
         stats_add(&sums, &endpoint->stats, false);
 
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     parley__stats__init(ret);
     ret->has_broker_id = ret->has_uptime_ns = ret->has_time_unix_ns = true;
+    ret->has_ring_full = ret->has_late_replies = true;
     ret->broker_id = broker->id;
     ret->uptime_ns = clock_now_ns() - broker->started_ns;
     ret->time_unix_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    ret->ring_full = sums.ring_full;
+    ret->late_replies = sums.late_replies;
     int r = fill_methods(&sums, ret);
     stats_sums_deinit(&sums);
     if (r == 0 && json) {

@@ -3,9 +3,10 @@
  *
  * One row for each side, interface, method and pair of versions, as the broker summed them up from
  * the endpoints' pages. The two sides of a call are two rows: the client's latency holds the
- * service's and the way there and back. --watch asks again every interval and adds the rate since
- * the last answer; a broker that is away meanwhile is reported and asked again, as everything else
- * on the bus goes on without it too.
+ * service's and the way there and back. What belongs to no method, messages that found their ring
+ * full and replies that came too late, is one line below, if there was any. --watch asks again
+ * every interval and adds the rate since the last answer; a broker that is away meanwhile is
+ * reported and asked again, as everything else on the bus goes on without it too.
  */
 #include "cli/cli.h"
 
@@ -152,6 +153,11 @@ static void print_table(struct cli *cli, const struct watch *watch, const Parley
     else
         fputs("No calls yet.\n", cli->out);
     table_free(table);
+    if (!watch->interface && (stats->ring_full > 0 || stats->late_replies > 0))
+        fprintf(cli->out,
+                "\nOf all endpoints: %" PRIu64 " messages found a full ring, %" PRIu64
+                " replies came too late.\n",
+                stats->ring_full, stats->late_replies);
 }
 
 static json_t *counts_json(const Parley__MethodStats *method)
@@ -198,6 +204,8 @@ static void print_json(struct cli *cli, const struct watch *watch, const Parley_
     json_set_id(object, "broker", stats->broker_id);
     json_object_set_new(object, "uptime_ns", json_integer((json_int_t)stats->uptime_ns));
     json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)stats->time_unix_ns));
+    json_object_set_new(object, "ring_full", json_integer((json_int_t)stats->ring_full));
+    json_object_set_new(object, "late_replies", json_integer((json_int_t)stats->late_replies));
     for (size_t i = 0; i < stats->n_method; i++) {
         if (wanted(watch, stats->method[i]))
             json_array_append_new(methods, method_json(stats->method[i]));
@@ -289,7 +297,9 @@ const struct cli_command cmd_stats = {
     .details = "Prints what the endpoints have counted since they started, for each side (client\n"
                "or service), interface, method and pair of versions (ASKED>SERVED where the call\n"
                "was translated). Latencies of clients are from the call to its end; those of\n"
-               "services from the request's arrival to the answer.\n"
+               "services from the request's arrival to the answer. Below, if there were any: how\n"
+               "often a message found its ring full, and replies that came after their calls had\n"
+               "ended, of all endpoints together.\n"
                "With --watch --json each round is one line.\n",
     .example = "  parley stats --watch catalog\n"
                "  parley stats --json | jq '.methods[] | select(.side == \"client\") | .calls'\n",

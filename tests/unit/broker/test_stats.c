@@ -68,11 +68,16 @@ static void test_counters_of_all_endpoints_are_summed_by_name(void **state)
         cell->translated = 5;
         cell->retried = 2;
         cell->bucket[histogram_bucket(1000)] = 8;
-        ((struct stats_header *)both[i]->stats.base)->cell_count = i + 1;
+        struct stats_header *head = both[i]->stats.base;
+        head->cell_count = i + 1;
+        head->ring_full = 3 + i;
+        head->late_replies = 10 + i;
     }
     Parley__Stats stats = read_stats();
     /* The other's first cell has no name, but is counted as what it says. */
     assert_int_equal(stats.n_method, 2);
+    assert_int_equal(stats.ring_full, 7);
+    assert_int_equal(stats.late_replies, 21);
     const Parley__MethodStats *get = stats.method[1];
     assert_string_equal(get->interface, "things");
     assert_string_equal(get->method, "Get");
@@ -97,6 +102,8 @@ static void test_counters_of_all_endpoints_are_summed_by_name(void **state)
     stats = read_stats();
     assert_int_equal(stats.method[stats.n_method - 1]->calls, 20);
     assert_int_equal(stats.method[stats.n_method - 1]->in_flight, 2);
+    assert_int_equal(stats.ring_full, 7);
+    assert_int_equal(stats.late_replies, 21);
     stats_reply_free(&stats);
 }
 

@@ -213,6 +213,10 @@ const Parley__ControlReply *bus_stats(void)
         .uptime_ns = 60000000000,
         .has_time_unix_ns = 1,
         .time_unix_ns = 1700000000000000000,
+        .has_ring_full = 1,
+        .ring_full = 12,
+        .has_late_replies = 1,
+        .late_replies = 3,
         .n_method = 2,
         .method = row_pointers,
     };
