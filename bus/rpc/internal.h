@@ -721,7 +721,7 @@ int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *m
                   const int *fds, size_t fd_count);
 
 uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint);
-/* Do what is there and arm every doorbell, without waiting: a foreign loop sleeps next. */
+/* Do what is there, without waiting, and arm every doorbell if a foreign loop may sleep next. */
 int endpoint_dispatch(struct parley_endpoint *endpoint);
 /* A public function other than that returns to the program. It may have left channels awake, whose
  * peers ring no bell: a foreign loop has to dispatch before it sleeps. */

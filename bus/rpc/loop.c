@@ -444,7 +444,8 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
     return turn_end(endpoint, r);
 }
 
-/* All that is there now, and then every doorbell armed: a foreign loop sleeps next. */
+/* All that is there now, and then every doorbell armed: a foreign loop sleeps next. Who has never
+ * asked for the descriptor cannot sleep on it, and is not to be rung for each reply. */
 int endpoint_dispatch(struct parley_endpoint *endpoint)
 {
     int r = 0;
@@ -457,13 +458,13 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
         if (endpoint_forked(endpoint))
             break;
         r = descriptors_poll(endpoint, 0);
-        if (taken == 0 && r == 0 && all_sleep(endpoint))
+        if (taken == 0 && r == 0 && (!endpoint->foreign || all_sleep(endpoint)))
             break;
     }
     accepted_end(endpoint);
     if (!endpoint_forked(endpoint))
         timers_run(endpoint, clock_now_ns());
-    if (!endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot))
+    if (endpoint->foreign && !endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot))
         wait_wake(endpoint->wait); /* not done: be called again */
     return turn_end(endpoint, r);
 }

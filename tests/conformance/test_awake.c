@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/sanitized.h"
+#include "rpc/internal.h"
 #include "support/caller.h"
 #include "wait/wait.h"
 
@@ -389,6 +390,27 @@ static void test_a_service_wakes_its_client_once_a_call(void **state)
     assert_one_wake_up_a_leg(false);
 }
 
+static void test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for(void **state)
+{
+    (void)state;
+    caller_fork(&caller.bus, &caller_echo, NULL);
+    caller_connect(&caller, 1);
+    const struct channel *channel = LIST_FIRST(&caller.client->channels);
+    struct tally tally = {0};
+    caller_start(&caller, METHOD_ECHO, NULL, NULL, &tally);
+    for (unsigned i = 0; i < 10; i++)
+        assert_int_equal(parley_dispatch(caller.endpoint, 0), PARLEY_OK);
+    assert_true(channel->awake);
+    while (tally.ended == 0)
+        assert_int_equal(parley_dispatch(caller.endpoint, 0), PARLEY_OK);
+    assert_int_equal(tally.ok, 1);
+
+    assert_true(parley_fd(caller.endpoint) >= 0);
+    while (channel->awake)
+        assert_int_equal(parley_dispatch(caller.endpoint, 0), PARLEY_OK);
+    assert_true(atomic_load(&channel->ours.cells->asleep) != ASLEEP_NOT);
+}
+
 #define awake_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -403,6 +425,7 @@ int main(void)
         awake_test(test_an_awake_service_makes_no_system_call),
         awake_test(test_a_client_wakes_its_service_once_a_call),
         awake_test(test_a_service_wakes_its_client_once_a_call),
+        awake_test(test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

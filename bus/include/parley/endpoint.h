@@ -78,6 +78,10 @@ PARLEY_API uint64_t parley_next_deadline_ns(const struct parley_endpoint *endpoi
  * parley_dispatch() - do what there is to do: run handlers and closures
  * @timeout_ns: how long to wait for something; 0 does not wait
  *
+ * With 0 it expects that you sleep on parley_fd() next, if you have ever asked for that: it asks all
+ * peers to ring, which costs both sides system calls. Who calls it again and again without sleeping
+ * had better never ask for the descriptor, or give a time-out, for which the library waits awake.
+ *
  * Return: PARLEY_OK, also when nothing was there; CANCELLED after parley_stop().
  */
 PARLEY_API enum parley_status parley_dispatch(struct parley_endpoint *endpoint,
