@@ -2,8 +2,12 @@
  * Inside making machine code for the way into the struct (unpack_code.c): the function that is
  * being made, and what its files make for each other.
  *
- *   unpack_code.c        the whole; functions; from one field to the next; values
- *   unpack_code_end.c    what a message that waits does at its end
+ *   unpack_code.c          the whole; functions, from their beginning to what they return
+ *   unpack_code_next.c     from one field to the next
+ *   unpack_code_read.c     how values are read
+ *   unpack_code_value.c    fields: texts, bytes, numbers
+ *   unpack_code_message.c  fields: arrays, messages, what goes to slots, what is carried
+ *   unpack_code_end.c      what a message that waits does at its end
  */
 #ifndef PARLEY_TRANSLATE_UNPACK_MAKE_H
 #define PARLEY_TRANSLATE_UNPACK_MAKE_H
@@ -45,19 +49,14 @@ struct field {
     struct asm_label undo;
 };
 
-/* What is beside the way: behind the function. */
-enum beside_what {
-    BESIDE_TEXT,
-    BESIDE_VARINT,
-    BESIDE_LENGTH,
-    BESIDE_NEW,
-    BESIDE_APPEND,
-    BESIDE_EXISTS,
-    BESIDE_TAKEN,
-};
+struct maker;
+struct beside;
+typedef void make_way(struct maker *m, struct field *field); /* the field's code */
+typedef void make_aside(struct maker *m, struct beside *beside);
 
+/* What is beside the way: behind the function. It begins at `from`, and goes back to `to`. */
 struct beside {
-    enum beside_what what;
+    make_aside *make;
     struct field *field;
     struct asm_label from, to;
 };
@@ -107,11 +106,91 @@ static inline struct asm_mem in_slot(enum asm_reg slots, uint16_t slot, size_t o
 }
 #define IN_SLOT(slots, index, member) in_slot(slots, index, offsetof(struct slot, member))
 
+/* ---- All inline ---- */
+
+static inline void jump_undo(struct maker *m, enum asm_cond cond, struct field *field)
+{
+    asm_jump_if(&m->as, cond, &field->undo);
+}
+
+static inline void make_count(struct maker *m)
+{
+    if (m->counted)
+        asm_alu_imm(&m->as, ASM_ADD, 4, FIELDS, 1);
+}
+
+static inline void make_end_later(struct maker *m)
+{
+    if (!m->waits)
+        return;
+    asm_store(&m->as, 8, asm_at(LATER, 0), NEXT);
+    asm_alu_imm(&m->as, ASM_ADD, 8, LATER, 8);
+}
+
+static inline void make_load_end(struct maker *m, enum asm_reg reg)
+{
+    if (m->waits)
+        asm_load(&m->as, 8, reg, IN_HERE(end));
+    else
+        asm_mov(&m->as, 8, reg, STOP);
+}
+
+/* A value's first byte is behind the tag. */
+static inline struct asm_mem in_value(const struct field *field, int bytes)
+{
+    return asm_at(AT, field->tag_bytes + bytes);
+}
+
+/* ---- unpack_code.c ---- */
+
+void unpack_make_ones(struct maker *m, enum asm_reg scratch);
 /* A function of C's. Its arguments are where they belong; all but what functions leave is lost. */
 void unpack_make_call(struct maker *m, any_function *function);
+
+/* ---- unpack_code_next.c ---- */
+
+/* The field at NEXT, which is before STOP; it is mostly that of @index. What is before it may have
+ * been a text. */
+void unpack_make_dispatch(struct maker *m, size_t index, bool ends_text);
+/* The field of @index has been stored. */
+void unpack_make_next(struct maker *m, size_t index, bool ends_text);
+/* At @edge nothing begins before STOP: goes on at @next if there is only no room for more strings,
+ * at @past if the last value has passed the message's end. */
+void unpack_make_edge(struct maker *m, struct asm_label *edge, struct asm_label *next,
+                      struct asm_label *past);
+void unpack_make_undo(struct maker *m, struct field *field);
+void unpack_make_chain(struct maker *m);
+
+/* ---- unpack_code_read.c ---- */
+
+void unpack_make_text_routine(struct maker *m);
+void unpack_make_varint_routine(struct maker *m);
+/* Something for the field that is beside the way. The caller binds `to`. */
+struct beside *unpack_make_beside(struct maker *m, make_aside *make, struct field *field);
+/* NEXT: the text's data; RCX: its length. */
+void unpack_make_read_text(struct maker *m, struct field *field);
+/* RAX; NEXT: behind it. */
+void unpack_make_read_varint(struct maker *m, struct field *field);
+/* A message's content: from RDI up to NEXT, which are within the message around it. */
+void unpack_make_read_length(struct maker *m, struct field *field);
+
+/* ---- unpack_code_value.c ---- */
+
+make_way unpack_make_string, unpack_make_slot_text, unpack_make_bytes;
+make_way unpack_make_number, unpack_make_fixed;
+make_way unpack_make_multiply, unpack_make_divide, unpack_make_map;
+/* What was stored nowhere is no end of what a carrier may still get. */
+void unpack_make_growing(struct maker *m);
+
+/* ---- unpack_code_message.c ---- */
+
+make_way unpack_make_strings, unpack_make_submessage, unpack_make_messages;
+make_way unpack_make_taken, unpack_make_carried;
 /* new_message(), as RSI, if there is room for one that is not large. RAX is lost. False: it is
  * large, and nothing was made. */
 bool unpack_make_new(struct maker *m, const struct bound_table *table, struct asm_label *no_room);
+
+/* ---- unpack_code_end.c ---- */
 
 /* What waited, at `done` of a table that waits; returns. And what that needs behind the function.
  */
