@@ -158,6 +158,34 @@ static void make_more(struct maker *m)
     asm_jump(as, &m->give_up);
 }
 
+/* What C wants to know of `here` besides, `next` excepted. RAX is lost. */
+static void make_here(struct maker *m)
+{
+    struct assembler *as = &m->as;
+    asm_mov_imm(as, RAX, (uintptr_t)m->table);
+    asm_store(as, 8, IN_HERE(table), RAX);
+    asm_store(as, 8, IN_HERE(message), MESSAGE);
+    asm_store_imm(as, 8, IN_HERE(frame), 0);
+    asm_store_imm(as, 8, IN_HERE(required), 0);
+    asm_store_imm(as, 4, IN_HERE(owner), (int32_t)m->table->owner);
+    if (!m->pieces)
+        asm_store_imm(as, 8, IN_HERE(pieces), 0);
+    if (m->waits)
+        return;
+    asm_store(as, 8, IN_HERE(end), STOP);
+    asm_store(as, 4, IN_HERE(depth), DEPTH);
+    asm_store_imm(as, 8, IN_HERE(slots), 0);
+}
+
+void unpack_make_show(struct maker *m)
+{
+    asm_store(&m->as, 4, IN_HERE(fields), FIELDS);
+    if (m->waits)
+        asm_store(&m->as, 8, IN_U(terminators_end), LATER);
+    if (!m->shown)
+        make_here(m);
+}
+
 /* As far as RAX says, a struct reading or NULL. */
 static void call_loop(struct maker *m)
 {
@@ -178,9 +206,8 @@ static void make_give_up(struct maker *m)
         asm_store(as, 1, asm_at(AT, 0), RAX);
     asm_bind(as, &m->give_up);
     if (m->counted)
-        asm_store(as, 4, IN_HERE(fields), FIELDS);
+        unpack_make_show(m);
     if (m->waits) {
-        asm_store(as, 8, IN_U(terminators_end), LATER);
         asm_load(as, 8, STOP, IN_HERE(end));
         asm_load(as, 4, DEPTH, IN_HERE(depth));
     }
@@ -238,25 +265,24 @@ static void make_open_slots(struct maker *m)
         asm_vstore(as, 16, asm_at(RCX, i), 0);
 }
 
-/* What `here` is at the beginning; `fields` is in FIELDS meanwhile, `next` nowhere. */
+/* What `here` is at the beginning, as far as it is used on the way; `fields` is in FIELDS
+ * meanwhile.
+ */
 static void make_open(struct maker *m)
 {
     struct assembler *as = &m->as;
     asm_alu_imm(as, ASM_SUB, 8, RSP, HERE_BYTES);
     asm_alu(as, ASM_XOR, 4, FIELDS, FIELDS);
-    asm_mov_imm(as, RAX, (uintptr_t)m->table);
-    asm_store(as, 8, IN_HERE(table), RAX);
-    asm_store(as, 8, IN_HERE(message), MESSAGE);
     asm_store(as, 8, IN_HERE(start), AT);
-    asm_store(as, 8, IN_HERE(end), STOP);
-    asm_store(as, 8, IN_HERE(frame), FIELDS);
-    asm_store(as, 8, IN_HERE(slots), FIELDS);
-    asm_store(as, 8, IN_HERE(required), FIELDS);
-    asm_store(as, 8, IN_HERE(pieces), FIELDS);
-    asm_store_imm(as, 4, IN_HERE(owner), (int32_t)m->table->owner);
-    asm_store(as, 4, IN_HERE(depth), DEPTH);
-    if (m->waits)
+    if (m->pieces)
+        asm_store(as, 8, IN_HERE(pieces), FIELDS);
+    if (m->waits) {
+        asm_store(as, 8, IN_HERE(end), STOP);
+        asm_store(as, 4, IN_HERE(depth), DEPTH);
         make_open_slots(m);
+    }
+    if (m->shown)
+        make_here(m);
 }
 
 /* Of a table that waits: it begins only if there is room for its slots; the loop says so if not. */
@@ -305,6 +331,8 @@ static bool add_field(struct maker *m, const struct quick *way, uint32_t number)
         .tag_bytes = number < QUICK_NUMBER_COUNT ? 1 : 2,
         .repeated = way->way == QUICK_STRINGS || way->way == QUICK_MESSAGES,
     };
+    m->shown |= way->way == QUICK_TAKEN || way->way == QUICK_CARRIED;
+    m->pieces |= (way->way == QUICK_MESSAGE || way->way == QUICK_TAKEN) && way->u.message.piece;
     return true;
 }
 
@@ -312,7 +340,7 @@ static void collect_fields(struct maker *m)
 {
     const struct bound_table *table = m->table;
     m->count = m->beside_count = 0;
-    m->wide = false;
+    m->wide = m->pieces = m->shown = false;
     for (uint32_t i = 0; i < QUICK_NUMBER_COUNT; i++)
         (void)add_field(m, &table->quick[i], i);
     for (uint32_t i = 0; i < table->wide_count; i++)

@@ -571,8 +571,7 @@ static void make_slow_close(struct maker *m)
 {
     struct assembler *as = &m->as;
     asm_bind(as, &m->slow_close);
-    asm_store(as, 4, IN_HERE(fields), FIELDS);
-    asm_store(as, 8, IN_U(terminators_end), LATER);
+    unpack_make_show(m);
     asm_mov(as, 8, RDI, U);
     asm_mov(as, 8, RSI, RSP);
     unpack_make_call(m, FUNCTION(unpack_close_from));

@@ -76,7 +76,9 @@ struct maker {
     /* The function that is being made. */
     const struct bound_table *table;
     bool counted, waits;
-    bool wide; /* has tags of two bytes */
+    bool wide;   /* has tags of two bytes */
+    bool pieces; /* notes which messages have come */
+    bool shown;  /* C works on `here` on the way, not only when this function is left for good */
     struct asm_label done, fail, other, give_up, search, no_memory, more, full, begin, empty;
     struct field fields[FIELD_MAX];
     size_t count;
@@ -146,6 +148,8 @@ static inline struct asm_mem in_value(const struct field *field, int bytes)
 void unpack_make_ones(struct maker *m, enum asm_reg scratch);
 /* A function of C's. Its arguments are where they belong; all but what functions leave is lost. */
 void unpack_make_call(struct maker *m, any_function *function);
+/* All of `here` in memory, for who goes on from here to the message's end. RAX is lost. */
+void unpack_make_show(struct maker *m);
 
 /* ---- unpack_code_next.c ---- */
 
