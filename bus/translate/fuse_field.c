@@ -248,6 +248,15 @@ static bool checks_no_more(struct builder *builder, uint32_t own, uint32_t b, st
 
 /* ---- The ops ---- */
 
+/* Bytes that a passes on and b needs as text: in what a leaves out, as a oneof's member that
+ * another one has replaced, or a carrier's whose guard does not hold, they may be anything. So b
+ * may look only at what a has written. A table that only checks leaves nothing out. */
+static bool is_text_later(const struct mix *mix, const struct program_op *a,
+                          const struct program_op *b)
+{
+    return a->kind == KIND_BYTES && b->kind == KIND_STRING && !(mix->a.flags & TABLE_VERBATIM);
+}
+
 /* The kind by which a value is checked that both have a view of. False: they cannot be one. */
 static bool merge_kind(const struct program_op *a, const struct program_op *b, uint8_t *ret_kind)
 {
@@ -270,7 +279,7 @@ static bool fuse_copied(struct mix *mix, const struct program_op *a, const struc
         return false;
     if (looks_back(b) && in_carrier)
         return false;
-    if (!merge_kind(a, b, &kind))
+    if (is_text_later(mix, a, b) || !merge_kind(a, b, &kind))
         return fuse_by_pipe(mix, a, b, ret_op);
     *ret_op = *b;
     ret_op->number = a->number;
@@ -321,7 +330,7 @@ static bool fuse_noted(struct mix *mix, const struct program_op *a, const struct
                        struct program_op *ret_op)
 {
     uint8_t kind;
-    if (!copies(b) || !merge_kind(a, b, &kind) || !is_text(kind) ||
+    if (is_text_later(mix, a, b) || !copies(b) || !merge_kind(a, b, &kind) || !is_text(kind) ||
         ((a->flags ^ b->flags) & OP_REPEATED))
         return fuse_by_pipe(mix, a, b, ret_op);
     *ret_op = *a;
@@ -380,7 +389,7 @@ static bool fuse_scalar(struct mix *mix, const struct program_op *a, const struc
 static bool fuse_guarded(struct mix *mix, const struct program_op *a, const struct program_op *b,
                          struct program_op *ret_op)
 {
-    if (!copies(b)) {
+    if (!copies(b) || is_text_later(mix, a, b)) {
         mix->ordered |= !waits_for_nothing(b);
         return fuse_by_pipe(mix, a, b, ret_op);
     }

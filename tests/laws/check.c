@@ -473,8 +473,8 @@ static int check_edit(struct check *check, const struct tree *source, const stru
 }
 
 /* One plan from @from to @to for @message does what the steps do, which gave @r and @want. */
-static int check_path(struct check *check, int from, int to, const struct buffer *message,
-                      bool damaged, int r, const struct buffer *want, struct buffer *ret_out)
+static int check_path(struct check *check, int from, int to, const struct buffer *message, int r,
+                      const struct buffer *want, struct buffer *ret_out)
 {
     const char *why = "";
     struct error_text where = {""};
@@ -483,10 +483,6 @@ static int check_path(struct check *check, int from, int to, const struct buffer
         return -1;
     /* Limits are of the whole: of its output, and of what waits in all steps together. */
     if (q == -E2BIG && r == 0)
-        return 0;
-    /* Nobody writes a carrier that holds text which is none; one plan may read it for the last
-     * version before it comes to nothing in one in between. */
-    if (damaged && q == -EBADMSG && r == 0)
         return 0;
     /* Of two things that are wrong, another may be found first. */
     if ((q < 0) != (r < 0))
@@ -514,7 +510,7 @@ static int check_paths(struct check *check, const struct buffer *message, int r,
     int from = check->from, to = check->to;
     if (!check->c->paths[from][to])
         return 0;
-    int q = check_path(check, from, to, message, false, r, there, &fused);
+    int q = check_path(check, from, to, message, r, there, &fused);
     if (q <= 0)
         return q;
     for (int i = 0; i < 3; i++) {
@@ -526,7 +522,7 @@ static int check_paths(struct check *check, const struct buffer *message, int r,
             in = &damaged;
         }
         r = run_path(check, to, from, in, &want);
-        q = r < -1000 ? -1 : check_path(check, to, from, in, i == 2, r, &want, &back);
+        q = r < -1000 ? -1 : check_path(check, to, from, in, r, &want, &back);
         buffer_free(&damaged);
         if (q < 0)
             return -1;

@@ -1,11 +1,25 @@
 /*
  * Plans over whole paths of versions: what they do is what their single steps do one after another,
- * fused or in stages, both ways; so that the laws hold, and versions in between see what they should.
+ * fused or in stages, both ways; so that the laws hold, and versions in between see what they
+ * should.
  *
  * steps_v1..6 have all kinds of rules, some of which cannot be fused; chain_v1..6 have one kind a
  * step, and must be fused to the last op.
  */
 #include "chains.h"
+
+static struct bytes hex(const char *digits)
+{
+    struct bytes out = bytes_of(NULL, 0);
+    for (; digits && *digits; digits += 2) {
+        unsigned byte;
+        assert_int_equal(sscanf(digits, "%2x", &byte), 1);
+        out.data = realloc(out.data, out.bytes + 1);
+        assert_non_null(out.data);
+        out.data[out.bytes++] = (uint8_t)byte;
+    }
+    return out;
+}
 
 /* ---- Messages that are the same but for the order of what travels along ---- */
 
@@ -458,6 +472,54 @@ static void test_versions_of_one_package_are_steps_as_well(void **state)
     plan_unref(same);
 }
 
+/* From the newest of the versions to the oldest, in single steps and by one plan: both give @want,
+ * in hexadecimal digits; or both refuse, if it is NULL. */
+static void must_go_down(struct schema *const *schemas, size_t count, const char *message,
+                         const char *want)
+{
+    struct plan *plan = compile_path(schemas, count - 1, 0, false);
+    struct bytes in = hex(message), now = hex(message), out = {NULL, 0}, expected = hex(want);
+    int q = run(plan, 0, in, &out, NULL), r = 0;
+    for (size_t at = count - 1; at > 0 && r == 0; at--) {
+        struct plan *step = compile_path(schemas, at, at - 1, false);
+        struct bytes next = {NULL, 0};
+        r = run(step, 0, now, &next, NULL);
+        free(now.data);
+        now = next;
+        plan_unref(step);
+    }
+    assert_int_equal(r, want ? 0 : -EBADMSG);
+    assert_int_equal(q, r);
+    if (want) {
+        assert_int_equal(now.bytes, expected.bytes);
+        assert_memory_equal(now.data, expected.data, expected.bytes);
+        assert_int_equal(out.bytes, expected.bytes);
+        assert_memory_equal(out.data, expected.data, expected.bytes);
+    }
+    free(in.data);
+    free(now.data);
+    free(out.data);
+    free(expected.data);
+    plan_unref(plan);
+}
+
+/* v3 and v2 have bytes where v1 has text, and v2 is where a oneof's replaced member is left out. */
+static void test_what_is_left_out_in_between_need_not_be_text_at_the_end(void **state)
+{
+    (void)state;
+    const char *sets[] = {LATE_V1_SET, LATE_V2_SET, LATE_V3_SET};
+    struct schema *late[3];
+    for (size_t i = 0; i < 3; i++)
+        late[i] = schema_read(sets[i]);
+    /* tree { leaf { text: 00 ff 80 } }, leaf {}, tree {} */
+    must_go_down(late, 3, "0a082206fa010300ff8022000a00", "22000a00");
+    /* It is looked at where it is not left out. */
+    must_go_down(late, 3, "0a082206fa0103616263", "0a082206fa0103616263");
+    must_go_down(late, 3, "0a082206fa010300ff80", NULL);
+    for (size_t i = 0; i < 3; i++)
+        schema_unref(late[i]);
+}
+
 /* ---- How much of it is fused ---- */
 
 static void test_steps_of_different_fields_are_fused_to_the_last_op(void **state)
@@ -502,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_methods_are_followed_all_the_way),
         cmocka_unit_test(test_replies_take_the_path_backwards),
         cmocka_unit_test(test_versions_of_one_package_are_steps_as_well),
+        cmocka_unit_test(test_what_is_left_out_in_between_need_not_be_text_at_the_end),
         cmocka_unit_test(test_steps_of_different_fields_are_fused_to_the_last_op),
         cmocka_unit_test(test_what_cannot_be_fused_is_piped_or_done_in_stages),
     };
