@@ -111,18 +111,26 @@ pids+=("$events")
 v1=$!
 pids+=("$v1")
 wait_for "$PARLEY_DIR/broker.log" "catalog 1.0.0 of catalog-v1 (pid $v1) is up"
-# Nobody knows when a subscriber is there: something happens until it has seen it.
-for ((tries = 0; tries < 200; tries++)); do
-    run 0 route catalog 1.0.0=1
-    grep -q " route catalog" "$PARLEY_DIR/events" && break
-    sleep 0.05
-done
-wait_for "$PARLEY_DIR/events" " route catalog"
 "$catalog_v2" --status-file "$status_file" >"$PARLEY_DIR/v2.log" 2>&1 &
 v2=$!
 pids+=("$v2")
 wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
-wait_for "$PARLEY_DIR/events" "instance.up catalog 2.0.0 instance"
+# Nobody knows when a subscriber is there, so something happens until it has seen it: routes that are
+# as they were already are no event.
+for ((tries = 0; tries < 200; tries++)); do
+    run 0 route catalog 1.0.0=1 "2.0.0=$((tries % 2))"
+    grep -q " route catalog" "$PARLEY_DIR/events" && break
+    sleep 0.05
+done
+wait_for "$PARLEY_DIR/events" " route catalog"
+run 0 route catalog 1.0.0=1 2.0.0=0
+end "$v2"
+wait_for "$PARLEY_DIR/events" "instance.gone catalog 2.0.0 instance"
+"$catalog_v2" --status-file "$status_file" >"$PARLEY_DIR/v2.log" 2>&1 &
+v2=$!
+pids+=("$v2")
+wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
+wait_for "$PARLEY_DIR/events" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 
 echo "-- ls"
 run 0 ls
