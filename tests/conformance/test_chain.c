@@ -138,8 +138,9 @@ static int serve_second(struct bus *bus, void *argument)
     (void)argument;
     options.accept = "~2";
     served = bus_endpoint(bus, "second");
-    if (ware__v1__store__serve(served, &second, NULL, &service) != PARLEY_OK ||
-        ware__v2__store__connect(served, &options, &next) != PARLEY_OK)
+    /* In this order: who is served while we connect has its handler run, which needs @next. */
+    if (ware__v2__store__connect(served, &options, &next) != PARLEY_OK ||
+        ware__v1__store__serve(served, &second, NULL, &service) != PARLEY_OK)
         return failed();
     return run();
 }
