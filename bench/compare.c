@@ -347,11 +347,12 @@ static void print_usage(FILE *file, const struct compare *compare)
             program_invocation_short_name, compare->question, ROUND_COUNT_MAX, ROUND_COUNT_DEFAULT);
     for (size_t i = 0; i < compare->case_count; i++)
         fprintf(file, "                   %s\n", compare->cases[i].name);
-    fprintf(file,
-            "  --json FILE    write the rows to FILE as well, in nanoseconds; `ratio` is the time\n"
-            "                 over that of `ratio_to`, `goal` the most that it should be\n"
-            "  --check        see whether all results are right, and measure nothing\n"
-            "  --help         this\n");
+    fprintf(
+        file,
+        "  --json FILE    write one object with the rows to FILE as well, in nanoseconds; `ratio`\n"
+        "                 is the time over that of `ratio_to`, `goal` the most that it should be\n"
+        "  --check        see whether all results are right, and measure nothing\n"
+        "  --help         this\n");
 }
 
 static const char *name_of(const void *data, size_t index)

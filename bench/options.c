@@ -63,7 +63,8 @@ static void print_usage(FILE *file, const struct bench *bench)
             "  --only NAMES  measure these, with commas between them, and the first:",
             bench->question, ROUND_COUNT_MAX, default_rounds(bench));
     print_names(file, bench);
-    fprintf(file, "\n  --json FILE   write the rows to FILE as well, in nanoseconds\n");
+    fprintf(file,
+            "\n  --json FILE   write one object with the rows to FILE as well, in nanoseconds\n");
     if (bench->write_report)
         fprintf(file, "  --report DIR  write a page with charts into DIR, drawn by gnuplot\n");
     print_own(file, bench);

@@ -228,7 +228,7 @@ static void print_usage(FILE *file, const struct study *study)
             study->question, STUDY_ROUND_MAX, study->rounds);
     if (study->minutes_about)
         fprintf(file, "  --minutes N  %s\n", study->minutes_about);
-    fprintf(file, "  --json FILE  write the rows to FILE as well\n"
+    fprintf(file, "  --json FILE  write one object with the rows to FILE as well\n"
                   "  --help       this\n\n"
                   "All rows are of one story, and are measured together: there is no --only.\n");
 }
