@@ -310,15 +310,8 @@ void parley_stop(struct parley_endpoint *endpoint)
 {
     if (endpoint_forked(endpoint))
         return; /* the eventfd is the parent's too */
-    int saved_errno = errno;
-    /* seq_cst: as in wait_unless_stopped() */
-    atomic_store_explicit(&endpoint->stop, 1, memory_order_seq_cst);
+    atomic_store_explicit(&endpoint->stop, 1, memory_order_relaxed);
     wait_wake(endpoint->wait);
-    /* It may be unmapped by now; then the kernel says so, and nobody sleeps there. */
-    uintptr_t word = atomic_load_explicit(&endpoint->dozes_on, memory_order_seq_cst);
-    if (word)
-        wait_words_wake((const void *)word);
-    errno = saved_errno;
 }
 
 const char *parley_wait_backend(const struct parley_endpoint *endpoint)

@@ -686,7 +686,6 @@ struct parley_endpoint {
     bool nudged;  /* it has been told to dispatch */
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;
-    _Atomic uintptr_t dozes_on; /* a word that it dozes on, for parley_stop(); 0: none */
 };
 
 #define RPC_STAMP_USES_MAX 8 /* records in a row that have come at the same time */

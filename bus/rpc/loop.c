@@ -268,19 +268,6 @@ static unsigned doze_channels(struct parley_endpoint *endpoint, struct channel *
     return count;
 }
 
-/* parley_stop() of another thread looks for the word after it has said so, and this looks for that
- * after it has named the word: one of the two sees the other. What is left is the moment between
- * this look and the kernel's; then it is the time that ends the doze. Return: as wait_words(). */
-static int wait_unless_stopped(struct parley_endpoint *endpoint, const void *const *words,
-                               unsigned count, uint64_t ns)
-{
-    atomic_store_explicit(&endpoint->dozes_on, (uintptr_t)words[0], memory_order_seq_cst);
-    bool stopped = atomic_load_explicit(&endpoint->stop, memory_order_seq_cst);
-    int r = stopped ? 0 : wait_words(words, count, ns);
-    atomic_store_explicit(&endpoint->dozes_on, 0, memory_order_relaxed);
-    return r;
-}
-
 /* Return: as wait_words(), which has the last look; 0, too, if it is not to be done. */
 static int doze(struct parley_endpoint *endpoint, uint64_t ns)
 {
@@ -291,7 +278,7 @@ static int doze(struct parley_endpoint *endpoint, uint64_t ns)
         return 0;
     for (unsigned i = 0; i < count; i++)
         words[i] = channel_doze(channels[i]);
-    int r = wait_unless_stopped(endpoint, words, count, ns);
+    int r = wait_words(words, count, ns);
     if (r < 0)
         endpoint->doze_max = count - 1; /* not on this kernel */
     for (unsigned i = 0; i < count; i++)

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -27,11 +26,8 @@ static struct caller caller;
 static enum {
     REFUSED, /* as a kernel would that cannot */
     STARVED, /* the word changes, and nobody wakes it: the time ends it */
-    HELD,    /* until it is woken here, whatever the word is */
 } dozes_are;
-static _Atomic unsigned dozes;
-static _Atomic uintptr_t held_on;
-static atomic_bool was_woken;
+static unsigned dozes;
 static bool wakes_nobody;
 
 static void nap(void)
@@ -51,20 +47,13 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
     if (dozes_are == REFUSED)
         return -ENOSYS;
     dozes++;
-    if (dozes_are == HELD)
-        held_on = (uintptr_t)words[0];
-    for (unsigned i = 0; i < NAPS_MAX; i++) {
-        if (dozes_are == HELD ? was_woken : !is_zero(words[0]))
-            break;
+    for (unsigned i = 0; i < NAPS_MAX && is_zero(words[0]); i++)
         nap();
-    }
-    return was_woken ? 1 : 0;
+    return 0;
 }
 
 void wait_words_wake(const void *word)
 {
-    if ((uintptr_t)word == held_on)
-        was_woken = true;
     if (!wakes_nobody)
         (void)syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
@@ -74,8 +63,7 @@ static int setup(void **state)
     (void)state;
     dozes_are = REFUSED;
     dozes = 0;
-    held_on = 0;
-    was_woken = wakes_nobody = false;
+    wakes_nobody = false;
     bus_start(&caller.bus);
     return 0;
 }
@@ -108,44 +96,6 @@ static void test_who_is_never_woken_by_word_is_rung_for_by_the_bell(void **state
     assert_int_equal(dozes, CHANNEL_DEAF_MAX);
 }
 
-/* ---- parley_stop() ---- */
-
-static void *stop_who_dozes(void *argument)
-{
-    (void)argument;
-    while (!held_on)
-        nap();
-    parley_stop(caller.endpoint);
-    return NULL;
-}
-
-static void handle_never(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                         Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service, (void)input, (void)closure, (void)data;
-}
-
-static void test_who_dozes_is_stopped_at_once(void **state)
-{
-    (void)state;
-    Echo__V1__Echo_Service implementation = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .never = handle_never,
-    };
-    struct tally ended = {0};
-    pthread_t thread;
-    caller_fork(&caller.bus, &implementation, NULL);
-    caller_connect(&caller, 1);
-    dozes_are = HELD;
-    caller_start(&caller, METHOD_NEVER, NULL, NULL, &ended);
-    assert_int_equal(pthread_create(&thread, NULL, stop_who_dozes, NULL), 0);
-    assert_int_equal(parley_run(caller.endpoint), PARLEY_OK);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_true(was_woken);
-    assert_int_equal(dozes, 1);
-}
-
 #define doze_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -154,7 +104,6 @@ int main(void)
         return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         doze_test(test_who_is_never_woken_by_word_is_rung_for_by_the_bell),
-        doze_test(test_who_dozes_is_stopped_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
