@@ -389,40 +389,25 @@ static void test_garbage_on_the_doorbell_ends_the_channel(void **state)
     assert_broken(grow_without_memory, "a doorbell packet of the wrong form");
 }
 
-static void send_arena(struct rogue *rogue, int fd)
+static void send_memfd(struct rogue *rogue, int fd)
 {
-    const struct bell_packet packet = {.kind = BELL_GROW};
-    union {
-        struct cmsghdr align;
-        char buffer[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)&packet, .iov_len = sizeof(packet)};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.buffer,
-                             .msg_controllen = sizeof(control.buffer)};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-    assert_int_equal(sendmsg(rogue->bell, &message, MSG_NOSIGNAL), sizeof(packet));
+    rogue_send_arena(rogue, fd);
     close(fd);
 }
 
 static void unsealed_arena(struct rogue *rogue)
 {
-    send_arena(rogue, some_memfd(1 << 20, 0));
+    send_memfd(rogue, some_memfd(1 << 20, 0));
 }
 
 static void truncated_arena(struct rogue *rogue)
 {
-    send_arena(rogue, some_memfd(16, ALL_SEALS));
+    send_memfd(rogue, some_memfd(16, ALL_SEALS));
 }
 
 static void blank_arena(struct rogue *rogue)
 {
-    send_arena(rogue, some_memfd(1 << 20, ALL_SEALS));
+    send_memfd(rogue, some_memfd(1 << 20, ALL_SEALS));
 }
 
 static void test_memory_that_is_no_arena_ends_the_channel(void **state)

@@ -27,26 +27,6 @@ struct request {
     size_t share_count; /* that are written, whatever the header says */
 };
 
-static void send_arena(struct rogue *rogue, int fd)
-{
-    const struct bell_packet packet = {.kind = BELL_GROW};
-    union {
-        struct cmsghdr align;
-        char buffer[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)&packet, .iov_len = sizeof(packet)};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.buffer,
-                             .msg_controllen = sizeof(control.buffer)};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
-    assert_int_equal(sendmsg(rogue->bell, &message, MSG_NOSIGNAL), sizeof(packet));
-}
-
 /* Field 1 of an echo, @count times; each refers to 100 bytes of the first further arena. */
 static void request_init(struct request *request, size_t count)
 {
@@ -56,7 +36,7 @@ static void request_init(struct request *request, size_t count)
     rogue_attach(&request->rogue, &bus);
     atomic_store(&request->rogue.segment.cells->asleep, 1); /* and so we are rung */
     assert_int_equal(arena_grow(&request->rogue.segment, 65536, &fd, &error), 0);
-    send_arena(&request->rogue, fd);
+    rogue_send_arena(&request->rogue, fd);
     request->header = (struct frame_header){.call_id = 1,
                                             .payload_bytes = (uint32_t)(count * FIELD_BYTES),
                                             .time_left_us = 5000000,

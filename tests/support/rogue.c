@@ -257,3 +257,23 @@ void rogue_expect_broken(struct rogue *rogue, const char *text)
         fail_msg("expected '%s' in what the service says: %s", text, packet.text);
     assert_int_equal(rogue_bell(rogue->bell, NULL).kind, 0);
 }
+
+void rogue_send_arena(struct rogue *rogue, int fd)
+{
+    const struct bell_packet packet = {.kind = BELL_GROW};
+    union {
+        struct cmsghdr align;
+        char buffer[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)&packet, .iov_len = sizeof(packet)};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.buffer,
+                             .msg_controllen = sizeof(control.buffer)};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    assert_int_equal(sendmsg(rogue->bell, &message, MSG_NOSIGNAL), sizeof(packet));
+}
