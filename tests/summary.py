@@ -6,7 +6,8 @@ went, also when they are cut short; any other program counts as one. A program t
 none of its tests did (a crash, a leak, a time-out) counts as one failure more.
 
     summary.py --failures LOG        the output, in full, of the programs that failed
-    summary.py --count N LOG...      one line, the last; N stages failed as a whole
+    summary.py --count N LOG...      the names of the programs that failed, and the count, the last
+                                     line; N stages failed as a whole
 """
 import json
 import re
@@ -54,8 +55,11 @@ def print_count(stages_failed, logs):
     total = {"passed": 0, "failed": 0, "skipped": 0}
     for log in logs:
         for program in programs(log):
-            for kind, number in count(program).items():
+            counts = count(program)
+            for kind, number in counts.items():
                 total[kind] += number
+            if counts["failed"]:
+                print(f"parley: {program['name']}: {program['result']} (its output is above, in {log})")
     if total["failed"] == 0:
         total["failed"] = stages_failed  # one that could not even be built leaves no log
     print("parley: {passed} passed, {failed} failed, {skipped} skipped".format(**total))
