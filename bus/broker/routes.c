@@ -32,8 +32,7 @@ static struct route_slot *slot_of(struct routes *routes, uint32_t slot)
 int routes_init(struct routes *routes, uint64_t broker_id, struct error_text *error)
 {
     static_assert(ROUTE_SLOTS_OFFSET >= sizeof(struct route_header), "the header is in front");
-    int r = region_create(&routes->region, "parley-routes",
-                          ROUTE_SLOTS_OFFSET + ROUTE_SLOT_MAX * sizeof(struct route_slot), error);
+    int r = region_create(&routes->region, "parley-routes", ROUTE_PAGE_BYTES, error);
     if (r < 0)
         return r;
     struct route_header *header = routes->region.base;
@@ -43,6 +42,8 @@ int routes_init(struct routes *routes, uint64_t broker_id, struct error_text *er
         .slot_count = ROUTE_SLOT_MAX,
         .slot_bytes = sizeof(struct route_slot),
         .broker_id = broker_id,
+        .matches_count = ROUTE_MATCHES_MAX,
+        .matches_bytes = sizeof(struct route_matches),
     };
     return 0;
 }

@@ -20,7 +20,9 @@ int route_check(const struct region *page, struct error_text *error)
 {
     const struct route_header *header = page->base;
     if (header->magic != ROUTE_MAGIC || header->version != LAYOUT_VERSION ||
-        header->slot_count != ROUTE_SLOT_MAX || header->slot_bytes != sizeof(struct route_slot))
+        header->slot_count != ROUTE_SLOT_MAX || header->slot_bytes != sizeof(struct route_slot) ||
+        header->matches_count != ROUTE_MATCHES_MAX ||
+        header->matches_bytes != sizeof(struct route_matches))
         return error_set(error, -EPROTO,
                          "the broker's route page has layout version %u, this library reads %d: "
                          "upgrade the older of the two",

@@ -93,7 +93,7 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
     if (message->protocol != LINK_PROTOCOL)
         return error_set(error, -EPROTO, "the broker speaks protocol %u, this library %d",
                          message->protocol, LINK_PROTOCOL);
-    size_t bytes = ROUTE_SLOTS_OFFSET + ROUTE_SLOT_MAX * sizeof(struct route_slot);
+    size_t bytes = ROUTE_PAGE_BYTES;
     struct region route = REGION_NONE;
     int r = region_map(&route, fd, bytes, bytes + LAYOUT_PAGE_BYTES, error);
     if (r == 0)

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -170,6 +170,11 @@ static_assert(sizeof(struct arena_header) == 24, "layout");
 #define ROUTE_INSTANCE_MAX 64
 #define ROUTE_BUCKETS 100000
 #define ROUTE_VERSION_WORDS 4 /* 32 bytes: 31 and a NUL */
+#define ROUTE_KEY_WORDS 8     /* of a metadata key: 64 bytes, padded with NULs, without one at 64 */
+#define ROUTE_MATCHES_MAX 32  /* interfaces that have match rules at the same time */
+#define ROUTE_RULE_MAX 16
+#define ROUTE_CONDITION_MAX 64 /* of all rules of an interface */
+#define ROUTE_TEXT_WORDS 444   /* keys and values of all conditions: 3,552 bytes */
 
 struct route_header {
     uint32_t magic;
@@ -177,21 +182,29 @@ struct route_header {
     uint32_t slot_count; /* ROUTE_SLOT_MAX */
     uint32_t slot_bytes; /* sizeof(struct route_slot) */
     uint64_t broker_id;
+    uint32_t matches_count; /* ROUTE_MATCHES_MAX; they lie behind the slots */
+    uint32_t matches_bytes; /* sizeof(struct route_matches) */
+    /* Of calls that begin a trace, how many are sampled; 0..ROUTE_BUCKETS. May change at any time.
+     */
+    _Atomic uint32_t trace_per_100000;
+    uint32_t reserved;
 };
-static_assert(sizeof(struct route_header) == 24, "layout");
+static_assert(sizeof(struct route_header) == 40, "layout");
 
 enum route_instance_state {
     ROUTE_INSTANCE_NONE = 0,
     ROUTE_INSTANCE_UP = 1,
     ROUTE_INSTANCE_DRAINING = 2,
+    ROUTE_INSTANCE_EJECTED = 3, /* fails or is slow: no call while another instance can serve it */
 };
 
 /* One interface. A seqlock: `sequence` is odd while the broker writes; readers copy, then check. */
 struct route_slot {
     alignas(LAYOUT_APART) _Atomic uint32_t sequence;
-    _Atomic uint32_t version_count; /* 0..ROUTE_VERSION_MAX */
+    _Atomic uint32_t version_count;  /* 0..ROUTE_VERSION_MAX */
     _Atomic uint32_t instance_count; /* 0..ROUTE_INSTANCE_MAX */
-    _Atomic uint32_t reserved;
+    _Atomic uint32_t
+        rollout; /* 1: a rollout runs; 0: stable, canary, mirror, matches mean nothing */
     _Atomic uint64_t generation; /* grows with every change of weights, over broker restarts too */
     _Atomic uint64_t salt;       /* of the buckets */
     /* Version i serves buckets [threshold[i - 1], threshold[i]); the last is ROUTE_BUCKETS. */
@@ -202,9 +215,54 @@ struct route_slot {
     /* Version i's name, "1.0.0", padded with NULs, as words: so that instances can tell a broker
      * that has just started what the weights were. */
     _Atomic uint64_t version_name[ROUTE_VERSION_MAX][ROUTE_VERSION_WORDS];
+    /* The metadata key whose value picks the bucket; all 0: "gray.user.id". */
+    _Atomic uint64_t sticky_key[ROUTE_KEY_WORDS];
+    /* With a rollout, instead of thresholds: the canary serves the buckets below canary_buckets,
+     * the stable version all others. So to widen adds buckets, and takes none away. */
+    _Atomic uint32_t stable_version; /* index of threshold[] */
+    _Atomic uint32_t canary_version; /* index of threshold[] */
+    _Atomic uint32_t canary_buckets; /* 0..ROUTE_BUCKETS */
+    _Atomic uint32_t mirror_version; /* index of threshold[]; gets copies of calls */
+    _Atomic uint32_t mirror_buckets; /* of calls to others, how many are copied; 0..ROUTE_BUCKETS */
+    _Atomic uint32_t matches;        /* 1 + index of its struct route_matches; 0: none */
+    /* The sequence of the write that changed the matches last: who has those copies none. */
+    _Atomic uint32_t matches_sequence;
 };
-static_assert(sizeof(struct route_slot) == 1024, "layout");
+static_assert(sizeof(struct route_slot) == 1152, "layout");
 #define ROUTE_SLOTS_OFFSET 128
+
+enum route_match_kind {
+    ROUTE_MATCH_EXACT = 1,
+    ROUTE_MATCH_PREFIX = 2,
+    ROUTE_MATCH_REGEX = 3, /* of the whole value */
+    ROUTE_MATCH_PRESENT = 4,
+};
+
+/* One condition of a rule, on one metadata key. */
+struct route_condition {
+    _Atomic uint8_t rule;      /* index of rule_version[] */
+    _Atomic uint8_t kind;      /* enum route_match_kind */
+    _Atomic uint8_t key_bytes; /* 1..64 */
+    _Atomic uint8_t reserved;
+    _Atomic uint16_t key_at;      /* bytes from the text's start; the value is behind the key */
+    _Atomic uint16_t value_bytes; /* not 0-terminated */
+};
+static_assert(sizeof(struct route_condition) == 8, "layout");
+
+/* The match rules of one interface, under the seqlock of its slot. A rule fits if all of its
+ * conditions do; the first one that fits picks the version, whatever the bucket. */
+struct route_matches {
+    alignas(LAYOUT_APART) _Atomic uint32_t rule_count; /* 0..ROUTE_RULE_MAX */
+    _Atomic uint32_t condition_count;                  /* 0..ROUTE_CONDITION_MAX */
+    _Atomic uint32_t text_bytes;                       /* 0..8 * ROUTE_TEXT_WORDS */
+    _Atomic uint32_t reserved;
+    _Atomic uint8_t rule_version[ROUTE_RULE_MAX]; /* index of threshold[] */
+    struct route_condition condition[ROUTE_CONDITION_MAX];
+    _Atomic uint64_t text[ROUTE_TEXT_WORDS];
+};
+static_assert(sizeof(struct route_matches) == 4096, "layout");
+#define ROUTE_MATCHES_OFFSET (ROUTE_SLOTS_OFFSET + ROUTE_SLOT_MAX * sizeof(struct route_slot))
+#define ROUTE_PAGE_BYTES (ROUTE_MATCHES_OFFSET + ROUTE_MATCHES_MAX * sizeof(struct route_matches))
 
 /* ---- A statistics region: written by one endpoint, read by the broker. ---- */
 

@@ -151,7 +151,7 @@ void peer_join(struct peer *peer, struct broker *broker, const char *name)
     assert_true(welcome->broker_id == broker->id);
     assert_int_equal(peer->fd_count, 1);
     struct error_text error = {""};
-    size_t bytes = ROUTE_SLOTS_OFFSET + ROUTE_SLOT_MAX * sizeof(struct route_slot);
+    size_t bytes = ROUTE_PAGE_BYTES;
     if (region_map(&peer->route, peer->fds[0], bytes, bytes + LAYOUT_PAGE_BYTES, &error) < 0)
         fail_msg("%s", error.text);
 }

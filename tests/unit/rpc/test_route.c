@@ -5,7 +5,7 @@
 
 #include "rpc/internal.h"
 
-#define PAGE_BYTES (ROUTE_SLOTS_OFFSET + ROUTE_SLOT_MAX * sizeof(struct route_slot))
+#define PAGE_BYTES ROUTE_PAGE_BYTES
 
 /* A route page in this process's memory: we are the broker that writes it. */
 static _Alignas(4096) uint8_t page_bytes[PAGE_BYTES];
@@ -25,6 +25,8 @@ static int setup(void **state)
     header->version = LAYOUT_VERSION;
     header->slot_count = ROUTE_SLOT_MAX;
     header->slot_bytes = sizeof(struct route_slot);
+    header->matches_count = ROUTE_MATCHES_MAX;
+    header->matches_bytes = sizeof(struct route_matches);
     struct route_slot *s = slot(3);
     s->sequence = 2;
     s->version_count = 2;
