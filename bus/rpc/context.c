@@ -92,7 +92,10 @@ static int copy_metadata(struct parley_context *context, const struct frame *fra
         context->metadata_bytes_max = bytes;
     }
     memcpy(context->metadata, frame->metadata, bytes); /* once; checked in our copy */
-    return metadata_check(context->metadata, bytes);
+    int r = metadata_check(context->metadata, bytes);
+    if (r == 0)
+        context->metadata_bytes = (uint16_t)metadata_tidy(context->metadata, bytes);
+    return r;
 }
 
 int context_new(struct channel *channel, const struct frame *frame,
@@ -145,9 +148,29 @@ uint64_t parley_context_time_left_ns(const struct parley_context *context)
     return clock_left(context->deadline_ns, clock_now_ns());
 }
 
+/* parley.peer.*: as the kernel said, whatever the caller's metadata did. NULL: no such key. */
+static const char *peer_metadata(const struct parley_context *context, const char *key,
+                                 size_t *ret_bytes)
+{
+    static const char *const keys[] = {"parley.peer.pid", "parley.peer.uid", "parley.peer.gid"};
+    const unsigned values[] = {(unsigned)context->peer.pid, context->peer.uid, context->peer.gid};
+    for (size_t i = 0; i < 3; i++) {
+        if (strcmp(key, keys[i]) != 0)
+            continue;
+        char *text = ((struct parley_context *)(uintptr_t)context)->peer_text[i]; /* ours to keep */
+        int written = snprintf(text, sizeof(context->peer_text[i]), "%u", values[i]);
+        if (ret_bytes)
+            *ret_bytes = (size_t)written;
+        return text;
+    }
+    return NULL;
+}
+
 const char *parley_context_metadata(const struct parley_context *context, const char *key,
                                     size_t *ret_bytes)
 {
+    if (metadata_key_is_reserved(key, strlen(key)))
+        return peer_metadata(context, key, ret_bytes);
     return metadata_find(context->metadata, context->metadata_bytes, key, ret_bytes);
 }
 

@@ -55,8 +55,8 @@
 #define RPC_BATCH_MAX 64               /* records taken in a turn from a channel that is hot alone */
 #define RPC_METADATA_PAIRS_MAX 32
 #define RPC_METADATA_KEY_BYTES_MAX 64
-#define RPC_METADATA_VALUE_BYTES_MAX 4096
-#define RPC_METADATA_BYTES_MAX 8192    /* of keys and values together */
+#define RPC_METADATA_VALUE_BYTES_MAX 8192 /* so much baggage must travel: W3C */
+#define RPC_METADATA_BYTES_MAX 16384   /* of keys and values together */
 #define RPC_METADATA_BLOCK_BYTES_MAX (RPC_METADATA_BYTES_MAX + 3 * RPC_METADATA_PAIRS_MAX)
 
 /* ---- status.c ---- */
@@ -77,6 +77,19 @@ int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *b
                      struct error_text *error);
 int metadata_check(const uint8_t *block, size_t bytes); /* 0 or -EBADMSG */
 const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes);
+const char *metadata_get(const uint8_t *block, size_t bytes, const char *key, size_t key_bytes,
+                         size_t *ret_bytes);
+/* "parley." and on: the bus says these, nobody else can. */
+bool metadata_key_is_reserved(const char *key, size_t bytes);
+
+/* ---- w3c.c ---- */
+
+bool traceparent_is_valid(const char *text, size_t bytes);
+/* Each shortens in place to what may travel on. Return: the bytes left; 0: nothing. */
+size_t tracestate_tidy(char *text, size_t bytes);
+size_t baggage_tidy(char *text, size_t bytes);
+/* A checked block: what the W3C lets travel, and no reserved key. Return: the bytes left. */
+size_t metadata_tidy(uint8_t *block, size_t bytes);
 
 /* ---- What the endpoint waits for ---- */
 
@@ -541,6 +554,7 @@ struct parley_context {
     char text[RPC_TEXT_BYTES];
     char client_version[RPC_VERSION_BYTES];
     struct parley_peer peer;
+    char peer_text[3][12]; /* pid, uid, gid in digits, once they are asked for as metadata */
     uint16_t metadata_bytes;
     size_t metadata_bytes_max;
     uint8_t *metadata; /* kept with the context */

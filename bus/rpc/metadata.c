@@ -39,6 +39,10 @@ int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *
             return error_set(error, -EINVAL,
                              "metadata key '%.64s': a key is 1 to %d bytes of a-z 0-9 . _ -",
                              pair->key, RPC_METADATA_KEY_BYTES_MAX);
+        if (metadata_key_is_reserved(pair->key, key_bytes))
+            return error_set(error, -EINVAL,
+                             "metadata key '%.64s': what begins with parley. the bus says itself",
+                             pair->key);
         if (pair->value_bytes > RPC_METADATA_VALUE_BYTES_MAX)
             return error_set(error, -EINVAL, "metadata '%s': %zu bytes of value, at most %d",
                              pair->key, pair->value_bytes, RPC_METADATA_VALUE_BYTES_MAX);
@@ -79,9 +83,9 @@ int metadata_check(const uint8_t *block, size_t bytes)
     return 0;
 }
 
-const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes)
+const char *metadata_get(const uint8_t *block, size_t bytes, const char *key, size_t want,
+                         size_t *ret_bytes)
 {
-    size_t want = strlen(key);
     for (size_t at = 0; at + 3 <= bytes;) {
         size_t key_bytes = block[at];
         size_t value_bytes = block[at + 1] | (size_t)block[at + 2] << 8;
@@ -94,6 +98,16 @@ const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, s
         at += key_bytes + value_bytes;
     }
     return NULL;
+}
+
+const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes)
+{
+    return metadata_get(block, bytes, key, strlen(key), ret_bytes);
+}
+
+bool metadata_key_is_reserved(const char *key, size_t bytes)
+{
+    return bytes >= 7 && memcmp(key, "parley.", 7) == 0;
 }
 
 /* ---- Inheriting ---- */

@@ -21,8 +21,10 @@ extern "C" {
 struct parley_client;
 struct parley_context;
 
-/* A key and a value that travel with a call. Keys: 1..64 bytes of a-z 0-9 . _ -; values: up to
- * 4,096 bytes, any; 32 pairs and 8,192 bytes at most a call. */
+/* A key and a value that travel with a call. Keys: 1..64 bytes of a-z 0-9 . _ -, not beginning with
+ * "parley."; values: up to 8,192 bytes, any; 32 pairs and 16,384 bytes at most a call. A
+ * traceparent, tracestate or baggage that is malformed or too long is cut or dropped as the W3C says
+ * (parley(7)). */
 struct parley_metadata {
     const char *key;   /* NUL-terminated */
     const char *value; /* not NUL-terminated */

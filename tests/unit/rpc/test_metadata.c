@@ -47,7 +47,8 @@ static void test_keys_are_bounded(void **state)
     key[RPC_METADATA_KEY_BYTES_MAX] = 'k';
     key[RPC_METADATA_KEY_BYTES_MAX + 1] = '\0';
     assert_int_equal(encode(&pair, 1, &bytes), -EINVAL);
-    static const char *const bad[] = {"", "Upper", "sp ace", "col:on", "\n"};
+    static const char *const bad[] = {"",       "Upper",   "sp ace", "col:on",
+                                      "\n", "parley.", "parley.peer.uid"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         pair.key = bad[i];
         assert_int_equal(encode(&pair, 1, &bytes), -EINVAL);
@@ -61,7 +62,7 @@ static void test_values_are_bounded(void **state)
     struct parley_metadata pairs[3] = {{"a", value, RPC_METADATA_VALUE_BYTES_MAX},
                                        {"b", value, RPC_METADATA_VALUE_BYTES_MAX - 2}};
     size_t bytes;
-    assert_int_equal(encode(pairs, 2, &bytes), 0); /* 8,192 bytes of keys and values */
+    assert_int_equal(encode(pairs, 2, &bytes), 0); /* 16,384 bytes of keys and values */
     assert_int_equal(metadata_check(block, bytes), 0);
     pairs[1].value_bytes++;
     assert_int_equal(encode(pairs, 2, &bytes), -EINVAL);
@@ -198,9 +199,9 @@ static void test_own_and_inherited_metadata_are_bounded_together(void **state)
     assert_int_equal(encode(own, RPC_METADATA_PAIRS_MAX, &bytes), 0);
     assert_int_equal(inherit(&bytes), -EINVAL);
 
-    /* 4,096 of their own, and keys of 2 + 6 bytes: what is left for the value of one. */
+    /* 8,192 of their own, and keys of 2 + 6 bytes: what is left for the value of one. */
     const struct parley_metadata large[] = {{"kk", text, sizeof(text)}};
-    struct parley_metadata rest[] = {{"tenant", text, RPC_METADATA_BYTES_MAX - 4096 - 8}};
+    struct parley_metadata rest[] = {{"tenant", text, RPC_METADATA_BYTES_MAX - RPC_METADATA_VALUE_BYTES_MAX - 8}};
     serve(rest, 1);
     assert_int_equal(encode(large, 1, &bytes), 0);
     assert_int_equal(inherit(&bytes), 0);
