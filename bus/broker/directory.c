@@ -65,6 +65,7 @@ static int32_t reclaim_slot(struct broker *broker)
             if (interface->versions[v])
                 interface_version_free(broker, interface->versions[v]);
         directory->slots[i] = NULL;
+        routes_rollout_free(broker, interface);
         routes_clear(&broker->routes, (uint32_t)i);
         interface_free(directory, interface);
         return i;
@@ -112,7 +113,8 @@ static int free_index(struct broker *broker, struct interface *interface, uint32
     }
     for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
         struct version *version = interface->versions[i];
-        if (version->instance_count == 0 && version->weight == 0) {
+        if (version->instance_count == 0 && version->weight == 0 &&
+            !routes_rollout_names(version)) {
             interface_version_free(broker, version);
             *ret_index = i;
             return 0;
@@ -225,6 +227,7 @@ void directory_deinit(struct broker *broker)
         for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++)
             if (interface->versions[i])
                 interface_version_free(broker, interface->versions[i]);
+        routes_rollout_free(broker, interface);
         interface_free(&broker->directory, interface);
     }
 }

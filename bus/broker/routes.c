@@ -112,7 +112,7 @@ static void write_instances(struct route_slot *slot, const struct interface *int
         if (!interface->versions[i])
             continue;
         const struct instance *instance;
-        LIST_FOREACH(instance, &interface->versions[i]->instances, version_entry) {
+        LIST_FOREACH (instance, &interface->versions[i]->instances, version_entry) {
             set64(&slot->instance_id[count], instance->id);
             set8(&slot->instance_state[count],
                  instance->draining ? ROUTE_INSTANCE_DRAINING : ROUTE_INSTANCE_UP);
@@ -137,6 +137,33 @@ static uint64_t salt_of(const char *name)
     return hash;
 }
 
+static void write_key(struct route_slot *slot, const char *key)
+{
+    uint64_t words[ROUTE_KEY_WORDS] = {0};
+    memcpy(words, key, strnlen(key, sizeof(words)));
+    for (uint32_t w = 0; w < ROUTE_KEY_WORDS; w++)
+        set64(&slot->sticky_key[w], words[w]);
+}
+
+static void write_rollout(struct routes *routes, struct route_slot *slot,
+                          const struct interface *interface)
+{
+    uint32_t next = atomic_load_explicit(&slot->sequence, memory_order_relaxed) + 1;
+    struct route_slot_rollout rollout = {.sticky_key = interface->slot < 0 ? "" : "gray.user.id"};
+    bool runs = routes_rollout_fill(routes, interface, next, &rollout);
+    set32(&slot->rollout, runs);
+    write_key(slot, rollout.sticky_key);
+    set64(&slot->salt,
+          rollout.salt || interface->slot < 0 ? rollout.salt : salt_of(interface->name));
+    set32(&slot->stable_version, rollout.stable);
+    set32(&slot->canary_version, rollout.canary);
+    set32(&slot->canary_buckets, rollout.canary_buckets);
+    set32(&slot->mirror_version, rollout.canary);
+    set32(&slot->mirror_buckets, rollout.mirror_buckets);
+    set32(&slot->matches, rollout.matches);
+    set32(&slot->matches_sequence, rollout.matches_sequence);
+}
+
 void routes_write(struct routes *routes, const struct interface *interface)
 {
     if (interface->slot < 0)
@@ -146,8 +173,17 @@ void routes_write(struct routes *routes, const struct interface *interface)
     write_versions(slot, interface);
     write_instances(slot, interface);
     set64(&slot->generation, interface->generation);
-    set64(&slot->salt, salt_of(interface->name));
+    write_rollout(routes, slot, interface);
     write_end(slot);
+}
+
+void routes_set_tracing(struct routes *routes, uint32_t per_100000)
+{
+    struct route_header *header = routes->region.base;
+    /* relaxed: nothing else belongs to it; the partner is whoever begins a trace */
+    atomic_store_explicit(&header->trace_per_100000,
+                          per_100000 < ROUTE_BUCKETS ? per_100000 : ROUTE_BUCKETS,
+                          memory_order_relaxed);
 }
 
 void routes_clear(struct routes *routes, uint32_t index)
@@ -158,7 +194,7 @@ void routes_clear(struct routes *routes, uint32_t index)
     write_versions(slot, &nothing);
     write_instances(slot, &nothing);
     set64(&slot->generation, 0);
-    set64(&slot->salt, 0);
+    write_rollout(routes, slot, &nothing);
     write_end(slot);
 }
 

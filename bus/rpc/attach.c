@@ -27,8 +27,7 @@ struct offer *client_offer(struct parley_client *client, const char *version)
 struct channel *client_channel(struct parley_client *client, uint64_t instance_id)
 {
     struct channel *channel;
-    LIST_FOREACH(channel, &client->channels, owner_entry)
-    {
+    LIST_FOREACH (channel, &client->channels, owner_entry) {
         if (channel->instance_id == instance_id && channel->state != CHANNEL_DEAD)
             return channel;
     }
@@ -51,39 +50,86 @@ bool client_attaching(const struct parley_client *client)
             return true;
     }
     struct channel *channel;
-    LIST_FOREACH(channel, &client->channels, owner_entry)
-    {
+    LIST_FOREACH (channel, &client->channels, owner_entry) {
         if (channel->state == CHANNEL_CONNECTING)
             return true;
     }
     return false;
 }
 
-/* Which channels a new call may use, and which version of the route each one is. */
+/* Which version of the route it is, and whether calls may go there but for ejection. */
+static bool channel_place(struct channel *channel, const struct route_view *view,
+                          enum route_instance_state *ret_state)
+{
+    *ret_state = route_state(view, channel->instance_id);
+    channel->draining = *ret_state == ROUTE_INSTANCE_DRAINING;
+    channel->route_version = ROUTE_NOBODY;
+    channel->weighted = true;
+    for (uint32_t i = 0; i < view->version_count; i++) {
+        if (strcmp(view->version[i], channel->version) != 0)
+            continue;
+        channel->route_version = i;
+        channel->weighted = view->threshold[i] > (i ? view->threshold[i - 1] : 0);
+    }
+    return channel->state == CHANNEL_UP && !channel->goaway && !channel->draining;
+}
+
+/*
+ * Which channels a new call may use, and which version of the route each one is. An instance that
+ * is ejected is left out, as long as at least half of the instances of its version are not: else
+ * those would get more than they were made for, and all are used alike. That is Envoy's panic
+ * threshold, 50 % by default.
+ */
 void client_live_update(struct parley_client *client)
 {
-    struct channel *channel;
+    struct channel *channel, *ejected[ROUTE_INSTANCE_MAX];
+    uint32_t ejected_count = 0;
+    uint32_t healthy[ROUTE_VERSION_MAX + 1] = {0}, ill[ROUTE_VERSION_MAX + 1] = {0};
     client->live_count = 0;
-    LIST_FOREACH(channel, &client->channels, owner_entry)
-    {
-        channel->draining = route_draining(&client->view, channel->instance_id);
-        channel->route_version = UINT32_MAX;
-        channel->weighted = true;
-        for (uint32_t i = 0; i < client->view.version_count; i++) {
-            if (strcmp(client->view.version[i], channel->version) != 0)
-                continue;
-            channel->route_version = i;
-            channel->weighted =
-                client->view.threshold[i] > (i ? client->view.threshold[i - 1] : 0);
-        }
-        if (channel->state == CHANNEL_UP && !channel->goaway && !channel->draining &&
-            client->live_count < ROUTE_INSTANCE_MAX)
+    LIST_FOREACH (channel, &client->channels, owner_entry) {
+        enum route_instance_state state;
+        if (!channel_place(channel, &client->view, &state) ||
+            client->live_count + ejected_count >= ROUTE_INSTANCE_MAX)
+            continue;
+        uint32_t version =
+            channel->route_version < ROUTE_VERSION_MAX ? channel->route_version : ROUTE_VERSION_MAX;
+        if (state == ROUTE_INSTANCE_EJECTED) {
+            ill[version]++;
+            ejected[ejected_count++] = channel;
+        } else {
+            healthy[version]++;
             client->live[client->live_count++] = channel;
+        }
+    }
+    for (uint32_t i = 0; i < ejected_count; i++) {
+        uint32_t version = ejected[i]->route_version < ROUTE_VERSION_MAX ? ejected[i]->route_version
+                                                                         : ROUTE_VERSION_MAX;
+        if (healthy[version] < ill[version])
+            client->live[client->live_count++] = ejected[i];
     }
     client->live_alike = true;
     for (uint32_t i = 0; i < client->live_count; i++)
         client->live_alike = client->live_alike && client->live[i]->weighted &&
                              client->live[i]->route_version == client->live[0]->route_version;
+}
+
+#define RULES_READS_MAX 8
+
+void client_route_changed(struct parley_client *client)
+{
+    const struct region *page = &client->endpoint->route;
+    struct route_rules rules;
+    for (unsigned i = 0;
+         i < RULES_READS_MAX && client->matcher_sequence != client->view.matches_sequence; i++) {
+        if (route_rules_copy(&client->view, page, client->route_slot, &rules)) {
+            matcher_free(client->matcher);
+            client->matcher = matcher_new(&rules);
+            client->matcher_sequence = client->view.matches_sequence;
+        } else {
+            (void)route_refresh(&client->view, page, client->route_slot);
+        }
+    }
+    client_live_update(client);
 }
 
 /* The instance is listed, but the channel to it came to nothing or ended: try again, later each
@@ -120,7 +166,8 @@ static int connect_send(struct channel *channel, int theirs)
     return endpoint_send(channel->endpoint, &message, fds, 2);
 }
 
-/* Return: 0, and the channel is connecting (or dead already, and will be tried again); or -errno. */
+/* Return: 0, and the channel is connecting (or dead already, and will be tried again); or -errno.
+ */
 static int connect_instance(struct parley_client *client, struct listed *listed,
                             const struct offer *offer, struct error_text *error)
 {
@@ -129,8 +176,7 @@ static int connect_instance(struct parley_client *client, struct listed *listed,
         return error_set(error, -errno, "no doorbell: %s", strerror(errno));
     _cleanup_(fd_closep) int ours = pair[0];
     _cleanup_(fd_closep) int theirs = pair[1];
-    _cleanup_(freep) struct stats_cell **cells =
-        calloc(client->spec.method_count, sizeof(*cells));
+    _cleanup_(freep) struct stats_cell **cells = calloc(client->spec.method_count, sizeof(*cells));
     if (!cells)
         return error_set(error, -ENOMEM, "out of memory");
     struct channel *channel;

@@ -81,6 +81,7 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
         client->route_slot = message->route_slot;
         client->routed = true;
         client->view.sequence = 1; /* odd: never seen, so the next look copies */
+        client->matcher_sequence = UINT32_MAX; /* another page may be at the same one */
         client_offers_add(client, message->offers, message->n_offers);
     } else if (client->opened_status == PARLEY_UNAVAILABLE) {
         client->instances_known = true; /* that there are none */
@@ -360,6 +361,7 @@ void client_destroy(struct parley_client *client)
     plan_unref(client->spec.replies);
     semver_ranges_free(client->ranges);
     wire_packer_free(client->packer);
+    matcher_free(client->matcher);
     free(client);
 }
 

@@ -117,12 +117,20 @@ void stats_bump(_Atomic uint64_t *counter); /* only its one writer calls this */
 
 /* ---- route.c ---- */
 
+#define ROUTE_NOBODY UINT32_MAX /* instead of a version's index */
+
 struct route_view {
     uint32_t sequence; /* of the slot when it was copied; 1: never (odd) */
     uint32_t version_count;
     uint32_t instance_count;
+    bool rollout; /* else the next five are 0 */
+    uint32_t stable_version, canary_version, canary_buckets;
+    uint32_t mirror_version, mirror_buckets;
+    uint32_t matches_sequence; /* changes with the rules; 0: there are none */
     uint64_t generation;
     uint64_t salt;
+    uint8_t sticky_bytes; /* 0: a bucket is drawn for each call */
+    char sticky_key[8 * ROUTE_KEY_WORDS];
     uint32_t threshold[ROUTE_VERSION_MAX];
     uint64_t instance_id[ROUTE_INSTANCE_MAX];
     uint8_t instance_state[ROUTE_INSTANCE_MAX];
@@ -131,10 +139,34 @@ struct route_view {
 /* @base: the mapped route page. True if @view changed. Bounded: keeps the old view while the broker
  * writes, for ever if it died while writing. */
 bool route_refresh(struct route_view *view, const struct region *page, uint32_t slot);
-/* The version's index for a bucket; UINT32_MAX: none. */
+/* The version's index for a bucket; ROUTE_NOBODY: none. */
 uint32_t route_version(const struct route_view *view, uint32_t bucket);
 uint32_t route_bucket(const struct route_view *view, const char *key, size_t bytes);
-bool route_draining(const struct route_view *view, uint64_t instance_id);
+/* What the page says of an instance; UP if it says nothing. */
+enum route_instance_state route_state(const struct route_view *view, uint64_t instance_id);
+
+/* The match rules of a slot, as the page has them: private, and nothing in it is to be trusted. */
+struct route_rules {
+    uint32_t rule_count, condition_count, text_bytes; /* bounded, unlike what follows */
+    uint8_t rule_version[ROUTE_RULE_MAX];
+    struct {
+        uint8_t rule, kind, key_bytes;
+        uint16_t key_at, value_bytes;
+    } condition[ROUTE_CONDITION_MAX];
+    uint8_t text[8 * ROUTE_TEXT_WORDS];
+};
+/* Copies the rules that belong to @view. False: the slot has changed since. */
+bool route_rules_copy(const struct route_view *view, const struct region *page, uint32_t slot,
+                      struct route_rules *ret_rules);
+
+/* ---- match.c ---- */
+
+struct matcher;
+/* Compiles rules; what is wrong in them fits nothing. NULL: no rules, or no memory. */
+struct matcher *matcher_new(const struct route_rules *rules);
+struct matcher *matcher_free(struct matcher *matcher);
+/* The version's index of the first rule that fits a checked block; ROUTE_NOBODY: none does. */
+uint32_t matcher_version(const struct matcher *matcher, const uint8_t *metadata, size_t bytes);
 /* The broker's page is one of ours: version, size. */
 int route_check(const struct region *page, struct error_text *error);
 
@@ -471,6 +503,8 @@ struct parley_client {
     uint32_t live_count;
     bool live_alike; /* all of one version, which has weight */
     struct route_view view;
+    struct matcher *matcher;    /* of the rules of the view; NULL: there are none */
+    uint32_t matcher_sequence;  /* view.matches_sequence that it was made for */
 
     TAILQ_HEAD(, call) waiting;
     size_t pending; /* calls not ended */
@@ -484,6 +518,8 @@ void client_connect_failed(struct parley_client *client, const Parley__ConnectFa
 void client_link_down(struct parley_client *client);
 void client_destroy(struct parley_client *client); /* endpoint's, at the end of a turn */
 void client_live_update(struct parley_client *client);
+/* The view has changed: rules, and who is live. */
+void client_route_changed(struct parley_client *client);
 
 /* ---- offers.c ---- */
 

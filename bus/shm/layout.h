@@ -207,7 +207,8 @@ struct route_slot {
         rollout; /* 1: a rollout runs; 0: stable, canary, mirror, matches mean nothing */
     _Atomic uint64_t generation; /* grows with every change of weights, over broker restarts too */
     _Atomic uint64_t salt;       /* of the buckets */
-    /* Version i serves buckets [threshold[i - 1], threshold[i]); the last is ROUTE_BUCKETS. */
+    /* Version i serves the buckets b with ROUTE_BUCKETS - 1 - b in [threshold[i - 1], threshold[i]);
+     * the last is ROUTE_BUCKETS. So the last version has the lowest ones, as a canary. */
     _Atomic uint32_t threshold[ROUTE_VERSION_MAX];
     _Atomic uint64_t instance_id[ROUTE_INSTANCE_MAX];
     _Atomic uint8_t instance_state[ROUTE_INSTANCE_MAX];   /* enum route_instance_state */
@@ -215,7 +216,7 @@ struct route_slot {
     /* Version i's name, "1.0.0", padded with NULs, as words: so that instances can tell a broker
      * that has just started what the weights were. */
     _Atomic uint64_t version_name[ROUTE_VERSION_MAX][ROUTE_VERSION_WORDS];
-    /* The metadata key whose value picks the bucket; all 0: "gray.user.id". */
+    /* The metadata key whose value picks the bucket; all 0: it is drawn for each call. */
     _Atomic uint64_t sticky_key[ROUTE_KEY_WORDS];
     /* With a rollout, instead of thresholds: the canary serves the buckets below canary_buckets,
      * the stable version all others. So to widen adds buckets, and takes none away. */

@@ -62,12 +62,12 @@ static void test_buckets_map_to_versions_by_threshold(void **state)
     (void)state;
     struct route_view view = {.sequence = 1};
     assert_true(route_refresh(&view, &page, 3));
-    assert_int_equal(route_version(&view, 0), 0);
-    assert_int_equal(route_version(&view, 94999), 0);
-    assert_int_equal(route_version(&view, 95000), 1);
-    assert_int_equal(route_version(&view, 99999), 1);
+    assert_int_equal(route_version(&view, 99999), 0); /* the last version has the lowest ones */
+    assert_int_equal(route_version(&view, 5000), 0);
+    assert_int_equal(route_version(&view, 4999), 1);
+    assert_int_equal(route_version(&view, 0), 1);
     view.threshold[1] = 99999;
-    assert_int_equal(route_version(&view, 99999), UINT32_MAX);
+    assert_int_equal(route_version(&view, 0), ROUTE_NOBODY);
 }
 
 static void test_a_writer_that_died_leaves_the_old_view(void **state)
@@ -108,9 +108,9 @@ static void test_draining_instances_are_told(void **state)
     (void)state;
     struct route_view view = {.sequence = 1};
     assert_true(route_refresh(&view, &page, 3));
-    assert_false(route_draining(&view, 11));
-    assert_true(route_draining(&view, 22));
-    assert_false(route_draining(&view, 33));
+    assert_int_equal(route_state(&view, 11), ROUTE_INSTANCE_UP);
+    assert_int_equal(route_state(&view, 22), ROUTE_INSTANCE_DRAINING);
+    assert_int_equal(route_state(&view, 33), ROUTE_INSTANCE_UP); /* nothing says otherwise */
 }
 
 static void test_sticky_buckets_spread_and_stay(void **state)
