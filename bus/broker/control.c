@@ -343,7 +343,8 @@ static enum parley_status set_route(struct broker *broker, struct interface *int
         error_set(error, 0, "weights must be 0 or more, finite, and not all 0");
         return PARLEY_INVALID_ARGUMENT;
     }
-    bool changed = !interface->routed;
+    bool changed = !interface->routed || routes_rollout(interface);
+    routes_rollout_free(broker, interface); /* else its buckets would count, not these weights */
     for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
         struct version *version = interface->versions[i];
         if (!version)

@@ -68,25 +68,6 @@ static struct channel *less_busy_of_two(struct parley_endpoint *endpoint, struct
     return load_b < load_a ? b : a;
 }
 
-/* The version that the route has for a call: by a rule that fits its metadata, else by its bucket.
- */
-static uint32_t version_of(struct parley_client *client, const struct call *call)
-{
-    const struct route_view *view = &client->view;
-    if (client->matcher) {
-        uint32_t version = matcher_version(client->matcher, call->metadata, call->metadata_bytes);
-        if (version != ROUTE_NOBODY)
-            return version;
-    }
-    size_t bytes = 0;
-    const char *key = NULL;
-    if (call->metadata_bytes && view->sticky_bytes)
-        key = metadata_get(call->metadata, call->metadata_bytes, view->sticky_key,
-                           view->sticky_bytes, &bytes);
-    return route_version(view, key ? route_bucket(view, key, bytes)
-                                   : random_below(&client->endpoint->random, ROUTE_BUCKETS));
-}
-
 struct channel *client_pick(struct parley_client *client, const struct call *call)
 {
     struct parley_endpoint *endpoint = client->endpoint;
@@ -107,7 +88,8 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     if (!picky && client->live_alike)
         return less_busy_of_two(endpoint, live, live_count); /* whatever its bucket is */
 
-    uint32_t version = version_of(client, call);
+    uint32_t version = route_choose(&client->view, client->matcher, call->metadata,
+                                    call->metadata_bytes, &endpoint->random);
     struct channel *of_version[ROUTE_INSTANCE_MAX], *weighted[ROUTE_INSTANCE_MAX];
     uint32_t count = 0, weighted_count = 0;
     for (uint32_t i = 0; i < live_count; i++) {

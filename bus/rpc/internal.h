@@ -167,6 +167,10 @@ struct matcher *matcher_new(const struct route_rules *rules);
 struct matcher *matcher_free(struct matcher *matcher);
 /* The version's index of the first rule that fits a checked block; ROUTE_NOBODY: none does. */
 uint32_t matcher_version(const struct matcher *matcher, const uint8_t *metadata, size_t bytes);
+/* The version's index that the route has for a call: by a rule that fits its metadata, else by the
+ * bucket of the sticky key's value, else of one that is drawn. @matcher may be NULL. */
+uint32_t route_choose(const struct route_view *view, const struct matcher *matcher,
+                      const uint8_t *metadata, size_t bytes, uint64_t *random);
 /* The broker's page is one of ours: version, size. */
 int route_check(const struct region *page, struct error_text *error);
 

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/pattern.h"
+#include "base/random.h"
 
 struct condition {
     uint8_t kind, key_bytes; /* enum route_match_kind */
@@ -129,10 +130,24 @@ static bool fits(const struct matcher *matcher, const struct rule *rule, const u
 
 uint32_t matcher_version(const struct matcher *matcher, const uint8_t *metadata, size_t bytes)
 {
-    if (bytes == 0)
-        return ROUTE_NOBODY;
     for (uint32_t r = 0; r < matcher->rule_count; r++)
         if (fits(matcher, &matcher->rules[r], metadata, bytes))
             return matcher->rules[r].version;
     return ROUTE_NOBODY;
+}
+
+uint32_t route_choose(const struct route_view *view, const struct matcher *matcher,
+                      const uint8_t *metadata, size_t bytes, uint64_t *random)
+{
+    size_t key_bytes = 0;
+    const char *key = NULL;
+    if (bytes && matcher) {
+        uint32_t version = matcher_version(matcher, metadata, bytes);
+        if (version != ROUTE_NOBODY)
+            return version;
+    }
+    if (bytes && view->sticky_bytes)
+        key = metadata_get(metadata, bytes, view->sticky_key, view->sticky_bytes, &key_bytes);
+    return route_version(view, key ? route_bucket(view, key, key_bytes)
+                                   : random_below(random, ROUTE_BUCKETS));
 }
