@@ -19,6 +19,7 @@
 #include "ware_v2.parley.h"
 
 #define NS_PER_MS UINT64_C(1000000)
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 static struct caller caller;
 static struct parley_endpoint *served;
@@ -107,7 +108,7 @@ static void second__weigh(Ware__V1__Store_Service *service, const Ware__V1__Ware
                           Ware__V1__Ware_Closure closure, void *data)
 {
     (void)service;
-    const struct parley_metadata own[] = {{"baggage", "second", 6}};
+    const struct parley_metadata own[] = {{"baggage", "by=second", 9}};
     struct parley_call call = {
         .timeout_ns = 60000 * NS_PER_MS, .metadata = own, .metadata_count = 1};
     Ware__V2__Ware request = WARE__V2__WARE__INIT, *heavy = NULL;
@@ -256,8 +257,8 @@ struct seen {
 
 static struct seen ask(enum how how, size_t grams, uint64_t timeout_ms)
 {
-    const struct parley_metadata pairs[] = {{"traceparent", "00-trace", 8},
-                                            {"baggage", "test", 4},
+    const struct parley_metadata pairs[] = {{"traceparent", TRACE, sizeof(TRACE) - 1},
+                                            {"baggage", "by=test", 7},
                                             {"gray.user.id", "ada", 3},
                                             {"private", "test", 4}};
     struct parley_call call = {
@@ -283,8 +284,8 @@ static void test_time_left_and_metadata_get_to_the_end_of_the_chain(void **state
     (void)state;
     struct seen seen = ask(WAITING, 1, 20000);
     assert_int_equal(seen.status, PARLEY_OK);
-    assert_string_equal(seen.trace, "00-trace");
-    assert_string_equal(seen.baggage, "second"); /* whose own it is */
+    assert_string_equal(seen.trace, TRACE);
+    assert_string_equal(seen.baggage, "by=second"); /* whose own it is */
     assert_string_equal(seen.user, "ada");
     assert_string_equal(seen.private, "-");
     assert_true(seen.left_ms < 20000);
@@ -296,7 +297,7 @@ static void test_a_detached_call_inherits_nothing(void **state)
     struct seen seen = ask(DETACHED, 1, 10000);
     assert_int_equal(seen.status, PARLEY_OK);
     assert_string_equal(seen.trace, "-");
-    assert_string_equal(seen.baggage, "second");
+    assert_string_equal(seen.baggage, "by=second");
     assert_string_equal(seen.user, "-");
     assert_true(seen.left_ms > 10000);
     assert_true(seen.left_ms <= 30000);
@@ -307,7 +308,7 @@ static void test_a_handler_that_goes_on_later_says_for_which_call(void **state)
     (void)state;
     struct seen seen = ask(LATER, 1, 20000);
     assert_int_equal(seen.status, PARLEY_OK);
-    assert_string_equal(seen.trace, "00-trace");
+    assert_string_equal(seen.trace, TRACE);
     assert_string_equal(seen.user, "ada");
     assert_true(seen.left_ms < 20000);
 }

@@ -55,8 +55,8 @@ const char *chooser_version(struct chooser *chooser, const struct parley_metadat
     if (metadata_encode(metadata, count, block, sizeof(block), &bytes, &error) < 0)
         abort();
     look(chooser);
-    return name(chooser, route_choose(&chooser->view, chooser->matcher, block, bytes,
-                                      &chooser->random));
+    return name(chooser,
+                route_choose(&chooser->view, chooser->matcher, block, bytes, &chooser->random));
 }
 
 unsigned chooser_compiled(const struct chooser *chooser)
