@@ -27,7 +27,7 @@
 
 /* As parley/client.h documents them. */
 #define CALL_KEY_BYTES_MAX 64
-#define CALL_VALUE_BYTES_MAX 4096
+#define CALL_VALUE_BYTES_MAX 8192
 #define CALL_METADATA_BYTES_MAX 16384
 
 struct call {

@@ -405,15 +405,15 @@ static char *pair(size_t key_bytes, size_t value_bytes)
 static void test_metadata_are_taken_to_their_limits_and_not_past_them(void **state)
 {
     (void)state;
-    char *longest = pair(64, 4032), *more = pair(1, 4095), *key = pair(65, 1),
-         *value = pair(1, 4097);
-    struct run run = RUN("call", "-m", longest, "-m", more, "catalog/Get"); /* 8,192 in all */
+    char *longest = pair(64, 8128), *more = pair(1, 8191), *key = pair(65, 1),
+         *value = pair(1, 8193);
+    struct run run = RUN("call", "-m", longest, "-m", more, "catalog/Get"); /* 16,384 in all */
     assert_int_equal(run.code, CLI_EXIT_OK);
     run_free(&run);
     bus.calls = 0;
-    REFUSED("longer than 8192 bytes", "call", "-m", longest, "-m", more, "-m", "k=", "catalog/Get");
+    REFUSED("longer than 16384 bytes", "call", "-m", longest, "-m", more, "-m", "k=", "catalog/Get");
     REFUSED("a key is 1 to 64 bytes", "call", "-m", key, "catalog/Get");
-    REFUSED("the value is longer than 4096 bytes", "call", "-m", value, "catalog/Get");
+    REFUSED("the value is longer than 8192 bytes", "call", "-m", value, "catalog/Get");
     free(longest);
     free(more);
     free(key);
