@@ -98,8 +98,9 @@ static uint8_t payload[3000];
  * the service's allocations, or -1. */
 static int64_t call(struct parley_client *client, uint32_t number)
 {
-    const struct parley_metadata pairs[] = {{"traceparent", "00-0123456789abcdef-01", 22},
-                                            {"gray.user.id", "ada", 3}};
+    const struct parley_metadata pairs[] = {
+        {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 55},
+        {"gray.user.id", "ada", 3}};
     struct parley_call options = {.metadata = pairs, .metadata_count = number % 3 ? 0 : 2};
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT, *reply;
     request.text = (char *)(uintptr_t) "a text";

@@ -335,8 +335,8 @@ static void test_metadata_and_identity_reach_the_handler(void **state)
     bus_fork(&bus, serve, NULL);
     connect_client(1);
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
-    request.text = (char *)"traceparent";
-    struct parley_metadata metadata[] = {{"gray.user.id", "ada", 3}, {"traceparent", "00-1", 4}};
+    request.text = (char *)"gray.mark";
+    struct parley_metadata metadata[] = {{"gray.user.id", "ada", 3}, {"gray.mark", "00-1", 4}};
     struct parley_call call = {.metadata = metadata, .metadata_count = 2};
     Echo__V1__Message *reply;
     assert_int_equal(echo__v1__echo__context_call(client, &request, &reply, &call), PARLEY_OK);
