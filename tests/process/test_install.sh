@@ -56,7 +56,7 @@ for file in lib*/*/libparley.so.0 bin/parleyd bin/parley share/man/man1/parley.1
     compgen -G "$root/$file*" >/dev/null || compgen -G "$root/lib*/${file##*/}*" >/dev/null ||
         fail "$file was not installed"
 done
-objdump -p "$LD_LIBRARY_PATH/libparley.so" | grep -q 'SONAME *libparley.so.0$' || fail "soname"
+objdump -p "$LD_LIBRARY_PATH/libparley.so" | grep 'SONAME *libparley.so.0$' >/dev/null || fail "soname"
 
 step "take the examples out of README.md"
 mkdir "$tmp/work"
