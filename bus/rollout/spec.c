@@ -9,16 +9,15 @@
 #include "rollout/fields.h"
 
 #include <errno.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/digest.h"
+#include "base/pattern.h"
 
 #define API_VERSION "parley.dev/v1alpha1"
-#define REPEATS_MAX 1000 /* of a regular expression: what {n,m} in it multiply to */
 #define INTERVAL_NS_MIN (UINT64_C(100) * 1000000)
 
 DEFINE_CLEANUP(struct node *, node_free);
@@ -155,49 +154,15 @@ static int read_canary(const struct fields *fields, const struct node *node,
 
 /* ---- Matches ---- */
 
-/* What the repetitions {n,m} in @text multiply to: glibc's compiler writes each of them out. */
-static uint64_t repeats_in(const char *text)
-{
-    uint64_t product = 1;
-    for (; *text && product <= REPEATS_MAX; text++) {
-        if (*text == '\\' && text[1])
-            text++;
-        else if (*text == '{') {
-            uint64_t most = 1;
-            for (text++; (*text >= '0' && *text <= '9') || *text == ','; text++) {
-                uint64_t value = 0;
-                for (; *text >= '0' && *text <= '9'; text++)
-                    value = value > REPEATS_MAX ? value : value * 10 + (uint64_t)(*text - '0');
-                most = value > most ? value : most;
-                if (*text != ',')
-                    break;
-            }
-            product *= most;
-            text -= *text == '\0';
-        }
-    }
-    return product;
-}
-
+/* By the compiler that endpoints use, so that what is accepted here fits there. */
 static int check_regex(const struct fields *fields, const struct node *node, const char *where,
                        const char *text)
 {
-    regex_t regex;
-    char why[128];
-    if (repeats_in(text) > REPEATS_MAX)
-        return field_error(fields, node, -E2BIG,
-                           "%s repeats more than %d times in all: fewer were expected", where,
-                           REPEATS_MAX);
-    int code = regcomp(&regex, text, REG_EXTENDED | REG_NOSUB);
-    if (code != 0) {
-        (void)regerror(code, NULL, why, sizeof(why));
-        return field_error(fields, node, -EINVAL,
-                           "%s is \"%.64s\": %s: a regular expression (POSIX, extended) was "
-                           "expected",
-                           where, text, why);
-    }
-    regfree(&regex);
-    return 0;
+    struct error_text why = {""};
+    struct pattern *pattern = NULL;
+    int r = pattern_new(text, strlen(text), &pattern, &why);
+    (void)pattern_free(pattern);
+    return r < 0 ? field_error(fields, node, r, "%s is \"%.64s\": %s", where, text, why.text) : 0;
 }
 
 /* The index of the one kind that a header has, in the order of the enum; -1: none, or several. */
