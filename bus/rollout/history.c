@@ -4,6 +4,28 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+static bool is_character(const char *text, size_t bytes)
+{
+    for (size_t i = 1; i < bytes; i++)
+        if (((unsigned char)text[i] & 0xc0) != 0x80)
+            return false;
+    json_t *string = json_stringn(text, bytes);
+    json_decref(string);
+    return string != NULL;
+}
+
+void text_make_printable(char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        size_t bytes = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+        if (c < 0x20 || c == 0x7f || (bytes > 1 && !is_character(text, bytes)))
+            *text = '?';
+        else
+            text += bytes - 1;
+    }
+}
+
 void history_add(struct rollout *rollout, struct rollout_time now, const char *who,
                  const char *what, const char *why, ...)
 {
@@ -27,6 +49,8 @@ void history_add(struct rollout *rollout, struct rollout_time now, const char *w
     va_start(args, why);
     (void)vsnprintf(entry->why, sizeof(entry->why), why, args);
     va_end(args);
+    text_make_printable(entry->who);
+    text_make_printable(entry->why);
     rollout->changed = true;
 }
 

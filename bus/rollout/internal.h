@@ -59,6 +59,8 @@ struct rollout {
 };
 
 /* history.c */
+/* For JSON, which is UTF-8: other bytes, as of a character that was cut, become question marks. */
+void text_make_printable(char *text);
 void history_add(struct rollout *rollout, struct rollout_time now, const char *who,
                  const char *what, const char *why, ...) __attribute__((format(printf, 5, 6)));
 

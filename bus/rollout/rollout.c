@@ -33,6 +33,7 @@ void rollout_enter(struct rollout *rollout, enum rollout_phase phase, const char
     va_start(args, format);
     (void)vsnprintf(rollout->reason, sizeof(rollout->reason), format, args);
     va_end(args);
+    text_make_printable(rollout->reason);
     rollout->phase = phase;
     rollout->changed = true;
 }
@@ -180,8 +181,10 @@ static bool awaits_return(struct rollout *rollout, uint64_t now_ns)
 {
     if (rollout->restored &&
         (now_ns >= rollout->restored_until_ns ||
-         (versions_has(rollout, rollout->canary) && versions_has(rollout, rollout->stable))))
+         (versions_has(rollout, rollout->canary) && versions_has(rollout, rollout->stable)))) {
         rollout->restored = false;
+        rollout->stepped_ns = now_ns; /* what was before is not held */
+    }
     return rollout->restored;
 }
 
