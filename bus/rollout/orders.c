@@ -106,6 +106,8 @@ static int take_approve(struct rollout *rollout, struct rollout_time now, const 
 /* What was promoted is no longer in force; the stable version is, also if it fits no range. */
 static void go_back(struct rollout *rollout, const char *verb, const char *who)
 {
+    if (rollout->stage == rollout->spec->stage_count)
+        rollout_enter_stage(rollout, 0);
     rollout_enter(rollout, ROLLOUT_ROLLED_BACK, "%s by %s", verb, who);
     bool fits = versions_fits(rollout->spec->stable, rollout->stable);
     memcpy(rollout->promoted, fits ? "" : rollout->stable, fits ? 1 : VERSION_BYTES);

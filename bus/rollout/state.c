@@ -16,6 +16,9 @@
 #include "base/cleanup.h"
 
 #define STATE_FORMAT 1
+#define COUNT_MAX (UINT64_C(1) << 53) /* of calls, of entries: JSON's numbers are exact up to it   \
+                                       */
+#define SMALL_MAX (UINT64_C(1) << 30) /* of revisions, rounds, failures: none is near it */
 /* After a restart instances come back one after another. */
 #define RETURN_NS (UINT64_C(30) * 1000000000)
 
@@ -205,7 +208,7 @@ static void get_past(struct source *source, const json_t *json, struct rollout *
 {
     struct source in = inner(source, json);
     struct past *past = &rollout->past[rollout->past_count];
-    past->revision = (uint32_t)get_number(&in, "revision", UINT32_MAX);
+    past->revision = (uint32_t)get_number(&in, "revision", SMALL_MAX);
     past->phase = (enum rollout_phase)get_name(&in, "phase", ROLLOUT_PHASE_COUNT, phase_name);
     get_version(&in, "stable", past->stable);
     get_version(&in, "canary", past->canary);
@@ -224,9 +227,9 @@ static void get_entry(struct source *source, const json_t *json, struct rollout 
 {
     struct source in = inner(source, json);
     struct rollout_entry *entry = &rollout->history[rollout->history_count++];
-    entry->serial = get_number(&in, "serial", INT64_MAX);
+    entry->serial = get_number(&in, "serial", COUNT_MAX);
     entry->wall_ms = (int64_t)get_number(&in, "wallMs", INT64_MAX);
-    entry->revision = (uint32_t)get_number(&in, "revision", UINT32_MAX);
+    entry->revision = (uint32_t)get_number(&in, "revision", SMALL_MAX);
     entry->stage = (uint32_t)get_number(&in, "step", ROLLOUT_STEP_MAX);
     entry->canary_buckets = (uint32_t)get_number(&in, "buckets", ROLLOUT_BUCKETS);
     entry->phase = (enum rollout_phase)get_name(&in, "phase", ROLLOUT_PHASE_COUNT, phase_name);
@@ -262,7 +265,7 @@ static void get_document(struct source *source, struct rollout *rollout)
 static void get_scalars(struct source *source, struct rollout *rollout)
 {
     get_text(source, "applied", sizeof(rollout->applied), rollout->applied);
-    rollout->revision = (uint32_t)get_number(source, "revision", UINT32_MAX);
+    rollout->revision = (uint32_t)get_number(source, "revision", SMALL_MAX);
     rollout->phase = (enum rollout_phase)get_name(source, "phase", ROLLOUT_PHASE_COUNT, phase_name);
     get_text(source, "reason", sizeof(rollout->reason), rollout->reason);
     get_version(source, "stable", rollout->stable);
@@ -270,13 +273,13 @@ static void get_scalars(struct source *source, struct rollout *rollout)
     get_version(source, "promoted", rollout->promoted);
     get_version(source, "newest", rollout->newest);
     rollout->stage = (uint32_t)get_number(source, "step", ROLLOUT_STEP_MAX);
-    rollout->held_ns = get_number(source, "heldNs", INT64_MAX);
-    rollout->stable_calls = get_number(source, "stableCalls", INT64_MAX);
-    rollout->canary_calls = get_number(source, "canaryCalls", INT64_MAX);
-    rollout->exposed_calls = get_number(source, "exposedCalls", INT64_MAX);
-    rollout->failures = (uint32_t)get_number(source, "failures", UINT32_MAX);
-    rollout->successes = (uint32_t)get_number(source, "successes", UINT32_MAX);
-    rollout->judge.round = (uint32_t)get_number(source, "round", UINT32_MAX);
+    rollout->held_ns = get_number(source, "heldNs", (uint64_t)1 << 60);
+    rollout->stable_calls = get_number(source, "stableCalls", COUNT_MAX);
+    rollout->canary_calls = get_number(source, "canaryCalls", COUNT_MAX);
+    rollout->exposed_calls = get_number(source, "exposedCalls", COUNT_MAX);
+    rollout->failures = (uint32_t)get_number(source, "failures", SMALL_MAX);
+    rollout->successes = (uint32_t)get_number(source, "successes", SMALL_MAX);
+    rollout->judge.round = (uint32_t)get_number(source, "round", SMALL_MAX);
 }
 
 /* What no controller would have written. */

@@ -95,6 +95,28 @@ static void write_ranges(const char *folder)
         write_seed(folder, "range", i, texts[i], strlen(texts[i]), (struct bytes){NULL, 0});
 }
 
+/* Documents, in block and in flow style, and a state. */
+static void write_rollouts(const char *folder)
+{
+    static const char *const texts[] = {
+        "apiVersion: parley.dev/v1alpha1\nkind: Rollout\nmetadata:\n  name: a\nspec:\n"
+        "  interface: a.B\n  stable: ~1.4\n  canary: ^2\n  match:\n  - headers:\n"
+        "    - {name: k, regex: 'a|b'}\n    - name: l\n      present: true\n  stickyKey: k\n"
+        "  saltGroup: s\n  steps:\n  - {weight: 1.5, hold: 1h30m}\n  - approval: true\n  gates:\n"
+        "    minCalls: 7\n    maxErrorRate: 2%\n    maxP99Ratio: 1.5\n    interval: 10s\n"
+        "    failureLimit: 1\n    consecutiveSuccessLimit: 2\n  onFailure: pause\n  mirror: 3\n",
+        "apiVersion: parley.dev/v1alpha1\nkind: Rollout\nmetadata: {name: a}\nspec: {interface: a, "
+        "stable: '1', canary: '2', steps: [{weight: 100}]}\n",
+        "{\"apiVersion\": \"parley.dev/v1alpha1\", \"kind\": \"Rollout\", \"metadata\": {\"name\": "
+        "\"a\"}, \"spec\": {\"interface\": \"a\", \"stable\": \"1\", \"canary\": \"2\", \"steps\": "
+        "[{\"weight\": 5}]}}",
+        "{\"format\": 1, \"document\": \"kind: Rollout\", \"revision\": 1, \"phase\": \"Waiting\"}",
+        "a: &x [*x]\n--- !!map\n? b\n: |-\n  c\n",
+    };
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        write_seed(folder, "rollout", i, texts[i], strlen(texts[i]), (struct bytes){NULL, 0});
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -103,13 +125,14 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"check",  "compile", "corrupt", "diff",
-                                          "expand", "laws",    "load",    "pack",
-                                          "range",  "run",     "schema",  "unpack"};
+    static const char *const targets[] = {"check", "compile", "corrupt", "diff",  "expand",
+                                          "laws",  "load",    "pack",    "range", "rollout",
+                                          "run",   "schema",  "unpack"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
     write_generated(folder);
     write_ranges(folder);
+    write_rollouts(folder);
     write_expand(folder);
     struct versions shapes;
     versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
