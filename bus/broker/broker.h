@@ -244,7 +244,6 @@ int negotiator_bridge(struct negotiator *negotiator, struct schema_entry *client
 /* ---- shelf.c: the folder of --schemas ---- */
 
 #define SHELF_FILE_MAX 1024
-#define SHELF_FILE_MAX_TEXT "1024"
 #define SHELF_SERVICE_MAX 64 /* of one file */
 
 struct shelf;

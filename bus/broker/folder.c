@@ -1,0 +1,252 @@
+/*
+ * A watched folder of small files, for whoever wants to know what is in them.
+ *
+ * Whatever inotify says, the folder is read again as a whole, and files whose size, time and number
+ * are as they were are passed over: no event can be missed in a way that lasts, and folders whose
+ * files are links that are switched behind our back (Kubernetes' volumes) work. What leaves is
+ * forgotten first, then what is new is read: a file may be renamed. A file that is being written
+ * has not the size that it had when it was opened: it is left for the event that comes when it is
+ * closed.
+ */
+#include "broker/folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+struct folder {
+    struct source source;
+    struct broker *broker;
+    const struct folder_ops *ops;
+    void *user;
+    int fd, watch;
+    char path[PATHS_BYTES_MAX];
+    TAILQ_HEAD(, folder_file) files;
+    size_t file_count;
+};
+
+/* ---- Files ---- */
+
+/* Return: 0 and what the caller frees, NUL-terminated; -EAGAIN: it has another size; -errno. */
+static int read_all(int fd, size_t bytes, uint8_t **ret_data)
+{
+    _cleanup_(freep) uint8_t *data = malloc(bytes + 1);
+    if (!data)
+        return -ENOMEM;
+    size_t used = 0;
+    while (used <= bytes) {
+        ssize_t n = read(fd, data + used, bytes + 1 - used);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n == 0)
+            break;
+        used += n > 0 ? (size_t)n : 0;
+    }
+    if (used != bytes)
+        return -EAGAIN; /* it is being written: there will be another event */
+    data[bytes] = '\0';
+    *ret_data = steal_ptr(&data);
+    return 0;
+}
+
+static void file_read(struct folder *folder, struct folder_file *file, int fd)
+{
+    _cleanup_(freep) uint8_t *data = NULL;
+    int r = file->bytes > (off_t)folder->ops->file_bytes_max ? -EFBIG : 0;
+    if (r == 0)
+        r = read_all(fd, (size_t)file->bytes, &data);
+    if (r == 0)
+        folder->ops->read(folder->user, file, data, (size_t)file->bytes);
+    else if (r != -EAGAIN)
+        folder->ops->trouble(folder->user, file, file->name, strerror(-r));
+}
+
+static bool name_counts(const struct folder *folder, const char *name)
+{
+    size_t bytes = strlen(name);
+    if (name[0] == '.' || bytes >= BROKER_FILE_BYTES)
+        return false;
+    for (const char *const *suffix = folder->ops->suffixes; *suffix; suffix++) {
+        size_t suffix_bytes = strlen(*suffix);
+        if (bytes > suffix_bytes && strcmp(name + bytes - suffix_bytes, *suffix) == 0)
+            return true;
+    }
+    return false;
+}
+
+static struct folder_file *file_find(struct folder *folder, const char *name)
+{
+    struct folder_file *file;
+    TAILQ_FOREACH (file, &folder->files, entry)
+        if (strcmp(file->name, name) == 0)
+            return file;
+    return NULL;
+}
+
+static void file_free(struct folder *folder, struct folder_file *file, bool stopping)
+{
+    folder->ops->gone(folder->user, file, stopping);
+    TAILQ_REMOVE(&folder->files, file, entry);
+    folder->file_count--;
+    free(file);
+}
+
+static struct folder_file *file_new(struct folder *folder, const char *name)
+{
+    if (folder->file_count == folder->ops->file_max) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "more than %zu files: not read", folder->ops->file_max);
+        folder->ops->trouble(folder->user, NULL, name, text);
+        return NULL;
+    }
+    struct folder_file *file = calloc(1, folder->ops->struct_bytes);
+    if (!file)
+        return NULL;
+    (void)snprintf(file->name, sizeof(file->name), "%s", name);
+    file->bytes = -1;
+    TAILQ_INSERT_TAIL(&folder->files, file, entry);
+    folder->file_count++;
+    return file;
+}
+
+static void look_at(struct folder *folder, const char *name)
+{
+    _cleanup_(fd_closep) int fd =
+        openat(folder->fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat status;
+    struct folder_file *file = file_find(folder, name);
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        if (fd >= 0 || errno != ENOENT)
+            folder->ops->trouble(folder->user, file, name, strerror(errno));
+        return;
+    }
+    if (!S_ISREG(status.st_mode) || (!file && !(file = file_new(folder, name))))
+        return;
+    file->seen = true;
+    if (file->bytes == status.st_size && file->inode == status.st_ino &&
+        file->device == status.st_dev && file->modified.tv_sec == status.st_mtim.tv_sec &&
+        file->modified.tv_nsec == status.st_mtim.tv_nsec)
+        return;
+    file->bytes = status.st_size;
+    file->inode = status.st_ino;
+    file->device = status.st_dev;
+    file->modified = status.st_mtim;
+    file_read(folder, file, fd);
+}
+
+/* ---- The folder ---- */
+
+/* @look false: only notes which files are there, to forget those that are not. */
+static int walk(struct folder *folder, bool look)
+{
+    int fd = openat(folder->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!dir) {
+        int r = -errno;
+        fd_close(fd);
+        return r;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(dir)) != NULL) {
+        if (!name_counts(folder, entry->d_name))
+            continue;
+        struct folder_file *file = file_find(folder, entry->d_name);
+        if (look)
+            look_at(folder, entry->d_name);
+        else if (file)
+            file->seen = true;
+    }
+    (void)closedir(dir);
+    return 0;
+}
+
+static int scan(struct folder *folder)
+{
+    struct folder_file *file;
+    TAILQ_FOREACH (file, &folder->files, entry)
+        file->seen = false;
+    int r = walk(folder, false);
+    if (r < 0)
+        return r;
+    file = TAILQ_FIRST(&folder->files);
+    while (file) {
+        struct folder_file *next = TAILQ_NEXT(file, entry);
+        if (!file->seen)
+            file_free(folder, file, false);
+        file = next;
+    }
+    return walk(folder, true);
+}
+
+static void on_change(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct folder *folder = (struct folder *)source; /* its first member */
+    alignas(struct inotify_event) char buffer[4096];
+    ssize_t n;
+    bool any = false;
+    while ((n = read(folder->watch, buffer, sizeof(buffer))) > 0)
+        any = true;
+    if (!any)
+        return;
+    int r = scan(folder);
+    if (r < 0)
+        log_error("%s cannot be read: %s; what was read before stays in force", folder->path,
+                  strerror(-r));
+    folder->ops->scanned(folder->user);
+}
+
+int folder_new(struct broker *broker, const char *path, const struct folder_ops *ops, void *user,
+               struct folder **ret_folder, struct error_text *error)
+{
+    struct folder *folder = calloc(1, sizeof(*folder));
+    if (!folder)
+        return error_set(error, -ENOMEM, "out of memory");
+    folder->broker = broker;
+    folder->ops = ops;
+    folder->user = user;
+    folder->source.ready = on_change;
+    TAILQ_INIT(&folder->files);
+    (void)snprintf(folder->path, sizeof(folder->path), "%s", path);
+    folder->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    folder->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = folder->watch < 0 || folder->fd < 0 ? -errno : 0;
+    if (r == 0 && inotify_add_watch(folder->watch, path,
+                                    IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
+                                        IN_ATTRIB | IN_ONLYDIR) < 0)
+        r = -errno;
+    if (r == 0)
+        r = broker_watch(broker, folder->watch, WAIT_IN, &folder->source);
+    if (r == 0)
+        r = scan(folder);
+    if (r < 0) {
+        (void)error_set(error, r, "%s %s: %s", ops->option, path, strerror(-r));
+        folder_free(folder);
+        return r;
+    }
+    *ret_folder = folder;
+    return 0;
+}
+
+struct folder *folder_free(struct folder *folder)
+{
+    if (!folder)
+        return NULL;
+    while (!TAILQ_EMPTY(&folder->files))
+        file_free(folder, TAILQ_FIRST(&folder->files), true);
+    if (folder->watch >= 0)
+        broker_unwatch(folder->broker, folder->watch, &folder->source);
+    fd_close(folder->watch);
+    fd_close(folder->fd);
+    free(folder);
+    return NULL;
+}
