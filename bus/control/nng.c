@@ -15,9 +15,11 @@
  */
 #include "control/nng.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -302,6 +304,38 @@ int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_re
     *ret_data = nng_msg_body(message);
     *ret_bytes = nng_msg_len(message);
     return 0;
+}
+
+static void describe_address(const nng_sockaddr *address, struct nng_peer *peer)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    if (address->s_family == NNG_AF_INET &&
+        inet_ntop(AF_INET, &address->s_in.sa_addr, text, sizeof(text)))
+        (void)snprintf(peer->text, sizeof(peer->text), "%s:%u", text,
+                       (unsigned)ntohs(address->s_in.sa_port));
+    else if (address->s_family == NNG_AF_INET6 &&
+             inet_ntop(AF_INET6, address->s_in6.sa_addr, text, sizeof(text)))
+        (void)snprintf(peer->text, sizeof(peer->text), "[%s]:%u", text,
+                       (unsigned)ntohs(address->s_in6.sa_port));
+    peer->known = text[0] != '\0';
+}
+
+void nng_request_peer(const struct nng_request *request, struct nng_peer *ret_peer)
+{
+    *ret_peer = (struct nng_peer){.text = "somebody who hung up"};
+    nng_pipe pipe = nng_msg_get_pipe(request->message);
+    uint64_t uid, pid;
+    nng_sockaddr address;
+    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
+        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) == 0) {
+        ret_peer->known = ret_peer->local = true;
+        ret_peer->uid = (uid_t)uid;
+        ret_peer->pid = (pid_t)pid;
+        (void)snprintf(ret_peer->text, sizeof(ret_peer->text), "user %u (pid %d)",
+                       (unsigned)ret_peer->uid, (int)ret_peer->pid);
+    } else if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) == 0) {
+        describe_address(&address, ret_peer);
+    }
 }
 
 static int make_answer(const nng_msg *asked, const uint8_t *data, size_t bytes, nng_msg **ret)

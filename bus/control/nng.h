@@ -5,8 +5,10 @@
 #ifndef PARLEY_CONTROL_NNG_H
 #define PARLEY_CONTROL_NNG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -26,6 +28,17 @@ int nng_replier_fd(const struct nng_replier *replier); /* readable: nng_replier_
 /* @ret_data: borrowed until the request is answered or dropped. 0, NNG_E_AGAIN, -errno. */
 int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_request,
                         const uint8_t **ret_data, size_t *ret_bytes);
+
+/* Who asks, as the kernel says: of ipc:// user and process, of tcp:// the address. */
+struct nng_peer {
+    bool known; /* false: it has hung up already, or its transport tells nothing */
+    bool local; /* uid and pid are set */
+    uid_t uid;
+    pid_t pid;
+    char
+        text[80]; /* for people: "user 1000 (pid 811)", "127.0.0.1:40312", "somebody who hung up" */
+};
+void nng_request_peer(const struct nng_request *request, struct nng_peer *ret_peer);
 /* Sends the answer and frees the request; an asker that is gone is no error. */
 int nng_request_answer(struct nng_request *request, const uint8_t *data, size_t bytes);
 struct nng_request *nng_request_drop(struct nng_request *request);

@@ -136,6 +136,45 @@ static void test_request_is_answered_over_tcp(void **state)
     answer_is_the_asker_s(url);
 }
 
+static struct nng_peer peer_at(const char *url)
+{
+    struct nng_replier *replier = replier_on(url, NNG_REQUEST_BYTES_MAX);
+    struct asking asking;
+    start_asking(&asking, url, "who", 3);
+    const uint8_t *data;
+    size_t bytes;
+    struct nng_request *request = wait_request(replier, &data, &bytes);
+    struct nng_peer peer;
+    nng_request_peer(request, &peer);
+    assert_int_equal(nng_request_answer(request, (const uint8_t *)"you", 3), 0);
+    expect_answer(&asking, "you", 3);
+    nng_replier_free(replier);
+    return peer;
+}
+
+static void test_peer_over_ipc_is_the_user_and_process_that_the_kernel_names(void **state)
+{
+    (void)state;
+    char url[128], text[80];
+    url_of("peer", url);
+    const struct nng_peer peer = peer_at(url);
+    assert_true(peer.known && peer.local);
+    assert_int_equal(peer.uid, geteuid());
+    assert_int_equal(peer.pid, getpid());
+    snprintf(text, sizeof(text), "user %u (pid %d)", (unsigned)geteuid(), (int)getpid());
+    assert_string_equal(peer.text, text);
+}
+
+static void test_peer_over_tcp_is_its_address(void **state)
+{
+    (void)state;
+    char url[128];
+    url_of_tcp(url);
+    const struct nng_peer peer = peer_at(url);
+    assert_true(peer.known && !peer.local);
+    assert_int_equal(strncmp(peer.text, "127.0.0.1:", 10), 0);
+}
+
 static void test_requests_are_answered_in_any_order(void **state)
 {
     (void)state;
@@ -419,6 +458,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_is_answered_over_ipc),
         cmocka_unit_test(test_request_is_answered_over_tcp),
+        cmocka_unit_test(test_peer_over_ipc_is_the_user_and_process_that_the_kernel_names),
+        cmocka_unit_test(test_peer_over_tcp_is_its_address),
         cmocka_unit_test(test_requests_are_answered_in_any_order),
         cmocka_unit_test(test_one_replier_serves_ipc_and_tcp),
         cmocka_unit_test(test_request_at_the_limit_arrives_and_one_past_it_does_not),
