@@ -12,7 +12,7 @@
  * them, and so on until nobody is left on the list.
  *
  * Idle, the broker sleeps in the kernel without a timer: the only timers are those of connections
- * that have not said Hello yet, and the relay's.
+ * that have not said Hello yet, the relay's, and those of rollouts that are under way.
  */
 #include "broker/broker.h"
 
@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/rollouts.h"
 
 int broker_watch(struct broker *broker, int fd, uint32_t events, struct source *source)
 {
@@ -129,6 +130,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     const struct endpoint *oldest = TAILQ_FIRST(&broker->strangers);
     uint64_t deadline = oldest ? oldest->hello_by_ns : CLOCK_NEVER;
     uint64_t relay = broker->relay ? relay_next_deadline_ns(broker->relay) : CLOCK_NEVER;
+    uint64_t rollout = rollouts_next_ns(broker);
+    deadline = rollout < deadline ? rollout : deadline;
     return relay < deadline ? relay : deadline;
 }
 
@@ -175,6 +178,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     refuse_late(broker, clock_now_ns());
     if (broker->relay)
         relay_turn(broker);
+    rollouts_turn(broker);
     broker_bury(broker);
     return 0;
 }
@@ -233,6 +237,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
         r = open_sockets(broker, options, error);
     if (r == 0 && options->schemas)
         r = shelf_new(broker, options->schemas, &broker->shelf, error);
+    if (r == 0)
+        r = rollouts_new(broker, options->rollouts, options->state, &broker->rollouts, error);
     if (r < 0) {
         broker_free(broker);
         return r;
@@ -255,6 +261,7 @@ struct broker *broker_free(struct broker *broker)
     if (!broker)
         return NULL;
     broker->stopping = true;
+    broker->rollouts = rollouts_free(broker->rollouts);
     if (broker->listener)
         broker_unwatch(broker, link_listener_fd(broker->listener), &broker->listener_source);
     if (broker->replier)
@@ -269,6 +276,7 @@ struct broker *broker_free(struct broker *broker)
     admit_deinit(&broker->admit);
     routes_deinit(&broker->routes);
     stats_sums_deinit(&broker->left);
+    stats_sums_deinit(&broker->brought);
     link_listener_free(broker->listener);
     nng_replier_free(broker->replier);
     nng_publisher_free(broker->publisher);

@@ -347,6 +347,7 @@ struct directory {
     struct interface *interfaces; /* hash by name */
     struct instance *instances;   /* hash by id */
     struct interface *slots[ROUTE_SLOT_MAX];
+    uint64_t changes; /* counts what instances came, left or began to drain */
 };
 
 /* NULL: not there. */
@@ -577,6 +578,8 @@ struct stats_sums {
 
 /* Maps an endpoint's region. @fd: borrowed. Return: 0, -EPROTO with a sentence, -errno. */
 int stats_map(struct region *region, int fd, uint64_t endpoint_id, struct error_text *error);
+/* Whether an endpoint has counted anything yet. */
+bool stats_any(const struct region *region);
 /* Adds an endpoint's counters; @left: it is gone, nothing is in flight any more. */
 void stats_add(struct stats_sums *sums, const struct region *region, bool left);
 void stats_sums_deinit(struct stats_sums *sums);
@@ -636,6 +639,8 @@ struct broker_options {
     const char *const *event_urls;
     size_t event_url_count; /* 0: none */
     const char *schemas; /* a folder of descriptor sets; NULL: none */
+    const char *rollouts; /* a folder of documents; NULL: none */
+    const char *state;    /* a folder, made when it is needed; NULL: nothing outlives the broker */
     struct admit_limits limits;
 };
 
@@ -653,8 +658,10 @@ struct broker {
     struct directory directory;
     struct routes routes;
     struct stats_sums left; /* of endpoints that are gone */
+    struct stats_sums brought; /* what endpoints had counted before they came to us */
     struct relay *relay;    /* NULL: not needed yet */
     struct shelf *shelf;    /* NULL: none */
+    struct rollouts *rollouts;
     struct endpoint *endpoints_by_id;
     TAILQ_HEAD(endpoint_list, endpoint) strangers, endpoints, doomed; /* strangers: oldest first */
     TAILQ_HEAD(, source) again; /* sources that had more than a batch */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "broker/rollouts.h"
 #include "wire/wire.h"
 
 int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
@@ -376,15 +377,31 @@ static void route_event(struct broker *broker, const struct interface *interface
     event_publish(broker, &event, "%s is routed: %s", interface->name, shares);
 }
 
+static enum parley_status route_by_hand(struct broker *broker, struct interface *interface,
+                                        const Parley__RouteRequest *request,
+                                        const struct nng_request *asker, struct error_text *error)
+{
+    char who[ROLLOUT_WHO_BYTES_MAX + 1];
+    enum parley_status status = rollouts_allow_route(broker, interface, request->force, error);
+    if (status == PARLEY_OK)
+        status = set_route(broker, interface, request, error);
+    if (status != PARLEY_OK)
+        return status;
+    rollouts_who(asker, who);
+    rollouts_route_set(broker, interface, who);
+    return PARLEY_OK;
+}
+
 static int on_route(struct broker *broker, const Parley__RouteRequest *request,
-                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
+                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
     struct interface *interface = find_interface(broker, request->interface, &error);
     enum parley_status status = interface ? PARLEY_OK : PARLEY_NOT_FOUND;
     if (interface && request->n_weight > 0) {
         uint64_t before = interface->generation;
-        status = set_route(broker, interface, request, &error);
+        status = route_by_hand(broker, interface, request, asker, &error);
         if (status == PARLEY_OK && interface->generation != before)
             route_event(broker, interface);
     }
@@ -511,11 +528,13 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
     case PARLEY__CONTROL_REQUEST__BODY_STATS:
         return on_stats(broker, request->stats, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_ROUTE:
-        return on_route(broker, request->route, &reply, ret_data, ret_bytes);
+        return on_route(broker, request->route, asker, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_DESCRIBE:
         return on_describe(broker, request->describe, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_SCHEMAS:
         return control_schemas(broker, request->schemas, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_ROLLOUT:
+        return control_rollout(broker, request->rollout, asker, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_CALL:
         return on_call(broker, request->call, asker, &reply, ret_data, ret_bytes);
     default:

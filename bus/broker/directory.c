@@ -203,6 +203,7 @@ int directory_instance_add(struct directory *directory, struct endpoint *endpoin
     version->instance_count++;
     version->draining_count += draining;
     version->interface->instance_count++;
+    directory->changes++;
     *ret_instance = instance;
     return 0;
 }
@@ -216,6 +217,7 @@ void directory_instance_remove(struct directory *directory, struct instance *ins
     instance->version->instance_count--;
     instance->version->draining_count -= instance->draining;
     instance->version->interface->instance_count--;
+    directory->changes++;
     free(instance);
 }
 

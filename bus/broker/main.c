@@ -38,6 +38,9 @@ struct settings {
     unsigned mode;
     const char *dir_given, *socket_given;
     const char *schemas; /* NULL: none */
+    const char *rollouts; /* NULL: none */
+    const char *state_given;
+    char state[PATHS_BYTES_MAX];
 };
 
 static const char usage[] =
@@ -52,6 +55,8 @@ static const char usage[] =
     "  -e, --events URL       publish events there, too (default: ipc://DIR/events.ipc)\n"
     "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); it\n"
     "                         is watched\n"
+    "      --rollouts DIR     run the rollouts in that folder (*.yaml, *.yml); it is watched\n"
+    "      --state DIR        what outlives the broker: how far rollouts are (default: DIR/state)\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
     "  -l, --log-level LEVEL  error, warn, info or debug (default: info)\n"
     "  -h, --help             this text\n"
@@ -97,6 +102,9 @@ static int parse_level(const char *text)
     return 0;
 }
 
+/* Options that have no letter. */
+enum { OPTION_ROLLOUTS = 256, OPTION_STATE };
+
 /* Return: -1: go on; else the exit code. */
 static int parse_options(struct settings *settings, int argc, char **argv)
 {
@@ -106,6 +114,8 @@ static int parse_options(struct settings *settings, int argc, char **argv)
         {"control", required_argument, NULL, 'c'},
         {"events", required_argument, NULL, 'e'},
         {"schemas", required_argument, NULL, 'S'},
+        {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
+        {"state", required_argument, NULL, OPTION_STATE},
         {"mode", required_argument, NULL, 'm'},
         {"log-level", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},
@@ -132,6 +142,12 @@ static int parse_options(struct settings *settings, int argc, char **argv)
             break;
         case 'S':
             settings->schemas = optarg;
+            break;
+        case OPTION_ROLLOUTS:
+            settings->rollouts = optarg;
+            break;
+        case OPTION_STATE:
+            settings->state_given = optarg;
             break;
         case 'm':
             code = parse_mode(optarg, &settings->mode);
@@ -174,6 +190,15 @@ static int fill_in(struct settings *settings)
         r = paths_control_url(dir, settings->control, sizeof(settings->control));
     if (r == 0)
         r = paths_events_url(dir, settings->events, sizeof(settings->events));
+    size_t state = 0;
+    if (r == 0 && settings->state_given)
+        state = (size_t)snprintf(settings->state, sizeof(settings->state), "%s",
+                                 settings->state_given);
+    else if (r == 0)
+        state = (size_t)snprintf(settings->state, sizeof(settings->state), "%s/state",
+                                 dir ? dir : settings->dir);
+    if (state >= sizeof(settings->state))
+        r = -ENAMETOOLONG;
     if (r < 0) {
         log_error("the folder's path is too long for sockets (%d bytes at most with their names): "
                   "use a shorter --dir",
@@ -315,6 +340,8 @@ static int run(const struct settings *settings, struct signals *signals)
         .event_urls = settings->event_urls,
         .event_url_count = settings->event_count,
         .schemas = settings->schemas,
+        .rollouts = settings->rollouts,
+        .state = settings->state,
     };
     struct broker *broker;
     struct error_text error = {""};

@@ -50,6 +50,7 @@ void session_instance_gone(struct broker *broker, struct instance *instance, con
 static void instance_drain(struct broker *broker, struct instance *instance)
 {
     instance->draining = true;
+    broker->directory.changes++;
     instance->version->draining_count++;
     routes_write(&broker->routes, instance->version->interface);
     contracts_instance_gone(broker, instance);

@@ -212,6 +212,8 @@ static void on_hello(struct endpoint *endpoint, const Parley__Hello *hello, cons
     if (!take_place(endpoint, hello->endpoint_id))
         return;
     become_known(endpoint, hello);
+    if (stats_any(&endpoint->stats))
+        stats_add(&broker->brought, &endpoint->stats, true);
     r = send_welcome(endpoint);
     if (r < 0) {
         session_refuse(endpoint, PARLEY_RESOURCE_EXHAUSTED, "the route page cannot be sent: %s",

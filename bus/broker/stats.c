@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "broker/rollouts.h"
 
 #define STATS_REGION_BYTES (STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell))
 #define STATS_OTHER "(other)"
@@ -122,20 +123,19 @@ static struct stats_sum *sum_take(struct stats_sums *sums, const struct stats_ke
     return sum ? sum : sum_add(sums, &other);
 }
 
-static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, bool left)
+static void read_key(const struct stats_cell *cell, struct stats_key *ret_key)
 {
-    struct stats_key key;
-    memset(&key, 0, sizeof(key));
-    copy_name(key.interface, cell->interface_name, sizeof(key.interface));
-    copy_name(key.method, cell->method, sizeof(key.method));
-    copy_name(key.asked, cell->asked, sizeof(key.asked));
-    copy_name(key.served, cell->served, sizeof(key.served));
+    memset(ret_key, 0, sizeof(*ret_key));
+    copy_name(ret_key->interface, cell->interface_name, sizeof(ret_key->interface));
+    copy_name(ret_key->method, cell->method, sizeof(ret_key->method));
+    copy_name(ret_key->asked, cell->asked, sizeof(ret_key->asked));
+    copy_name(ret_key->served, cell->served, sizeof(ret_key->served));
     uint32_t side = *(const volatile uint32_t *)&cell->side;
-    key.side = side == 1 ? 1 : 0;
-    struct stats_sum *sum = sum_take(sums, &key);
-    if (!sum)
-        return;
+    ret_key->side = side == 1 ? 1 : 0;
+}
 
+static void add_counters(struct stats_sum *sum, const struct stats_cell *cell, bool left)
+{
     /* Ended first (acquire: before the load of `started` below), so that a call that begins and
      * ends meanwhile cannot make more ended than begun. */
     uint64_t ended = 0;
@@ -154,17 +154,39 @@ static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, boo
         sum->in_flight += started - ended;
 }
 
+static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, bool left)
+{
+    struct stats_key key;
+    read_key(cell, &key);
+    struct stats_sum *sum = sum_take(sums, &key);
+    if (!sum)
+        return;
+    add_counters(sum, cell, left);
+}
+
+bool stats_any(const struct region *region)
+{
+    const struct stats_header *header = region->base;
+    return atomic_load_explicit(&header->cell_count, memory_order_relaxed) > 0;
+}
+
+/* @ret_count: bounded */
+static const struct stats_cell *cells_of(const struct region *region, uint32_t *ret_count)
+{
+    const struct stats_header *header = region->base;
+    /* acquire: pairs with the release in stats_cell_find(); names below it are written. */
+    uint32_t count = atomic_load_explicit(&header->cell_count, memory_order_acquire);
+    *ret_count = count > STATS_CELL_MAX ? STATS_CELL_MAX : count;
+    return (const struct stats_cell *)((const uint8_t *)region->base + STATS_CELLS_OFFSET);
+}
+
 void stats_add(struct stats_sums *sums, const struct region *region, bool left)
 {
     const struct stats_header *header = region->base;
-    const struct stats_cell *cells =
-        (const struct stats_cell *)((const uint8_t *)region->base + STATS_CELLS_OFFSET);
+    uint32_t count;
+    const struct stats_cell *cells = cells_of(region, &count);
     sums->ring_full += load(&header->ring_full);
     sums->late_replies += load(&header->late_replies);
-    /* acquire: pairs with the release in stats_cell_find(); names below it are written. */
-    uint32_t count = atomic_load_explicit(&header->cell_count, memory_order_acquire);
-    if (count > STATS_CELL_MAX)
-        count = STATS_CELL_MAX;
     for (uint32_t i = 0; i < count; i++)
         add_cell(sums, &cells[i], left);
 }
@@ -198,6 +220,80 @@ static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
         for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
             sum->bucket[i] += from->bucket[i];
     }
+}
+
+/* ---- For rollouts ---- */
+
+/* As OpenTelemetry has it for gRPC; what else goes wrong is the caller's fault. */
+static bool is_server_fault(enum parley_status status)
+{
+    return status == PARLEY_UNKNOWN || status == PARLEY_DEADLINE_EXCEEDED ||
+           status == PARLEY_INTERNAL || status == PARLEY_UNAVAILABLE ||
+           status == PARLEY_DATA_LOSS || status == PARLEY_UNIMPLEMENTED;
+}
+
+/* @sign: -1 takes away. */
+static void add_figures(struct rollout_figures *figures, const struct stats_sum *sum, int sign)
+{
+    uint64_t factor = sign < 0 ? UINT64_MAX : 1; /* modulo 2^64 */
+    for (unsigned i = 0; i < STATS_STATUS_COUNT; i++) {
+        figures->calls += factor * sum->by_status[i];
+        if (is_server_fault((enum parley_status)i))
+            figures->errors += factor * sum->by_status[i];
+    }
+    for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
+        figures->latency[i] += factor * sum->bucket[i];
+}
+
+static void add_if_served(const struct stats_sum *sum, const char *interface,
+                          const char *const versions[2], int sign,
+                          struct rollout_figures figures[2])
+{
+    if (sum->key.side != 0 || strcmp(sum->key.interface, interface) != 0)
+        return;
+    for (unsigned v = 0; v < 2; v++)
+        if (strcmp(sum->key.served, versions[v]) == 0)
+            add_figures(&figures[v], sum, sign);
+}
+
+static void add_sums_of(const struct stats_sums *sums, const char *interface,
+                        const char *const versions[2], int sign, struct rollout_figures figures[2])
+{
+    for (const struct stats_sum *sum = sums->sums; sum; sum = sum->hh.next)
+        add_if_served(sum, interface, versions, sign, figures);
+}
+
+/* Not by way of sums: there is no limit to how many names are looked at. */
+static void add_region_of(const struct region *region, const char *interface,
+                          const char *const versions[2], struct rollout_figures figures[2])
+{
+    if (!region->base)
+        return;
+    uint32_t count;
+    const struct stats_cell *cells = cells_of(region, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct stats_sum sum = {0};
+        read_key(&cells[i], &sum.key);
+        if (sum.key.side != 0 || strcmp(sum.key.interface, interface) != 0)
+            continue;
+        add_counters(&sum, &cells[i], true);
+        add_if_served(&sum, interface, versions, 1, figures);
+    }
+}
+
+/* What endpoints brought is taken away: or the first to come back to a broker that was started again
+ * would look like a wave of calls. */
+void stats_figures(struct broker *broker, const char *interface, const char *const versions[2],
+                   struct rollout_figures ret_figures[2])
+{
+    const struct endpoint *endpoint;
+    memset(ret_figures, 0, 2 * sizeof(*ret_figures));
+    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+        add_region_of(&endpoint->stats, interface, versions, ret_figures);
+    TAILQ_FOREACH(endpoint, &broker->doomed, entry) /* until it is buried, and in `left` */
+        add_region_of(&endpoint->stats, interface, versions, ret_figures);
+    add_sums_of(&broker->left, interface, versions, 1, ret_figures);
+    add_sums_of(&broker->brought, interface, versions, -1, ret_figures);
 }
 
 /* ---- Answering ---- */

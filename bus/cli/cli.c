@@ -8,7 +8,8 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cmd_ls, &cmd_stats, &cmd_describe, &cmd_call, &cmd_diff, &cmd_route, &cmd_schemas, &cmd_events,
+    &cmd_ls, &cmd_stats, &cmd_describe, &cmd_call, &cmd_diff, &cmd_route,
+    &cmd_rollout, &cmd_schemas, &cmd_events,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

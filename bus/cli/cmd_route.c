@@ -123,8 +123,12 @@ static int by_version(const void *a, const void *b)
 static int run(struct cli *cli, int argc, char **argv)
 {
     struct weights weights = {.count = 0};
+    bool force = false;
+    const struct option_spec specs[] = {
+        {"force", 'f', OPTION_FLAG, NULL, "though a rollout runs there, which then pauses", &force},
+    };
     int code;
-    if (!options_take(cli, NULL, 0, &argc, argv, &code))
+    if (!options_take(cli, specs, 1, &argc, argv, &code))
         return code;
     if (argc == 0)
         return cli_usage(cli, "which interface? parley ls lists them");
@@ -141,6 +145,8 @@ static int run(struct cli *cli, int argc, char **argv)
     request.body_case = PARLEY__CONTROL_REQUEST__BODY_ROUTE;
     request.route = &route;
     route.interface = argv[0];
+    route.has_force = force;
+    route.force = force;
     route.n_weight = weights.count;
     route.weight = weights.pointers;
     code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_ROUTE, &reply);
@@ -159,12 +165,13 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_route = {
     .name = "route",
-    .usage = "INTERFACE [VERSION=WEIGHT...]",
+    .usage = "[--force] INTERFACE [VERSION=WEIGHT...]",
     .summary = "show or set the share of calls that each version gets",
     .details =
         "Without weights, shows each version's share of new calls. With weights, sets them:\n"
         "they may be of any unit, 0 or more, and a version that is not named gets none.\n"
-        "Clients obey on their next call.\n",
+        "Clients obey on their next call. Where a rollout runs, it sets the shares: --force\n"
+        "sets them all the same, and pauses the rollout.\n",
     .example = "  parley route catalog 1.0.0=95 2.0.0=5\n"
                "  parley route catalog\n",
     .run = run,

@@ -12,6 +12,11 @@ _parley_versions()
     timeout 1 parley --timeout 500ms route "$1" 2>/dev/null | awk 'NR > 1 { print $2 "=" }'
 }
 
+_parley_rollouts()
+{
+    timeout 1 parley --timeout 500ms rollout ls 2>/dev/null | awk 'NR > 1 { print $1 }'
+}
+
 # The first word behind the program's name that is no option, and no option's value.
 _parley_command()
 {
@@ -31,7 +36,8 @@ _parley_command()
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats describe call route schemas events help"
+    local commands="ls stats describe call route rollout schemas events help"
+    local rollout_actions="ls show history apply pause resume approve promote rollback undo delete"
     local options="--url --events --timeout --json --help"
     local at command
     COMPREPLY=()
@@ -48,7 +54,7 @@ _parley()
         mapfile -t COMPREPLY < <(compgen -W "WIRE_JSON WIRE" -- "$cur")
         return
         ;;
-    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata | -a | --accept)
+    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata | -a | --accept | -r | --reason)
         return
         ;;
     esac
@@ -65,6 +71,8 @@ _parley()
         describe) options+=" --output" ;;
         call) options+=" --accept --metadata --one-way --list --verbose" ;;
         events) options+=" --count" ;;
+        route) options+=" --force" ;;
+        rollout) options+=" --follow --full --reason" ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
         return
@@ -91,8 +99,17 @@ _parley()
             mapfile -t COMPREPLY < <(compgen -W "$(_parley_versions "${COMP_WORDS[at + 1]}")" -- "$cur")
         fi
         ;;
+    rollout)
+        if ((COMP_CWORD == at + 1)); then
+            mapfile -t COMPREPLY < <(compgen -W "$rollout_actions" -- "$cur")
+        elif [[ ${COMP_WORDS[at + 1]} == apply ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        elif ((COMP_CWORD == at + 2)); then
+            mapfile -t COMPREPLY < <(compgen -W "$(_parley_rollouts)" -- "$cur")
+        fi
+        ;;
     events)
-        mapfile -t COMPREPLY < <(compgen -W "instance.up instance.gone instance.drain route refused broker" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "instance.up instance.gone instance.drain route rollout. schema refused broker" -- "$cur")
         ;;
     esac
 }
