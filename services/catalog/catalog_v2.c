@@ -61,7 +61,7 @@ static void catalog_get(Catalog__V2__Catalog_Service *service,
 {
     struct catalog *catalog = (struct catalog *)service;
     size_t index = 0;
-    bool found = serve_find(catalog->db, request->package, &index);
+    bool found = !serve_ill() && serve_find(catalog->db, request->package, &index);
     closure(found ? &catalog->packages[index] : NULL, closure_data);
 }
 
@@ -88,6 +88,10 @@ static void catalog_list(Catalog__V2__Catalog_Service *service,
                          Catalog__V2__ListReply_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
+    if (serve_ill()) {
+        closure(NULL, closure_data);
+        return;
+    }
     if (!protobuf_c_enum_descriptor_get_value(&catalog__v2__priority__descriptor,
                                               (int)request->priority)) {
         serve_fail(PARLEY_INVALID_ARGUMENT, "The priority is none of catalog.v2.");
@@ -111,6 +115,10 @@ static void catalog_search(Catalog__V2__Catalog_Service *service,
                            Catalog__V2__SearchReply_Closure closure, void *closure_data)
 {
     struct catalog *catalog = (struct catalog *)service;
+    if (serve_ill()) {
+        closure(NULL, closure_data);
+        return;
+    }
     size_t bytes = strlen(request->query);
     if (bytes == 0 || bytes > TEXT_BYTES_MAX) {
         serve_fail(PARLEY_INVALID_ARGUMENT, "The text to search for must have 1 to 256 bytes.");

@@ -9,7 +9,8 @@
  * What counts as failed: any status but the one that the question has to end with. One exception,
  * with --chaos, where instances are killed on purpose: a Visit may end as UNAVAILABLE if the
  * service did not answer it (executed "no" or "unknown"), for Visit must not be repeated. Those
- * are counted apart. Get, List and Search never may: the library has to repeat them elsewhere.
+ * are counted apart. Get, List and Search never may: the library has to repeat them elsewhere. With
+ * --illness, where a version is made to fail on purpose, its INTERNAL is counted apart, too.
  *
  * Totals go to stdout, one line of JSON at a time; with --control, lines on stdin ask for one
  * ("mark 7") or end the program ("quit", or the end of stdin).
@@ -50,7 +51,7 @@ struct load {
     const char *name, *admindir, *accept;
     unsigned window, visit_per_cent;
     uint64_t seconds, report_ns, timeout_ns, dice;
-    bool control, chaos;
+    bool control, chaos, illness;
     /* the rest */
     struct truth truth;
     struct parley_endpoint *endpoint;
@@ -154,6 +155,8 @@ static void judge(struct load *load, const struct query *query, const ProtobufCM
         tally->visits++;
     if (call->status == query_status(query))
         check(load, query, reply, call);
+    else if (load->illness && call->status == PARLEY_INTERNAL && call->version[0])
+        tally->ill++;
     else if (is_casualty(load, query, call))
         note_casualty(tally, call, took_ns);
     else
@@ -312,6 +315,7 @@ static void usage(FILE *out, const struct load_version *version)
             "  --timeout-ms N    deadline of a call (10000)\n"
             "  --report-ms N     between two lines (1000)\n"
             "  --chaos           instances are killed: a Visit may end as UNAVAILABLE\n"
+            "  --illness         a version is made ill: its calls may end as INTERNAL\n"
             "  --control         take \"mark N\" and \"quit\" from stdin; its end is \"quit\"\n"
             "  --admindir DIR    dpkg's database\n"
             "  --name NAME       what `parley ls` shows (%s)\n"
@@ -337,7 +341,7 @@ static uint64_t number(const struct load *load, const char *option, const char *
     return value;
 }
 
-enum { SECONDS = 256, WINDOW, VISIT, ACCEPT, TIMEOUT, REPORT, CHAOS, CONTROL, ADMINDIR, NAME, SEED,
+enum { SECONDS = 256, WINDOW, VISIT, ACCEPT, TIMEOUT, REPORT, CHAOS, ILLNESS, CONTROL, ADMINDIR, NAME, SEED,
        HELP };
 
 static const struct option longs[] = {
@@ -348,6 +352,7 @@ static const struct option longs[] = {
     {"timeout-ms", required_argument, NULL, TIMEOUT},
     {"report-ms", required_argument, NULL, REPORT},
     {"chaos", no_argument, NULL, CHAOS},
+    {"illness", no_argument, NULL, ILLNESS},
     {"control", no_argument, NULL, CONTROL},
     {"admindir", required_argument, NULL, ADMINDIR},
     {"name", required_argument, NULL, NAME},
@@ -379,6 +384,9 @@ static void set_option(struct load *load, int option, const char *name)
         break;
     case CHAOS:
         load->chaos = true;
+        break;
+    case ILLNESS:
+        load->illness = true;
         break;
     case CONTROL:
         load->control = true;

@@ -38,6 +38,15 @@ struct held {
 static STAILQ_HEAD(, held) held_answers = STAILQ_HEAD_INITIALIZER(held_answers);
 static uint64_t hold_ns;
 
+static volatile sig_atomic_t ill;
+static unsigned ill_per_cent;
+
+static void on_illness(int number)
+{
+    (void)number;
+    ill = 1;
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -62,6 +71,7 @@ static void usage(FILE *out, const char *program, const char *version)
             "  --name NAME         what `parley ls` shows (%s)\n"
             "  --hold-us N         keep a Visit for so long before it is answered (0), up to a\n"
             "                      second: so that one can be killed holding calls\n"
+            "  --ill PER_CENT      of the calls end as INTERNAL once SIGUSR1 has come\n"
             "  --help              this\n"
             "\n"
             "The broker is found as by every program: $PARLEY_BROKER, else parleyd.sock in\n"
@@ -69,13 +79,13 @@ static void usage(FILE *out, const char *program, const char *version)
             program, version, program);
 }
 
-static uint64_t microseconds(const char *program, const char *text)
+static uint64_t number(const char *program, const char *option, const char *text, uint64_t max)
 {
     size_t digits = strspn(text, "0123456789");
-    unsigned long value = digits && digits <= 7 ? strtoul(text, NULL, 10) : 1000001;
-    if (text[digits] || value > 1000000) {
-        fprintf(stderr, "%s: --hold-us takes a number from 0 to 1000000, not \"%s\"\n", program,
-                text);
+    unsigned long value = digits && digits <= 7 ? strtoul(text, NULL, 10) : max + 1;
+    if (text[digits] || value > max) {
+        fprintf(stderr, "%s: --%s takes a number from 0 to %" PRIu64 ", not \"%s\"\n", program,
+                option, max, text);
         exit(2);
     }
     return value;
@@ -88,6 +98,7 @@ static void parse(int argc, char **argv, const char *program, const char *versio
         {"status-file", required_argument, NULL, 's'},
         {"name", required_argument, NULL, 'n'},
         {"hold-us", required_argument, NULL, 'u'},
+        {"ill", required_argument, NULL, 'i'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -100,7 +111,10 @@ static void parse(int argc, char **argv, const char *program, const char *versio
             options->name = optarg;
             break;
         case 'u':
-            options->hold_ns = microseconds(program, optarg) * 1000;
+            options->hold_ns = number(program, "hold-us", optarg, 1000000) * 1000;
+            break;
+        case 'i':
+            options->ill_per_cent = (unsigned)number(program, "ill", optarg, 100);
             break;
         case 'h':
             usage(stdout, program, version);
@@ -230,6 +244,9 @@ int serve_run(const struct serve_options *options, const struct parley_interface
         return 1;
     }
     signals(endpoint);
+    ill_per_cent = options->ill_per_cent;
+    if (ill_per_cent)
+        sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_illness}, NULL);
     say_ready(options, interface, true);
     status = options->hold_ns ? run_holding(endpoint, options->hold_ns) : parley_run(endpoint);
     if (status != PARLEY_OK)
@@ -244,6 +261,20 @@ int serve_run(const struct serve_options *options, const struct parley_interface
 void serve_fail(enum parley_status status, const char *text)
 {
     parley_context_fail(parley_context_current(), status, text);
+}
+
+/* Evenly spread, so that how many there are is no matter of luck. */
+bool serve_ill(void)
+{
+    static unsigned due;
+    if (!ill)
+        return false;
+    due += ill_per_cent;
+    if (due < 100)
+        return false;
+    due -= 100;
+    serve_fail(PARLEY_INTERNAL, "This service is ill, on purpose.");
+    return true;
 }
 
 bool serve_find(const struct dpkg_db *db, const char *name, size_t *ret_index)

@@ -16,6 +16,7 @@ struct serve_options {
     const char *status_file;
     const char *name; /* of the endpoint */
     uint64_t hold_ns; /* how long Visits are kept before they are answered; 0: not at all */
+    unsigned ill_per_cent; /* of calls, once SIGUSR1 has come; 0: that ends the program as ever */
 };
 
 /**
@@ -46,6 +47,9 @@ struct dpkg_db *serve_begin(int argc, char **argv, const char *program, const ch
  */
 int serve_run(const struct serve_options *options, const struct parley_interface *interface,
               ProtobufCService *implementation);
+
+/* Inside a handler: whether this call is one that an ill service fails. Then it has been. */
+bool serve_ill(void);
 
 /* Inside a handler: how its call ends when its closure gets NULL. */
 void serve_fail(enum parley_status status, const char *text);

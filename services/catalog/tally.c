@@ -76,6 +76,7 @@ void tally_add(struct tally *total, const struct tally *tally)
     total->translated += tally->translated;
     total->retried += tally->retried;
     total->visits += tally->visits;
+    total->ill += tally->ill;
     total->unavailable_no += tally->unavailable_no;
     total->unavailable_unknown += tally->unavailable_unknown;
     if (tally->unavailable_ns_max > total->unavailable_ns_max)
@@ -97,6 +98,7 @@ void tally_since(const struct tally *now, const struct tally *before, struct tal
     ret->translated -= before->translated;
     ret->retried -= before->retried;
     ret->visits -= before->visits;
+    ret->ill -= before->ill;
     ret->unavailable_no -= before->unavailable_no;
     ret->unavailable_unknown -= before->unavailable_unknown;
     for (int i = 0; i < TALLY_VERSION_MAX && ret->served[i].version[0]; i++)
@@ -129,7 +131,7 @@ static const struct {
     NUMBER(wrong),          NUMBER(translated),
     NUMBER(retried),        NUMBER(visits),
     NUMBER(unavailable_no), NUMBER(unavailable_unknown),
-    NUMBER(unavailable_ns_max),
+    NUMBER(unavailable_ns_max), NUMBER(ill),
 #undef NUMBER
 };
 #define NUMBER_COUNT (sizeof(numbers) / sizeof(numbers[0]))

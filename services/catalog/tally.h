@@ -27,6 +27,7 @@ struct tally {
      * where instances are killed on purpose, and then not as failed. */
     uint64_t unavailable_no, unavailable_unknown;
     uint64_t unavailable_ns_max; /* the longest that one of them took */
+    uint64_t ill; /* ended as INTERNAL by a service that is made ill on purpose, and not as failed */
     struct {
         char version[32];
         uint64_t calls;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# The demo as a test: test_demo.sh rollout|chaos|interrupt|arguments PARLEY-DEMO
+# The demo as a test: test_demo.sh rollout|rollback|chaos|interrupt|arguments PARLEY-DEMO
 #
 # Each runs with a TMPDIR of its own, which must be empty afterwards, and no process may be left
 # that was started in it.
@@ -72,6 +72,19 @@ rollout() {
 $always
 sum(r["served"].values()) == r["calls"]
 "chaos" not in r
+EXPRESSIONS
+}
+
+# What fails on purpose is no failed call; none meets version 2 once it is rolled back, or the demo
+# itself would fail.
+rollback() {
+    run --rollback <<EXPRESSIONS
+r["calls"] > 100
+r["failed"] == 0 and r["wrong"] == 0 and "problem" not in r
+r["rolled_back"] is True
+0 < r["ill_calls"] <= r["exposed_calls"] < r["calls"]
+"calls of 2.0.0 failed" in r["reason"]
+[s["weight"] for s in r["steps"]] == [30]
 EXPRESSIONS
 }
 
@@ -153,7 +166,7 @@ arguments() {
 }
 
 case $part in
-    rollout | chaos | interrupt | arguments) "$part" ;;
+    rollout | rollback | chaos | interrupt | arguments) "$part" ;;
     *) complain "no part is called $part" ;;
 esac
 exit $((failures > 0))

@@ -3,9 +3,10 @@
  *
  * main.c      options, the beginning and the end
  * children.c  processes: starting, listening, asking for totals, ending; the one poll()
- * tools.c     what an operator types: parley route, parley ls, parley stats
+ * tools.c     what an operator types: parley rollout, parley ls, parley stats
  * steps.c     the script of the rollout
  * chaos.c     what --chaos adds to it
+ * rollback.c  the script of --rollback
  * display.c   what a person sees meanwhile
  * report.c    the summary, and the JSON
  */
@@ -59,9 +60,25 @@ struct chaos_result {
     unsigned share_count;
 };
 
+struct rollback_result {
+    bool rolled_back;
+    uint64_t exposed_calls; /* that version 2 served from when it fell ill to when it had no share */
+    uint64_t ill_calls;     /* of these, that failed */
+    uint64_t took_ns;       /* until the clients' calls all went to version 1 again */
+    char reason[256];       /* as the rollout has it */
+};
+
+/* How a rollout stands. */
+struct rollout_status {
+    char phase[24];
+    unsigned step; /* from 1 */
+    double weight; /* per cent, of the canary */
+    char reason[256];
+};
+
 struct demo {
     /* options */
-    bool json, chaos, shortened, keep;
+    bool json, chaos, rollback, shortened, keep;
     const char *admindir, *parleyd, *parley, *programs;
     /* processes */
     char folder[64];
@@ -79,6 +96,7 @@ struct demo {
     unsigned step_count;
     uint64_t v2_client_on_v1; /* calls of the version 2 client before there was a version 2 */
     struct chaos_result after;
+    struct rollback_result rollback_result;
     char problem[512]; /* the first thing that went wrong; "": nothing */
     /* display */
     FILE *out;
@@ -124,8 +142,12 @@ void demo_kill_all(struct demo *demo);
 
 /* ---- tools.c ---- */
 
-/* parley route catalog 1.0.0=... 2.0.0=... */
-int tool_route(struct demo *demo, double weight_v2);
+/* parley rollout apply: writes the document into the demo's folder first. */
+int tool_rollout_apply(struct demo *demo, const char *document);
+/* parley rollout promote catalog, ... */
+int tool_rollout(struct demo *demo, const char *verb);
+/* parley rollout show --json catalog */
+int tool_rollout_status(struct demo *demo, struct rollout_status *ret_status);
 /* Waits until `parley ls` shows every service and every client. */
 int tool_wait_for_all(struct demo *demo);
 
@@ -138,7 +160,14 @@ int start_broker(struct demo *demo);
 int start_client(struct demo *demo, const char *name, bool v2, unsigned window);
 /* Measures the share of version 2 during @ns. */
 int measure_share(struct demo *demo, double weight, uint64_t ns, struct step *ret_step);
+/* Until clients are served by version 1 and know version 2. */
+int script_begin(struct demo *demo);
+int script_finish(struct demo *demo);
 int run_script(struct demo *demo);
+
+/* ---- rollback.c ---- */
+
+int run_rollback(struct demo *demo);
 
 /* ---- chaos.c ---- */
 

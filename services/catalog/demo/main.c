@@ -50,6 +50,7 @@ static void usage(void)
            "\n"
            "  --json          print one JSON object, last on stdout; progress goes to stderr\n"
            "  --chaos         meanwhile kill the broker several times, and one instance\n"
+           "  --rollback      version 2 starts to fail at 30 %%; everything goes back\n"
            "  --short         about eight seconds\n"
            "  --admindir DIR  dpkg's database (/var/lib/dpkg)\n"
            "  --parleyd FILE  the broker, --parley FILE the command line, --programs DIR the\n"
@@ -62,13 +63,14 @@ static void usage(void)
            "1; 2 for a wrong option.\n");
 }
 
-enum { JSON = 256, CHAOS, SHORT, ADMINDIR, PARLEYD, PARLEY, PROGRAMS, KEEP, HELP };
+enum { JSON = 256, CHAOS, ROLLBACK, SHORT, ADMINDIR, PARLEYD, PARLEY, PROGRAMS, KEEP, HELP };
 
 static void parse(struct demo *demo, int argc, char **argv)
 {
     static const struct option longs[] = {
         {"json", no_argument, NULL, JSON},
         {"chaos", no_argument, NULL, CHAOS},
+        {"rollback", no_argument, NULL, ROLLBACK},
         {"short", no_argument, NULL, SHORT},
         {"admindir", required_argument, NULL, ADMINDIR},
         {"parleyd", required_argument, NULL, PARLEYD},
@@ -85,6 +87,9 @@ static void parse(struct demo *demo, int argc, char **argv)
             break;
         case CHAOS:
             demo->chaos = true;
+            break;
+        case ROLLBACK:
+            demo->rollback = true;
             break;
         case SHORT:
             demo->shortened = true;
@@ -111,6 +116,10 @@ static void parse(struct demo *demo, int argc, char **argv)
             fprintf(stderr, "parley-demo: try --help\n");
             exit(2);
         }
+    }
+    if (demo->chaos && demo->rollback) {
+        fprintf(stderr, "parley-demo: --chaos or --rollback, not both; try --help\n");
+        exit(2);
     }
     if (optind < argc) {
         fprintf(stderr, "parley-demo: \"%s\" is no option; try --help\n", argv[optind]);
@@ -240,7 +249,10 @@ int main(int argc, char **argv)
     demo.alarm_ns = demo.start_ns + 58 * SECOND;
     int exit_status = 1;
     if (take_signals(&demo) == 0 && make_folder(&demo) == 0) {
-        run_script(&demo);
+        if (demo.rollback)
+            run_rollback(&demo);
+        else
+            run_script(&demo);
         exit_status = report(&demo);
     }
     demo_kill_all(&demo);

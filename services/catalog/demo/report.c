@@ -65,6 +65,14 @@ static void print_json(const struct demo *demo, const struct tally *total)
                         json_real((double)(demo->end_ns - demo->start_ns) / 1e9));
     if (demo->chaos)
         json_object_set_new(json, "chaos", chaos_json(demo, total));
+    if (demo->rollback) {
+        const struct rollback_result *result = &demo->rollback_result;
+        json_object_set_new(json, "rolled_back", json_boolean(result->rolled_back));
+        set(json, "exposed_calls", result->exposed_calls);
+        set(json, "ill_calls", result->ill_calls);
+        json_object_set_new(json, "rollback_s", json_real((double)result->took_ns / 1e9));
+        json_object_set_new(json, "reason", json_string(result->reason));
+    }
     if (demo->problem[0])
         json_object_set_new(json, "problem", json_string(demo->problem));
     json_dumpf(json, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
@@ -109,6 +117,14 @@ static void print_summary(const struct demo *demo, const struct tally *total)
     for (unsigned i = 0; i < demo->step_count; i++)
         fprintf(out, "  share of 2.0.0 at %3g %%: %.2f %%\n", demo->steps[i].weight,
                 demo->steps[i].share);
+    const struct rollback_result *back = &demo->rollback_result;
+    if (demo->rollback)
+        fprintf(out,
+                "  version 2 fell ill at 30 %%: rolled back %s, %.2f s later; %llu calls met it, "
+                "of which %llu failed\n  %s\n",
+                back->rolled_back ? "by its gates" : "never", (double)back->took_ns / 1e9,
+                (unsigned long long)back->exposed_calls, (unsigned long long)back->ill_calls,
+                back->reason);
     if (!demo->chaos)
         return;
     fprintf(out,
@@ -129,6 +145,8 @@ static void conclude(struct demo *demo, const struct tally *total)
         demo_fail(demo, "A reply was wrong. %s", total->difference);
     if (!tally_served_by(total, "1.0.0") || !tally_served_by(total, "2.0.0"))
         demo_fail(demo, "Not both versions served.");
+    if (demo->rollback && !demo->rollback_result.rolled_back)
+        demo_fail(demo, "Version 2 was not rolled back.");
     if (demo->after.casualties_outside)
         demo_fail(demo, "%llu calls ended as UNAVAILABLE before an instance was killed.",
                   (unsigned long long)demo->after.casualties_outside);
@@ -148,7 +166,7 @@ int report(struct demo *demo)
         print_logs(demo);
         fprintf(stderr, "parley-demo: %s\n", demo->problem);
     } else {
-        fprintf(demo->out, "Nobody noticed.\n");
+        fprintf(demo->out, "%s\n", demo->rollback ? "It went back by itself." : "Nobody noticed.");
     }
     fflush(demo->out);
     if (demo->json)

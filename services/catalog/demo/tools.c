@@ -18,18 +18,51 @@ static struct child *tool_run(struct demo *demo, const char *const *argv)
     return child;
 }
 
-int tool_route(struct demo *demo, double weight_v2)
+int tool_rollout(struct demo *demo, const char *verb)
 {
-    char v1[32], v2[32];
-    snprintf(v1, sizeof(v1), "1.0.0=%g", 100 - weight_v2);
-    snprintf(v2, sizeof(v2), "2.0.0=%g", weight_v2);
-    const char *const argv[] = {demo->parley, "route", "catalog", v1, v2, NULL};
+    const char *const argv[] = {demo->parley, "rollout", verb, "catalog", NULL};
     struct child *child = tool_run(demo, argv);
     if (!child)
         return -1;
     if (!child_succeeded(child))
-        return demo_fail(demo, "`parley route catalog %s %s` failed.", v1, v2);
+        return demo_fail(demo, "`parley rollout %s catalog` failed.", verb);
     return 0;
+}
+
+int tool_rollout_apply(struct demo *demo, const char *document)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/catalog.yaml", demo->folder);
+    FILE *file = fopen(path, "we");
+    bool written = file && fputs(document, file) >= 0;
+    if (!file || fclose(file) != 0 || !written)
+        return demo_fail(demo, "%s cannot be written.", path);
+    const char *const argv[] = {demo->parley, "rollout", "apply", path, NULL};
+    struct child *child = tool_run(demo, argv);
+    if (!child)
+        return -1;
+    if (!child_succeeded(child))
+        return demo_fail(demo, "`parley rollout apply` of this failed:\n%s", document);
+    return 0;
+}
+
+int tool_rollout_status(struct demo *demo, struct rollout_status *ret_status)
+{
+    const char *const argv[] = {demo->parley, "rollout", "show", "--json", "catalog", NULL};
+    struct child *child = tool_run(demo, argv);
+    if (!child)
+        return -1;
+    const char *phase = "", *reason = "";
+    json_t *json = child_succeeded(child) ? json_loads(child->line, 0, NULL) : NULL;
+    int step = 0;
+    double weight = 0;
+    int r = json_unpack(json, "{s:{s:s, s:s, s:i, s:F}}", "status", "phase", &phase, "reason",
+                        &reason, "step", &step, "weight", &weight);
+    *ret_status = (struct rollout_status){.step = (unsigned)step, .weight = weight};
+    snprintf(ret_status->phase, sizeof(ret_status->phase), "%s", phase);
+    snprintf(ret_status->reason, sizeof(ret_status->reason), "%s", reason);
+    json_decref(json);
+    return r < 0 ? demo_fail(demo, "`parley rollout show --json catalog` failed.") : 0;
 }
 
 /* How many of @kind are alive, and of those how many `parley ls` knows as @what. */

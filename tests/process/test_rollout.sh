@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+#
+# Rollouts with the real programs: test_rollout.sh PARLEY PARLEYD CATALOG-V1 CATALOG-V2 SOURCE
+#
+# A broker with --rollouts and --state, two versions of the catalogue. It is killed in the middle of a
+# rollout and started again; documents and states are damaged; an operator acts. No calls are made:
+# what figures do to a rollout is in tests/unit/broker/test_rollouts.c and the demo.
+set -u
+
+parley=$1 parleyd=$2 catalog_v1=$3 catalog_v2=$4 source_dir=$5
+status_file=$source_dir/tests/unit/catalog/status
+
+PARLEY_DIR=$(mktemp -d /tmp/parley-roll.XXXXXX) # short: sockets are in it
+export PARLEY_DIR
+unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
+export NO_COLOR=1 TZ=UTC
+out=$PARLEY_DIR/out err=$PARLEY_DIR/err log=$PARLEY_DIR/broker.log
+folder=$PARLEY_DIR/rollouts state=$PARLEY_DIR/kept
+failures=0
+pids=()
+mkdir "$folder"
+
+# Ends a process that we started, and reaps it.
+end() {
+    kill "-${2:-TERM}" "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
+}
+
+clean_up() {
+    local pid
+    for pid in "${pids[@]}"; do
+        end "$pid" KILL
+    done
+    rm -rf "$PARLEY_DIR"
+}
+trap clean_up EXIT
+
+fail() {
+    echo "FAILED: $*"
+    echo "  stdout: $(head -c 2000 "$out")"
+    echo "  stderr: $(head -c 2000 "$err")"
+    echo "  broker: $(tail -n 20 "$log")"
+    failures=$((failures + 1))
+}
+
+# run CODE ARGUMENT...: runs parley, and wants that exit code.
+run() {
+    local wanted=$1 code
+    shift
+    timeout 30 "$parley" "$@" >"$out" 2>"$err" </dev/null
+    code=$?
+    [[ $code == "$wanted" ]] || fail "parley $*: exit code $code instead of $wanted"
+}
+
+# has FILE TEXT...: each text is in the file.
+has() {
+    local file=$1 text
+    shift
+    for text in "$@"; do
+        grep -qF -- "$text" "$file" || fail "expected '$text' in ${file##*/}"
+    done
+}
+
+# wait_for FILE TEXT: until a line of the file has the text; 20 seconds at most.
+wait_for() {
+    local tries
+    for ((tries = 0; tries < 2000; tries++)); do
+        grep -qF -- "$2" "$1" 2>/dev/null && return
+        sleep 0.01
+    done
+    fail "'$2' never came"
+}
+
+# wait_share PER_CENT: until version 2 gets so much.
+wait_share() {
+    local tries
+    for ((tries = 0; tries < 400; tries++)); do
+        "$parley" route catalog >"$out" 2>"$err"
+        grep -qE "2\.0\.0 +$1 %" "$out" && return
+        sleep 0.05
+    done
+    fail "version 2 never got $1 %"
+}
+
+start_broker() {
+    : >"$log" # now: what the broker before said must not be taken for its word
+    "$parleyd" --rollouts "$folder" --state "$state" >"$log" 2>&1 &
+    broker=$!
+    pids+=("$broker")
+    wait_for "$log" "parleyd: ready"
+}
+
+start_service() {
+    "$1" --status-file "$status_file" >"$PARLEY_DIR/${1##*/}.log" 2>&1 &
+    pids+=("$!")
+    wait_for "$PARLEY_DIR/${1##*/}.log" '"ready":true'
+}
+
+# document WEIGHT: puts one in the folder, as a careful program does.
+document() {
+    cat >"$PARLEY_DIR/new" <<DOCUMENT
+apiVersion: parley.dev/v1alpha1
+kind: Rollout
+metadata:
+  name: shop
+spec:
+  interface: catalog
+  stable: "^1.0"
+  canary: "^2.0"
+  steps:
+  - {weight: $1, hold: 1h}
+  - {weight: 30, hold: 1h, approval: true}
+DOCUMENT
+    mv "$PARLEY_DIR/new" "$folder/shop.yaml"
+}
+
+# ---- A document in the folder runs ----
+start_broker
+start_service "$catalog_v1"
+start_service "$catalog_v2"
+"$parley" events rollout. refused >"$PARLEY_DIR/events" 2>&1 &
+pids+=("$!")
+# A subscription takes a moment; until it is heard, something that is refused.
+for ((tries = 0; tries < 400; tries++)); do
+    echo "kind: nonsense" >"$folder/odd.yaml"
+    grep -q refused "$PARLEY_DIR/events" && break
+    sleep 0.05
+done
+rm "$folder/odd.yaml"
+document 5
+wait_share 5
+run 0 rollout
+has "$out" shop catalog Progressing 1/2 "5 %" 1.0.0 2.0.0
+run 0 rollout promote shop --reason "all is well"
+has "$out" "shop: Progressing, step 2 of 2"
+wait_share 30
+wait_for "$PARLEY_DIR/events" rollout.promote
+has "$PARLEY_DIR/events" rollout.begin
+run 0 rollout history shop
+has "$out" "user $(id -u) (pid" promote "all is well" "file shop.yaml"
+
+# ---- A broker that is killed ----
+end "$broker" KILL
+start_broker
+run 0 rollout show --json shop
+python3 - "$out" <<'PYTHON' || fail "it is not in the step where it was"
+import json, sys
+status = json.load(open(sys.argv[1]))["status"]
+sys.exit(not (status["phase"] == "Progressing" and status["step"] == 2 and status["weight"] == 30
+              and status["file"] == "shop.yaml"))
+PYTHON
+wait_share 30
+run 0 rollout promote shop # and it goes on
+has "$out" "shop: Completed"
+run 0 rollout undo shop
+wait_share 0
+
+# ---- Documents that are none ----
+document 500
+wait_for "$log" "shop.yaml:10:"
+has "$log" "expected" "what it said before stays in force"
+wait_for "$PARLEY_DIR/events" "shop.yaml:10:"
+run 0 rollout show shop
+document 7
+wait_share 7
+cp "$folder/shop.yaml" "$PARLEY_DIR/other.yaml"
+run 1 rollout apply "$PARLEY_DIR/other.yaml"
+has "$err" ALREADY_EXISTS "shop.yaml: change it there"
+echo "kind: [" >"$PARLEY_DIR/other.yaml"
+run 1 rollout apply "$PARLEY_DIR/other.yaml"
+has "$err" INVALID_ARGUMENT "other.yaml:"
+run 1 rollout pause nothing
+has "$err" NOT_FOUND
+
+# ---- Weights by hand ----
+run 1 route catalog 1.0.0=1 2.0.0=1
+has "$err" FAILED_PRECONDITION "rollout shop" "--force"
+run 0 route --force catalog 1.0.0=1 2.0.0=1
+wait_share 50
+run 0 rollout
+has "$out" Paused
+run 0 rollout resume shop
+wait_share 7
+
+# ---- A state that is damaged ----
+end "$broker" KILL
+printf '{"format":' >"$state/rollout-shop.json"
+start_broker
+has "$log" "is no state of a rollout, and is not used"
+[[ -e $state/rollout-shop.json.damaged ]] || fail "the damaged state is not kept aside"
+run 0 rollout # the document is there, so it has begun anew
+has "$out" shop
+
+# ---- The document goes ----
+wait_share 7
+rm "$folder/shop.yaml"
+wait_share 0
+wait_for "$log" "its document is not in the folder any more"
+run 0 rollout
+has "$out" "The broker runs no rollout."
+end "$broker"
+exit $((failures > 0))
