@@ -235,6 +235,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
         r = routes_init(&broker->routes, broker->id, error);
     if (r == 0)
         r = open_sockets(broker, options, error);
+    if (r == 0 && options->http_url)
+        r = watching_open(broker, options, error);
     if (r == 0 && options->schemas)
         r = shelf_new(broker, options->schemas, &broker->shelf, error);
     if (r == 0)
@@ -262,6 +264,7 @@ struct broker *broker_free(struct broker *broker)
         return NULL;
     broker->stopping = true;
     broker->rollouts = rollouts_free(broker->rollouts);
+    watching_close(broker);
     if (broker->listener)
         broker_unwatch(broker, link_listener_fd(broker->listener), &broker->listener_source);
     if (broker->replier)

@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/paths.h"
+#include "control/http.h"
 #include "control/link.h"
 #include "control/nng.h"
 #include "control/transcript.h"
@@ -46,6 +47,7 @@
 #define BROKER_GENERATION_MAX (UINT64_C(1) << 62)
 
 struct broker;
+struct broker_options;
 struct contract;
 struct endpoint;
 struct instance;
@@ -628,6 +630,13 @@ uint32_t relay_call_count(const struct relay *relay); /* under way */
 uint64_t relay_next_deadline_ns(const struct relay *relay);
 void relay_turn(struct broker *broker); /* after each turn: timeouts, idle contracts */
 
+/* ---- watching.c: what is answered by HTTP ---- */
+
+/* Listens, and answers from the loop. Return: 0; -errno with a sentence. */
+int watching_open(struct broker *broker, const struct broker_options *options,
+                  struct error_text *error);
+void watching_close(struct broker *broker);
+
 /* ---- broker.c ---- */
 
 struct broker_options {
@@ -638,6 +647,8 @@ struct broker_options {
     size_t control_url_count; /* 0: none */
     const char *const *event_urls;
     size_t event_url_count; /* 0: none */
+    const char *http_url;   /* NULL: none */
+    bool http_insecure;     /* one that is not loopback is fine */
     const char *schemas; /* a folder of descriptor sets; NULL: none */
     const char *rollouts; /* a folder of documents; NULL: none */
     const char *state;    /* a folder, made when it is needed; NULL: nothing outlives the broker */
@@ -650,6 +661,8 @@ struct broker {
     struct link_listener *listener;  /* NULL: none */
     struct nng_replier *replier;     /* NULL: none */
     struct nng_publisher *publisher; /* NULL: none */
+    struct source http_source;
+    struct http_server *http; /* NULL: none */
     uint64_t id;
     uint64_t started_ns;
     bool stopping;

@@ -41,7 +41,12 @@ struct settings {
     const char *rollouts; /* NULL: none */
     const char *state_given;
     char state[PATHS_BYTES_MAX];
+    const char *http;    /* NULL: none */
+    bool http_insecure;
 };
+
+/* Options without a letter. */
+enum { OPTION_HTTP = 288, OPTION_INSECURE_HTTP };
 
 static const char usage[] =
     "Usage: parleyd [OPTION]...\n"
@@ -57,6 +62,9 @@ static const char usage[] =
     "                         is watched\n"
     "      --rollouts DIR     run the rollouts in that folder (*.yaml, *.yml); it is watched\n"
     "      --state DIR        what outlives the broker: how far rollouts are (default: DIR/state)\n"
+    "      --http URL         answer /metrics (Prometheus), /stats (JSON), /healthz and /readyz there:\n"
+    "                         http://127.0.0.1:7480, say (default: none)\n"
+    "      --insecure-http    let that URL be one that other machines reach\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
     "  -l, --log-level LEVEL  error, warn, info or debug (default: info)\n"
     "  -h, --help             this text\n"
@@ -116,6 +124,8 @@ static int parse_options(struct settings *settings, int argc, char **argv)
         {"schemas", required_argument, NULL, 'S'},
         {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
         {"state", required_argument, NULL, OPTION_STATE},
+        {"http", required_argument, NULL, OPTION_HTTP},
+        {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
         {"mode", required_argument, NULL, 'm'},
         {"log-level", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},
@@ -148,6 +158,12 @@ static int parse_options(struct settings *settings, int argc, char **argv)
             break;
         case OPTION_STATE:
             settings->state_given = optarg;
+            break;
+        case OPTION_HTTP:
+            settings->http = optarg;
+            break;
+        case OPTION_INSECURE_HTTP:
+            settings->http_insecure = true;
             break;
         case 'm':
             code = parse_mode(optarg, &settings->mode);
@@ -267,6 +283,8 @@ static void say_ready(const struct broker *broker, const struct settings *settin
         (void)printf(" control=%s", settings->control_urls[i]);
     for (size_t i = 0; i < settings->event_count; i++)
         (void)printf(" events=%s", settings->event_urls[i]);
+    if (broker->http)
+        (void)printf(" http=%s", http_server_url(broker->http));
     (void)printf(" wait=%s pid=%d\n", wait_name(broker->wait), (int)getpid());
     (void)fflush(stdout);
     notify("READY=1\n");
@@ -342,6 +360,8 @@ static int run(const struct settings *settings, struct signals *signals)
         .schemas = settings->schemas,
         .rollouts = settings->rollouts,
         .state = settings->state,
+        .http_url = settings->http,
+        .http_insecure = settings->http_insecure,
     };
     struct broker *broker;
     struct error_text error = {""};

@@ -114,7 +114,7 @@ static void socket_close(nng_socket socket)
 
 /* ---- Errors ---- */
 
-static int code_of(int nng_code)
+int nng_errno(int nng_code)
 {
     static const struct {
         int nng;
@@ -156,7 +156,7 @@ static int code_of(int nng_code)
 static int fail(struct error_text *error, int nng_code, const char *what, const char *url,
                 const char *advice)
 {
-    return error_set(error, code_of(nng_code), "cannot %s %s: %s%s%s", what, url,
+    return error_set(error, nng_errno(nng_code), "cannot %s %s: %s%s%s", what, url,
                      nng_strerror(nng_code), advice ? ": " : "", advice ? advice : "");
 }
 
@@ -293,7 +293,7 @@ int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_re
     if (n == NNG_EAGAIN)
         return NNG_E_AGAIN;
     if (n != 0)
-        return code_of(n);
+        return nng_errno(n);
     struct nng_request *request = malloc(sizeof(*request));
     if (!request) {
         nng_msg_free(message);
@@ -366,7 +366,7 @@ int nng_request_answer(struct nng_request *request, const uint8_t *data, size_t 
             nng_msg_free(answer);
     }
     nng_request_drop(request);
-    return n == 0 ? 0 : code_of(n);
+    return n == 0 ? 0 : nng_errno(n);
 }
 
 struct nng_request *nng_request_drop(struct nng_request *request)
@@ -418,13 +418,13 @@ int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, siz
     nng_msg *message;
     int n = nng_msg_alloc(&message, 0);
     if (n != 0)
-        return code_of(n);
+        return nng_errno(n);
     n = nng_msg_append(message, data, bytes);
     if (n == 0)
         n = nng_sendmsg(publisher->socket, message, NNG_FLAG_NONBLOCK);
     if (n != 0) {
         nng_msg_free(message);
-        return code_of(n);
+        return nng_errno(n);
     }
     return 0;
 }
@@ -565,13 +565,13 @@ int nng_subscriber_receive(struct nng_subscriber *subscriber, uint64_t timeout_n
 {
     int n = nng_socket_set_ms(subscriber->socket, NNG_OPT_RECVTIMEO, milliseconds(timeout_ns));
     if (n != 0)
-        return code_of(n);
+        return nng_errno(n);
     nng_msg *message;
     n = nng_recvmsg(subscriber->socket, &message, timeout_ns == 0 ? NNG_FLAG_NONBLOCK : 0);
     if (n == NNG_EAGAIN)
         return -ETIMEDOUT;
     if (n != 0)
-        return code_of(n);
+        return nng_errno(n);
     int r = copy_out(message, ret_data, ret_bytes);
     nng_msg_free(message);
     return r;

@@ -1,5 +1,5 @@
 /*
- * NNG, wrapped: nng.c is the only file of the library that includes its headers. No type of NNG's
+ * NNG, wrapped: nng.c and http.c are the only files that include its headers. No type of NNG's
  * shows here. Sockets are non-blocking and have a descriptor for an event loop.
  */
 #ifndef PARLEY_CONTROL_NNG_H
@@ -14,6 +14,9 @@
 
 #define NNG_REQUEST_BYTES_MAX (UINT32_C(64) << 20)
 #define NNG_E_AGAIN 1
+
+/* NNG's number of an error as -errno; -EIO if it has no better name. */
+int nng_errno(int nng_code);
 
 /* ---- A replier (raw REP): answers in any order ---- */
 

@@ -1,0 +1,79 @@
+/*
+ * What is answered by HTTP, from the broker's loop: whether it is alive and ready, and its
+ * statistics. Each handler runs to its end before the next event is taken, so that it sees the
+ * broker as a control request would.
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void on_http(struct source *source, uint32_t events)
+{
+    (void)events;
+    struct broker *broker =
+        (struct broker *)((uint8_t *)source - offsetof(struct broker, http_source));
+    http_server_turn(broker->http);
+}
+
+/* That it answers is the answer: the loop turns. */
+static void on_healthz(void *data, const struct http_request *request,
+                       struct http_response *response)
+{
+    (void)data, (void)request;
+    http_response_say(response, 200, "ok");
+}
+
+static void on_readyz(void *data, const struct http_request *request,
+                      struct http_response *response)
+{
+    (void)request;
+    const struct broker *broker = data;
+    if (broker->stopping)
+        http_response_say(response, 503, "the broker ends");
+    else
+        http_response_say(response, 200, "ok");
+}
+
+static void on_stats(void *data, const struct http_request *request, struct http_response *response)
+{
+    (void)request;
+    Parley__Stats stats;
+    if (stats_reply(data, true, &stats) < 0) {
+        http_response_say(response, 500, "out of memory");
+        return;
+    }
+    http_response_take(response, "application/json", stats.json, strlen(stats.json));
+    stats.json = NULL; /* the response's now */
+    stats_reply_free(&stats);
+}
+
+int watching_open(struct broker *broker, const struct broker_options *options,
+                  struct error_text *error)
+{
+    static const struct {
+        const char *path;
+        http_handler *handler;
+    } routes[] = {
+        {"/healthz", on_healthz},
+        {"/readyz", on_readyz},
+        {"/stats", on_stats},
+    };
+    const struct http_options http = {.url = options->http_url, .insecure = options->http_insecure};
+    int r = http_server_new(&http, &broker->http, error);
+    for (size_t i = 0; r == 0 && i < sizeof(routes) / sizeof(routes[0]); i++)
+        r = http_server_route(broker->http, "GET", routes[i].path, routes[i].handler, broker);
+    if (r < 0)
+        return r;
+    broker->http_source.ready = on_http;
+    r = broker_watch(broker, http_server_fd(broker->http), WAIT_IN, &broker->http_source);
+    return r < 0 ? error_set(error, r, "cannot wait for HTTP: %s", strerror(-r)) : 0;
+}
+
+void watching_close(struct broker *broker)
+{
+    if (!broker->http)
+        return;
+    broker_unwatch(broker, http_server_fd(broker->http), &broker->http_source);
+    broker->http = http_server_free(broker->http);
+}
