@@ -120,8 +120,10 @@ static struct stats_cell *cell_of(struct call *call)
     struct stats_cell *cell =
         stats_cell_find(&client->endpoint->stats, STATS_CLIENT, client->spec.interface,
                         method_name(call), client->spec.version, call->version);
-    if (channel && channel->cells)
+    if (channel && channel->cells) {
         channel->cells[call->method] = cell;
+        stats_translation(cell, plan_class(channel->held->plan));
+    }
     return cell;
 }
 
@@ -415,6 +417,18 @@ static void reply_refused(struct call *call, const struct frame *frame)
     call_fail_attempt(call, status, executed, text);
 }
 
+__attribute__((noinline, cold)) static int reply_cross_timed(struct call *call,
+                                                             const struct frame *frame,
+                                                             struct plan_failure *failure)
+{
+    struct quick_clock *clock = &call->client->endpoint->clock;
+    uint64_t began = quick_clock_now_ns(clock);
+    int r = refs_unpack(call->channel, frame, call->held->binding, call->method, &call->reply,
+                        failure);
+    stats_crossed(cell_of(call), plan_class(call->held->plan), quick_clock_now_ns(clock) - began);
+    return r;
+}
+
 /* One crossing: from the service's memory, through the plan, into our structs; or as bytes, for who
  * has no structs. */
 static int reply_enter(struct call *call, const struct frame *frame, struct plan_failure *failure,
@@ -426,6 +440,8 @@ static int reply_enter(struct call *call, const struct frame *frame, struct plan
         int r = channel_bind(channel, call->held, client->descriptor, error);
         if (r < 0)
             failure->what = error->text;
+        else if (endpoint_times_crossing(client->endpoint))
+            r = reply_cross_timed(call, frame, failure);
         else
             r = refs_unpack(channel, frame, call->held->binding, call->method, &call->reply,
                             failure);

@@ -58,6 +58,7 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
     cpu_publish(&channel->ours, endpoint->cpu);
     asleep_set(&channel->ours, ASLEEP_BELL);
     TAILQ_INSERT_TAIL(&endpoint->cold, channel, entry);
+    stats_bump(&endpoint->stats.header->channels);
     *ret_channel = steal_ptr(&channel);
     return 0;
 }
@@ -140,6 +141,7 @@ void channel_kill(struct channel *channel, enum parley_status status, const char
     else
         TAILQ_REMOVE(&endpoint->cold, channel, entry);
     TAILQ_INSERT_TAIL(&endpoint->dead, channel, entry);
+    stats_grow(&endpoint->stats.header->channels, (uint64_t)-1);
     endpoint->turns++; /* a closure that waits must not bury what is dead, for we are still here */
     channel->ops->dead(channel, status, text);
     endpoint->turns--;

@@ -114,6 +114,10 @@ struct stats_cell *stats_cell_find(struct stats *stats, enum stats_side side, co
 void stats_started(struct stats_cell *cell);
 void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, bool translated);
 void stats_bump(_Atomic uint64_t *counter); /* only its one writer calls this */
+void stats_grow(_Atomic uint64_t *counter, uint64_t value); /* the same; it may wrap: -1 */
+/* A crossing that was timed, of a message that this side reads. */
+void stats_crossed(struct stats_cell *cell, enum plan_class class, uint64_t ns);
+void stats_translation(struct stats_cell *cell, enum plan_class class);
 
 /* ---- route.c ---- */
 
@@ -734,6 +738,7 @@ struct parley_endpoint {
     size_t scratch_bytes;
     struct wire_packing *packing;
 
+    unsigned crossing_due; /* messages to be read before one that is timed */
     unsigned busy_records; /* taken since the last look at descriptors */
     unsigned turns;    /* nested turns of the loop */
     bool foreign; /* a foreign loop sleeps on parley_fd() */
@@ -754,6 +759,17 @@ static inline uint64_t endpoint_stamp(struct parley_endpoint *endpoint, uint64_t
     }
     endpoint->stamp_uses++;
     return endpoint->stamp_ns;
+}
+
+#define RPC_CROSSINGS_TIMED 61 /* one in so many; odd, for requests and replies may take turns */
+
+/* Whether the crossing that begins now is one of those that are timed; the first one is. */
+static inline bool endpoint_times_crossing(struct parley_endpoint *endpoint)
+{
+    if (__builtin_expect(endpoint->crossing_due-- != 0, 1))
+        return false;
+    endpoint->crossing_due = RPC_CROSSINGS_TIMED - 1;
+    return true;
 }
 
 /* Whether this is a child of fork(2), and the endpoint its parent's: to be left alone. Asked where

@@ -350,6 +350,8 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
             spin_hit(spin);
         else if (n == 0)
             spin_miss(spin);
+        stats_bump(n > 0 ? &endpoint->stats.header->spins_hit
+                         : &endpoint->stats.header->spins_missed);
     }
     if (n == 0)
         n = doze_for(endpoint, spin, start, until);

@@ -156,11 +156,13 @@ static void context_answer(const ProtobufCMessage *message, void *data)
 static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
 {
     struct parley_service *service = channel->service;
-    if (!channel->cells[method])
+    if (!channel->cells[method]) {
         channel->cells[method] =
             stats_cell_find(&channel->endpoint->stats, STATS_SERVICE, service->interface->name,
                             service->interface->methods[method].name, channel->client_version,
                             service->interface->version);
+        stats_translation(channel->cells[method], plan_class(channel->held->plan));
+    }
     return channel->cells[method];
 }
 
@@ -177,6 +179,21 @@ static void refuse_message(struct channel *channel, const struct frame *frame, u
                failure->offset);
 }
 
+__attribute__((noinline, cold)) static int request_cross_timed(struct channel *channel,
+                                                               const struct frame *frame,
+                                                               uint32_t method,
+                                                               ProtobufCMessage **ret_input,
+                                                               struct plan_failure *failure)
+{
+    struct quick_clock *clock = &channel->endpoint->clock;
+    uint64_t began = quick_clock_now_ns(clock);
+    int r = refs_unpack(channel, frame, channel->held->binding, frame->header.method, ret_input,
+                        failure);
+    stats_crossed(cell_of(channel, method), plan_class(channel->held->plan),
+                  quick_clock_now_ns(clock) - began);
+    return r;
+}
+
 /* One crossing: from the client's memory, through the plan, into our structs. */
 static int request_enter(struct channel *channel, const struct frame *frame, uint32_t method,
                          ProtobufCMessage **ret_input)
@@ -188,6 +205,8 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     int r = channel_bind(channel, channel->held, descriptor, &error);
     if (r < 0)
         failure.what = error.text;
+    else if (endpoint_times_crossing(channel->endpoint))
+        r = request_cross_timed(channel, frame, method, ret_input, &failure);
     else
         r = refs_unpack(channel, frame, channel->held->binding, frame->header.method, ret_input,
                         &failure);

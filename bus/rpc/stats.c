@@ -73,6 +73,24 @@ void stats_bump(_Atomic uint64_t *counter)
     atomic_store_explicit(counter, value + 1, memory_order_relaxed);
 }
 
+void stats_grow(_Atomic uint64_t *counter, uint64_t value)
+{
+    uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, before + value, memory_order_relaxed);
+}
+
+void stats_translation(struct stats_cell *cell, enum plan_class class)
+{
+    atomic_store_explicit(&cell->translation, 1 + (uint32_t)class, memory_order_relaxed);
+}
+
+void stats_crossed(struct stats_cell *cell, enum plan_class class, uint64_t ns)
+{
+    stats_translation(cell, class);
+    stats_bump(&cell->crossing_count);
+    stats_grow(&cell->crossing_sum_ns, ns);
+}
+
 void stats_started(struct stats_cell *cell)
 {
     stats_bump(&cell->started);
@@ -82,8 +100,7 @@ void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, 
 {
     stats_bump(&cell->bucket[histogram_bucket(latency_ns)]);
     stats_bump(&cell->by_status[status < STATS_STATUS_COUNT ? status : PARLEY_UNKNOWN]);
-    uint64_t sum = atomic_load_explicit(&cell->latency_sum_ns, memory_order_relaxed);
-    atomic_store_explicit(&cell->latency_sum_ns, sum + latency_ns, memory_order_relaxed);
+    stats_grow(&cell->latency_sum_ns, latency_ns);
     if (translated)
         stats_bump(&cell->translated);
 }

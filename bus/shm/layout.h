@@ -286,8 +286,12 @@ struct stats_header {
     _Atomic uint64_t doorbells; /* times it woke another */
     _Atomic uint64_t ring_full; /* times it found no room */
     _Atomic uint64_t late_replies; /* that came after their calls had ended */
+    _Atomic uint64_t channels;     /* that it has now */
+    _Atomic uint64_t spins_hit;    /* times it spun, and something came */
+    _Atomic uint64_t spins_missed; /* times it spun in vain */
+    uint64_t reserved_too[5];
 };
-static_assert(sizeof(struct stats_header) == 64, "layout");
+static_assert(sizeof(struct stats_header) == 128, "layout");
 #define STATS_CELLS_OFFSET 128
 
 /* One side (enum: 0 client, 1 service), interface, pair of versions and method. */
@@ -297,13 +301,15 @@ struct stats_cell {
     char asked[STATS_VERSION_BYTES];  /* the client's version */
     char served[STATS_VERSION_BYTES]; /* the service's version */
     uint32_t side;
-    uint32_t reserved;
+    _Atomic uint32_t translation; /* 1 + enum plan_class of what this side reads; 0: not known yet */
     alignas(LAYOUT_APART) _Atomic uint64_t started; /* calls begun; in flight: started - sum of by_status */
     _Atomic uint64_t translated;                    /* of those ended */
     _Atomic uint64_t retried;
     _Atomic uint64_t latency_sum_ns;
     _Atomic uint64_t by_status[STATS_STATUS_COUNT]; /* calls ended */
     _Atomic uint64_t bucket[STATS_BUCKET_COUNT];    /* latency, bounds: base/histogram.h */
+    _Atomic uint64_t crossing_count; /* messages whose crossing was timed: one in many */
+    _Atomic uint64_t crossing_sum_ns; /* copying, checking, translating: theirs together */
 };
 static_assert(sizeof(struct stats_cell) % LAYOUT_APART == 0, "layout");
 

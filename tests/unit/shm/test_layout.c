@@ -265,6 +265,10 @@ static void list_pages(struct listing *l)
     FIELD(stats_header, doorbells);
     FIELD(stats_header, ring_full);
     FIELD(stats_header, late_replies);
+    FIELD(stats_header, channels);
+    FIELD(stats_header, spins_hit);
+    FIELD(stats_header, spins_missed);
+    FIELD(stats_header, reserved_too);
     END(stats_header);
     BEGIN(stats_cell);
     FIELD(stats_cell, interface_name);
@@ -272,13 +276,15 @@ static void list_pages(struct listing *l)
     FIELD(stats_cell, asked);
     FIELD(stats_cell, served);
     FIELD(stats_cell, side);
-    FIELD(stats_cell, reserved);
+    FIELD(stats_cell, translation);
     FIELD(stats_cell, started);
     FIELD(stats_cell, translated);
     FIELD(stats_cell, retried);
     FIELD(stats_cell, latency_sum_ns);
     FIELD(stats_cell, by_status);
     FIELD(stats_cell, bucket);
+    FIELD(stats_cell, crossing_count);
+    FIELD(stats_cell, crossing_sum_ns);
     END(stats_cell);
 }
 
