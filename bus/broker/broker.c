@@ -169,6 +169,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
                       left_ns < timeout_ns ? left_ns : timeout_ns);
     if (n < 0)
         return n;
+    uint64_t woken_ns = clock_now_ns();
     /* Endpoints are buried only after the walk: the tags stay valid. */
     for (int i = 0; i < n; i++) {
         struct source *source = events[i].tag;
@@ -180,6 +181,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
         relay_turn(broker);
     rollouts_turn(broker);
     broker_bury(broker);
+    self_count_turn(broker, clock_now_ns() - woken_ns);
     return 0;
 }
 

@@ -574,7 +574,9 @@ struct stats_sum;
 struct stats_sums {
     struct stats_sum *sums; /* hash by names */
     uint32_t count;
-    uint64_t ring_full, late_replies; /* of all endpoints */
+    /* Of all endpoints: */
+    uint64_t ring_full, late_replies, wakeups, doorbells, spins_hit, spins_missed;
+    uint64_t channels; /* of live ones */
 };
 #define STATS_SUM_MAX 1024 /* names that are summed apart; further ones count as "(other)" */
 
@@ -588,6 +590,28 @@ void stats_sums_deinit(struct stats_sums *sums);
 /* Fills in @ret: free with stats_reply_free(). Return: 0, -ENOMEM. */
 int stats_reply(struct broker *broker, bool json, Parley__Stats *ret);
 void stats_reply_free(Parley__Stats *reply);
+/* Of a status: whether it is a fault of the service or of the bus, rather than of the caller: what
+ * OpenTelemetry takes for an error of a gRPC server. */
+bool stats_is_fault(unsigned status);
+/* Quantiles and counts of @bucket, which is borrowed. */
+void stats_latency(const uint64_t *bucket, Parley__Latency *ret);
+
+/* ---- self.c: the bus and the broker as they are now ---- */
+
+/* In one block, that points into itself and to names of the broker's: use it before anything changes. */
+struct self {
+    Parley__BusStats bus; /* first: it stands for the block */
+    Parley__BrokerStats broker;
+    Parley__Latency turn;
+};
+struct self *self_new(struct broker *broker); /* NULL: no memory */
+struct self *self_free(struct self *self);    /* NULL is fine; returns NULL */
+/* What a turn of the loop took. */
+void self_count_turn(struct broker *broker, uint64_t ns);
+
+/* ---- stats_json.c ---- */
+
+char *stats_json(const Parley__Stats *stats); /* the caller's; NULL: no memory */
 
 /* ---- events.c ---- */
 
@@ -672,6 +696,7 @@ struct broker {
     struct routes routes;
     struct stats_sums left; /* of endpoints that are gone */
     struct stats_sums brought; /* what endpoints had counted before they came to us */
+    uint64_t turn_bucket[STATS_BUCKET_COUNT], turn_sum_ns;
     struct relay *relay;    /* NULL: not needed yet */
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;

@@ -21,8 +21,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <jansson.h>
-
 #include "base/clock.h"
 #include "base/histogram.h"
 #include "broker/rollouts.h"
@@ -46,6 +44,8 @@ struct stats_sum {
     UT_hash_handle hh;
     struct stats_key key; /* zeroed behind each name: it is hashed as a whole */
     uint64_t calls, translated, retried, in_flight;
+    uint64_t latency_sum_ns, crossings, crossing_sum_ns;
+    uint32_t translation; /* as in the cell */
     uint64_t by_status[STATS_STATUS_COUNT];
     uint64_t bucket[STATS_BUCKET_COUNT];
 };
@@ -148,6 +148,12 @@ static void add_counters(struct stats_sum *sum, const struct stats_cell *cell, b
         sum->bucket[i] += load(&cell->bucket[i]);
     sum->translated += load(&cell->translated);
     sum->retried += load(&cell->retried);
+    sum->latency_sum_ns += load(&cell->latency_sum_ns);
+    sum->crossings += load(&cell->crossing_count);
+    sum->crossing_sum_ns += load(&cell->crossing_sum_ns);
+    uint32_t translation = atomic_load_explicit(&cell->translation, memory_order_relaxed);
+    if (translation <= 1 + PLAN_LOSSY && translation > sum->translation)
+        sum->translation = translation; /* of those who say different things, the worst */
     uint64_t started = load(&cell->started);
     sum->calls += started;
     if (!left && started > ended)
@@ -187,6 +193,12 @@ void stats_add(struct stats_sums *sums, const struct region *region, bool left)
     const struct stats_cell *cells = cells_of(region, &count);
     sums->ring_full += load(&header->ring_full);
     sums->late_replies += load(&header->late_replies);
+    sums->wakeups += load(&header->wakeups);
+    sums->doorbells += load(&header->doorbells);
+    sums->spins_hit += load(&header->spins_hit);
+    sums->spins_missed += load(&header->spins_missed);
+    if (!left)
+        sums->channels += load(&header->channels);
     for (uint32_t i = 0; i < count; i++)
         add_cell(sums, &cells[i], left);
 }
@@ -207,6 +219,10 @@ static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
     const struct stats_sum *from;
     sums->ring_full += more->ring_full;
     sums->late_replies += more->late_replies;
+    sums->wakeups += more->wakeups;
+    sums->doorbells += more->doorbells;
+    sums->spins_hit += more->spins_hit;
+    sums->spins_missed += more->spins_missed;
     for (from = more->sums; from; from = from->hh.next) {
         struct stats_sum *sum = sum_take(sums, &from->key);
         if (!sum)
@@ -215,6 +231,11 @@ static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
         sum->translated += from->translated;
         sum->retried += from->retried;
         sum->in_flight += from->in_flight;
+        sum->latency_sum_ns += from->latency_sum_ns;
+        sum->crossings += from->crossings;
+        sum->crossing_sum_ns += from->crossing_sum_ns;
+        if (from->translation > sum->translation)
+            sum->translation = from->translation;
         for (unsigned i = 0; i < STATS_STATUS_COUNT; i++)
             sum->by_status[i] += from->by_status[i];
         for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
@@ -224,12 +245,19 @@ static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
 
 /* ---- For rollouts ---- */
 
-/* As OpenTelemetry has it for gRPC; what else goes wrong is the caller's fault. */
-static bool is_server_fault(enum parley_status status)
+bool stats_is_fault(unsigned status)
 {
-    return status == PARLEY_UNKNOWN || status == PARLEY_DEADLINE_EXCEEDED ||
-           status == PARLEY_INTERNAL || status == PARLEY_UNAVAILABLE ||
-           status == PARLEY_DATA_LOSS || status == PARLEY_UNIMPLEMENTED;
+    switch (status) {
+    case PARLEY_UNKNOWN:
+    case PARLEY_DEADLINE_EXCEEDED:
+    case PARLEY_UNIMPLEMENTED:
+    case PARLEY_INTERNAL:
+    case PARLEY_UNAVAILABLE:
+    case PARLEY_DATA_LOSS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* @sign: -1 takes away. */
@@ -238,7 +266,7 @@ static void add_figures(struct rollout_figures *figures, const struct stats_sum 
     uint64_t factor = sign < 0 ? UINT64_MAX : 1; /* modulo 2^64 */
     for (unsigned i = 0; i < STATS_STATUS_COUNT; i++) {
         figures->calls += factor * sum->by_status[i];
-        if (is_server_fault((enum parley_status)i))
+        if (stats_is_fault(i))
             figures->errors += factor * sum->by_status[i];
     }
     for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
@@ -298,6 +326,23 @@ void stats_figures(struct broker *broker, const char *interface, const char *con
 
 /* ---- Answering ---- */
 
+void stats_latency(const uint64_t *bucket, Parley__Latency *ret)
+{
+    parley__latency__init(ret);
+    for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++) {
+        ret->count += bucket[i];
+        if (bucket[i])
+            ret->n_bucket = i + 1; /* zeros behind the last are left out */
+    }
+    ret->has_count = ret->has_p50_ns = ret->has_p90_ns = true;
+    ret->has_p99_ns = ret->has_p999_ns = true;
+    ret->p50_ns = histogram_quantile(bucket, 0.5);
+    ret->p90_ns = histogram_quantile(bucket, 0.9);
+    ret->p99_ns = histogram_quantile(bucket, 0.99);
+    ret->p999_ns = histogram_quantile(bucket, 0.999);
+    ret->bucket = (uint64_t *)(uintptr_t)bucket;
+}
+
 /* A MethodStats and what it points to, in one block. */
 struct method_reply {
     Parley__MethodStats message;
@@ -329,20 +374,16 @@ static struct method_reply *method_reply_new(const struct stats_sum *sum)
     message->by_status = reply->sum.by_status;
     message->latency = &reply->latency;
 
-    Parley__Latency *latency = &reply->latency;
-    parley__latency__init(latency);
-    for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++) {
-        latency->count += sum->bucket[i];
-        if (sum->bucket[i])
-            latency->n_bucket = i + 1; /* zeros behind the last are left out */
-    }
-    latency->has_count = latency->has_p50_ns = latency->has_p90_ns = true;
-    latency->has_p99_ns = latency->has_p999_ns = true;
-    latency->p50_ns = histogram_quantile(sum->bucket, 0.5);
-    latency->p90_ns = histogram_quantile(sum->bucket, 0.9);
-    latency->p99_ns = histogram_quantile(sum->bucket, 0.99);
-    latency->p999_ns = histogram_quantile(sum->bucket, 0.999);
-    latency->bucket = reply->sum.bucket;
+    message->has_latency_sum_ns = message->has_faults = true;
+    message->has_crossings = message->has_crossing_sum_ns = true;
+    message->latency_sum_ns = sum->latency_sum_ns;
+    message->crossings = sum->crossings;
+    message->crossing_sum_ns = sum->crossing_sum_ns;
+    message->has_translation = sum->translation > 0;
+    message->translation = sum->translation > 0 ? sum->translation - 1 : 0;
+    for (unsigned i = 0; i < STATS_STATUS_COUNT; i++)
+        message->faults += stats_is_fault(i) ? sum->by_status[i] : 0;
+    stats_latency(reply->sum.bucket, &reply->latency);
     return reply;
 }
 
@@ -355,52 +396,6 @@ static int compare_methods(const void *a, const void *b)
     order = order ? order : (x->side > y->side) - (x->side < y->side);
     order = order ? order : strcmp(x->asked, y->asked);
     return order ? order : strcmp(x->served, y->served);
-}
-
-static json_t *latency_json(const Parley__Latency *latency)
-{
-    json_t *buckets = json_array();
-    for (size_t i = 0; i < latency->n_bucket; i++)
-        if (latency->bucket[i])
-            json_array_append_new(buckets,
-                                  json_pack("[I,I]", (json_int_t)histogram_floor((uint32_t)i),
-                                            (json_int_t)latency->bucket[i]));
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}", "count", (json_int_t)latency->count, "p50_ns",
-                     (json_int_t)latency->p50_ns, "p90_ns", (json_int_t)latency->p90_ns, "p99_ns",
-                     (json_int_t)latency->p99_ns, "p999_ns", (json_int_t)latency->p999_ns,
-                     "buckets", buckets);
-}
-
-static json_t *method_json(const Parley__MethodStats *method)
-{
-    json_t *by_status = json_object();
-    for (size_t i = 0; i < method->n_by_status; i++)
-        if (method->by_status[i])
-            json_object_set_new(by_status, parley_status_name((enum parley_status)i),
-                                json_integer((json_int_t)method->by_status[i]));
-    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:I,s:o,s:I,s:I,s:I,s:o}", "side",
-                     method->side == PARLEY__SIDE__SERVICE ? "service" : "client", "interface",
-                     method->interface, "method", method->method, "asked", method->asked, "served",
-                     method->served, "calls", (json_int_t)method->calls, "by_status", by_status,
-                     "translated", (json_int_t)method->translated, "retried",
-                     (json_int_t)method->retried, "in_flight", (json_int_t)method->in_flight,
-                     "latency", latency_json(method->latency));
-}
-
-static char *stats_json(const Parley__Stats *stats)
-{
-    json_t *methods = json_array();
-    for (size_t i = 0; i < stats->n_method; i++)
-        json_array_append_new(methods, method_json(stats->method[i]));
-    char id[17];
-    (void)snprintf(id, sizeof(id), "%016llx", (unsigned long long)stats->broker_id);
-    json_t *root = json_pack(
-        "{s:s,s:I,s:I,s:I,s:I,s:o}", "broker_id", id, "uptime_ns", (json_int_t)stats->uptime_ns,
-        "time_unix_ns", (json_int_t)stats->time_unix_ns, "ring_full", (json_int_t)stats->ring_full,
-        "late_replies", (json_int_t)stats->late_replies, "methods", methods);
-    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-    json_decref(root);
-    return text;
 }
 
 static int fill_methods(const struct stats_sums *sums, Parley__Stats *ret)
@@ -417,6 +412,17 @@ static int fill_methods(const struct stats_sums *sums, Parley__Stats *ret)
     }
     qsort(methods, ret->n_method, sizeof(methods[0]), compare_methods);
     return 0;
+}
+
+static void fill_totals(const struct stats_sums *sums, Parley__Stats *ret)
+{
+    ret->has_wakeups = ret->has_doorbells = ret->has_channels = true;
+    ret->has_spins_hit = ret->has_spins_missed = true;
+    ret->wakeups = sums->wakeups;
+    ret->doorbells = sums->doorbells;
+    ret->channels = sums->channels;
+    ret->spins_hit = sums->spins_hit;
+    ret->spins_missed = sums->spins_missed;
 }
 
 static void only_json(Parley__Stats *reply, char *json)
@@ -444,7 +450,11 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     ret->time_unix_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
     ret->ring_full = sums.ring_full;
     ret->late_replies = sums.late_replies;
-    int r = fill_methods(&sums, ret);
+    fill_totals(&sums, ret);
+    struct self *self = self_new(broker);
+    ret->bus = self ? &self->bus : NULL;
+    ret->broker = self ? &self->broker : NULL;
+    int r = self ? fill_methods(&sums, ret) : -ENOMEM;
     stats_sums_deinit(&sums);
     if (r == 0 && json) {
         char *text = stats_json(ret);
@@ -463,6 +473,7 @@ void stats_reply_free(Parley__Stats *reply)
     for (size_t i = 0; i < reply->n_method; i++)
         free(reply->method[i]); /* the message is at the block's start */
     free(reply->method);
+    self_free((struct self *)reply->bus); /* its first member */
     free(reply->json == protobuf_c_empty_string ? NULL : reply->json);
     parley__stats__init(reply);
 }

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "broker/metrics.h"
+
 static void on_http(struct source *source, uint32_t events)
 {
     (void)events;
@@ -48,6 +50,33 @@ static void on_stats(void *data, const struct http_request *request, struct http
     stats_reply_free(&stats);
 }
 
+/* Whoever has metrics: each writes whole families. Return: 0, -ENOMEM. */
+static int (*const writers[])(struct metrics *metrics, struct broker *broker) = {
+    metrics_stats,
+};
+
+static void on_metrics(void *data, const struct http_request *request,
+                       struct http_response *response)
+{
+    const char *accept = http_request_header(request, "Accept");
+    struct metrics metrics = {.open_metrics =
+                                  accept && strstr(accept, "application/openmetrics-text")};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof(writers) / sizeof(writers[0]); i++)
+        r = writers[i](&metrics, data);
+    metrics_end(&metrics);
+    if (r < 0 || metrics.failed) {
+        metrics_deinit(&metrics);
+        http_response_say(response, 500, "out of memory");
+        return;
+    }
+    http_response_take(response,
+                       metrics.open_metrics
+                           ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                           : "text/plain; version=0.0.4; charset=utf-8",
+                       metrics.text, metrics.bytes);
+}
+
 int watching_open(struct broker *broker, const struct broker_options *options,
                   struct error_text *error)
 {
@@ -56,6 +85,7 @@ int watching_open(struct broker *broker, const struct broker_options *options,
         http_handler *handler;
     } routes[] = {
         {"/healthz", on_healthz},
+        {"/metrics", on_metrics},
         {"/readyz", on_readyz},
         {"/stats", on_stats},
     };

@@ -20,13 +20,14 @@
 
 #include "base/clock.h"
 #include "cli/json.h"
+#include "parley/client.h"
 #include "parley/status.h"
 #include "schema/schema.h"
 #include "wire/wire.h"
 
 struct watch {
     const char *interface; /* NULL: all */
-    bool on;
+    bool on, verbose;
     uint64_t interval_ns;
     uint64_t count;             /* rounds; 0: until stopped */
     Parley__ControlReply *last; /* NULL: none yet, or the broker was away since */
@@ -130,6 +131,33 @@ static bool wanted(const struct watch *watch, const Parley__MethodStats *method)
     return !watch->interface || same_text(watch->interface, method->interface);
 }
 
+/* How the endpoints wait, what there is, and how the broker is: what an older one does not say is
+ * left out. */
+static void print_rest(struct cli *cli, const Parley__Stats *stats)
+{
+    const Parley__BusStats *bus = stats->bus;
+    const Parley__BrokerStats *broker = stats->broker;
+    char turn[TEXT_DURATION_BYTES];
+    if (stats->has_wakeups)
+        fprintf(cli->out,
+                "\nEndpoints: woken %" PRIu64 " times; spun %" PRIu64 " times, %" PRIu64
+                " of them in vain; %" PRIu64 " ends of channels.\n",
+                stats->wakeups, stats->spins_hit + stats->spins_missed, stats->spins_missed,
+                stats->channels);
+    if (bus)
+        fprintf(cli->out,
+                "Bus: %" PRIu32 " endpoints, %" PRIu32 " instances of %" PRIu32
+                " versions of %" PRIu32 " interfaces; %" PRIu32 " contracts, %" PRIu32
+                " wait, %" PRIu32 " found nothing that fits; %" PRIu32 " schemas, %" PRIu32
+                " plans.\n",
+                bus->endpoints, bus->instances, bus->versions, bus->interfaces, bus->contracts,
+                bus->contracts_waiting, bus->contracts_refused, bus->schemas, bus->plans);
+    if (broker && broker->turn)
+        fprintf(cli->out, "Broker: %.1f MiB of its own, a turn of its loop %s (p99).\n",
+                (double)broker->private_bytes / (1 << 20),
+                text_duration(broker->turn->p99_ns, turn));
+}
+
 static void print_table(struct cli *cli, const struct watch *watch, const Parley__Stats *stats)
 {
     static const char *const once[] = {"SIDE",   "INTERFACE", "METHOD",     "VERSIONS",
@@ -158,6 +186,8 @@ static void print_table(struct cli *cli, const struct watch *watch, const Parley
                 "\nOf all endpoints: %" PRIu64 " messages found a full ring, %" PRIu64
                 " replies came too late.\n",
                 stats->ring_full, stats->late_replies);
+    if (!watch->interface && watch->verbose)
+        print_rest(cli, stats);
 }
 
 static json_t *counts_json(const Parley__MethodStats *method)
@@ -180,6 +210,13 @@ static json_t *latency_json(const Parley__Latency *latency)
                      (json_int_t)latency->p99_ns, "p999", (json_int_t)latency->p999_ns);
 }
 
+/* What an older broker does not say is left out. */
+static void json_set_count(json_t *object, const char *name, bool has, uint64_t value)
+{
+    if (has)
+        json_object_set_new(object, name, json_integer((json_int_t)value));
+}
+
 static json_t *method_json(const Parley__MethodStats *method)
 {
     json_t *object = json_object();
@@ -195,6 +232,62 @@ static json_t *method_json(const Parley__MethodStats *method)
     json_object_set_new(object, "retried", json_integer((json_int_t)method->retried));
     json_object_set_new(object, "in_flight", json_integer((json_int_t)method->in_flight));
     json_object_set_new(object, "latency_ns", latency_json(method->latency));
+    if (method->has_translation)
+        json_set_text(object, "translation", parley_translation_name(method->translation));
+    json_set_count(object, "faults", method->has_faults, method->faults);
+    json_set_count(object, "latency_sum_ns", method->has_latency_sum_ns, method->latency_sum_ns);
+    json_set_count(object, "crossings", method->has_crossings, method->crossings);
+    json_set_count(object, "crossing_sum_ns", method->has_crossing_sum_ns, method->crossing_sum_ns);
+    return object;
+}
+
+static json_t *route_json(const Parley__RouteStats *route)
+{
+    json_t *object = json_object();
+    json_set_text(object, "interface", route->interface);
+    json_set_text(object, "version", route->version);
+    json_set_count(object, "share_per_100000", true, route->share_per_100000);
+    json_set_count(object, "instances", true, route->instances);
+    json_set_count(object, "draining", true, route->draining);
+    return object;
+}
+
+static json_t *bus_json(const Parley__BusStats *bus)
+{
+    json_t *object = json_object(), *routes = json_array();
+    json_set_count(object, "endpoints", bus->has_endpoints, bus->endpoints);
+    json_set_count(object, "interfaces", bus->has_interfaces, bus->interfaces);
+    json_set_count(object, "versions", bus->has_versions, bus->versions);
+    json_set_count(object, "instances", bus->has_instances, bus->instances);
+    json_set_count(object, "draining", bus->has_draining, bus->draining);
+    json_set_count(object, "contracts", bus->has_contracts, bus->contracts);
+    json_set_count(object, "contracts_waiting", bus->has_contracts_waiting, bus->contracts_waiting);
+    json_set_count(object, "contracts_refused", bus->has_contracts_refused, bus->contracts_refused);
+    json_set_count(object, "schemas", bus->has_schemas, bus->schemas);
+    json_set_count(object, "schemas_idle", bus->has_schemas_idle, bus->schemas_idle);
+    json_set_count(object, "plans", bus->has_plans, bus->plans);
+    json_set_count(object, "plans_refused", bus->has_plans_refused, bus->plans_refused);
+    json_set_count(object, "plan_compile_ns", bus->has_plan_compile_ns, bus->plan_compile_ns);
+    for (size_t i = 0; i < bus->n_route; i++)
+        json_array_append_new(routes, route_json(bus->route[i]));
+    json_object_set_new(object, "routes", routes);
+    return object;
+}
+
+static json_t *process_json(const Parley__BrokerStats *broker)
+{
+    json_t *object = json_object();
+    json_set_text(object, "version", broker->version);
+    json_set_count(object, "resident_bytes", broker->has_resident_bytes, broker->resident_bytes);
+    json_set_count(object, "private_bytes", broker->has_private_bytes, broker->private_bytes);
+    json_set_count(object, "virtual_bytes", broker->has_virtual_bytes, broker->virtual_bytes);
+    json_set_count(object, "cpu_ns", broker->has_cpu_ns, broker->cpu_ns);
+    json_set_count(object, "descriptors", broker->has_descriptors, broker->descriptors);
+    json_set_count(object, "descriptors_max", broker->has_descriptors_max, broker->descriptors_max);
+    json_set_count(object, "start_unix_ns", broker->has_start_unix_ns, broker->start_unix_ns);
+    json_set_count(object, "turn_sum_ns", broker->has_turn_sum_ns, broker->turn_sum_ns);
+    if (broker->turn)
+        json_object_set_new(object, "turn_ns", latency_json(broker->turn));
     return object;
 }
 
@@ -206,6 +299,15 @@ static void print_json(struct cli *cli, const struct watch *watch, const Parley_
     json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)stats->time_unix_ns));
     json_object_set_new(object, "ring_full", json_integer((json_int_t)stats->ring_full));
     json_object_set_new(object, "late_replies", json_integer((json_int_t)stats->late_replies));
+    json_set_count(object, "wakeups", stats->has_wakeups, stats->wakeups);
+    json_set_count(object, "doorbells", stats->has_doorbells, stats->doorbells);
+    json_set_count(object, "channels", stats->has_channels, stats->channels);
+    json_set_count(object, "spins_hit", stats->has_spins_hit, stats->spins_hit);
+    json_set_count(object, "spins_missed", stats->has_spins_missed, stats->spins_missed);
+    if (stats->bus)
+        json_object_set_new(object, "bus", bus_json(stats->bus));
+    if (stats->broker)
+        json_object_set_new(object, "process", process_json(stats->broker));
     for (size_t i = 0; i < stats->n_method; i++) {
         if (wanted(watch, stats->method[i]))
             json_array_append_new(methods, method_json(stats->method[i]));
@@ -274,10 +376,12 @@ static int run(struct cli *cli, int argc, char **argv)
         {"watch", 'w', OPTION_FLAG, NULL, "ask again every second, until Ctrl-C", &watch.on},
         {"interval", 'i', OPTION_DURATION, "DURATION", "how often with --watch; 1s",
          &watch.interval_ns},
+        {"verbose", 'v', OPTION_FLAG, NULL,
+         "also how endpoints wait, what is on the bus, and the broker", &watch.verbose},
         {"count", 'n', OPTION_COUNT, "N", "end after N rounds of --watch", &watch.count},
     };
     int code;
-    if (!options_take(cli, specs, 3, &argc, argv, &code))
+    if (!options_take(cli, specs, 4, &argc, argv, &code))
         return code;
     if (argc > 1)
         return cli_usage(cli, "stats takes one interface; '%s' is one too many", argv[1]);
@@ -294,13 +398,15 @@ const struct cli_command cmd_stats = {
     .name = "stats",
     .usage = "[--watch] [--json] [INTERFACE]",
     .summary = "calls, errors and latency of every method",
-    .details = "Prints what the endpoints have counted since they started, for each side (client\n"
-               "or service), interface, method and pair of versions (ASKED>SERVED where the call\n"
-               "was translated). Latencies of clients are from the call to its end; those of\n"
-               "services from the request's arrival to the answer. Below, if there were any: how\n"
-               "often a message found its ring full, and replies that came after their calls had\n"
-               "ended, of all endpoints together.\n"
-               "With --watch --json each round is one line.\n",
+    .details =
+        "Prints what the endpoints have counted since they started, for each side (client\n"
+        "or service), interface, method and pair of versions (ASKED>SERVED where the call\n"
+        "was translated). Latencies of clients are from the call to its end; those of\n"
+        "services from the request's arrival to the answer. Below, if there were any: how\n"
+        "often a message found its ring full, and replies that came after their calls had\n"
+        "ended, of all endpoints together. --verbose adds how endpoints wait, what is on the\n"
+        "bus, and how the broker is. A fault (in JSON) is an error that was not the caller's.\n"
+        "With --watch --json each round is one line.\n",
     .example = "  parley stats --watch catalog\n"
                "  parley stats --json | jq '.methods[] | select(.side == \"client\") | .calls'\n",
     .run = run,

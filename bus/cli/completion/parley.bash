@@ -67,7 +67,7 @@ _parley()
     if [[ $cur == -* ]]; then
         case $command in
         ls) options+=" --names --methods" ;;
-        stats) options+=" --watch --interval --count" ;;
+        stats) options+=" --watch --verbose --interval --count" ;;
         describe) options+=" --output" ;;
         call) options+=" --accept --metadata --one-way --list --verbose" ;;
         events) options+=" --count" ;;

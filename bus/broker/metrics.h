@@ -1,0 +1,54 @@
+/*
+ * Metrics as text for Prometheus (exposition format 0.0.4) and OpenMetrics 1.0: one writer for
+ * both.
+ *
+ * A family is begun, and then all of its samples are written; no other may be in between. Whoever
+ * has figures of its own adds a function to metrics_write()'s list (watching.c).
+ */
+#ifndef PARLEY_BROKER_METRICS_H
+#define PARLEY_BROKER_METRICS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct broker;
+
+struct metrics {
+    bool open_metrics;
+    bool failed; /* no memory: what there is is not all */
+    char *text;
+    size_t bytes, bytes_max;
+    const char *name; /* of the family */
+    bool counter;
+};
+
+enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+
+/* @value NULL: the label is left out. */
+struct label {
+    const char *name, *value;
+};
+
+void metrics_deinit(struct metrics *metrics);
+/* @name: a literal; a counter's without "_total". */
+void metrics_family(struct metrics *metrics, const char *name, enum metric_type type,
+                    const char *help);
+void metrics_count(struct metrics *metrics, const struct label *labels, size_t label_count,
+                   uint64_t value);
+void metrics_value(struct metrics *metrics, const struct label *labels, size_t label_count,
+                   double value);
+/* Nanoseconds, as seconds: exact. */
+void metrics_seconds(struct metrics *metrics, const struct label *labels, size_t label_count,
+                     uint64_t ns);
+/* @bucket: of base/histogram.h, @bucket_count of them, the rest 0. */
+void metrics_histogram(struct metrics *metrics, const struct label *labels, size_t label_count,
+                       const uint64_t *bucket, size_t bucket_count, uint64_t sum_ns);
+void metrics_end(struct metrics *metrics);
+
+#define METRICS_LABEL_MAX 12
+
+/* The statistics of calls, of the bus and of the broker. Return: 0, -ENOMEM. */
+int metrics_stats(struct metrics *metrics, struct broker *broker);
+
+#endif
