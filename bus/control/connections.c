@@ -144,8 +144,12 @@ static void hang_up(const struct connections *connections, const struct connecti
 {
     ino_t inode;
     _cleanup_(fd_closep) int pinned = pin(connections, connection->fd, &inode);
-    if (pinned >= 0 && inode == connection->inode)
-        (void)shutdown(pinned, SHUT_RDWR);
+    if (pinned < 0 || inode != connection->inode)
+        return;
+    /* What waits for somebody who does not read is not kept for long: closing resets. */
+    const struct linger none = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(pinned, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    (void)shutdown(pinned, SHUT_RDWR);
 }
 
 static void drop(struct connections *connections, uint32_t index)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 #
 # What watches the bus, with the real programs:
-# test_watching.sh PARLEY PARLEYD CATALOG-V1 SOURCE
+# test_watching.sh PARLEY PARLEYD CATALOG-V1 SOURCE UNIT
 #
 # A broker with --http, a version of the catalogue, a few calls. Then: promtool finds nothing to
 # complain of in /metrics, a real Prometheus scrapes it and is asked for the series, the shipped rules
@@ -9,7 +9,7 @@
 # Prometheus is skipped, by name, where it is not installed.
 set -u
 
-parley=$1 parleyd=$2 catalog=$3 source_dir=$4
+parley=$1 parleyd=$2 catalog=$3 source_dir=$4 unit=$5
 ship=$source_dir/bus/broker/ship
 status_file=$source_dir/tests/unit/catalog/status
 
@@ -100,6 +100,20 @@ for file in "$ship/parley.rules.yml" "$ship/parley-dashboard.json"; do
             fail "$(basename "$file") names $name, which is not in /metrics"
     done
 done
+
+python3 -m json.tool "$ship/parley-dashboard.json" >/dev/null || fail "the dashboard is no JSON"
+
+# ---- systemd ----
+
+if command -v systemd-analyze >/dev/null; then
+    sed "s|^ExecStart=[^ ]*|ExecStart=$parleyd|" "$unit" >"$PARLEY_DIR/parleyd.service"
+    complaints=$(systemd-analyze verify --man=no "$PARLEY_DIR/parleyd.service" 2>&1) || fail "systemd-analyze verify: $complaints"
+    # 2.0 of 10, in tenths: what it calls OK.
+    complaints=$(systemd-analyze security --offline=true --threshold=20 --no-pager "$PARLEY_DIR/parleyd.service" 2>&1) ||
+        fail "systemd-analyze security: $complaints"
+else
+    echo "SKIPPED: the part with systemd-analyze: package systemd is not installed"
+fi
 
 # ---- Prometheus ----
 

@@ -289,6 +289,69 @@ static void test_of_too_many_the_oldest_is_hung_up_on(void **state)
     http_server_free(f.server);
 }
 
+static void on_much(void *data, const struct http_request *request, struct http_response *response)
+{
+    (void)data, (void)request;
+    const size_t bytes = (size_t)16 << 20; /* more than sockets hold */
+    void *body = calloc(1, bytes);
+    assert_non_null(body);
+    http_response_take(response, "application/octet-stream", body, bytes);
+}
+
+static void test_who_does_not_read_is_hung_up_on(void **state)
+{
+    (void)state;
+    const struct http_options options = {.url = "http://127.0.0.1:0",
+                                         .connection_life_ns = 200 * NS_PER_MS};
+    struct fixture f;
+    set_up_with(&f, &options);
+    assert_int_equal(http_server_route(f.server, "GET", "/much", on_much, &f), 0);
+    const char *text = "GET /much HTTP/1.1\r\n" HOST "\r\n";
+    int client = dial(&f);
+    assert_int_equal(send(client, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    /* Nothing is read until the other side has hung up. */
+    struct pollfd ready[] = {{.fd = http_server_fd(f.server), .events = POLLIN},
+                             {.fd = client, .events = POLLRDHUP}};
+    while (!(ready[1].revents & (POLLRDHUP | POLLHUP | POLLERR))) {
+        assert_true(poll(ready, 2, PATIENCE_MS) > 0);
+        if (ready[0].revents)
+            http_server_turn(f.server);
+    }
+    close(client);
+    expect(&f, "GET /echo HTTP/1.1\r\n" HOST "\r\n", " 200 ");
+    http_server_free(f.server);
+}
+
+/* Nobody turns the server: requests wait, and the one too many is answered all the same. */
+static void test_requests_that_wait_are_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    const char *text = "GET /echo HTTP/1.1\r\n" HOST "\r\n";
+    struct pollfd clients[HTTP_QUEUE_MAX + 1];
+    for (size_t i = 0; i <= HTTP_QUEUE_MAX; i++) {
+        clients[i] = (struct pollfd){.fd = dial(&f), .events = POLLIN};
+        assert_int_equal(send(clients[i].fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    }
+    assert_true(poll(clients, HTTP_QUEUE_MAX + 1, PATIENCE_MS) > 0);
+    size_t answered = 0;
+    for (size_t i = 0; i <= HTTP_QUEUE_MAX; i++) {
+        char answer[64] = "";
+        if (!clients[i].revents)
+            continue;
+        answered++;
+        assert_true(recv(clients[i].fd, answer, sizeof(answer) - 1, 0) > 0);
+        assert_non_null(strstr(answer, " 503 "));
+    }
+    assert_int_equal(answered, 1);
+    http_server_turn(f.server);
+    assert_int_equal(f.calls, HTTP_QUEUE_MAX);
+    for (size_t i = 0; i <= HTTP_QUEUE_MAX; i++)
+        close(clients[i].fd);
+    http_server_free(f.server);
+}
+
 static void test_routes_are_bounded(void **state)
 {
     (void)state;
@@ -420,6 +483,8 @@ int main(void)
         cmocka_unit_test(test_broken_requests_are_refused),
         cmocka_unit_test(test_who_says_nothing_is_hung_up_on),
         cmocka_unit_test(test_of_too_many_the_oldest_is_hung_up_on),
+        cmocka_unit_test(test_who_does_not_read_is_hung_up_on),
+        cmocka_unit_test(test_requests_that_wait_are_bounded),
         cmocka_unit_test(test_routes_are_bounded),
         cmocka_unit_test(test_another_host_is_refused),
         cmocka_unit_test(test_another_origin_cannot_post),
