@@ -106,7 +106,7 @@ python3 -m json.tool "$ship/parley-dashboard.json" >/dev/null || fail "the dashb
 # ---- systemd ----
 
 if command -v systemd-analyze >/dev/null; then
-    sed "s|^ExecStart=[^ ]*|ExecStart=$parleyd|" "$unit" >"$PARLEY_DIR/parleyd.service"
+    sed "s|^ExecStart=[^ ]*|ExecStart=$(realpath "$parleyd")|" "$unit" >"$PARLEY_DIR/parleyd.service"
     complaints=$(systemd-analyze verify --man=no "$PARLEY_DIR/parleyd.service" 2>&1) || fail "systemd-analyze verify: $complaints"
     # 2.0 of 10, in tenths: what it calls OK.
     complaints=$(systemd-analyze security --offline=true --threshold=20 --no-pager "$PARLEY_DIR/parleyd.service" 2>&1) ||

@@ -240,6 +240,49 @@ static void test_json_says_the_same(void **state)
     stats_reply_free(&stats);
 }
 
+static void test_the_bus_and_the_broker_are_told(void **state)
+{
+    (void)state;
+    struct set set;
+    set_make(&set, "things", "1.0.0", "things.v1", NULL, 1);
+    publish(&peer, 1, &set);
+    broker_settle(broker);
+    Parley__Stats stats = read_stats();
+    assert_int_equal(stats.bus->endpoints, 1);
+    assert_int_equal(stats.bus->interfaces, 1);
+    assert_int_equal(stats.bus->versions, 1);
+    assert_int_equal(stats.bus->instances, 1);
+    assert_int_equal(stats.bus->schemas, 1);
+    assert_int_equal(stats.bus->n_route, 1);
+    assert_string_equal(stats.bus->route[0]->interface, "things");
+    assert_string_equal(stats.bus->route[0]->version, "1.0.0");
+    assert_int_equal(stats.bus->route[0]->share_per_100000, ROUTE_BUCKETS);
+    assert_int_equal(stats.bus->route[0]->instances, 1);
+    assert_true(stats.broker->private_bytes > 0);
+    assert_true(stats.broker->private_bytes <= stats.broker->resident_bytes);
+    assert_true(stats.broker->descriptors > 3);
+    assert_true(stats.broker->turn->count > 0);
+    assert_true(stats.broker->start_unix_ns < stats.time_unix_ns);
+    stats_reply_free(&stats);
+    set_free(&set);
+}
+
+static void test_faults_are_those_of_the_service_or_the_bus(void **state)
+{
+    (void)state;
+    struct stats_cell *cell = cell_of(&peer, 0);
+    name_cell(cell, "Get", 0);
+    for (unsigned i = 0; i < STATS_STATUS_COUNT; i++)
+        cell->by_status[i] = 1u << i;
+    header()->cell_count = 1;
+    Parley__Stats stats = read_stats();
+    assert_int_equal(stats.method[0]->faults,
+                     1u << PARLEY_UNKNOWN | 1u << PARLEY_DEADLINE_EXCEEDED |
+                         1u << PARLEY_UNIMPLEMENTED | 1u << PARLEY_INTERNAL |
+                         1u << PARLEY_UNAVAILABLE | 1u << PARLEY_DATA_LOSS);
+    stats_reply_free(&stats);
+}
+
 #define STATS(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -253,6 +296,8 @@ int main(void)
         STATS(test_more_ended_than_begun_is_nothing_in_flight),
         STATS(test_names_are_bounded_and_the_rest_counts_as_other),
         STATS(test_json_says_the_same),
+        STATS(test_the_bus_and_the_broker_are_told),
+        STATS(test_faults_are_those_of_the_service_or_the_bus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

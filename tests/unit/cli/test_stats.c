@@ -14,11 +14,48 @@ struct script {
     unsigned asked;
     unsigned stop_at; /* ask the program to stop at this question; 0: never */
     bool refuse;
+    bool full; /* the answer has all that a broker of today says */
     Parley__ControlReply reply;
     Parley__Stats stats;
     Parley__MethodStats method;
     Parley__MethodStats *methods[1];
+    Parley__BusStats bus;
+    Parley__RouteStats route;
+    Parley__RouteStats *routes[1];
+    Parley__BrokerStats broker;
+    Parley__Latency turn;
 };
+
+static void say_all(struct script *script)
+{
+    parley__bus_stats__init(&script->bus);
+    parley__route_stats__init(&script->route);
+    parley__broker_stats__init(&script->broker);
+    parley__latency__init(&script->turn);
+    script->bus.endpoints = 7;
+    script->bus.has_endpoints = true;
+    script->route.interface = (char *)(uintptr_t) "catalog";
+    script->route.version = (char *)(uintptr_t) "2.0.0";
+    script->route.has_share_per_100000 = true;
+    script->route.share_per_100000 = 30000;
+    script->routes[0] = &script->route;
+    script->bus.route = script->routes;
+    script->bus.n_route = 1;
+    script->broker.has_private_bytes = true;
+    script->broker.private_bytes = 3 << 19;
+    script->broker.turn = &script->turn;
+    script->turn.has_p99_ns = true;
+    script->turn.p99_ns = 12000;
+    script->stats.bus = &script->bus;
+    script->stats.broker = &script->broker;
+    script->stats.has_wakeups = script->stats.has_spins_hit = script->stats.has_spins_missed = true;
+    script->stats.wakeups = 5;
+    script->stats.spins_hit = 8;
+    script->stats.spins_missed = 2;
+    script->method.has_translation = script->method.has_faults = true;
+    script->method.translation = 2;
+    script->method.faults = 4;
+}
 
 /* The same numbers each time, but for the calls: 1,000 more and two seconds later. */
 static void answer(void *userdata, const Parley__ControlRequest *request,
@@ -30,7 +67,7 @@ static void answer(void *userdata, const Parley__ControlRequest *request,
     ret_answer->reply = script->refuse ? bus_refusal() : bus_stats();
     if (++script->asked == script->stop_at)
         stop_request();
-    if (script->refuse || script->asked == 1)
+    if (script->refuse || (script->asked == 1 && !script->full))
         return;
     script->reply = *bus_stats();
     script->stats = *script->reply.stats;
@@ -41,6 +78,8 @@ static void answer(void *userdata, const Parley__ControlRequest *request,
     script->stats.method = script->methods;
     script->stats.n_method = 1;
     script->reply.stats = &script->stats;
+    if (script->full)
+        say_all(script);
     ret_answer->reply = &script->reply;
 }
 
@@ -73,6 +112,43 @@ static void test_json_is_as_the_golden_file_has_it(void **state)
     struct run run = RUN("stats", "--json", "--url", fake_broker_url(*state));
     assert_int_equal(run.code, CLI_EXIT_OK);
     assert_golden(run.out, "stats.json");
+    run_free(&run);
+}
+
+static void test_verbose_adds_the_bus_and_the_broker(void **state)
+{
+    script.full = true;
+    struct run run = RUN("stats", "--verbose", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_non_null(strstr(run.out, "woken 5 times; spun 10 times, 2 of them in vain"));
+    assert_non_null(strstr(run.out, "Bus: 7 endpoints"));
+    assert_non_null(strstr(run.out, "Broker: 1.5 MiB of its own"));
+    run_free(&run);
+
+    run = RUN("stats", "--url", fake_broker_url(*state));
+    assert_null(strstr(run.out, "Bus:"));
+    run_free(&run);
+}
+
+static void test_json_has_the_bus_and_the_broker(void **state)
+{
+    script.full = true;
+    struct run run = RUN("stats", "--json", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    json_t *root = json_loads(run.out, 0, NULL);
+    assert_non_null(root);
+    json_t *bus = json_object_get(root, "bus");
+    json_t *route = json_array_get(json_object_get(bus, "routes"), 0);
+    json_t *method = json_array_get(json_object_get(root, "methods"), 0);
+    assert_int_equal(json_integer_value(json_object_get(root, "wakeups")), 5);
+    assert_int_equal(json_integer_value(json_object_get(bus, "endpoints")), 7);
+    assert_int_equal(json_integer_value(json_object_get(route, "share_per_100000")), 30000);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(root, "process"), "private_bytes")),
+        3 << 19);
+    assert_string_equal(json_string_value(json_object_get(method, "translation")), "carried");
+    assert_int_equal(json_integer_value(json_object_get(method, "faults")), 4);
+    json_decref(root);
     run_free(&run);
 }
 
@@ -152,6 +228,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_table_is_as_the_golden_file_has_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_json_is_as_the_golden_file_has_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_verbose_adds_the_bus_and_the_broker, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_json_has_the_bus_and_the_broker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_interface_shows_its_rows_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_interface_without_calls_says_so, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_watching_shows_the_rate_between_answers, set_up,
