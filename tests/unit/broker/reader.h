@@ -17,5 +17,8 @@ struct reading {
 /* Reads until done. In each view: two versions and two instances, the first threshold is the
  * generation, the second all; else it counts as torn. @data: struct reading. */
 void *read_on(void *data);
+/* Of a rollout whose rule has the canary's buckets as its value, in five digits; none if they are a
+ * multiple of 7. */
+void *read_rules_on(void *data);
 
 #endif

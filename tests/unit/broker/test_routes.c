@@ -231,13 +231,44 @@ static void test_page_is_never_seen_half_written(void **state)
     assert_int_equal(pthread_create(&thread, NULL, read_on, &reading), 0);
     /* On a busy machine it takes a while until the reader runs at all. */
     uint64_t watchdog = clock_now_ns() + 30 * NS_PER_S;
-    for (unsigned i = 1; i < 50000 || (atomic_load(&reading.changes) < 100 &&
-                                       clock_now_ns() < watchdog); i++) {
+    for (unsigned i = 1;
+         i < 50000 || (atomic_load(&reading.changes) < 100 && clock_now_ns() < watchdog); i++) {
         unsigned weight = i % 50000;
         things->generation = weight;
         things->versions[0]->weight = weight;
         things->versions[1]->weight = ROUTE_BUCKETS - weight;
         routes_write(&broker->routes, things);
+        if (i % 1000 == 0)
+            sched_yield();
+    }
+    atomic_store(&reading.done, true);
+    pthread_join(thread, NULL);
+    assert_int_equal(reading.torn, 0);
+    assert_true(reading.changes > 0);
+}
+
+static void test_rules_are_never_seen_half_written(void **state)
+{
+    (void)state;
+    publish(&service, 1, &v1);
+    publish(&service, 2, &v2);
+    struct interface *things = directory_find(&broker->directory, "things");
+    struct reading reading = {.page = &service.route};
+    char value[8];
+    const struct route_condition_text condition = {ROUTE_MATCH_EXACT, "k", value};
+    const struct route_rule rule = {.conditions = &condition, .condition_count = 1};
+    struct route_rollout rollout = {.stable = "1.0.0", .canary = "2.0.0", .rules = &rule};
+    struct error_text error = {""};
+    assert_int_equal(routes_set_rollout(broker, things, &rollout, &error), 1); /* 0: no rules */
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, read_rules_on, &reading), 0);
+    uint64_t watchdog = clock_now_ns() + 30 * NS_PER_S;
+    for (unsigned i = 1;
+         i < 20000 || (atomic_load(&reading.changes) < 100 && clock_now_ns() < watchdog); i++) {
+        rollout.canary_buckets = 10000 + i % 80000;
+        rollout.rule_count = rollout.canary_buckets % 7 != 0;
+        (void)snprintf(value, sizeof(value), "%05u", rollout.canary_buckets);
+        assert_int_equal(routes_set_rollout(broker, things, &rollout, &error), 1);
         if (i % 1000 == 0)
             sched_yield();
     }
@@ -397,6 +428,7 @@ int main(void)
         ROUTES(test_weights_outlive_the_last_instance),
         ROUTES(test_effective_weights_are_of_who_is_up),
         ROUTES(test_page_is_never_seen_half_written),
+        ROUTES(test_rules_are_never_seen_half_written),
         ROUTES(test_weights_are_learned_and_keep_a_place_for_who_is_not_here_yet),
         ROUTES(test_highest_generation_wins_in_any_order),
         ROUTES(test_operator_s_word_stands_against_memories),
