@@ -336,7 +336,6 @@ struct sim_outcome sim_run(const struct sim_scenario *scenario, uint64_t seed)
     struct rollout *rollout = make_rollout(scenario, now);
     stable = canary = (struct rollout_figures){.calls = 0};
     rollout_step(rollout, now, &stable, &canary, &decision);
-    outcome.low_rate = service.error_rate;
     while (outcome.seconds < LIMIT_S) {
         struct rollout_view view;
         double share = (double)decision.canary_buckets / ROLLOUT_BUCKETS;

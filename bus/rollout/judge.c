@@ -43,7 +43,7 @@
 #include <string.h>
 
 #define FALSE_ALARMS 0.004 /* of each gate, in a revision: 0.8 % for both */
-#define FALSE_PASSES 0.002 /* of each gate, in a round */
+#define FALSE_PASSES 0.001 /* of each gate, in a round */
 
 #define REFERENCE_CALLS 20000.0   /* how many calls back it goes, at least one interval */
 #define REFERENCE_CALLS_MIN 300.0 /* 3 above the 99th percentile */

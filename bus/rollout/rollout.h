@@ -75,7 +75,7 @@ enum rollout_on_failure { ROLLOUT_ON_FAILURE_ROLLBACK, ROLLOUT_ON_FAILURE_PAUSE 
 
 #define ROLLOUT_MIN_CALLS 50
 #define ROLLOUT_MAX_ERROR_RATE 0.02
-#define ROLLOUT_MAX_P99_RATIO 2.0
+#define ROLLOUT_MAX_P99_RATIO 1.75
 #define ROLLOUT_INTERVAL_NS (UINT64_C(10) * 1000000000)
 
 /* What a document does not say is as above; no failure is borne, and one success is enough. */
