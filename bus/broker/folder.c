@@ -205,6 +205,21 @@ static void on_change(struct source *source, uint32_t events)
     folder->ops->scanned(folder->user);
 }
 
+void folder_read_again(struct folder *folder, bool (*which)(const struct folder_file *file))
+{
+    struct folder_file *file;
+    bool any = false;
+    TAILQ_FOREACH (file, &folder->files, entry) {
+        if (!which(file))
+            continue;
+        file->bytes = -1; /* no file has so many */
+        any = true;
+    }
+    int r = any ? scan(folder) : 0;
+    if (r < 0)
+        log_error("%s cannot be read: %s", folder->path, strerror(-r));
+}
+
 int folder_new(struct broker *broker, const char *path, const struct folder_ops *ops, void *user,
                struct folder **ret_folder, struct error_text *error)
 {

@@ -39,5 +39,7 @@ struct folder;
 int folder_new(struct broker *broker, const char *path, const struct folder_ops *ops, void *user,
                struct folder **ret_folder, struct error_text *error);
 struct folder *folder_free(struct folder *folder);
+/* Reads those files again for which @which says so, though they have not changed. */
+void folder_read_again(struct folder *folder, bool (*which)(const struct folder_file *file));
 
 #endif

@@ -199,7 +199,9 @@ static void item_step(struct rollouts_item *item, struct rollout_time now)
     item->next_ns = decision.next_ns > now.ns ? decision.next_ns : now.ns + NS_PER_MS;
     item_route(item, &decision);
     tell_news(item);
-    if (decision.changed)
+    bool due = rollout_running(view_of(item).phase) && decision.next_ns != CLOCK_NEVER &&
+               now.ns - item->kept_ns >= ROLLOUTS_KEEP_NS;
+    if (decision.changed || due)
         rollouts_keep(item);
 }
 
@@ -338,6 +340,7 @@ void rollouts_end(struct rollouts_item *item, const char *who, const char *why)
                   view.spec->interface, who, rollout_phase_name(view.phase), why);
     item_leave_route(item);
     rollouts_forget(item);
+    item->broker->rollouts->ended = true;
     item_free(item);
 }
 
@@ -431,6 +434,8 @@ uint64_t rollouts_next_ns(const struct broker *broker)
     if (!broker->rollouts)
         return next;
     const struct rollouts_item *item = broker->rollouts->items;
+    if (broker->rollouts->ended)
+        return 0;
     if (item && broker->rollouts->offered_at != broker->directory.changes)
         return 0;
     for (; item; item = item->hh.next) {
@@ -443,7 +448,13 @@ uint64_t rollouts_next_ns(const struct broker *broker)
 void rollouts_turn(struct broker *broker)
 {
     struct rollouts *rollouts = broker->rollouts;
-    if (!rollouts || !rollouts->items)
+    if (!rollouts)
+        return;
+    if (rollouts->ended) {
+        rollouts->ended = false;
+        rollouts_watch_again(rollouts);
+    }
+    if (!rollouts->items)
         return;
     bool changed = rollouts->offered_at != broker->directory.changes;
     rollouts->offered_at = broker->directory.changes;

@@ -12,6 +12,9 @@
 #define ROLLOUTS_MAX 256 /* at the same time, and files of --rollouts */
 /* A file of --rollouts that is gone may come back until then: editors rename. */
 #define ROLLOUTS_GONE_NS (UINT64_C(2) * 1000000000)
+/* One that is under way is written to disk that often, though nothing has changed but the time that
+ * it was held and what was counted. */
+#define ROLLOUTS_KEEP_NS (UINT64_C(10) * 1000000000)
 
 /* ---- What others ask ---- */
 
@@ -69,6 +72,7 @@ struct rollouts {
     char path[PATHS_BYTES_MAX];  /* of the folder */
     char state[PATHS_BYTES_MAX]; /* "": none */
     uint64_t offered_at;         /* directory.changes that they know */
+    bool ended; /* one has: a file that was refused because of it may come in its place */
 };
 
 struct rollouts_item {
@@ -79,6 +83,7 @@ struct rollouts_item {
     char file[BROKER_FILE_BYTES]; /* of --rollouts; "": it was applied */
     uint64_t gone_at_ns;          /* its file is gone, it ends then; CLOCK_NEVER */
     uint64_t next_ns;             /* look at it then */
+    uint64_t kept_ns;             /* when it was written to disk last */
     uint64_t told;                /* serial of the last entry of its history that was published */
     bool overridden;              /* an operator's weights count, as long as it is in this phase: */
     enum rollout_phase overridden_in;
@@ -112,6 +117,8 @@ int rollouts_state_read(struct rollouts *rollouts, struct error_text *error);
 /* rollouts_folder.c */
 
 int rollouts_watch(struct rollouts *rollouts, struct error_text *error);
+/* Looks again at documents that were refused. */
+void rollouts_watch_again(struct rollouts *rollouts);
 
 /* rollouts_json.c */
 

@@ -18,6 +18,7 @@
 struct rollouts_file {
     struct folder_file file;               /* first: folder.c allocates it */
     char name[ROLLOUT_NAME_BYTES_MAX + 1]; /* the rollout that it was last; "": none */
+    bool refused;
 };
 
 static struct rollouts_item *item_of_file(const struct rollouts *rollouts, const char *file)
@@ -49,6 +50,7 @@ static void on_file(void *user, struct folder_file *folder_file, const uint8_t *
     (void)snprintf(who, sizeof(who), "file %.50s", folder_file->name);
     int r = rollouts_apply(rollouts->broker, (const char *)data, bytes, folder_file->name,
                            folder_file->name, who, &item, &error);
+    file->refused = r < 0;
     if (r < 0) {
         refuse(rollouts, folder_file->name, error.text);
         return;
@@ -74,6 +76,17 @@ static void on_gone(void *user, struct folder_file *folder_file, bool stopping)
     struct rollouts_item *item = rollouts_find(rollouts->broker, file->name);
     if (!stopping && item && strcmp(item->file, folder_file->name) == 0)
         item->gone_at_ns = clock_add(clock_now_ns(), ROLLOUTS_GONE_NS);
+}
+
+static bool was_refused(const struct folder_file *file)
+{
+    return ((const struct rollouts_file *)file)->refused;
+}
+
+void rollouts_watch_again(struct rollouts *rollouts)
+{
+    if (rollouts->folder)
+        folder_read_again(rollouts->folder, was_refused);
 }
 
 static void on_scanned(void *user)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "broker/state.h"
 
@@ -29,6 +30,7 @@ void rollouts_keep(struct rollouts_item *item)
     const char *dir = item->broker->rollouts->state;
     char name[STATE_NAME_BYTES];
     struct error_text error = {""};
+    item->kept_ns = clock_now_ns();
     if (dir[0] == '\0')
         return;
     json_t *json =

@@ -257,6 +257,56 @@ static void test_a_rollout_waits_for_its_versions_then_takes_its_share(void **st
     assert_int_equal(canary_share(), 5000);
 }
 
+static void test_what_a_document_says_is_in_the_page(void **state)
+{
+    (void)state;
+    both_publish();
+    const struct route_slot *slot = route_slot(&world.service, 0);
+    apply(DOCUMENT_OF("shop", "things",
+                      "  stickyKey: shop.user\n"
+                      "  match:\n"
+                      "  - headers: [{name: gray.version, exact: \"2\"}]\n"
+                      "  mirror: 1\n" STEPS));
+    succeeds();
+    assert_int_equal(slot->rollout, 1);
+    assert_int_equal(slot->canary_buckets, 5000);
+    assert_int_equal(slot->mirror_buckets, 1000);
+    assert_int_equal(slot->matches, 1);
+    assert_memory_equal((const void *)slot->sticky_key, "shop.user", 10);
+    ORDER(ROLLBACK, "shop"); /* nobody meets the canary then, whatever the match */
+    assert_int_equal(slot->canary_buckets, 0);
+    assert_int_equal(slot->mirror_buckets, 0);
+    assert_int_equal(slot->matches, 0);
+    ORDER(DELETE, "shop");
+    assert_int_equal(slot->rollout, 0);
+    assert_int_equal(slot->threshold[0], ROUTE_BUCKETS);
+}
+
+static void test_time_that_was_held_is_kept_though_nothing_happens(void **state)
+{
+    (void)state;
+    both_publish();
+    apply(DOCUMENT_OF("shop", "things", "  steps: [{weight: 5, hold: 1h}]\n"));
+    for (unsigned i = 0; i < 60; i++)
+        go_on(NS_PER_S);
+    char path[128], text[65536];
+    (void)snprintf(path, sizeof(path), "%s/rollout-shop.json", world.state);
+    FILE *file = fopen(path, "r"); /* as the next broker would, were this one killed */
+    assert_non_null(file);
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    (void)fclose(file);
+    json_t *json = json_loads(text, 0, NULL);
+    struct rollout *rollout;
+    struct error_text error = {""};
+    assert_int_equal(
+        rollout_from_json(json_object_get(json, "rollout"), rollouts_now(), &rollout, &error), 0);
+    struct rollout_view view;
+    rollout_view(rollout, &view);
+    assert_true(view.held_ns >= 60 * NS_PER_S - 2 * ROLLOUTS_KEEP_NS);
+    rollout_free(rollout);
+    json_decref(json);
+}
+
 static void test_good_figures_lead_through_the_steps(void **state)
 {
     (void)state;
@@ -650,6 +700,22 @@ static void test_a_file_may_become_another_rollout(void **state)
     assert_int_equal(canary_share(), 0);
 }
 
+static void test_a_file_that_was_in_another_s_way_is_read_when_that_is_gone(void **state)
+{
+    (void)state;
+    start_again(true);
+    both_publish();
+    put("shop.yaml", DOCUMENT);
+    take_away("shop.yaml");
+    put("other.yaml", DOCUMENT_OF("other", "things", "  steps: [{weight: 7, hold: 1h}]\n"));
+    ORDER(SHOW, "other");
+    is_refused(PARLEY_NOT_FOUND, "other"); /* the interface is taken still */
+    go_on(2 * ROLLOUTS_GONE_NS);
+    ORDER(SHOW, "other");
+    succeeds();
+    assert_int_equal(canary_share(), 7000);
+}
+
 static void test_what_is_a_file_s_is_changed_there(void **state)
 {
     (void)state;
@@ -696,6 +762,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
         TEST(test_a_rollout_waits_for_its_versions_then_takes_its_share),
+        TEST(test_what_a_document_says_is_in_the_page),
+        TEST(test_time_that_was_held_is_kept_though_nothing_happens),
         TEST(test_good_figures_lead_through_the_steps),
         TEST(test_bad_figures_lead_back_at_once),
         TEST(test_a_bad_document_is_refused_with_its_place),
@@ -716,6 +784,7 @@ int main(void)
         TEST(test_a_document_in_the_folder_runs_until_it_is_gone),
         TEST(test_a_bad_file_leaves_in_force_what_it_said),
         TEST(test_a_file_may_become_another_rollout),
+        TEST(test_a_file_that_was_in_another_s_way_is_read_when_that_is_gone),
         TEST(test_what_is_a_file_s_is_changed_there),
         TEST(test_a_file_that_went_while_no_broker_ran_is_gone),
         TEST(test_a_folder_that_is_not_there_is_an_error),
