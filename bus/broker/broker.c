@@ -131,7 +131,9 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t deadline = oldest ? oldest->hello_by_ns : CLOCK_NEVER;
     uint64_t relay = broker->relay ? relay_next_deadline_ns(broker->relay) : CLOCK_NEVER;
     uint64_t rollout = rollouts_next_ns(broker);
+    uint64_t trace = trace_next_ns(broker);
     deadline = rollout < deadline ? rollout : deadline;
+    deadline = trace < deadline ? trace : deadline;
     return relay < deadline ? relay : deadline;
 }
 
@@ -180,6 +182,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     if (broker->relay)
         relay_turn(broker);
     rollouts_turn(broker);
+    trace_turn(broker, clock_now_ns());
     broker_bury(broker);
     self_count_turn(broker, clock_now_ns() - woken_ns);
     return 0;
@@ -279,6 +282,7 @@ struct broker *broker_free(struct broker *broker)
     shelf_free(broker->shelf);
     negotiator_deinit(&broker->negotiator);
     admit_deinit(&broker->admit);
+    trace_deinit(broker);
     routes_deinit(&broker->routes);
     stats_sums_deinit(&broker->left);
     stats_sums_deinit(&broker->brought);

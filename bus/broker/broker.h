@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/paths.h"
+#include "broker/trace.h"
 #include "control/http.h"
 #include "control/link.h"
 #include "control/nng.h"
@@ -528,6 +529,7 @@ struct endpoint {
     bool waits_to_write;
     uint64_t hello_by_ns;
     struct region stats;
+    struct traced *traced; /* NULL: it has no ring of spans */
     LIST_HEAD(, instance) instances;
     uint32_t instance_count;
     struct contract *contracts; /* hash by id */
@@ -587,6 +589,8 @@ bool stats_any(const struct region *region);
 /* Adds an endpoint's counters; @left: it is gone, nothing is in flight any more. */
 void stats_add(struct stats_sums *sums, const struct region *region, bool left);
 void stats_sums_deinit(struct stats_sums *sums);
+/* A copy that ends, of printable ASCII, and zeroes behind: whatever becomes of the original. */
+void stats_copy_name(char *out, const char *live, size_t bytes);
 /* Fills in @ret: free with stats_reply_free(). Return: 0, -ENOMEM. */
 int stats_reply(struct broker *broker, bool json, Parley__Stats *ret);
 void stats_reply_free(Parley__Stats *reply);
@@ -697,6 +701,7 @@ struct broker {
     struct stats_sums left; /* of endpoints that are gone */
     struct stats_sums brought; /* what endpoints had counted before they came to us */
     uint64_t turn_bucket[STATS_BUCKET_COUNT], turn_sum_ns;
+    struct tracer tracer;
     struct relay *relay;    /* NULL: not needed yet */
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;

@@ -21,12 +21,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/rate.h"
 #include "broker/broker.h"
 #include "broker/trim.h"
 
 #define MAIN_URL_MAX 16
 #define MAIN_EXIT_FAILED 1
 #define MAIN_EXIT_USAGE 2
+
+/* Without a letter. */
+enum { OPTION_TRACE = 0x140, OPTION_OTLP };
 
 struct settings {
     char dir[PATHS_BYTES_MAX];
@@ -45,6 +49,9 @@ struct settings {
     char state[PATHS_BYTES_MAX];
     const char *http;    /* NULL: none */
     bool http_insecure;
+    const char *otlp;    /* where spans are sent; NULL: nowhere */
+    bool trace;
+    uint32_t trace_rate; /* per 100,000 */
 };
 
 /* Options without a letter. */
@@ -60,7 +67,8 @@ static const char usage[] =
     "  -c, --control URL      answer the control API there, too (default: ipc://DIR/control.ipc);\n"
     "                         any NNG URL, as tcp://127.0.0.1:7400; may be repeated\n"
     "  -e, --events URL       publish events there, too (default: ipc://DIR/events.ipc)\n"
-    "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); it\n"
+    "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); "
+    "it\n"
     "                         is watched\n"
     "      --rollouts DIR     run the rollouts in that folder (*.yaml, *.yml); it is watched\n"
     "      --state DIR        what outlives the broker: how far rollouts are (default: DIR/state)\n"
@@ -68,6 +76,10 @@ static const char usage[] =
     "                         http://127.0.0.1:7480, say (default: none)\n"
     "      --insecure-http    let that URL be one that other machines reach\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
+    "      --trace RATE       trace that per cent of calls, as 1 or 0.05%, and those that are "
+    "marked;\n"
+    "                         0: marked ones only (default: none)\n"
+    "      --otlp URL         send spans there, as http://127.0.0.1:4318/v1/traces\n"
     "  -l, --log-level LEVEL  error, warn, info or debug (default: info)\n"
     "  -h, --help             this text\n"
     "  -V, --version\n"
@@ -103,6 +115,14 @@ static int parse_mode(const char *text, unsigned *ret_mode)
     return 0;
 }
 
+static int parse_trace(struct settings *settings, const char *text)
+{
+    if (rate_parse(text, &settings->trace_rate) < 0)
+        return complain("'%s' is no rate of calls; one looks like 1 or 0.05%, in per cent", text);
+    settings->trace = true;
+    return 0;
+}
+
 static int parse_level(const char *text)
 {
     enum log_level level;
@@ -130,6 +150,8 @@ static int parse_options(struct settings *settings, int argc, char **argv)
         {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
         {"mode", required_argument, NULL, 'm'},
         {"log-level", required_argument, NULL, 'l'},
+        {"trace", required_argument, NULL, OPTION_TRACE},
+        {"otlp", required_argument, NULL, OPTION_OTLP},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -172,6 +194,12 @@ static int parse_options(struct settings *settings, int argc, char **argv)
             break;
         case 'l':
             code = parse_level(optarg);
+            break;
+        case OPTION_TRACE:
+            code = parse_trace(settings, optarg);
+            break;
+        case OPTION_OTLP:
+            settings->otlp = optarg;
             break;
         case 'h':
             (void)fputs(usage, stdout);
@@ -364,11 +392,23 @@ static int serve(struct broker *broker, struct signals *signals)
 
 /* epoll unless PARLEY_WAIT says otherwise. A broker sleeps, and then has many descriptors that are
  * ready: epoll takes less for each, and no ring's memory. And it dies at once: what a ring's polls
- * hold open stays so for milliseconds after a kill, and endpoints would take the broker for alive. */
+ * hold open stays so for milliseconds after a kill, and endpoints would take the broker for alive.
+ */
 static enum wait_backend choose_backend(void)
 {
     const char *asked = getenv("PARLEY_WAIT");
     return asked && *asked ? WAIT_BACKEND_AUTO : WAIT_BACKEND_EPOLL;
+}
+
+static int begin_tracing(struct broker *broker, const struct settings *settings)
+{
+    struct error_text error = {""};
+    int r = settings->otlp ? trace_export(broker, settings->otlp, &error) : 0;
+    if (r == 0 && (settings->trace || settings->otlp))
+        r = trace_set(broker, true, settings->trace_rate);
+    if (r < 0)
+        log_error("%s", error.text[0] ? error.text : strerror(-r));
+    return r;
 }
 
 static int run(const struct settings *settings, struct signals *signals)
@@ -394,7 +434,9 @@ static int run(const struct settings *settings, struct signals *signals)
         log_error("%s", error.text[0] ? error.text : strerror(-r));
         return r;
     }
-    r = broker_watch(broker, signals->fd, WAIT_IN, &signals->source);
+    r = begin_tracing(broker, settings);
+    if (r == 0)
+        r = broker_watch(broker, signals->fd, WAIT_IN, &signals->source);
     if (r == 0) {
         const struct event begins = {.topic = "broker", .pid = getpid()};
         event_publish(broker, &begins, "broker %016llx is ready", (unsigned long long)broker->id);

@@ -249,6 +249,7 @@ static size_t fds_that_belong(const Parley__LinkMessage *message)
 {
     switch (message->body_case) {
     case PARLEY__LINK_MESSAGE__BODY_HELLO:
+    case PARLEY__LINK_MESSAGE__BODY_SPANS:
         return 1;
     case PARLEY__LINK_MESSAGE__BODY_CONNECT:
         return 2;
@@ -293,6 +294,9 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
         break;
     case PARLEY__LINK_MESSAGE__BODY_PLAN_TAKEN:
         session_on_plan_taken(endpoint, message->plan_taken);
+        break;
+    case PARLEY__LINK_MESSAGE__BODY_SPANS:
+        trace_on_spans(endpoint, fds[0]);
         break;
     default:
         session_refuse(endpoint, PARLEY_INVALID_ARGUMENT,
@@ -418,6 +422,7 @@ void session_free(struct endpoint *endpoint)
     struct broker *broker = endpoint->broker;
     TAILQ_REMOVE(&broker->doomed, endpoint, entry);
     drop_holdings(endpoint);
+    trace_endpoint_gone(endpoint);
     if (endpoint->stats.base)
         stats_add(&broker->left, &endpoint->stats, true);
     region_deinit(&endpoint->stats);

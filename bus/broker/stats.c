@@ -75,8 +75,7 @@ int stats_map(struct region *region, int fd, uint64_t endpoint_id, struct error_
     return 0;
 }
 
-/* A copy that ends, of printable ASCII: whatever the endpoint does with the original. */
-static void copy_name(char *out, const char *live, size_t bytes)
+void stats_copy_name(char *out, const char *live, size_t bytes)
 {
     memset(out, 0, bytes);
     for (size_t i = 0; i + 1 < bytes; i++) {
@@ -126,10 +125,10 @@ static struct stats_sum *sum_take(struct stats_sums *sums, const struct stats_ke
 static void read_key(const struct stats_cell *cell, struct stats_key *ret_key)
 {
     memset(ret_key, 0, sizeof(*ret_key));
-    copy_name(ret_key->interface, cell->interface_name, sizeof(ret_key->interface));
-    copy_name(ret_key->method, cell->method, sizeof(ret_key->method));
-    copy_name(ret_key->asked, cell->asked, sizeof(ret_key->asked));
-    copy_name(ret_key->served, cell->served, sizeof(ret_key->served));
+    stats_copy_name(ret_key->interface, cell->interface_name, sizeof(ret_key->interface));
+    stats_copy_name(ret_key->method, cell->method, sizeof(ret_key->method));
+    stats_copy_name(ret_key->asked, cell->asked, sizeof(ret_key->asked));
+    stats_copy_name(ret_key->served, cell->served, sizeof(ret_key->served));
     uint32_t side = *(const volatile uint32_t *)&cell->side;
     ret_key->side = side == 1 ? 1 : 0;
 }

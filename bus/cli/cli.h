@@ -58,7 +58,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_events, cmd_ls,
-    cmd_rollout, cmd_route, cmd_schemas, cmd_stats;
+    cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_trace;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */
 int cli_main(int argc, char **argv, FILE *in, FILE *out, FILE *err);

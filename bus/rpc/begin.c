@@ -99,6 +99,9 @@ static enum parley_status fill_in(struct call *call, const struct parley_client 
         ((options && options->metadata_count) || (parent && parent->metadata_bytes)))
         status = set_metadata(call, options, parent);
     call->one_way = options && options->one_way;
+    uint32_t tracing = spans_wanted(&client->endpoint->spans);
+    if (__builtin_expect(tracing != 0, 0) && status == PARLEY_OK)
+        trace_call_begin(call, client->endpoint, parent, tracing);
     return status;
 }
 

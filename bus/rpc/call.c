@@ -157,6 +157,8 @@ static int call_body(struct call *call, struct channel *channel, struct body *re
 {
     struct parley_client *client = call->client;
     *ret_body = (struct body){.metadata = call->metadata, .metadata_bytes = call->metadata_bytes};
+    if (__builtin_expect(call->traced, 0))
+        ret_body->metadata_bytes += sizeof(struct frame_trace);
     if (call->message)
         return refs_pack(channel, client->packer, call->method, call->message, ret_body);
     ret_body->data = call->packed;
@@ -177,6 +179,7 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
         .time_left_us = time_left_us(call, now),
         .method = (uint16_t)call->method,
         .kind = call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
+        .flags = call->traced ? FRAME_TRACED : 0,
         .plan_tag = channel->held->tag,
     };
     call->channel = channel;
@@ -332,6 +335,8 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     if (!call->counted)
         stats_started(cell); /* it waits for a channel: begun and ended at once */
     stats_ended(cell, status, now - call->started_ns, call->translated);
+    if (__builtin_expect(call->traced, 0))
+        trace_call_end(call, cell, now, status, executed);
     detach(call);
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
@@ -475,7 +480,10 @@ void call_reply(struct call *call, const struct frame *frame)
     struct plan_failure failure = {.what = "out of memory"};
     struct error_text error; /* a kilobyte: not cleared for each reply */
     error.text[0] = '\0';
+    uint64_t began = call->traced ? now_ns(call) : 0;
     int r = reply_enter(call, frame, &failure, &error);
+    if (__builtin_expect(call->traced, 0))
+        call->span.crossing_ns = span_ns(now_ns(call) - began);
     channel_consume(channel, frame);
     if (r == 0) {
         call_end(call, endpoint_stamp(channel->endpoint, call->started_ns), PARLEY_OK,

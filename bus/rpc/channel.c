@@ -750,7 +750,7 @@ static int frame_read(struct channel *channel, const uint8_t *record, uint32_t b
     uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes +
                        header->share_count * sizeof(struct frame_share);
     if (header->payload_bytes > WIRE_MESSAGE_BYTES_MAX ||
-        header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX ||
+        header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX + sizeof(struct frame_trace) ||
         header->share_count > FRAME_SHARES_MAX)
         return error_set(error, -EPROTO,
                          "a frame of %u bytes, %u of metadata and %u shares is too large",

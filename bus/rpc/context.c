@@ -78,7 +78,8 @@ static struct parley_context *context_take(struct parley_endpoint *endpoint)
     return context;
 }
 
-static int copy_metadata(struct parley_context *context, const struct frame *frame)
+static int copy_metadata(struct parley_context *context, struct parley_endpoint *endpoint,
+                         const struct frame *frame)
 {
     size_t bytes = frame->header.metadata_bytes;
     context->metadata_bytes = (uint16_t)bytes;
@@ -92,7 +93,11 @@ static int copy_metadata(struct parley_context *context, const struct frame *fra
         context->metadata_bytes_max = bytes;
     }
     memcpy(context->metadata, frame->metadata, bytes); /* once; checked in our copy */
-    int r = metadata_check(context->metadata, bytes);
+    int r = 0;
+    if (__builtin_expect(frame->header.flags & FRAME_TRACED, 0))
+        r = trace_context_begin(context, endpoint, &bytes);
+    if (r == 0)
+        r = metadata_check(context->metadata, bytes);
     if (r == 0)
         context->metadata_bytes = (uint16_t)metadata_tidy(context->metadata, bytes);
     return r;
@@ -106,7 +111,8 @@ int context_new(struct channel *channel, const struct frame *frame,
         return -ENOMEM;
     context->buffers = NULL;
     context->hold = NULL;
-    int r = copy_metadata(context, frame);
+    context->traced = false;
+    int r = copy_metadata(context, channel->endpoint, frame);
     if (r < 0) {
         context_free(channel->endpoint, context);
         return r;
@@ -171,6 +177,8 @@ const char *parley_context_metadata(const struct parley_context *context, const 
 {
     if (metadata_key_is_reserved(key, strlen(key)))
         return peer_metadata(context, key, ret_bytes);
+    if (__builtin_expect(context->traced, 0) && strcmp(key, "traceparent") == 0)
+        return trace_context_text((struct parley_context *)(uintptr_t)context, ret_bytes);
     return metadata_find(context->metadata, context->metadata_bytes, key, ret_bytes);
 }
 

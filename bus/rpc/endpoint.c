@@ -24,6 +24,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     endpoint->endpoint_id = random_id();
     endpoint->random = random_id();
     endpoint->route = REGION_NONE;
+    spans_init(&endpoint->spans);
     endpoint->reconnect_at_ns = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
     TAILQ_INIT(&endpoint->clients);
@@ -219,6 +220,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     wire_packing_free(endpoint->packing);
     region_deinit(&endpoint->route);
     stats_deinit(&endpoint->stats);
+    spans_deinit(&endpoint->spans);
     wait_free(endpoint->wait);
     free(endpoint);
     return NULL;

@@ -21,6 +21,7 @@
 #include "control/link.h"
 #include "control/transcript.h"
 #include "rpc/rpc.h"
+#include "rpc/trace.h"
 #include "shm/shm.h"
 #include "translate/plan.h"
 #include "wait/wait.h"
@@ -77,6 +78,7 @@ int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *b
                      struct error_text *error);
 int metadata_check(const uint8_t *block, size_t bytes); /* 0 or -EBADMSG */
 const char *metadata_find(const uint8_t *block, size_t bytes, const char *key, size_t *ret_bytes);
+void metadata_remove(uint8_t *block, size_t *bytes, const char *key); /* all of that key */
 const char *metadata_get(const uint8_t *block, size_t bytes, const char *key, size_t key_bytes,
                          size_t *ret_bytes);
 /* "parley." and on: the bus says these, nobody else can. */
@@ -432,6 +434,8 @@ struct call {
     bool queued; /* a struct queued of the channel has it */
     bool one_way;
     bool accepted; /* one-way, was queued and is sent: to be ended */
+    bool traced;   /* it is sampled: a frame_trace is behind its metadata */
+    struct call_span span; /* if traced */
     struct queued frame; /* while it waits for room, if `packed` has its message */
     TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 
@@ -593,6 +597,9 @@ struct parley_context {
     enum parley_status status; /* parley_context_fail() */
     bool one_way;
     bool cancelled; /* its caller said so; or is gone: then `channel` is NULL, too */
+    bool traced;
+    struct call_span span; /* if traced */
+    char traceparent[TRACE_PARENT_TEXT_BYTES + 1]; /* its text, if somebody asked */
     void (*on_cancel)(struct parley_context *context, void *userdata); /* NULL: nobody to tell */
     void *on_cancel_userdata;
     char text[RPC_TEXT_BYTES];
@@ -714,6 +721,7 @@ struct parley_endpoint {
     uint64_t contract_last;
 
     struct stats stats;
+    struct spans spans; /* of sampled calls */
     struct plan_entry *plans;
     size_t plan_count, plan_max;
     uint64_t plan_sequence;

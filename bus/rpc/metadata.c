@@ -165,3 +165,17 @@ int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *b
     *bytes_used = used;
     return 0;
 }
+
+void metadata_remove(uint8_t *block, size_t *bytes, const char *key)
+{
+    size_t want = strlen(key);
+    for (size_t at = 0; at < *bytes;) {
+        size_t length = pair_bytes(block, at);
+        if (block[at] == want && memcmp(block + at + 3, key, want) == 0) {
+            memmove(block + at, block + at + length, *bytes - at - length);
+            *bytes -= length;
+        } else {
+            at += length;
+        }
+    }
+}

@@ -144,6 +144,8 @@ static void context_answer(const ProtobufCMessage *message, void *data)
         endpoint->stamp_uses = 0;
         stats_ended(context->cell, status, endpoint->stamp_ns - context->started_ns,
                     channel && channel->held->plan_id != 0);
+        if (__builtin_expect(context->traced, 0))
+            trace_context_end(context, endpoint->stamp_ns, status);
     }
     context_leave(context);
     context_free(service ? service->endpoint : NULL, context);
@@ -268,11 +270,15 @@ static int request_received(struct channel *channel, const struct frame *frame)
             refuse(channel, frame, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
         return 0;
     }
+    struct quick_clock *clock = &channel->endpoint->clock;
+    uint64_t began = context->traced ? quick_clock_now_ns(clock) : 0;
     ProtobufCMessage *input;
     if (request_enter(channel, frame, method, &input) < 0) {
         context_free(channel->endpoint, context);
         return 0;
     }
+    if (__builtin_expect(context->traced, 0))
+        context->span.crossing_ns = span_ns(quick_clock_now_ns(clock) - began);
     serve(context, method, input);
     return 0;
 }

@@ -104,7 +104,9 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
     }
     region_deinit(&endpoint->route);
     endpoint->route = route;
+    spans_routed(&endpoint->spans, &endpoint->route);
     endpoint->welcomed = true;
+    spans_hand_over(endpoint);
     endpoint->reconnect_attempt = 0;
     endpoint->farewell_status = PARLEY_OK;
     struct parley_service *service;

@@ -108,7 +108,7 @@ enum frame_kind {
 
 enum frame_flag {
     FRAME_IN_ARENA = 1 << 0, /* metadata and payload are in the arena, by the frame_ref behind */
-    FRAME_TRACED = 1 << 1,   /* reserved */
+    FRAME_TRACED = 1 << 1,   /* request: the metadata's last bytes are a frame_trace */
 };
 
 struct frame_header {
@@ -129,6 +129,14 @@ struct frame_header {
 static_assert(sizeof(struct frame_header) == 32, "layout");
 #define FRAME_TAG_CLIENT 1
 #define FRAME_TAG_SERVICE 2
+
+/* Of a call that is sampled: W3C's trace context, as bytes. It is behind the metadata's pairs, and
+ * metadata_bytes counts it. */
+struct frame_trace {
+    uint8_t trace_id[16]; /* not all 0 */
+    uint8_t span_id[8];   /* the client's span; not all 0 */
+};
+static_assert(sizeof(struct frame_trace) == 24, "layout");
 
 /* Where a block of the writer's arena is. */
 struct frame_ref {
@@ -184,12 +192,14 @@ struct route_header {
     uint64_t broker_id;
     uint32_t matches_count; /* ROUTE_MATCHES_MAX; they lie behind the slots */
     uint32_t matches_bytes; /* sizeof(struct route_matches) */
-    /* Of calls that begin a trace, how many are sampled; 0..ROUTE_BUCKETS. May change at any time.
-     */
+    /* ROUTE_TRACE_ON, or 0; and of calls that begin a trace, how many are sampled: 0..ROUTE_BUCKETS.
+     * May change at any time. */
     _Atomic uint32_t trace_per_100000;
     uint32_t reserved;
 };
 static_assert(sizeof(struct route_header) == 40, "layout");
+#define ROUTE_TRACE_ON (UINT32_C(1) << 31) /* calls are traced: by marks at least */
+#define ROUTE_TRACE_RATE (ROUTE_TRACE_ON - 1)
 
 enum route_instance_state {
     ROUTE_INSTANCE_NONE = 0,
@@ -312,6 +322,51 @@ struct stats_cell {
     _Atomic uint64_t crossing_sum_ns; /* copying, checking, translating: theirs together */
 };
 static_assert(sizeof(struct stats_cell) % LAYOUT_APART == 0, "layout");
+
+/* ---- A ring of spans: written by one endpoint, read by the broker. Made when the endpoint's first
+ * call is traced, and handed over the link. Lossy: its writer waits for nobody. ---- */
+
+#define SPANS_MAGIC UINT32_C(0x504c534e) /* "PLSN" */
+#define SPANS_SLOT_COUNT 1024
+#define SPANS_SLOTS_OFFSET 256
+#define SPANS_WORDS 8
+
+struct spans_header {
+    uint32_t magic;
+    uint32_t version;    /* LAYOUT_VERSION */
+    uint32_t slot_count; /* SPANS_SLOT_COUNT */
+    uint32_t slot_bytes; /* sizeof(struct spans_slot) */
+    uint64_t endpoint_id;
+    /* Span number n, from 0, is in slot n % SPANS_SLOT_COUNT. Both only grow. */
+    alignas(LAYOUT_APART) _Atomic uint64_t begun; /* spans whose writing has begun: stored first */
+    _Atomic uint64_t written;                     /* spans that are whole: stored last (release) */
+};
+static_assert(sizeof(struct spans_header) <= SPANS_SLOTS_OFFSET, "layout");
+
+/* Words by enum spans_word. */
+struct spans_slot {
+    alignas(LAYOUT_LINE_BYTES) _Atomic uint64_t word[SPANS_WORDS];
+};
+static_assert(sizeof(struct spans_slot) == LAYOUT_LINE_BYTES, "layout");
+
+enum spans_word {
+    SPANS_TRACE_ID = 0,    /* and the next: 16 bytes, in order */
+    SPANS_SPAN_ID = 2,     /* 8 bytes, in order */
+    SPANS_PARENT_ID = 3,   /* the same; 0: none */
+    SPANS_START_NS = 4,    /* CLOCK_MONOTONIC */
+    SPANS_DURATION_NS = 5,
+    SPANS_PEER = 6,        /* client's: the instance's id; service's: pid, and uid << 32 */
+    SPANS_REST = 7,        /* SPANS_*_SHIFT */
+};
+/* From the lowest bit: the time of the crossing in nanoseconds, 32 bits; the index of the endpoint's
+ * stats_cell, 8; enum parley_status, 8; class of the translation, 4; enum parley_executed, 4;
+ * attempts, 4 (15: that or more); 1 if one-way. */
+#define SPANS_CELL_SHIFT 32
+#define SPANS_STATUS_SHIFT 40
+#define SPANS_CLASS_SHIFT 48
+#define SPANS_EXECUTED_SHIFT 52
+#define SPANS_ATTEMPTS_SHIFT 56
+#define SPANS_ONE_WAY_SHIFT 60
 
 /* ---- The doorbell: what one side writes to the channel's socket. One packet each. ---- */
 

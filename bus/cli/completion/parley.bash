@@ -36,7 +36,7 @@ _parley_command()
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats describe call route rollout schemas events help"
+    local commands="ls stats describe call route rollout schemas events trace help"
     local rollout_actions="ls show history apply pause resume approve promote rollback undo delete"
     local options="--url --events --timeout --json --help"
     local at command
@@ -68,6 +68,7 @@ _parley()
         case $command in
         ls) options+=" --names --methods" ;;
         stats) options+=" --watch --verbose --interval --count" ;;
+        trace) options+=" --rate --last --count --interface --status --failed --min-duration" ;;
         describe) options+=" --output" ;;
         call) options+=" --accept --metadata --one-way --list --verbose" ;;
         events) options+=" --count" ;;

@@ -126,6 +126,25 @@ static void list_constants(struct listing *l)
     CONSTANT(STATS_NAME_BYTES);
     CONSTANT(STATS_VERSION_BYTES);
     CONSTANT(STATS_CELLS_OFFSET);
+    CONSTANT(ROUTE_TRACE_ON);
+    CONSTANT(ROUTE_TRACE_RATE);
+    CONSTANT(SPANS_MAGIC);
+    CONSTANT(SPANS_SLOT_COUNT);
+    CONSTANT(SPANS_SLOTS_OFFSET);
+    CONSTANT(SPANS_WORDS);
+    CONSTANT(SPANS_TRACE_ID);
+    CONSTANT(SPANS_SPAN_ID);
+    CONSTANT(SPANS_PARENT_ID);
+    CONSTANT(SPANS_START_NS);
+    CONSTANT(SPANS_DURATION_NS);
+    CONSTANT(SPANS_PEER);
+    CONSTANT(SPANS_REST);
+    CONSTANT(SPANS_CELL_SHIFT);
+    CONSTANT(SPANS_STATUS_SHIFT);
+    CONSTANT(SPANS_CLASS_SHIFT);
+    CONSTANT(SPANS_EXECUTED_SHIFT);
+    CONSTANT(SPANS_ATTEMPTS_SHIFT);
+    CONSTANT(SPANS_ONE_WAY_SHIFT);
     CONSTANT(BELL_RING);
     CONSTANT(BELL_ACCEPT);
     CONSTANT(BELL_REJECT);
@@ -183,6 +202,10 @@ static void list_frame(struct listing *l)
     FIELD(frame_header, share_count);
     FIELD(frame_header, reserved);
     END(frame_header);
+    BEGIN(frame_trace);
+    FIELD(frame_trace, trace_id);
+    FIELD(frame_trace, span_id);
+    END(frame_trace);
     BEGIN(frame_ref);
     FIELD(frame_ref, block);
     FIELD(frame_ref, segment);
@@ -286,6 +309,18 @@ static void list_pages(struct listing *l)
     FIELD(stats_cell, crossing_count);
     FIELD(stats_cell, crossing_sum_ns);
     END(stats_cell);
+    BEGIN(spans_header);
+    FIELD(spans_header, magic);
+    FIELD(spans_header, version);
+    FIELD(spans_header, slot_count);
+    FIELD(spans_header, slot_bytes);
+    FIELD(spans_header, endpoint_id);
+    FIELD(spans_header, begun);
+    FIELD(spans_header, written);
+    END(spans_header);
+    BEGIN(spans_slot);
+    FIELD(spans_slot, word);
+    END(spans_slot);
 }
 
 static const struct listing *list_all(void)
