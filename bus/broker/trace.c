@@ -153,7 +153,7 @@ static uint64_t read_ring(struct endpoint *endpoint, uint64_t now_ns, uint64_t e
         tracer->lost += there - SPANS_SLOT_COUNT;
         traced->read = written - SPANS_SLOT_COUNT;
     }
-    for (; traced->read < written; traced->read++) {
+    for (; traced->read != written; traced->read++) {
         const struct spans_slot *slot = &slots[traced->read % SPANS_SLOT_COUNT];
         uint64_t words[SPANS_WORDS];
         for (unsigned i = 0; i < SPANS_WORDS; i++)

@@ -31,6 +31,7 @@ struct http_post {
     nng_url *url;
     nng_http_client *client;
     nng_aio *aio;
+    const char *content_type;
     int event;
     bool busy; /* the loop's */
     _Atomic bool done;
@@ -149,24 +150,34 @@ static void on_step(void *arg)
 
 /* ---- The loop's side ---- */
 
-static int prepare(struct http_post *post, const char *url, const char *content_type)
+static int prepare(struct http_post *post, const char *url)
 {
     int code = nng_url_parse(&post->url, url);
     if (code == 0)
         code = nng_http_client_alloc(&post->client, post->url);
     if (code == 0)
+        code = nng_aio_alloc(&post->aio, on_step, post);
+    return code;
+}
+
+/* A new one for each post: libnng 1.5 keeps the Content-Length of the first in one that is used
+ * again. */
+static int make_request(struct http_post *post, const uint8_t *data, size_t bytes)
+{
+    int code = nng_http_res_alloc(&post->response);
+    if (code == 0)
         code = nng_http_req_alloc(&post->request, post->url);
     if (code == 0)
         code = nng_http_req_set_method(post->request, "POST");
     if (code == 0)
-        code = nng_http_req_set_header(post->request, "Content-Type", content_type);
+        code = nng_http_req_set_header(post->request, "Content-Type", post->content_type);
     if (code == 0)
         code = nng_http_req_set_header(post->request, "User-Agent", "parleyd/" PARLEY_VERSION);
     if (code == 0)
         code = nng_http_req_set_header(post->request, "Connection", "close");
     if (code == 0)
-        code = nng_aio_alloc(&post->aio, on_step, post);
-    return code;
+        code = nng_http_req_copy_data(post->request, data, bytes);
+    return code == 0 ? 0 : -ENOMEM;
 }
 
 int http_post_new(const char *url, const char *content_type, struct http_post **ret_post,
@@ -187,7 +198,8 @@ int http_post_new(const char *url, const char *content_type, struct http_post **
         free(post);
         return error_set(error, r, "no descriptor is left for %.80s", url);
     }
-    int code = prepare(post, url, content_type);
+    post->content_type = content_type;
+    int code = prepare(post, url);
     if (code != 0) {
         http_post_free(post);
         return error_set(error, to_errno(code), "cannot post to %.200s: %s", url,
@@ -197,11 +209,14 @@ int http_post_new(const char *url, const char *content_type, struct http_post **
     return 0;
 }
 
-static void forget_answer(struct http_post *post)
+static void forget(struct http_post *post)
 {
     if (post->response)
         nng_http_res_free(post->response);
     post->response = NULL;
+    if (post->request)
+        nng_http_req_free(post->request);
+    post->request = NULL;
     free(post->body);
     post->body = NULL;
     post->body_bytes = 0;
@@ -217,9 +232,7 @@ struct http_post *http_post_free(struct http_post *post)
     }
     if (post->conn)
         nng_http_conn_close(post->conn);
-    forget_answer(post);
-    if (post->request)
-        nng_http_req_free(post->request);
+    forget(post);
     if (post->client)
         nng_http_client_free(post->client);
     if (post->url)
@@ -238,9 +251,8 @@ int http_post_send(struct http_post *post, const uint8_t *data, size_t bytes, ui
 {
     if (post->busy)
         return -EBUSY;
-    forget_answer(post);
-    if (nng_http_res_alloc(&post->response) != 0 ||
-        nng_http_req_copy_data(post->request, data, bytes) != 0)
+    forget(post);
+    if (make_request(post, data, bytes) < 0)
         return -ENOMEM;
     post->busy = true;
     post->step = STEP_CONNECT;

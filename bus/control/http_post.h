@@ -24,8 +24,8 @@ struct http_answer {
     size_t body_bytes;
 };
 
-/* @url: "http://127.0.0.1:4318/v1/traces"; https where libnng has TLS. -EINVAL, ... with a
- * sentence. */
+/* @content_type: borrowed. @url: "http://127.0.0.1:4318/v1/traces"; https where libnng has TLS.
+ * -EINVAL, ... with a sentence. */
 int http_post_new(const char *url, const char *content_type, struct http_post **ret_post,
                   struct error_text *error);
 struct http_post *http_post_free(struct http_post *post); /* ends what is under way */
