@@ -296,7 +296,7 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
         session_on_plan_taken(endpoint, message->plan_taken);
         break;
     case PARLEY__LINK_MESSAGE__BODY_SPANS:
-        trace_on_spans(endpoint, fds[0]);
+        trace_on_spans(endpoint, message->spans, fds[0]);
         break;
     default:
         session_refuse(endpoint, PARLEY_INVALID_ARGUMENT,

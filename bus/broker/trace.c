@@ -222,7 +222,7 @@ static int ring_map(struct endpoint *endpoint, int fd, struct region *ret_region
     return 0;
 }
 
-void trace_on_spans(struct endpoint *endpoint, int fd)
+void trace_on_spans(struct endpoint *endpoint, const Parley__Spans *message, int fd)
 {
     struct error_text error = {""};
     if (endpoint->traced) {
@@ -237,6 +237,7 @@ void trace_on_spans(struct endpoint *endpoint, int fd)
                        "the ring of spans: %s", error.text[0] ? error.text : strerror(-r));
         return;
     }
+    traced->read = message->from;
     endpoint->traced = traced;
     struct tracer *tracer = &endpoint->broker->tracer;
     tracer->rings++;

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "parley/control.pb-c.h"
+#include "parley/link.pb-c.h"
 #include "shm/shm.h"
 
 #define TRACE_KEPT_MAX 4096  /* spans; about half a megabyte, once tracing is switched on */
@@ -67,7 +68,7 @@ int trace_export(struct broker *broker, const char *url, struct error_text *erro
 void trace_deinit(struct broker *broker);
 
 /* A message of the link. @fd: borrowed. */
-void trace_on_spans(struct endpoint *endpoint, int fd);
+void trace_on_spans(struct endpoint *endpoint, const Parley__Spans *message, int fd);
 /* It leaves: its last spans are read. */
 void trace_endpoint_gone(struct endpoint *endpoint);
 

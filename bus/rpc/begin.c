@@ -78,7 +78,7 @@ static enum parley_status set_metadata(struct call *call, const struct parley_ca
         r = metadata_encode(options->metadata, options->metadata_count, block, sizeof(block),
                             &bytes, &error);
     if (r == 0)
-        bytes = metadata_tidy(block, bytes); /* what is inherited has been tidied */
+        bytes = metadata_tidy(block, bytes, false); /* what is inherited has been tidied */
     if (r == 0 && parent && parent->metadata_bytes)
         r = metadata_inherit(parent->metadata, parent->metadata_bytes, block, &bytes, &error);
     if (r < 0)

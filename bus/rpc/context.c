@@ -99,7 +99,8 @@ static int copy_metadata(struct parley_context *context, struct parley_endpoint 
     if (r == 0)
         r = metadata_check(context->metadata, bytes);
     if (r == 0)
-        context->metadata_bytes = (uint16_t)metadata_tidy(context->metadata, bytes);
+        context->metadata_bytes =
+            (uint16_t)metadata_tidy(context->metadata, bytes, frame->header.flags & FRAME_TRACED);
     return r;
 }
 
@@ -224,8 +225,7 @@ static void tell(struct parley_context *context)
 static void mark(struct channel *channel, uint64_t call_id)
 {
     struct parley_context *context;
-    LIST_FOREACH(context, bucket(channel, call_id), entry)
-    {
+    LIST_FOREACH (context, bucket(channel, call_id), entry) {
         if (context->call_id == call_id)
             context->cancelled = true;
     }
@@ -234,8 +234,7 @@ static void mark(struct channel *channel, uint64_t call_id)
 static struct parley_context *find_untold(struct channel *channel, uint64_t call_id)
 {
     struct parley_context *context;
-    LIST_FOREACH(context, bucket(channel, call_id), entry)
-    {
+    LIST_FOREACH (context, bucket(channel, call_id), entry) {
         if (context->call_id == call_id && context->on_cancel)
             return context;
     }

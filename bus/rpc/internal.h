@@ -90,8 +90,9 @@ bool traceparent_is_valid(const char *text, size_t bytes);
 /* Each shortens in place to what may travel on. Return: the bytes left; 0: nothing. */
 size_t tracestate_tidy(char *text, size_t bytes);
 size_t baggage_tidy(char *text, size_t bytes);
-/* A checked block: what the W3C lets travel, and no reserved key. Return: the bytes left. */
-size_t metadata_tidy(uint8_t *block, size_t bytes);
+/* A checked block: what the W3C lets travel, and no reserved key. @beside: the call's trace travels
+ * as bytes of its own, and a traceparent in the block is none. Return: the bytes left. */
+size_t metadata_tidy(uint8_t *block, size_t bytes, bool beside);
 
 /* ---- What the endpoint waits for ---- */
 

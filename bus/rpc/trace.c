@@ -69,6 +69,8 @@ void spans_hand_over(struct parley_endpoint *endpoint)
     if (!endpoint->spans.region.base || !endpoint->welcomed)
         return;
     Parley__Spans body = PARLEY__SPANS__INIT;
+    body.has_from = true;
+    body.from = endpoint->spans.from;
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_SPANS;
     message.spans = &body;

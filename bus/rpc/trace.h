@@ -34,6 +34,7 @@ struct spans {
     struct spans_header *header;
     struct spans_slot *slots;
     uint64_t written;
+    uint64_t from; /* written when the last broker was lost: it may have read those before */
     uint64_t ids[2]; /* streams that ids come from */
     bool failed;     /* it could not be made, and somebody was told */
     /* What the broker says of tracing, in its route page; 0 until there is one. */

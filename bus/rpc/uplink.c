@@ -59,6 +59,7 @@ static void link_lost(struct parley_endpoint *endpoint, const char *why)
     wait_remove(endpoint->wait, link_fd(endpoint->link));
     endpoint->link = link_free(endpoint->link);
     endpoint->welcomed = false;
+    endpoint->spans.from = endpoint->spans.written;
     endpoint->link_out = false;
     plans_drop(endpoint);
     reconnect_later(endpoint);

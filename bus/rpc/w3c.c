@@ -253,12 +253,12 @@ static bool traced(const uint8_t *block, size_t bytes)
 }
 
 /* What is left of the value; SIZE_MAX: the pair is to be dropped. */
-static size_t value_tidy(const struct pair *pair, char *value, bool keep_trace)
+static size_t value_tidy(const struct pair *pair, char *value, bool keep_trace, bool beside)
 {
     size_t left = pair->value_bytes;
     switch (pair->key) {
     case KEY_TRACEPARENT:
-        return keep_trace ? left : SIZE_MAX;
+        return keep_trace && !beside ? left : SIZE_MAX;
     case KEY_TRACESTATE:
         left = keep_trace ? tracestate_tidy(value, left) : 0;
         return left ? left : SIZE_MAX;
@@ -273,7 +273,7 @@ static size_t value_tidy(const struct pair *pair, char *value, bool keep_trace)
     return left;
 }
 
-size_t metadata_tidy(uint8_t *block, size_t bytes)
+size_t metadata_tidy(uint8_t *block, size_t bytes, bool beside)
 {
     bool any = false;
     for (size_t at = 0; at < bytes;) {
@@ -283,12 +283,13 @@ size_t metadata_tidy(uint8_t *block, size_t bytes)
     }
     if (!any)
         return bytes;
-    bool keep_trace = traced(block, bytes);
+    bool keep_trace = beside || traced(block, bytes);
     size_t used = 0;
     for (size_t at = 0; at < bytes;) {
         struct pair pair = pair_at(block + at);
         size_t next = at + 3 + pair.key_bytes + pair.value_bytes;
-        size_t left = value_tidy(&pair, (char *)block + at + 3 + pair.key_bytes, keep_trace);
+        size_t left =
+            value_tidy(&pair, (char *)block + at + 3 + pair.key_bytes, keep_trace, beside);
         if (left != SIZE_MAX) {
             block[at + 1] = (uint8_t)(left & 0xff);
             block[at + 2] = (uint8_t)(left >> 8);

@@ -151,12 +151,14 @@ static void put(const char *key, const char *value)
     block_bytes += key_bytes + value_bytes;
 }
 
+static bool beside; /* the trace travels beside the block */
+
 static void tidied(const char *expected)
 {
     char text[4096] = "";
     size_t used = 0;
     assert_int_equal(metadata_check(block, block_bytes), 0);
-    size_t bytes = metadata_tidy(block, block_bytes);
+    size_t bytes = metadata_tidy(block, block_bytes, beside);
     assert_int_equal(metadata_check(block, bytes), 0);
     for (size_t at = 0; at < bytes;) {
         size_t key_bytes = block[at], value_bytes = block[at + 1] | (size_t)block[at + 2] << 8;
@@ -202,6 +204,19 @@ static void test_a_bad_traceparent_starts_the_trace_anew(void **state)
     tidied("traceparent:" PARENT "|");
 }
 
+static void test_a_trace_that_travels_beside_counts_for_tracestate(void **state)
+{
+    (void)state;
+    beside = true;
+    put("tracestate", "foo=1");
+    tidied("tracestate:foo=1|");
+    put("traceparent", PARENT); /* is none: there is another */
+    put("tracestate", "foo");
+    put("a", "1");
+    tidied("a:1|");
+    beside = false;
+}
+
 static void test_reserved_keys_do_not_come_in(void **state)
 {
     (void)state;
@@ -222,6 +237,7 @@ int main(void)
         cmocka_unit_test(test_baggage_is_bounded),
         cmocka_unit_test(test_a_block_keeps_what_may_travel),
         cmocka_unit_test(test_a_bad_traceparent_starts_the_trace_anew),
+        cmocka_unit_test(test_a_trace_that_travels_beside_counts_for_tracestate),
         cmocka_unit_test(test_reserved_keys_do_not_come_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
