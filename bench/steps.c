@@ -16,6 +16,7 @@
 
 #include "echo.parley.h"
 #include "parley_call.h"
+#include "tracing.h"
 
 #define PAYLOAD_BYTES 62 /* 64 on the wire */
 
@@ -130,10 +131,12 @@ int main(int argc, char **argv)
     char folder[] = "/tmp/parley-steps-XXXXXX", command[64];
     uint32_t depth = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
     uint32_t calls = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
+    int traced = argc > 3 ? (int)strtol(argv[3], NULL, 10) : -1;
+    struct tracing tracing;
     struct error_text error = {0};
-    if (depth == 0 || depth > 60000 || calls == 0 || argc > 3) {
+    if (depth == 0 || depth > 60000 || calls == 0 || traced > 100000 || argc > 4) {
         fprintf(stderr,
-                "usage: %s [IN-FLIGHT [CALLS]]\n\nunder valgrind --tool=callgrind"
+                "usage: %s [IN-FLIGHT [CALLS [TRACED-OF-100000]]]\n\nunder valgrind --tool=callgrind"
                 " --toggle-collect=steps_counted\n",
                 argv[0]);
         return 2;
@@ -145,6 +148,8 @@ int main(int argc, char **argv)
         return 1;
     }
     int r = join(folder);
+    if (r == 0 && argc > 3)
+        r = tracing_set(folder, traced, &tracing, &error);
     if (r == 0) {
         in_flight = depth;
         steps_until(2 * depth + 1000);

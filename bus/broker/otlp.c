@@ -108,14 +108,32 @@ static void add_flag(struct attributes *attributes, const char *key)
     value->bool_value = true;
 }
 
+/* Statuses that count against a service: OpenTelemetry's list for gRPC. For a client each is one.
+ */
+static bool is_error(const struct kept_span *span)
+{
+    switch (span->status) {
+    case PARLEY_UNKNOWN:
+    case PARLEY_DEADLINE_EXCEEDED:
+    case PARLEY_UNIMPLEMENTED:
+    case PARLEY_INTERNAL:
+    case PARLEY_UNAVAILABLE:
+    case PARLEY_DATA_LOSS:
+        return true;
+    default:
+        return span->status != PARLEY_OK && !span->subject->service;
+    }
+}
+
 static void encode_attributes(const struct kept_span *span, struct encoded_span *out)
 {
     const struct span_subject *subject = span->subject;
     struct attributes *attributes = &out->attributes;
-    add_text(attributes, "rpc.system", "parley");
-    add_text(attributes, "rpc.service", subject->interface);
-    add_text(attributes, "rpc.method", subject->method);
-    add_number(attributes, "rpc.grpc.status_code", span->status); /* the same numbers */
+    const char *status = parley_status_name((enum parley_status)span->status);
+    add_text(attributes, "rpc.system.name", "parley");
+    add_text(attributes, "rpc.method", out->name);
+    add_text(attributes, "rpc.response.status_code", status);
+    add_text(attributes, "parley.interface", subject->interface);
     add_text(attributes, "parley.version.asked", subject->asked);
     if (subject->served[0])
         add_text(attributes, "parley.version.served", subject->served);
@@ -132,25 +150,8 @@ static void encode_attributes(const struct kept_span *span, struct encoded_span 
         add_number(attributes, "parley.attempts", span->attempts);
     if (span->one_way)
         add_flag(attributes, "parley.one_way");
-    if (span->status != PARLEY_OK)
-        add_text(attributes, "error.type", parley_status_name((enum parley_status)span->status));
-}
-
-/* Statuses that count against a service: OpenTelemetry's list for gRPC. For a client each is one.
- */
-static bool is_error(const struct kept_span *span)
-{
-    switch (span->status) {
-    case PARLEY_UNKNOWN:
-    case PARLEY_DEADLINE_EXCEEDED:
-    case PARLEY_UNIMPLEMENTED:
-    case PARLEY_INTERNAL:
-    case PARLEY_UNAVAILABLE:
-    case PARLEY_DATA_LOSS:
-        return true;
-    default:
-        return span->status != PARLEY_OK && !span->subject->service;
-    }
+    if (is_error(span))
+        add_text(attributes, "error.type", status);
 }
 
 static void encode_span(const struct kept_span *span, struct encoded_span *out)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/probes.h"
 #include "base/random.h"
 #include "rpc/refs.h"
 
@@ -246,6 +247,7 @@ void call_submit(struct call *call)
         return;
     struct channel *channel = client_pick(client, call);
     if (channel) {
+        PROBE3(call_start, call, client->spec.interface, call->method);
         call_send(call, channel, call->attempts ? now_ns(call) : call->started_ns);
         return;
     }
@@ -335,6 +337,7 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     if (!call->counted)
         stats_started(cell); /* it waits for a channel: begun and ended at once */
     stats_ended(cell, status, now - call->started_ns, call->translated);
+    PROBE4(call_end, call, status, executed, now - call->started_ns);
     if (__builtin_expect(call->traced, 0))
         trace_call_end(call, cell, now, status, executed);
     detach(call);
@@ -481,7 +484,9 @@ void call_reply(struct call *call, const struct frame *frame)
     struct error_text error; /* a kilobyte: not cleared for each reply */
     error.text[0] = '\0';
     uint64_t began = call->traced ? now_ns(call) : 0;
+    PROBE3(translate_start, call, frame->header.payload_bytes, 0);
     int r = reply_enter(call, frame, &failure, &error);
+    PROBE3(translate_end, call, r, 0);
     if (__builtin_expect(call->traced, 0))
         call->span.crossing_ns = span_ns(now_ns(call) - began);
     channel_consume(channel, frame);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probes.h"
 
 void client_link_up(struct parley_client *client)
 {
@@ -86,6 +87,8 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
     } else if (client->opened_status == PARLEY_UNAVAILABLE) {
         client->instances_known = true; /* that there are none */
     }
+    PROBE4(negotiate, client->spec.interface, client->spec.version, client->opened_status,
+           client->offer_count);
     if (client->opened)
         client->opened(client, client->opened_status, client->opened_text,
                        client->opened_userdata);

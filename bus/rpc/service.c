@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probes.h"
 #include "base/random.h"
 #include "rpc/refs.h"
 
@@ -273,7 +274,10 @@ static int request_received(struct channel *channel, const struct frame *frame)
     struct quick_clock *clock = &channel->endpoint->clock;
     uint64_t began = context->traced ? quick_clock_now_ns(clock) : 0;
     ProtobufCMessage *input;
-    if (request_enter(channel, frame, method, &input) < 0) {
+    PROBE3(translate_start, context, frame->header.payload_bytes, 1);
+    r = request_enter(channel, frame, method, &input);
+    PROBE3(translate_end, context, r, 1);
+    if (r < 0) {
         context_free(channel->endpoint, context);
         return 0;
     }

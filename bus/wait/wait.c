@@ -30,6 +30,7 @@
 #include "base/clock.h"
 #include "base/fork.h"
 #include "base/log.h"
+#include "base/probes.h"
 #include "wait/wait_ops.h"
 
 #define SLOT_COUNT_MIN 64
@@ -198,7 +199,9 @@ int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_
     wait->out_max = max;
     wait->out_count = 0;
     wait->woken = false;
+    PROBE3(sleep, wait, timeout_ns, 0);
     int r = wait->ops->collect(wait, max, timeout_ns);
+    PROBE2(wake, wait, r);
     wait->out = NULL;
     if (wait->out_count > 0)
         return wait->out_count; /* an error, if there was one, comes again */

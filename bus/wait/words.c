@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/probes.h"
 #include "wait/wait.h"
 
 /* Who dozes on a word may have a wait of his io_uring for it, from before, or one that is being
@@ -59,7 +60,9 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
 {
     if (count == 0 || count > WAIT_WORDS_MAX)
         return -EINVAL;
+    PROBE3(sleep, words, timeout_ns, count);
     int r = count == 1 ? wait_one(words[0], timeout_ns) : wait_several(words, count, timeout_ns);
+    PROBE2(wake, words, r);
     if (r >= 0 || errno == EAGAIN)
         return 1;
     return errno == ETIMEDOUT || errno == EINTR ? 0 : -errno;

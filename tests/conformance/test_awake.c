@@ -25,6 +25,7 @@
 #include "base/sanitized.h"
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/tracing.h"
 #include "wait/wait.h"
 
 #define WARM 2000
@@ -127,15 +128,15 @@ static int teardown(void **state)
     return 0;
 }
 
-static void test_a_warm_call_allocates_nothing(void **state)
+static void assert_warm_calls_allocate_nothing(int traced)
 {
-    (void)state;
     if (!ALLOCATIONS_COUNTED) {
         print_message("allocations are not counted under a sanitizer\n");
         skip();
     }
     caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
+    tracing_set(&caller.bus, traced);
     for (uint32_t i = 0; i < WARM; i++)
         assert_true(call(caller.client, i) >= 0);
     int64_t theirs = call(caller.client, 0), last = theirs;
@@ -145,6 +146,19 @@ static void test_a_warm_call_allocates_nothing(void **state)
     assert_int_equal(allocations - ours, 0);
     assert_int_equal(last - theirs, 0);
     assert_true(ours > 0 && theirs > 0); /* it does count */
+}
+
+static void test_a_warm_call_allocates_nothing(void **state)
+{
+    (void)state;
+    assert_warm_calls_allocate_nothing(-1);
+}
+
+static void test_a_warm_call_that_is_traced_allocates_nothing(void **state)
+{
+    (void)state;
+    assert_warm_calls_allocate_nothing(100000);
+    assert_true(caller.endpoint->spans.written > COUNTED);
 }
 
 /* Those that do not wait are copied into their slot, and answered in bursts. */
@@ -420,6 +434,7 @@ int main(void)
         return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         awake_test(test_a_warm_call_allocates_nothing),
+        awake_test(test_a_warm_call_that_is_traced_allocates_nothing),
         awake_test(test_calls_in_flight_allocate_nothing_when_warm),
         awake_test(test_calls_that_wait_for_room_allocate_nothing_when_warm),
         awake_test(test_an_awake_client_makes_no_system_call),
