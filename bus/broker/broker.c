@@ -285,6 +285,7 @@ struct broker *broker_free(struct broker *broker)
     trace_deinit(broker);
     routes_deinit(&broker->routes);
     stats_sums_deinit(&broker->left);
+    events_deinit(&broker->events);
     stats_sums_deinit(&broker->brought);
     link_listener_free(broker->listener);
     nng_replier_free(broker->replier);

@@ -625,9 +625,31 @@ struct event {
     uint64_t instance_id;            /* 0: none */
     pid_t pid;                       /* 0: none */
 };
-/* Published and logged. */
+/* Published, logged and kept. */
 void event_publish(struct broker *broker, const struct event *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+#define EVENTS_KEPT_MAX 256
+#define EVENTS_KEPT_BYTES_MAX ((size_t)64 << 10)
+
+struct event_kept;
+struct events {
+    struct event_kept *kept[EVENTS_KEPT_MAX]; /* by sequence; NULL: none */
+    uint64_t last;                            /* sequence of the last one; 0: none yet */
+    uint32_t count;                           /* that are kept, up to `last` */
+    size_t bytes;
+};
+void events_deinit(struct events *events);
+
+struct events_list {
+    Parley__Event **items; /* oldest first */
+    size_t count;
+};
+/* Those that are kept and came behind @since. Return: 0, -ENOMEM. */
+int events_since(const struct events *events, uint64_t since, struct events_list *ret_list);
+void events_list_free(struct events_list *list);
+/* The same as JSON, with the broker's id and the last sequence: free(). NULL: no memory. */
+char *events_json(const struct broker *broker, uint64_t since);
 
 /* ---- control.c, relay.c ---- */
 
@@ -647,6 +669,15 @@ int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *
 int control_schemas(struct broker *broker, const Parley__SchemasRequest *request,
                     Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
+/* What is on the bus, as JSON: free(). NULL: no memory. */
+char *control_list_json(struct broker *broker);
+/* list_json.c; @control: whether the page may steer */
+char *list_json(const Parley__ListReply *list, bool control);
+
+/* events.c */
+int control_events(struct broker *broker, const Parley__EventsRequest *request,
+                   Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
+
 struct relay;
 /* Begins a call by a client of @version, which has a schema. Return: PARLEY_OK: @asker is the
  * relay's and will be answered; else why not. */
@@ -665,6 +696,12 @@ int watching_open(struct broker *broker, const struct broker_options *options,
                   struct error_text *error);
 void watching_close(struct broker *broker);
 
+/* ---- page.c ---- */
+
+/* Makes broker->http answer with the page, and what it asks for. @allow_control: and obey it.
+ * Return: 0; -ENOSPC with a sentence. */
+int page_open(struct broker *broker, bool allow_control, struct error_text *error);
+
 /* ---- broker.c ---- */
 
 struct broker_options {
@@ -677,6 +714,7 @@ struct broker_options {
     size_t event_url_count; /* 0: none */
     const char *http_url;   /* NULL: none */
     bool http_insecure;     /* one that is not loopback is fine */
+    bool allow_control;     /* rollouts may be steered over HTTP */
     const char *schemas; /* a folder of descriptor sets; NULL: none */
     const char *rollouts; /* a folder of documents; NULL: none */
     const char *state;    /* a folder, made when it is needed; NULL: nothing outlives the broker */
@@ -699,6 +737,8 @@ struct broker {
     struct directory directory;
     struct routes routes;
     struct stats_sums left; /* of endpoints that are gone */
+    struct events events;   /* the last ones */
+    bool allow_control;     /* of the page */
     struct stats_sums brought; /* what endpoints had counted before they came to us */
     uint64_t turn_bucket[STATS_BUCKET_COUNT], turn_sum_ns;
     struct tracer tracer;

@@ -119,7 +119,7 @@ static void list_instances(struct blocks *blocks, const struct version *version,
     const struct instance *instance;
     if (blocks->failed)
         return;
-    LIST_FOREACH(instance, &version->instances, version_entry) {
+    LIST_FOREACH (instance, &version->instances, version_entry) {
         Parley__InstanceInfo *out = &infos[info->n_instance];
         parley__instance_info__init(out);
         out->has_instance_id = out->has_pid = out->has_uid = out->has_draining = true;
@@ -171,7 +171,7 @@ static uint32_t clients_of(const struct interface *interface)
 {
     uint32_t count = 0;
     const struct contract *contract;
-    LIST_FOREACH(contract, &interface->contracts, interface_entry)
+    LIST_FOREACH (contract, &interface->contracts, interface_entry)
         count += !contract->endpoint->internal;
     return count;
 }
@@ -217,7 +217,7 @@ static void list_offers(struct blocks *blocks, const struct interface *interface
     const struct contract *contract;
     if (blocks->failed)
         return;
-    LIST_FOREACH(contract, &interface->contracts, interface_entry) {
+    LIST_FOREACH (contract, &interface->contracts, interface_entry) {
         const char *own = schema_service(contract->schema->schema)->interface->version;
         for (size_t i = 0; i < contract->offer_count && !contract->endpoint->internal; i++) {
             const struct offer *offer = &contract->offers[i];
@@ -259,7 +259,7 @@ static void list_endpoints(struct blocks *blocks, struct broker *broker, Parley_
     struct endpoint *endpoint;
     if (blocks->failed)
         return;
-    TAILQ_FOREACH(endpoint, &broker->endpoints, entry) {
+    TAILQ_FOREACH (endpoint, &broker->endpoints, entry) {
         if (endpoint->internal)
             continue;
         Parley__EndpointInfo *out = &infos[list->n_endpoint];
@@ -276,20 +276,36 @@ static void list_endpoints(struct blocks *blocks, struct broker *broker, Parley_
     }
 }
 
+static void fill_list(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
+{
+    parley__list_reply__init(list);
+    list->has_broker_id = true;
+    list->broker_id = broker->id;
+    list_interfaces(blocks, broker, list);
+    list_endpoints(blocks, broker, list);
+}
+
 static int on_list(struct broker *broker, Parley__ControlReply *reply, uint8_t **ret_data,
                    size_t *ret_bytes)
 {
     struct blocks blocks = {0};
-    Parley__ListReply list = PARLEY__LIST_REPLY__INIT;
-    list.has_broker_id = true;
-    list.broker_id = broker->id;
-    list_interfaces(&blocks, broker, &list);
-    list_endpoints(&blocks, broker, &list);
+    Parley__ListReply list;
+    fill_list(&blocks, broker, &list);
     reply->body_case = PARLEY__CONTROL_REPLY__BODY_LIST;
     reply->list = &list;
     int r = blocks.failed ? -ENOMEM : control_pack(reply, ret_data, ret_bytes);
     free_blocks(&blocks);
     return r;
+}
+
+char *control_list_json(struct broker *broker)
+{
+    struct blocks blocks = {0};
+    Parley__ListReply list;
+    fill_list(&blocks, broker, &list);
+    char *text = blocks.failed ? NULL : list_json(&list, broker->allow_control);
+    free_blocks(&blocks);
+    return text;
 }
 
 /* ---- Stats ---- */
@@ -533,6 +549,8 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
         return on_describe(broker, request->describe, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_SCHEMAS:
         return control_schemas(broker, request->schemas, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_EVENTS:
+        return control_events(broker, request->events, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_ROLLOUT:
         return control_rollout(broker, request->rollout, asker, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_TRACE:

@@ -29,9 +29,6 @@
 #define MAIN_EXIT_FAILED 1
 #define MAIN_EXIT_USAGE 2
 
-/* Without a letter. */
-enum { OPTION_TRACE = 0x140, OPTION_OTLP };
-
 struct settings {
     char dir[PATHS_BYTES_MAX];
     char socket[PATHS_BYTES_MAX];
@@ -49,13 +46,11 @@ struct settings {
     char state[PATHS_BYTES_MAX];
     const char *http;    /* NULL: none */
     bool http_insecure;
+    bool allow_control;
     const char *otlp;    /* where spans are sent; NULL: nowhere */
     bool trace;
     uint32_t trace_rate; /* per 100,000 */
 };
-
-/* Options without a letter. */
-enum { OPTION_HTTP = 288, OPTION_INSECURE_HTTP };
 
 static const char usage[] =
     "Usage: parleyd [OPTION]...\n"
@@ -75,6 +70,7 @@ static const char usage[] =
     "      --http URL         answer /metrics (Prometheus), /stats (JSON), /healthz and /readyz there:\n"
     "                         http://127.0.0.1:7480, say (default: none)\n"
     "      --insecure-http    let that URL be one that other machines reach\n"
+    "      --allow-control    let who reaches that URL pause, promote and roll back rollouts\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
     "      --trace RATE       trace that per cent of calls, as 1 or 0.05%, and those that are "
     "marked;\n"
@@ -133,7 +129,15 @@ static int parse_level(const char *text)
 }
 
 /* Options that have no letter. */
-enum { OPTION_ROLLOUTS = 256, OPTION_STATE };
+enum {
+    OPTION_ROLLOUTS = 256,
+    OPTION_STATE,
+    OPTION_HTTP,
+    OPTION_INSECURE_HTTP,
+    OPTION_ALLOW_CONTROL,
+    OPTION_TRACE,
+    OPTION_OTLP,
+};
 
 /* Return: -1: go on; else the exit code. */
 static int parse_options(struct settings *settings, int argc, char **argv)
@@ -148,6 +152,7 @@ static int parse_options(struct settings *settings, int argc, char **argv)
         {"state", required_argument, NULL, OPTION_STATE},
         {"http", required_argument, NULL, OPTION_HTTP},
         {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
+        {"allow-control", no_argument, NULL, OPTION_ALLOW_CONTROL},
         {"mode", required_argument, NULL, 'm'},
         {"log-level", required_argument, NULL, 'l'},
         {"trace", required_argument, NULL, OPTION_TRACE},
@@ -188,6 +193,9 @@ static int parse_options(struct settings *settings, int argc, char **argv)
             break;
         case OPTION_INSECURE_HTTP:
             settings->http_insecure = true;
+            break;
+        case OPTION_ALLOW_CONTROL:
+            settings->allow_control = true;
             break;
         case 'm':
             code = parse_mode(optarg, &settings->mode);
@@ -426,6 +434,7 @@ static int run(const struct settings *settings, struct signals *signals)
         .state = settings->state,
         .http_url = settings->http,
         .http_insecure = settings->http_insecure,
+        .allow_control = settings->allow_control,
     };
     struct broker *broker;
     struct error_text error = {""};

@@ -93,6 +93,8 @@ int watching_open(struct broker *broker, const struct broker_options *options,
     int r = http_server_new(&http, &broker->http, error);
     for (size_t i = 0; r == 0 && i < sizeof(routes) / sizeof(routes[0]); i++)
         r = http_server_route(broker->http, "GET", routes[i].path, routes[i].handler, broker);
+    if (r == 0)
+        r = page_open(broker, options->allow_control, error);
     if (r < 0)
         return r;
     broker->http_source.ready = on_http;
