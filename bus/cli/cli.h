@@ -58,7 +58,7 @@ struct cli_command {
 };
 
 extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_events, cmd_ls,
-    cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_trace;
+    cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */
 int cli_main(int argc, char **argv, FILE *in, FILE *out, FILE *err);
@@ -170,6 +170,7 @@ int stop_begin(void);    /* SIGINT and SIGTERM ask to stop from now on; 0 or -er
 void stop_end(void);     /* and no longer */
 void stop_request(void); /* what the signals do */
 bool stop_requested(void);
+int stop_fd(void); /* readable once it was requested */
 /* Sleeps, or returns earlier if asked to stop. */
 void stop_wait(uint64_t ns);
 

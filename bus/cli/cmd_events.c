@@ -7,6 +7,9 @@
  * few. A message that is no event (something else publishes at this URL) is reported and passed
  * over: the next may be good. PUB/SUB says nothing while nothing happens, so the wait is in slices,
  * and between two of them Ctrl-C is looked at.
+ *
+ * What happened before is asked of the control API, once we have subscribed, so that nothing is
+ * missed in between; what comes both ways is shown once.
  */
 #include "cli/cli.h"
 
@@ -25,6 +28,7 @@
 
 #define EVENTS_TOPIC_MAX 16
 #define EVENTS_TOPIC_BYTES_MAX 64
+#define EVENTS_LAST 10 /* with --follow */
 #define EVENTS_SLICE_NS (200 * NS_PER_MS)
 
 static void print_time(FILE *out, uint64_t unix_ns)
@@ -95,8 +99,21 @@ static bool wanted(const struct topics *topics, const uint8_t *data, size_t byte
     return topics->count == 0;
 }
 
-/* Return: whether it was an event. */
-static bool show(struct cli *cli, const uint8_t *data, size_t bytes)
+static void print_event(struct cli *cli, const Parley__Event *event)
+{
+    if (cli->json)
+        print_json(cli->out, event);
+    else
+        print_text(cli->out, event);
+}
+
+/* The last of those that were asked for. */
+struct seen {
+    uint64_t sequence, time_unix_ns; /* 0: none */
+};
+
+/* Return: whether it was an event, and a new one. */
+static bool show(struct cli *cli, const uint8_t *data, size_t bytes, const struct seen *seen)
 {
     struct error_text error;
     ProtobufCMessage *message;
@@ -112,12 +129,45 @@ static bool show(struct cli *cli, const uint8_t *data, size_t bytes)
         cli_complain(cli, 0, "passed over an event that cannot be read: %s", error.text);
         return false;
     }
-    if (cli->json)
-        print_json(cli->out, (Parley__Event *)message);
-    else
-        print_text(cli->out, (Parley__Event *)message);
+    const Parley__Event *event = (const Parley__Event *)message;
+    /* By both: a new broker counts from 1 again. */
+    bool again = event->has_sequence && event->sequence <= seen->sequence &&
+                 event->time_unix_ns <= seen->time_unix_ns;
+    if (!again)
+        print_event(cli, event);
     wire_free(message);
-    return true;
+    return !again;
+}
+
+static bool topic_wanted(const struct topics *topics, const char *topic)
+{
+    const char *text = topic ? topic : "";
+    return wanted(topics, (const uint8_t *)text, strlen(text));
+}
+
+/* Prints the last @max events that the broker has kept of these topics. Return: an exit code. */
+static int show_kept(struct cli *cli, const struct topics *topics, uint64_t max,
+                     struct seen *ret_seen)
+{
+    Parley__EventsRequest events = PARLEY__EVENTS_REQUEST__INIT;
+    Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__ControlReply *reply;
+    request.body_case = PARLEY__CONTROL_REQUEST__BODY_EVENTS;
+    request.events = &events;
+    int code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_EVENTS, &reply);
+    if (code != CLI_EXIT_OK)
+        return code;
+    size_t count = reply->events->n_event, first = count;
+    for (uint64_t left = max; first > 0 && left > 0; first--)
+        left -= topic_wanted(topics, reply->events->event[first - 1]->topic);
+    for (size_t i = first; i < count; i++)
+        if (topic_wanted(topics, reply->events->event[i]->topic))
+            print_event(cli, reply->events->event[i]);
+    if (count > 0)
+        *ret_seen = (struct seen){reply->events->event[count - 1]->sequence,
+                                  reply->events->event[count - 1]->time_unix_ns};
+    wire_free(reply);
+    return CLI_EXIT_OK;
 }
 
 /* Waits for the next message, in slices. Return: CLI_EXIT_OK with @ret_data NULL if asked to stop.
@@ -148,17 +198,17 @@ static uint64_t deadline_of(const struct cli *cli)
 }
 
 static int follow(struct cli *cli, struct nng_subscriber *subscriber, const struct topics *topics,
-                  uint64_t count)
+                  uint64_t count, const struct seen *seen)
 {
-    uint64_t seen = 0, deadline = deadline_of(cli);
-    while (count == 0 || seen < count) {
+    uint64_t shown = 0, deadline = deadline_of(cli);
+    while (count == 0 || shown < count) {
         uint8_t *data;
         size_t bytes;
         int code = next_message(cli, subscriber, deadline, &data, &bytes);
         if (code != CLI_EXIT_OK || !data)
             return code;
-        if (wanted(topics, data, bytes) && show(cli, data, bytes)) {
-            seen++;
+        if (wanted(topics, data, bytes) && show(cli, data, bytes, seen)) {
+            shown++;
             deadline = deadline_of(cli);
         }
         free(data);
@@ -168,45 +218,70 @@ static int follow(struct cli *cli, struct nng_subscriber *subscriber, const stru
     return CLI_EXIT_OK;
 }
 
-static int run(struct cli *cli, int argc, char **argv)
+struct events_options {
+    uint64_t count; /* 0: until Ctrl-C */
+    uint64_t last;  /* 0: not given */
+    bool follow;
+};
+
+static int watch(struct cli *cli, const struct topics *topics, const struct events_options *options)
 {
-    uint64_t count = 0;
-    const struct option_spec specs[] = {
-        {"count", 'n', OPTION_COUNT, "N", "end after N events", &count},
-    };
     struct nng_subscriber *subscriber;
     struct error_text error;
-    int code;
-    if (!options_take(cli, specs, 1, &argc, argv, &code))
-        return code;
-    if (argc > EVENTS_TOPIC_MAX)
-        return cli_usage(cli, "more than %d topics", EVENTS_TOPIC_MAX);
+    struct seen seen = {0};
     const char *url = control_events_url(cli);
     if (!url)
         return CLI_EXIT_USAGE;
-    const struct topics topics = {(const char *const *)argv, (size_t)argc};
     int r = nng_subscriber_new(url, NULL, 0, &subscriber, &error);
     if (r < 0)
         return r == -EINVAL ? cli_usage(cli, "%s", error.text)
                             : cli_complain(cli, CLI_EXIT_NO_BROKER, "%s", error.text);
+    int code = CLI_EXIT_OK;
     if (stop_begin() < 0)
         code = cli_complain(cli, CLI_EXIT_TROUBLE, "no descriptor is left to wait with: %s",
                             strerror(errno));
-    else
-        code = follow(cli, subscriber, &topics, count);
+    if (code == CLI_EXIT_OK && options->follow)
+        code = show_kept(cli, topics, options->last ? options->last : EVENTS_LAST, &seen);
+    if (code == CLI_EXIT_OK && fflush(cli->out) == 0)
+        code = follow(cli, subscriber, topics, options->count, &seen);
     stop_end();
     nng_subscriber_free(subscriber);
     return code;
 }
 
+static int run(struct cli *cli, int argc, char **argv)
+{
+    struct events_options options = {0};
+    struct seen seen;
+    const struct option_spec specs[] = {
+        {"follow", 'f', OPTION_FLAG, NULL, "first the last 10, then what happens", &options.follow},
+        {"last", 'l', OPTION_COUNT, "N", "the last N that the broker has kept, and no more",
+         &options.last},
+        {"count", 'n', OPTION_COUNT, "N", "end after N events that happen", &options.count},
+    };
+    int code;
+    if (!options_take(cli, specs, sizeof(specs) / sizeof(specs[0]), &argc, argv, &code))
+        return code;
+    if (argc > EVENTS_TOPIC_MAX)
+        return cli_usage(cli, "more than %d topics", EVENTS_TOPIC_MAX);
+    const struct topics topics = {(const char *const *)argv, (size_t)argc};
+    if (options.last && !options.follow)
+        return show_kept(cli, &topics, options.last, &seen);
+    return watch(cli, &topics, &options);
+}
+
 const struct cli_command cmd_events = {
     .name = "events",
-    .usage = "[--count N] [--json] [TOPIC...]",
+    .usage = "[--follow] [--last N] [--count N] [--json] [TOPIC...]",
     .summary = "follow what happens on the bus",
-    .details = "Prints a line for each event until Ctrl-C. Topics are instance.up, instance.gone,\n"
-               "instance.drain, route, refused and broker; a TOPIC stands for all that begin with\n"
-               "it, and none for all. --timeout ends it when no event came for so long.\n",
+    .details =
+        "Prints a line for each event until Ctrl-C; with --follow first the last 10 that the\n"
+        "broker has kept (or as many as --last says), with --last alone only those. The broker\n"
+        "keeps 256 at most. Topics are instance.up, instance.gone,\n"
+        "instance.drain, route, refused and broker; a TOPIC stands for all that begin with\n"
+        "it, and none for all. --timeout ends it when no event came for so long.\n",
     .example = "  parley events instance route\n"
+               "  parley events --follow --last 50\n"
                "  parley events --count 1 --timeout 10s instance.up\n",
     .run = run,
 };

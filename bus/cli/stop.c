@@ -66,6 +66,11 @@ bool stop_requested(void)
     return stop.requested != 0;
 }
 
+int stop_fd(void)
+{
+    return stop.fd;
+}
+
 void stop_wait(uint64_t ns)
 {
     uint64_t deadline = clock_add(clock_now_ns(), ns);

@@ -36,7 +36,7 @@ _parley_command()
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats describe call route rollout schemas events trace help"
+    local commands="ls stats top describe call route rollout schemas events trace help"
     local rollout_actions="ls show history apply pause resume approve promote rollback undo delete"
     local options="--url --events --timeout --json --help"
     local at command
@@ -50,11 +50,15 @@ _parley()
         mapfile -t COMPREPLY < <(compgen -W "text json github" -- "$cur")
         return
         ;;
+    --sort)
+        mapfile -t COMPREPLY < <(compgen -W "name share rate errors p99 in-flight" -- "$cur")
+        return
+        ;;
     -c | --category)
         mapfile -t COMPREPLY < <(compgen -W "WIRE_JSON WIRE" -- "$cur")
         return
         ;;
-    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -m | --metadata | -a | --accept | -r | --reason)
+    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -l | --last | -m | --metadata | -a | --accept | -r | --reason)
         return
         ;;
     esac
@@ -71,7 +75,8 @@ _parley()
         trace) options+=" --rate --last --count --interface --status --failed --min-duration" ;;
         describe) options+=" --output" ;;
         call) options+=" --accept --metadata --one-way --list --verbose" ;;
-        events) options+=" --count" ;;
+        events) options+=" --follow --last --count" ;;
+        top) options+=" --interval --sort --once --batch --count" ;;
         route) options+=" --force" ;;
         rollout) options+=" --follow --full --reason" ;;
         esac

@@ -5,18 +5,60 @@
 
 #include <jansson.h>
 
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "unit/cli/run.h"
 
 #define TOPIC_MAX 16 /* of cmd_events.c */
 
+#define KEPT_COUNT 3
+#define KEPT_NS UINT64_C(1700000000000000000)
+
 static struct fake_broker *broker;
+
+static Parley__Event kept_event(uint64_t sequence)
+{
+    static const char *const topics[] = {"", "route", "instance.up", "route", "route"};
+    static const char *const texts[] = {"", "one", "two", "three", "four"};
+    Parley__Event event = PARLEY__EVENT__INIT;
+    event.topic = (char *)(uintptr_t)topics[sequence];
+    event.text = (char *)(uintptr_t)texts[sequence];
+    event.has_time_unix_ns = event.has_sequence = true;
+    event.time_unix_ns = KEPT_NS + sequence;
+    event.sequence = sequence;
+    return event;
+}
+
+/* A broker that has kept three. */
+static void answer(void *userdata, const Parley__ControlRequest *request,
+                   struct fake_answer *ret_answer)
+{
+    (void)userdata;
+    static Parley__Event events[KEPT_COUNT];
+    static Parley__Event *pointers[KEPT_COUNT];
+    static Parley__EventsReply list;
+    static Parley__ControlReply reply;
+    if (request->body_case != PARLEY__CONTROL_REQUEST__BODY_EVENTS)
+        return;
+    for (size_t i = 0; i < KEPT_COUNT; i++) {
+        events[i] = kept_event(i + 1);
+        pointers[i] = &events[i];
+    }
+    parley__events_reply__init(&list);
+    parley__control_reply__init(&reply);
+    list.n_event = KEPT_COUNT;
+    list.event = pointers;
+    reply.has_status = true;
+    reply.body_case = PARLEY__CONTROL_REPLY__BODY_EVENTS;
+    reply.events = &list;
+    ret_answer->reply = &reply;
+}
 
 static int set_up(void **state)
 {
     (void)state;
     setenv("TZ", "UTC", 1);
-    broker = fake_broker_new(NULL, NULL);
+    broker = fake_broker_new(answer, NULL);
     return 0;
 }
 
@@ -129,6 +171,52 @@ static void test_garbage_does_not_put_the_timeout_off(void **state)
     run_free(&run);
 }
 
+static void test_last_shows_what_was_kept_and_ends(void **state)
+{
+    (void)state;
+    struct run run = RUN("events", "--last", "2", "--url", fake_broker_url(broker));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.out, "22:13:20.000 instance.up: two\n22:13:20.000 route: three\n");
+    run_free(&run);
+}
+
+static void test_last_of_a_topic_counts_that_topic(void **state)
+{
+    (void)state;
+    struct run run = RUN("events", "-l2", "route", "--url", fake_broker_url(broker));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.out, "22:13:20.000 route: one\n22:13:20.000 route: three\n");
+    run_free(&run);
+}
+
+static void test_follow_shows_what_was_kept_and_then_what_happens_each_once(void **state)
+{
+    (void)state;
+    for (uint64_t i = 1; i <= 4; i++) {
+        Parley__Event event = kept_event(i);
+        publish(&event);
+    }
+    struct run run = RUN("events", "--follow", "--count", "1", "--url", fake_broker_url(broker),
+                         "--events", fake_broker_events_url(broker));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.out, "22:13:20.000 route: one\n22:13:20.000 instance.up: two\n"
+                                 "22:13:20.000 route: three\n22:13:20.000 route: four\n");
+    run_free(&run);
+}
+
+static void test_event_of_a_later_broker_is_shown_though_its_number_is_low(void **state)
+{
+    (void)state;
+    Parley__Event event = kept_event(1);
+    event.time_unix_ns += NS_PER_S;
+    publish(&event);
+    struct run run = RUN("events", "--follow", "--last", "1", "--count", "1", "--url",
+                         fake_broker_url(broker), "--events", fake_broker_events_url(broker));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.out, "22:13:20.000 route: three\n22:13:21.000 route: one\n");
+    run_free(&run);
+}
+
 static void test_nobody_there_is_no_broker(void **state)
 {
     (void)state;
@@ -167,6 +255,12 @@ int main(void)
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_garbage_does_not_put_the_timeout_off, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_last_shows_what_was_kept_and_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_last_of_a_topic_counts_that_topic, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_follow_shows_what_was_kept_and_then_what_happens_each_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_event_of_a_later_broker_is_shown_though_its_number_is_low, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nobody_there_is_no_broker, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_as_many_topics_as_the_limit_are_followed_and_no_more,
                                         set_up, tear_down),
