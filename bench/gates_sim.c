@@ -44,6 +44,11 @@ const struct sim_scenario sim_scenarios[] = {
     FOUR("middle-noisy", "100 calls/s, common noise", 100, true, STEPS_USUAL),
     FOUR("low-even", "1 call/s, from 10 %", 1, false, STEPS_FEW_CALLS),
     FOUR("low-noisy", "1 call/s, from 10 %, common noise", 1, true, STEPS_FEW_CALLS),
+    /* Not what the tests assume: each call errs by itself. */
+    {"clusters/healthy", "100 calls/s, common noise, errors two at a time, no fault", 100, true, 2,
+     SIM_HEALTHY, STEPS_USUAL, ""},
+    {"clusters/errors", "100 calls/s, common noise, errors two at a time, 2 points more", 100, true,
+     2, SIM_ERRORS, STEPS_USUAL, ""},
 };
 const unsigned sim_scenario_count = sizeof(sim_scenarios) / sizeof(sim_scenarios[0]);
 
