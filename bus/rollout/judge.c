@@ -27,6 +27,13 @@
  * weighed against a good past. All rounds of a revision share one budget of false alarms, round k
  * gets 1/(k (k + 1)) of it (these sum to 1; spending functions: Lan and DeMets [3]).
  *
+ * Heaps. All this takes each hit for a fact of its own, and callers that try again at once, or
+ * batches that fail as one, make several of one. So the evidence is divided by how much more the
+ * stable version's hits scatter than single ones would (quasi-likelihood: Wedderburn [5]). That is
+ * taken from the differences of neighbouring intervals (von Neumann's ratio [6]), so that an
+ * evening's slow rise is not taken for scatter, and each is cut, so that the two edges of an outage
+ * are not either. Until it is known, it is taken for SPREAD_FIRST.
+ *
  * Why not what Kayenta does [4]: Mann-Whitney on a time series of one metric, once, compares
  * medians of aggregates. It sees neither a tail nor 2 points of errors in a few hundred calls, and
  * a test of fixed size that is repeated errs more often than it says (Johari [2] has by how much).
@@ -36,6 +43,10 @@
  *     H. Robbins, Statistical Methods Related to the Law of the Iterated Logarithm, 1970.
  * [3] K. Lan, D. DeMets, Discrete Sequential Boundaries for Clinical Trials, Biometrika 70, 1983.
  * [4] Netflix and Google, Kayenta, 2018 (its judge: NetflixACAJudge, Mann-Whitney U).
+ * [5] R. Wedderburn, Quasi-Likelihood Functions, Generalized Linear Models, and the Gauss-Newton
+ *     Method, Biometrika 61, 1974.
+ * [6] J. von Neumann, Distribution of the Ratio of the Mean Square Successive Difference to the
+ *     Variance, Ann. Math. Stat. 12, 1941.
  */
 #include "rollout/judge.h"
 
@@ -48,6 +59,10 @@
 #define REFERENCE_CALLS 20000.0   /* how many calls back it goes, at least one interval */
 #define REFERENCE_CALLS_MIN 300.0 /* 3 above the 99th percentile */
 #define REFERENCE_WEIGHT 200.0    /* what it counts beside the round's own calls */
+#define SPREAD_FIRST 3.0
+#define SPREAD_FIRST_INTERVALS 5.0 /* that this counts for */
+#define SPREAD_KEEP 0.998          /* of what was learned, in each interval */
+#define SPREAD_CUT 9.0             /* times what single hits give */
 #define TAIL 0.01
 #define RATE_MIN 0.0005 /* a version that never errs, so far, may err that often */
 
@@ -195,17 +210,43 @@ static double share_of(double value, double bound)
     return share < 0 ? 0 : share > 1 ? 1 : share;
 }
 
+static void learn_spread(struct judge_spread *spread, double calls, double hits)
+{
+    if (calls <= 0)
+        return;
+    if (spread->calls > 0) {
+        double rate = (hits + spread->hits) / (calls + spread->calls);
+        double difference = hits / calls - spread->hits / spread->calls;
+        double expected = rate * (1 - rate);
+        double seen = difference * difference / (1 / calls + 1 / spread->calls);
+        /* Where there are no hits, there is no scatter: that much in each interval. */
+        const double least = RATE_MIN / 2;
+        spread->seen = spread->seen * SPREAD_KEEP + fmin(seen, SPREAD_CUT * expected) + least;
+        spread->expected = spread->expected * SPREAD_KEEP + expected + least;
+    }
+    spread->calls = calls;
+    spread->hits = hits;
+}
+
+/* How many hits make one fact, from 1 up. */
+static double spread_of(const struct judge_spread *spread, double rate)
+{
+    double first = SPREAD_FIRST_INTERVALS * rate * (1 - rate);
+    return fmax((spread->seen + SPREAD_FIRST * first) / (spread->expected + first), 1);
+}
+
 /* @rate: of the stable version; @worst: the most that is allowed; both of hits to calls. */
-static void decide(struct judge_test *test, uint32_t round, double rate, double worst)
+static void decide(struct judge_test *test, uint32_t round, double spread, double rate,
+                   double worst)
 {
     double budget = FALSE_ALARMS / ((double)round * ((double)round + 1));
-    test->harm_share = share_of(harm_of(test), -log(budget));
+    test->harm_share = share_of(harm_of(test) / spread, -log(budget));
     if (test->harm_share >= 1 &&
         test->canary_hits / test->canary_calls >= rate + (worst - rate) / 2) {
         test->verdict = ROLLOUT_FAIL;
         return;
     }
-    double health = share_of(health_of(test, rate, worst), -log(FALSE_PASSES));
+    double health = share_of(health_of(test, rate, worst) / spread, -log(FALSE_PASSES));
     if (test->verdict != ROLLOUT_PASS)
         test->health_share = health;
     if (health >= 1)
@@ -239,9 +280,11 @@ static void look_at_errors(struct judge *judge, const struct rollout_gates *gate
     if (judge->reference.calls < REFERENCE_CALLS_MIN)
         return;
     add(test, &counts);
+    learn_spread(&judge->error_spread, counts.stable_calls, counts.stable_hits);
     double rate = rate_of(test, judge->reference.errors / judge->reference.calls);
     if (enough && test->canary_calls > 0 && test->stable_calls > 0)
-        decide(test, judge->round, rate, fmin(rate + gates->max_error_rate, 0.99));
+        decide(test, judge->round, spread_of(&judge->error_spread, rate), rate,
+               fmin(rate + gates->max_error_rate, 0.99));
 }
 
 static void look_at_p99(struct judge *judge, const struct rollout_gates *gates,
@@ -256,12 +299,14 @@ static void look_at_p99(struct judge *judge, const struct rollout_gates *gates,
     const struct counts counts = {sum_of(stable->latency), judge_above(stable->latency, bound),
                                   sum_of(canary->latency), judge_above(canary->latency, bound)};
     add(test, &counts);
+    learn_spread(&judge->p99_spread, counts.stable_calls, counts.stable_hits);
     double usual =
         fmax(reference_above(&judge->reference, bound) / judge->reference.calls, RATE_MIN);
     double rate = rate_of(test, usual);
     double worst = fmax(TAIL, rate * fmin(TAIL / usual, 10));
     if (enough && test->canary_calls > 0 && test->stable_calls > 0)
-        decide(test, judge->round, rate, fmin(fmax(worst, 1.5 * rate), 0.99));
+        decide(test, judge->round, spread_of(&judge->p99_spread, rate), rate,
+               fmin(fmax(worst, 1.5 * rate), 0.99));
 }
 
 enum rollout_verdict judge_look(struct judge *judge, const struct rollout_gates *gates,

@@ -25,8 +25,16 @@ struct judge_test {
     double harm_share, health_share; /* of the evidence that a verdict needs, 0..1 */
 };
 
+/* How much the stable version's hits scatter from one interval to the next, and how much they would
+ * if each came by itself. */
+struct judge_spread {
+    double seen, expected;
+    double calls, hits; /* of the interval before */
+};
+
 struct judge {
     struct judge_reference reference;
+    struct judge_spread error_spread, p99_spread;
     struct judge_test errors, p99;
     uint32_t round; /* from 1: how many were begun in this revision */
 };

@@ -34,6 +34,18 @@ static enum rollout_verdict look(void)
     return judge_look(&judge, &gates, &stable, &canary, true);
 }
 
+/* Until it is known that hits come one by one. */
+static void settle(void)
+{
+    const struct rollout_figures kept = canary;
+    canary = figures(0, 0, 0);
+    for (int i = 0; i < 1000; i++)
+        (void)look();
+    canary = kept;
+    judge_begin(&judge);
+    judge.round = 1;
+}
+
 static void test_p99_is_interpolated_in_its_bucket(void **state)
 {
     (void)state;
@@ -116,6 +128,7 @@ static void test_equal_versions_pass_after_enough_calls(void **state)
     int looks = 1;
     stable = figures(9000, 9, 0);
     canary = figures(100, 0, 0);
+    settle();
     while (look() == ROLLOUT_UNDECIDED)
         looks++;
     assert_int_equal(judge.errors.verdict, ROLLOUT_PASS);
@@ -186,6 +199,7 @@ static void test_each_round_has_a_smaller_budget(void **state)
     double last = 2;
     stable = figures(9000, 90, 0);
     canary = figures(100, 3, 0);
+    settle();
     for (int round = 0; round < 5; round++) {
         (void)look();
         assert_true(judge.errors.harm_share > 0 && judge.errors.harm_share < last);
@@ -196,6 +210,26 @@ static void test_each_round_has_a_smaller_budget(void **state)
     judge_begin(&judge);
     (void)look();
     assert_true(judge.errors.harm_share > 0 && judge.errors.harm_share < last);
+}
+
+static void test_hits_that_come_in_heaps_are_less_evidence(void **state)
+{
+    (void)state;
+    double harm[2];
+    for (int heaps = 0; heaps < 2; heaps++) {
+        setup(NULL);
+        for (int i = 0; i < 1000; i++) { /* 50 hits in two intervals, or 0 and 100 */
+            stable = figures(5000, heaps ? 100 * (uint64_t)(i % 2) : 50, 0);
+            canary = figures(0, 0, 0);
+            (void)look();
+        }
+        judge_begin(&judge);
+        stable = figures(5000, 50, 0);
+        canary = figures(100, 6, 0);
+        (void)look();
+        harm[heaps] = judge.errors.harm_share;
+    }
+    assert_true(harm[1] > 0 && harm[1] < 0.2 * harm[0]);
 }
 
 static void test_what_is_usual_forgets(void **state)
@@ -235,6 +269,7 @@ int main(void)
         T(test_same_trouble_for_both_does_not_fail),
         T(test_nothing_is_decided_before_there_is_enough),
         T(test_each_round_has_a_smaller_budget),
+        T(test_hits_that_come_in_heaps_are_less_evidence),
         T(test_what_is_usual_forgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
