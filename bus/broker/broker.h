@@ -292,6 +292,8 @@ struct instance {
     struct version *version;
     uint64_t id;
     bool draining;
+    bool drained;         /* and has answered all that it had, and stays */
+    uint64_t drain_order; /* of the operator's last Drain or its end; 0: there was none */
 };
 
 struct version {
@@ -563,6 +565,20 @@ void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *mess
 /* Frees it; tells those who use it. @why: "is gone" */
 void session_instance_gone(struct broker *broker, struct instance *instance, const char *why);
 
+/* No new calls: tells the clients. */
+void instance_drain(struct broker *broker, struct instance *instance);
+void instance_event(struct broker *broker, const char *topic, const struct instance *instance,
+                    const char *what);
+
+/* ---- drain.c: taking instances out of service ---- */
+
+#define DRAIN_INSTANCE_MAX 64 /* that one request names by their ids */
+
+int control_drain(struct broker *broker, const Parley__DrainRequest *request,
+                  Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
+/* An instance says that it has done so. */
+void drain_done(struct broker *broker, struct instance *instance, uint64_t order);
+
 /* ---- open.c ---- */
 
 void session_on_open(struct endpoint *endpoint, const Parley__Open *open);
@@ -743,6 +759,7 @@ struct broker {
     uint64_t turn_bucket[STATS_BUCKET_COUNT], turn_sum_ns;
     struct tracer tracer;
     struct relay *relay;    /* NULL: not needed yet */
+    uint64_t drain_last;    /* order of a Drain */
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;
     struct endpoint *endpoints_by_id;

@@ -555,6 +555,8 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
         return control_rollout(broker, request->rollout, asker, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_TRACE:
         return control_trace(broker, request->trace, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_DRAIN:
+        return control_drain(broker, request->drain, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_CALL:
         return on_call(broker, request->call, asker, &reply, ret_data, ret_bytes);
     default:

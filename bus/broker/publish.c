@@ -16,8 +16,8 @@
 
 /* ---- Instances that come and go ---- */
 
-static void instance_event(struct broker *broker, const char *topic,
-                           const struct instance *instance, const char *what)
+void instance_event(struct broker *broker, const char *topic, const struct instance *instance,
+                    const char *what)
 {
     const struct interface *interface = instance->version->interface;
     const struct event event = {
@@ -47,7 +47,7 @@ void session_instance_gone(struct broker *broker, struct instance *instance, con
         instance_event(broker, "instance.gone", &was, why);
 }
 
-static void instance_drain(struct broker *broker, struct instance *instance)
+void instance_drain(struct broker *broker, struct instance *instance)
 {
     instance->draining = true;
     broker->directory.changes++;
@@ -278,6 +278,8 @@ void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *mess
         return; /* its publication was refused */
     if (message->gone)
         session_instance_gone(broker, instance, "is gone: it has drained");
+    else if (message->drained)
+        drain_done(broker, instance, message->drained);
     else if (!instance->draining)
         instance_drain(broker, instance);
 }

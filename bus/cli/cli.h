@@ -57,7 +57,7 @@ struct cli_command {
     int (*run)(struct cli *cli, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_events, cmd_ls,
+extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events, cmd_ls,
     cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */

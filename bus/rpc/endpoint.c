@@ -27,6 +27,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     spans_init(&endpoint->spans);
     endpoint->reconnect_at_ns = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
+    endpoint->hang_up_at_ns = CLOCK_NEVER;
     TAILQ_INIT(&endpoint->clients);
     TAILQ_INIT(&endpoint->services);
     TAILQ_INIT(&endpoint->hot);
@@ -201,6 +202,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
 {
     if (!endpoint)
         return NULL;
+    signals_forget(endpoint);
     if (endpoint_forked(endpoint))
         endpoint_forget(endpoint);
     else

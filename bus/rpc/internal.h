@@ -633,6 +633,8 @@ struct parley_service {
     bool closing;
     bool freed;
     uint64_t closing_since_ns;
+    uint64_t drain_order; /* of the broker, for which it is closing; 0: it closes by itself */
+    bool drain_told;      /* that it has drained */
     LIST_HEAD(, channel) channels;
     uint32_t channel_count;
     struct contexts orphans; /* whose callers are gone */
@@ -645,6 +647,10 @@ void service_link_down(struct parley_service *service); /* remembers the weights
 void service_published(struct parley_service *service, const Parley__Published *message);
 void service_attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
                     int bell);
+/* The broker says that it is to drain, or no longer. */
+void service_drain_ordered(struct parley_service *service, const Parley__Drain *message);
+/* endpoint->hang_up_at_ns has come. */
+void services_hang_up_due(struct parley_endpoint *endpoint, uint64_t now);
 /* Hangs up on clients that have not answered GOAWAY in time and have nothing in flight. */
 void service_hang_up_silent(struct parley_service *service);
 void service_destroy(struct parley_service *service);
@@ -717,6 +723,7 @@ struct parley_endpoint {
     enum parley_status farewell_status; /* OK: none */
     char farewell_text[ERROR_TEXT_BYTES_MAX];
     struct region route;
+    uint64_t hang_up_at_ns; /* on silent clients of services that close; CLOCK_NEVER: none closes */
     uint64_t attach_at_ns; /* the earliest of the clients' retry_at_ns; CLOCK_NEVER: none */
     uint64_t pass; /* the last one over the hot list */
     uint64_t contract_last;
@@ -806,6 +813,11 @@ int endpoint_dispatch(struct parley_endpoint *endpoint);
 void endpoint_leave(struct parley_endpoint *endpoint);
 /* Frees what died during a turn; only outside of turns. */
 void endpoint_bury(struct parley_endpoint *endpoint);
+
+/* ---- signals.c ---- */
+
+/* The endpoint is about to be freed: no signal stops it any more. */
+void signals_forget(struct parley_endpoint *endpoint);
 
 /* ---- uplink.c ---- */
 

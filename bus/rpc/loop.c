@@ -123,6 +123,8 @@ uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint)
         at = endpoint->reconnect_at_ns;
     if (endpoint->attach_at_ns < at)
         at = endpoint->attach_at_ns;
+    if (endpoint->hang_up_at_ns < at)
+        at = endpoint->hang_up_at_ns;
     return at;
 }
 
@@ -151,6 +153,8 @@ static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
         return;
     if (endpoint->attach_at_ns <= now)
         attach_again(endpoint, now);
+    if (endpoint->hang_up_at_ns <= now)
+        services_hang_up_due(endpoint, now);
     if (!endpoint->link && endpoint->reconnect_at_ns <= now && uplink_try(endpoint) < 0)
         log_debug("%s", endpoint->uplink_error.text);
 }

@@ -310,6 +310,36 @@ static int service_frame(struct channel *channel, const struct frame *frame,
     }
 }
 
+/* ---- Withdrawing ---- */
+
+enum leave { LEAVE_CLOSING, LEAVE_GONE, LEAVE_DRAINED };
+
+static void withdraw(struct parley_service *service, enum leave leave)
+{
+    Parley__Withdraw body = PARLEY__WITHDRAW__INIT;
+    body.has_instance_id = true;
+    body.instance_id = service->instance_id;
+    body.has_gone = true;
+    body.gone = leave == LEAVE_GONE;
+    body.has_drained = leave == LEAVE_DRAINED;
+    body.drained = service->drain_order;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_WITHDRAW;
+    message.withdraw = &body;
+    if (service->endpoint->welcomed)
+        (void)endpoint_send(service->endpoint, &message, NULL, 0);
+}
+
+/* Of an order of the broker it wants to know when it is done. */
+static void tell_if_drained(struct parley_service *service)
+{
+    if (!service->closing || service->freed || service->drain_order == 0 || service->drain_told ||
+        service->channel_count > 0)
+        return;
+    service->drain_told = true;
+    withdraw(service, LEAVE_DRAINED);
+}
+
 static void service_channel_dead(struct channel *channel, enum parley_status status,
                                  const char *text)
 {
@@ -321,6 +351,7 @@ static void service_channel_dead(struct channel *channel, enum parley_status sta
     LIST_REMOVE(channel, owner_entry);
     service->channel_count--;
     contexts_orphan(channel);
+    tell_if_drained(service);
 }
 
 const struct channel_ops service_channel_ops = {
@@ -464,24 +495,12 @@ void service_published(struct parley_service *service, const Parley__Published *
         service->route_slot = message->route_slot;
         service->route_known = true;
         service->view.sequence = 1;
+        service->drain_told = false; /* this broker may not know */
+        tell_if_drained(service);
     } else {
         log_error("the broker refused %s %s: %s: %s", service->interface->name,
                   service->interface->version, parley_status_name(service->status), service->text);
     }
-}
-
-static void withdraw(struct parley_service *service, bool gone)
-{
-    Parley__Withdraw body = PARLEY__WITHDRAW__INIT;
-    body.has_instance_id = true;
-    body.instance_id = service->instance_id;
-    body.has_gone = true;
-    body.gone = gone;
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_WITHDRAW;
-    message.withdraw = &body;
-    if (service->endpoint->welcomed)
-        (void)endpoint_send(service->endpoint, &message, NULL, 0);
 }
 
 /* ---- The public side ---- */
@@ -562,33 +581,90 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
     return PARLEY_OK;
 }
 
-void parley_service_close(struct parley_service *service)
+static void begin_closing(struct parley_service *service)
 {
-    if (service->closing || endpoint_forked(service->endpoint))
-        return;
+    struct parley_endpoint *endpoint = service->endpoint;
     service->closing = true;
     service->closing_since_ns = clock_now_ns();
-    withdraw(service, false);
+    uint64_t hang_up_at_ns = clock_add(service->closing_since_ns, RPC_BYE_GRACE_NS);
+    if (hang_up_at_ns < endpoint->hang_up_at_ns)
+        endpoint->hang_up_at_ns = hang_up_at_ns;
     struct channel *channel, *next;
     for (channel = LIST_FIRST(&service->channels); channel; channel = next) {
         next = LIST_NEXT(channel, owner_entry);
         say_goaway(channel);
     }
+}
+
+void parley_service_close(struct parley_service *service)
+{
+    if (endpoint_forked(service->endpoint))
+        return;
+    service->drain_order = 0; /* for good, whoever began */
+    if (service->closing)
+        return;
+    withdraw(service, LEAVE_CLOSING);
+    begin_closing(service);
     endpoint_leave(service->endpoint);
+}
+
+/* The broker has told the clients already. What it takes back is its own order, no more. */
+void service_drain_ordered(struct parley_service *service, const Parley__Drain *message)
+{
+    bool by_itself = service->closing && service->drain_order == 0;
+    if (service->freed || by_itself) {
+        if (message->undo)
+            withdraw(service, LEAVE_CLOSING);
+        return;
+    }
+    service->drain_order = message->order;
+    service->drain_told = false;
+    log_info("%s %s %s, by an operator's order", service->interface->name,
+             service->interface->version, message->undo ? "serves again" : "drains");
+    if (message->undo) {
+        service->closing = false;
+        service->drain_order = 0;
+        return; /* those that were sent away will come again */
+    }
+    if (!service->closing)
+        begin_closing(service);
+    tell_if_drained(service);
 }
 
 void service_hang_up_silent(struct parley_service *service)
 {
-    if (!service->closing ||
-        clock_now_ns() < clock_add(service->closing_since_ns, RPC_BYE_GRACE_NS))
+    if (clock_now_ns() < clock_add(service->closing_since_ns, RPC_BYE_GRACE_NS))
         return;
     struct channel *channel, *next;
     for (channel = LIST_FIRST(&service->channels); channel; channel = next) {
         next = LIST_NEXT(channel, owner_entry);
+        if (!channel->goaway_sent)
+            continue;
         /* A program that only calls now and then does not read its channels in between. It loses
          * nothing: what it sends from now on is never consumed, and so sent again elsewhere. */
         if (channel->serving == 0 && STAILQ_EMPTY(&channel->queue) && !ring_pending(&channel->peer))
             channel_kill(channel, PARLEY_UNAVAILABLE, "drained, and the client is silent");
+    }
+}
+
+static bool sent_somebody_away(const struct parley_service *service)
+{
+    const struct channel *channel;
+    LIST_FOREACH (channel, &service->channels, owner_entry) {
+        if (channel->goaway_sent)
+            return true;
+    }
+    return false;
+}
+
+void services_hang_up_due(struct parley_endpoint *endpoint, uint64_t now)
+{
+    struct parley_service *service;
+    endpoint->hang_up_at_ns = CLOCK_NEVER;
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
+        service_hang_up_silent(service);
+        if (sent_somebody_away(service))
+            endpoint->hang_up_at_ns = clock_add(now, RPC_BYE_GRACE_NS);
     }
 }
 
@@ -604,7 +680,7 @@ struct parley_service *parley_service_free(struct parley_service *service)
     struct parley_endpoint *endpoint = service->endpoint;
     service->freed = true;
     service->closing = true;
-    withdraw(service, true);
+    withdraw(service, LEAVE_GONE);
     struct channel *channel;
     while ((channel = LIST_FIRST(&service->channels)))
         channel_kill(channel, PARLEY_UNAVAILABLE, "the service was closed");

@@ -199,6 +199,10 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
         if ((service = service_find(endpoint, message->published->instance_id)))
             service_published(service, message->published);
         return 0;
+    case PARLEY__LINK_MESSAGE__BODY_DRAIN:
+        if ((service = service_find(endpoint, message->drain->instance_id)))
+            service_drain_ordered(service, message->drain);
+        return 0;
     case PARLEY__LINK_MESSAGE__BODY_ATTACH:
         attach_received(endpoint, message->attach, fds);
         return 0;

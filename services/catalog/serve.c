@@ -6,9 +6,8 @@
  * final. Once published it needs the broker no more than its clients do; the library finds a
  * restarted one by itself.
  *
- * SIGTERM means "no new calls, finish what you have": parley_stop() makes parley_run() drain, and
- * the exit status is 0. The handler reads one pointer that is set before the signals are
- * unblocked, and parley_stop() may be called from a signal handler.
+ * SIGTERM means "no new calls, finish what you have": parley_stop_on_signals() makes parley_run()
+ * drain then, and the exit status is 0.
  *
  * Answers that are held back wait in a queue, in the order of their time, for all wait equally
  * long. While there may be any, the loop is our own: parley_dispatch() until the next is due.
@@ -27,8 +26,6 @@
 
 #define START_NS (UINT64_C(15) * 1000000000)
 
-static struct parley_endpoint *stop_endpoint;
-
 struct held {
     STAILQ_ENTRY(held) entry;
     uint64_t due_ns;
@@ -45,12 +42,6 @@ static void on_illness(int number)
 {
     (void)number;
     ill = 1;
-}
-
-static void on_signal(int number)
-{
-    (void)number;
-    parley_stop(stop_endpoint);
 }
 
 static uint64_t now_ns(void)
@@ -215,14 +206,6 @@ static enum parley_status run_holding(struct parley_endpoint *endpoint, uint64_t
     return status == PARLEY_CANCELLED ? parley_run(endpoint) : status;
 }
 
-static void signals(struct parley_endpoint *endpoint)
-{
-    stop_endpoint = endpoint;
-    void (*handler)(int) = endpoint ? on_signal : SIG_IGN;
-    sigaction(SIGTERM, &(struct sigaction){.sa_handler = handler}, NULL);
-    sigaction(SIGINT, &(struct sigaction){.sa_handler = handler}, NULL);
-}
-
 static void say_ready(const struct serve_options *options,
                       const struct parley_interface *interface, bool ready)
 {
@@ -243,15 +226,18 @@ int serve_run(const struct serve_options *options, const struct parley_interface
         parley_endpoint_free(endpoint);
         return 1;
     }
-    signals(endpoint);
     ill_per_cent = options->ill_per_cent;
     if (ill_per_cent)
         sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_illness}, NULL);
-    say_ready(options, interface, true);
-    status = options->hold_ns ? run_holding(endpoint, options->hold_ns) : parley_run(endpoint);
+    status = parley_stop_on_signals(endpoint);
+    if (status == PARLEY_OK) {
+        say_ready(options, interface, true);
+        status = options->hold_ns ? run_holding(endpoint, options->hold_ns) : parley_run(endpoint);
+    }
     if (status != PARLEY_OK)
         fprintf(stderr, "%s: %s\n", options->name, parley_error_text());
-    signals(NULL);
+    signal(SIGTERM, SIG_IGN); /* it is ending; the library leaves what it finds */
+    signal(SIGINT, SIG_IGN);
     parley_service_free(service);
     parley_endpoint_free(endpoint);
     say_ready(options, interface, false);

@@ -381,6 +381,7 @@ NEVER(void, wait_wake, struct wait *wait)
 NEVER(void, call_expire, struct call *call)
 NEVER(void, call_accepted, struct call *call)
 NEVER(uint64_t, client_attach_due, struct parley_client *client, uint64_t now)
+NEVER(void, services_hang_up_due, struct parley_endpoint *endpoint, uint64_t now)
 NEVER(void, client_destroy, struct parley_client *client)
 NEVER(void, service_destroy, struct parley_service *service)
 NEVER(int, uplink_try, struct parley_endpoint *endpoint)
@@ -510,6 +511,7 @@ static void party_init(unsigned index)
     TAILQ_INIT(&endpoint->deadlines);
     endpoint->reconnect_at_ns = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
+    endpoint->hang_up_at_ns = CLOCK_NEVER;
     endpoint->doze_max = 1;
     endpoint->watches = bounds->watches;
     static struct stats_header header;

@@ -3,7 +3,7 @@
  *
  * It holds one connection to the broker, and any number of clients and services. Everything made
  * from an endpoint belongs to the endpoint's thread: make more endpoints for more threads. The
- * library starts no thread and installs no signal handler.
+ * library starts no thread, and installs no signal handler unless parley_stop_on_signals() asks for it.
  *
  * A program either calls parley_run(), or watches parley_fd() in an event loop of its own and
  * calls parley_dispatch() when it is readable, as with sd-bus or Wayland.
@@ -97,6 +97,19 @@ PARLEY_API enum parley_status parley_run(struct parley_endpoint *endpoint);
 
 /* Makes parley_run() end. From any thread, and from a signal handler. */
 PARLEY_API void parley_stop(struct parley_endpoint *endpoint);
+
+/**
+ * parley_stop_on_signals() - SIGTERM and SIGINT stop this endpoint, as parley_stop() does
+ *
+ * For a service's main(): parley_run() then drains and returns, and no call is lost. Until the
+ * endpoint is freed; then the process has the signal handlers back that it had. Several endpoints,
+ * of several threads, are all stopped. A signal that is ignored when this is called stays ignored. A
+ * second SIGINT does what it did before, and so does any signal in a child of fork(). Without this
+ * call the library leaves signals alone; who has handlers already calls parley_stop() in them.
+ *
+ * Return: PARLEY_OK, also if it was called before; RESOURCE_EXHAUSTED beyond 256 endpoints.
+ */
+PARLEY_API enum parley_status parley_stop_on_signals(struct parley_endpoint *endpoint);
 
 /* "io_uring" or "epoll": how this endpoint waits. PARLEY_WAIT=epoll|io_uring forces one. */
 PARLEY_API const char *parley_wait_backend(const struct parley_endpoint *endpoint);
