@@ -85,7 +85,7 @@ static int join(struct bus *bus, struct peer *peer, const char *socket)
     int r = link_connect(socket, &peer->link, bus->error);
     if (r == 0)
         r = region_create(&peer->stats, "bench-stats",
-                          STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell),
+                          STATS_REGION_BYTES,
                           bus->error);
     if (r < 0)
         return r;

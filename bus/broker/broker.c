@@ -134,6 +134,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t trace = trace_next_ns(broker);
     deadline = rollout < deadline ? rollout : deadline;
     deadline = trace < deadline ? trace : deadline;
+    uint64_t look = ejector_next_ns(broker);
+    deadline = look < deadline ? look : deadline;
     return relay < deadline ? relay : deadline;
 }
 
@@ -183,6 +185,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
         relay_turn(broker);
     rollouts_turn(broker);
     trace_turn(broker, clock_now_ns());
+    ejector_turn(broker, clock_now_ns());
     broker_bury(broker);
     self_count_turn(broker, clock_now_ns() - woken_ns);
     return 0;
@@ -235,7 +238,10 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     TAILQ_INIT(&broker->again);
     admit_init(&broker->admit, &options->limits);
     negotiator_init(&broker->negotiator);
-    int r = wait_new(options->backend, &broker->wait, error);
+    ejector_init(&broker->ejector, options->eject);
+    int r = audit_init(&broker->audit, options->audit, error);
+    if (r == 0)
+        r = wait_new(options->backend, &broker->wait, error);
     if (r == 0)
         r = routes_init(&broker->routes, broker->id, error);
     if (r == 0)
@@ -283,6 +289,7 @@ struct broker *broker_free(struct broker *broker)
     negotiator_deinit(&broker->negotiator);
     admit_deinit(&broker->admit);
     trace_deinit(broker);
+    audit_deinit(&broker->audit);
     routes_deinit(&broker->routes);
     stats_sums_deinit(&broker->left);
     events_deinit(&broker->events);

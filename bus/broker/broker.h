@@ -25,6 +25,7 @@
 #include "base/paths.h"
 #include "broker/trace.h"
 #include "control/http.h"
+#include "broker/eject.h"
 #include "control/link.h"
 #include "control/nng.h"
 #include "control/transcript.h"
@@ -294,6 +295,9 @@ struct instance {
     bool draining;
     bool drained;         /* and has answered all that it had, and stays */
     uint64_t drain_order; /* of the operator's last Drain or its end; 0: there was none */
+    struct eject_state eject;
+    struct eject_user *users; /* what clients saw of it, one a uid */
+    uint32_t user_count;
 };
 
 struct version {
@@ -532,6 +536,8 @@ struct endpoint {
     uint64_t hello_by_ns;
     struct region stats;
     struct traced *traced; /* NULL: it has no ring of spans */
+    struct eject_seen *seen; /* of its places for instances, by index */
+    uint32_t seen_count;
     LIST_HEAD(, instance) instances;
     uint32_t instance_count;
     struct contract *contracts; /* hash by id */
@@ -578,6 +584,28 @@ int control_drain(struct broker *broker, const Parley__DrainRequest *request,
                   Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 /* An instance says that it has done so. */
 void drain_done(struct broker *broker, struct instance *instance, uint64_t order);
+
+/* ---- ejector.c: instances that fail or are slow are ejected, and let back in ---- */
+
+#define EJECT_USER_MAX 8 /* uids whose calls to one instance are told apart; others do not count */
+
+struct ejector {
+    struct eject_settings settings;
+    uint64_t look_ns; /* when to look again; CLOCK_NEVER: there is nothing to compare */
+    unsigned idle;    /* looks in a row that saw no call: then less often */
+    unsigned window;  /* intervals in it */
+    unsigned known;   /* instances, at the last count */
+    uint64_t ejections; /* ever */
+};
+
+/* What was read of an endpoint's place for an instance last. */
+struct eject_seen;
+
+void ejector_init(struct ejector *ejector, const struct eject_settings *settings);
+uint64_t ejector_next_ns(const struct broker *broker);
+void ejector_turn(struct broker *broker, uint64_t now_ns); /* after each turn */
+void ejector_forget(struct instance *instance);            /* it is about to be freed */
+uint32_t ejector_count(const struct broker *broker);       /* that are ejected now */
 
 /* ---- open.c ---- */
 
@@ -640,6 +668,9 @@ struct event {
     const char *interface, *version; /* NULL: none */
     uint64_t instance_id;            /* 0: none */
     pid_t pid;                       /* 0: none */
+    bool quiet;                      /* published only: the log has it already */
+    const struct ucred *who;         /* NULL: nobody; a gid of -1 is not known */
+    const char *program;             /* NULL or "": not known */
 };
 /* Published, logged and kept. */
 void event_publish(struct broker *broker, const struct event *event, const char *format, ...)
@@ -666,6 +697,56 @@ int events_since(const struct events *events, uint64_t since, struct events_list
 void events_list_free(struct events_list *list);
 /* The same as JSON, with the broker's id and the last sequence: free(). NULL: no memory. */
 char *events_json(const struct broker *broker, uint64_t since);
+/* ---- audit.c: who was refused what ---- */
+
+#define AUDIT_USER_MAX 64
+#define AUDIT_USER_BURST 100 /* refusals of one user */
+#define AUDIT_USER_NS (UINT64_C(1) * 1000000000) /* until there is room for another */
+#define AUDIT_BURST 1000                         /* of all */
+#define AUDIT_NS (UINT64_C(100) * 1000000)
+
+struct audit_bucket {
+    uid_t uid;
+    uint32_t tokens;
+    uint64_t filled_at_ns; /* 0: never used */
+};
+
+struct audit {
+    int fd;           /* -1: no file */
+    const char *path; /* NULL: none; borrowed */
+    bool failing;     /* the last line could not be written */
+    struct audit_bucket users[AUDIT_USER_MAX], rest, all;
+    uint32_t user_count;
+    uint64_t suppressed; /* since the last that was not */
+    uint64_t suppressed_ever;
+};
+
+struct refusal {
+    const char *topic; /* "audit.link", "audit.publish", "audit.contract", "audit.connect",
+                        * "audit.control", "audit.http" */
+    bool known;        /* `who` is what the kernel says */
+    struct ucred who;
+    const char *from;  /* an endpoint's name, or an address; NULL */
+    const char *asked; /* "a link", "publish", "drain" */
+    const char *interface, *version; /* NULL: none */
+    enum parley_status status;
+};
+
+/* @path: of the file, borrowed; NULL: none. Return: 0; -errno with a sentence. */
+int audit_init(struct audit *audit, const char *path, struct error_text *error);
+void audit_deinit(struct audit *audit);
+void audit_reopen(struct audit *audit); /* as SIGHUP wants */
+/* Whether there is room for one more of that user; counts what there is not. */
+bool audit_admits(struct audit *audit, bool known, uid_t uid, uint64_t now_ns);
+/* Published and written down. */
+void audit_refused(struct broker *broker, const struct refusal *refusal, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void audit_refused_peer(struct endpoint *endpoint, const char *topic, const char *asked,
+                        const char *interface, const char *version, enum parley_status status,
+                        const char *why);
+/* If the answer is a refusal. @request: NULL: it could not be read; @asker: NULL: this process */
+void audit_control(struct broker *broker, const Parley__ControlRequest *request,
+                   const struct nng_request *asker, const uint8_t *reply, size_t reply_bytes);
 
 /* ---- control.c, relay.c ---- */
 
@@ -735,6 +816,8 @@ struct broker_options {
     const char *rollouts; /* a folder of documents; NULL: none */
     const char *state;    /* a folder, made when it is needed; NULL: nothing outlives the broker */
     struct admit_limits limits;
+    const struct eject_settings *eject; /* NULL: the defaults */
+    const char *audit;                  /* a file; NULL: none */
 };
 
 struct broker {
@@ -760,6 +843,8 @@ struct broker {
     struct tracer tracer;
     struct relay *relay;    /* NULL: not needed yet */
     uint64_t drain_last;    /* order of a Drain */
+    struct ejector ejector;
+    struct audit audit;
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;
     struct endpoint *endpoints_by_id;

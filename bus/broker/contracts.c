@@ -201,6 +201,8 @@ static void refused(struct broker *broker, const struct contract *contract, cons
     };
     event_publish(broker, &event, "%s (pid %d): %s", contract->endpoint->name,
                   (int)contract->endpoint->peer.pid, text);
+    audit_refused_peer(contract->endpoint, "audit.contract", "a contract", event.interface,
+                       event.version, PARLEY_FAILED_PRECONDITION, text);
 }
 
 void contract_open(struct broker *broker, struct contract *contract)

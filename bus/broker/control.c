@@ -128,6 +128,8 @@ static void list_instances(struct blocks *blocks, const struct version *version,
         out->pid = (uint32_t)instance->endpoint->peer.pid;
         out->uid = instance->endpoint->peer.uid;
         out->draining = instance->draining;
+        out->has_ejected = true;
+        out->ejected = instance->eject.ejected;
         info->instance[info->n_instance++] = out;
     }
 }
@@ -580,9 +582,15 @@ int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
         Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
         reply.has_status = true;
         fail(&reply, PARLEY_INVALID_ARGUMENT, &error, NULL);
-        return control_pack(&reply, ret_data, ret_bytes);
+        r = control_pack(&reply, ret_data, ret_bytes);
+        if (r == 0)
+            audit_control(broker, NULL, request, *ret_data, *ret_bytes);
+        return r;
     }
-    r = dispatch(broker, (const Parley__ControlRequest *)message, request, ret_data, ret_bytes);
+    const Parley__ControlRequest *asked = (const Parley__ControlRequest *)message;
+    r = dispatch(broker, asked, request, ret_data, ret_bytes);
+    if (r == 0)
+        audit_control(broker, asked, request, *ret_data, *ret_bytes);
     wire_free(message);
     return r;
 }

@@ -218,6 +218,7 @@ void directory_instance_remove(struct directory *directory, struct instance *ins
     instance->version->draining_count -= instance->draining;
     instance->version->interface->instance_count--;
     directory->changes++;
+    ejector_forget(instance);
     free(instance);
 }
 

@@ -87,6 +87,13 @@ static struct event_kept *pack(const struct event *event, const char *text, uint
     message.pid = (uint32_t)event->pid;
     message.has_sequence = true;
     message.sequence = sequence;
+    message.program = event->program && *event->program ? (char *)(uintptr_t)event->program : NULL;
+    if (event->who) {
+        message.has_uid = true;
+        message.uid = event->who->uid;
+        message.has_gid = event->who->gid != (gid_t)-1;
+        message.gid = event->who->gid;
+    }
 
     size_t topic_bytes = strlen(event->topic);
     size_t bytes = topic_bytes + 1 + parley__event__get_packed_size(&message);
@@ -129,7 +136,9 @@ void event_publish(struct broker *broker, const struct event *event, const char 
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     clean(text);
-    log_write(strcmp(event->topic, "refused") == 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", text);
+    if (!event->quiet)
+        log_write(strcmp(event->topic, "refused") == 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
+                  text);
     publish(broker, event, text);
 }
 

@@ -50,6 +50,8 @@ struct settings {
     const char *otlp;    /* where spans are sent; NULL: nowhere */
     bool trace;
     uint32_t trace_rate; /* per 100,000 */
+    struct eject_settings eject;
+    const char *audit; /* NULL: none */
 };
 
 static const char usage[] =
@@ -71,6 +73,10 @@ static const char usage[] =
     "                         http://127.0.0.1:7480, say (default: none)\n"
     "      --insecure-http    let that URL be one that other machines reach\n"
     "      --allow-control    let who reaches that URL pause, promote and roll back rollouts\n"
+    "      --eject SETTINGS   how instances that fail or are slow are ejected: on (default), off, or\n"
+    "                         KEY=VALUE with commas between\n"
+    "      --audit FILE       write there who was refused what, a line of JSON each; SIGHUP opens\n"
+    "                         it anew\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
     "      --trace RATE       trace that per cent of calls, as 1 or 0.05%, and those that are "
     "marked;\n"
@@ -117,6 +123,10 @@ static int parse_trace(struct settings *settings, const char *text)
         return complain("'%s' is no rate of calls; one looks like 1 or 0.05%, in per cent", text);
     settings->trace = true;
     return 0;
+static int parse_eject(const char *text, struct eject_settings *ret_settings)
+{
+    struct error_text error = {""};
+    return eject_parse(text, ret_settings, &error) < 0 ? complain("--eject: %s", error.text) : 0;
 }
 
 static int parse_level(const char *text)
@@ -137,6 +147,8 @@ enum {
     OPTION_ALLOW_CONTROL,
     OPTION_TRACE,
     OPTION_OTLP,
+    OPTION_EJECT,
+    OPTION_AUDIT,
 };
 
 /* Return: -1: go on; else the exit code. */
@@ -153,6 +165,8 @@ static int parse_options(struct settings *settings, int argc, char **argv)
         {"http", required_argument, NULL, OPTION_HTTP},
         {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
         {"allow-control", no_argument, NULL, OPTION_ALLOW_CONTROL},
+        {"audit", required_argument, NULL, OPTION_AUDIT},
+        {"eject", required_argument, NULL, OPTION_EJECT},
         {"mode", required_argument, NULL, 'm'},
         {"log-level", required_argument, NULL, 'l'},
         {"trace", required_argument, NULL, OPTION_TRACE},
@@ -196,6 +210,12 @@ static int parse_options(struct settings *settings, int argc, char **argv)
             break;
         case OPTION_ALLOW_CONTROL:
             settings->allow_control = true;
+            break;
+        case OPTION_AUDIT:
+            settings->audit = optarg;
+            break;
+        case OPTION_EJECT:
+            code = parse_eject(optarg, &settings->eject);
             break;
         case 'm':
             code = parse_mode(optarg, &settings->mode);
@@ -334,6 +354,7 @@ struct signals {
     struct source source;
     int fd;
     int stop; /* the signal that ends us; 0: none yet */
+    struct broker *broker; /* NULL: not yet */
 };
 
 static void on_signal(struct source *source, uint32_t events)
@@ -342,7 +363,10 @@ static void on_signal(struct source *source, uint32_t events)
     struct signals *signals = (struct signals *)source; /* its first member */
     struct signalfd_siginfo info;
     while (read(signals->fd, &info, sizeof(info)) == sizeof(info))
-        signals->stop = (int)info.ssi_signo;
+        if (info.ssi_signo == SIGHUP)
+            audit_reopen(&signals->broker->audit);
+        else
+            signals->stop = (int)info.ssi_signo;
 }
 
 static int open_signals(struct signals *signals)
@@ -351,10 +375,10 @@ static int open_signals(struct signals *signals)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP); /* the audit trail's file is opened anew */
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGHUP, SIG_IGN); /* there is nothing to read again */
     signals->source.ready = on_signal;
     signals->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return signals->fd < 0 ? -errno : 0;
@@ -435,6 +459,8 @@ static int run(const struct settings *settings, struct signals *signals)
         .http_url = settings->http,
         .http_insecure = settings->http_insecure,
         .allow_control = settings->allow_control,
+        .eject = &settings->eject,
+        .audit = settings->audit,
     };
     struct broker *broker;
     struct error_text error = {""};
@@ -444,6 +470,7 @@ static int run(const struct settings *settings, struct signals *signals)
         return r;
     }
     r = begin_tracing(broker, settings);
+    signals->broker = broker;
     if (r == 0)
         r = broker_watch(broker, signals->fd, WAIT_IN, &signals->source);
     if (r == 0) {
@@ -463,7 +490,7 @@ static int run(const struct settings *settings, struct signals *signals)
 
 int main(int argc, char **argv)
 {
-    struct settings settings = {.mode = 0660};
+    struct settings settings = {.mode = 0660, .eject = EJECT_DEFAULTS};
     struct signals signals = {.fd = -1};
     trim_begin();
     log_set_level(LOG_LEVEL_INFO);

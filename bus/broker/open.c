@@ -28,6 +28,8 @@ static void refuse_open(struct endpoint *endpoint, const Parley__Open *open,
     };
     event_publish(endpoint->broker, &event, "%s (pid %d) may not open a contract: %s",
                   endpoint->name, (int)endpoint->peer.pid, text);
+    audit_refused_peer(endpoint, "audit.contract", "a contract", open->interface, open->version,
+                       status, text);
     Parley__Opened body = PARLEY__OPENED__INIT;
     body.has_contract_id = true;
     body.contract_id = open->contract_id;
@@ -134,6 +136,8 @@ static void connect_failed(struct endpoint *endpoint, const Parley__Connect *con
                            enum parley_status status, const char *text)
 {
     log_debug("%s (pid %d) is not connected: %s", endpoint->name, (int)endpoint->peer.pid, text);
+    if (status != PARLEY_UNAVAILABLE)
+        audit_refused_peer(endpoint, "audit.connect", "a channel", NULL, NULL, status, text);
     Parley__ConnectFailed body = PARLEY__CONNECT_FAILED__INIT;
     body.has_contract_id = true;
     body.contract_id = connect->contract_id;

@@ -255,6 +255,8 @@ void session_on_publish(struct endpoint *endpoint, const Parley__Publish *messag
         };
         event_publish(broker, &event, "%s (pid %d) may not publish: %s", endpoint->name,
                       (int)endpoint->peer.pid, error.text);
+        audit_refused_peer(endpoint, "audit.publish", "a publication", message->interface,
+                           message->version, status, error.text);
         send_published(endpoint, message->instance_id, status, error.text, -1);
         return;
     }

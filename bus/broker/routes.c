@@ -115,7 +115,9 @@ static void write_instances(struct route_slot *slot, const struct interface *int
         LIST_FOREACH (instance, &interface->versions[i]->instances, version_entry) {
             set64(&slot->instance_id[count], instance->id);
             set8(&slot->instance_state[count],
-                 instance->draining ? ROUTE_INSTANCE_DRAINING : ROUTE_INSTANCE_UP);
+                 instance->draining        ? ROUTE_INSTANCE_DRAINING
+                 : instance->eject.ejected ? ROUTE_INSTANCE_EJECTED
+                                           : ROUTE_INSTANCE_UP);
             set8(&slot->instance_version[count], (uint8_t)i);
             count++;
         }

@@ -107,6 +107,7 @@ void session_refuse(struct endpoint *endpoint, enum parley_status status, const 
     const struct event event = {.topic = "refused", .pid = endpoint->peer.pid};
     event_publish(endpoint->broker, &event, "%s (pid %d, uid %u) is refused: %s", endpoint->name,
                   (int)endpoint->peer.pid, (unsigned)endpoint->peer.uid, text.text);
+    audit_refused_peer(endpoint, "audit.link", "a link", NULL, NULL, status, text.text);
     session_doom(endpoint);
 }
 
@@ -433,5 +434,6 @@ void session_free(struct endpoint *endpoint)
     broker->endpoint_count--;
     link_free(endpoint->link);
     free(endpoint->plans_sent);
+    free(endpoint->seen);
     free(endpoint);
 }

@@ -25,7 +25,6 @@
 #include "base/histogram.h"
 #include "broker/rollouts.h"
 
-#define STATS_REGION_BYTES (STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell))
 #define STATS_OTHER "(other)"
 
 static_assert(STATS_BUCKET_COUNT == HISTOGRAM_BUCKET_COUNT,
@@ -449,6 +448,9 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     ret->time_unix_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
     ret->ring_full = sums.ring_full;
     ret->late_replies = sums.late_replies;
+    ret->has_ejected = ret->has_ejections = true;
+    ret->ejected = ejector_count(broker);
+    ret->ejections = broker->ejector.ejections;
     fill_totals(&sums, ret);
     struct self *self = self_new(broker);
     ret->bus = self ? &self->bus : NULL;

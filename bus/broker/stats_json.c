@@ -164,6 +164,8 @@ char *stats_json(const Parley__Stats *stats)
     set(root, "channels", stats->channels);
     set(root, "spins_hit", stats->spins_hit);
     set(root, "spins_missed", stats->spins_missed);
+    set(root, "ejected", stats->ejected);
+    set(root, "ejections", stats->ejections);
     json_object_set_new(root, "bus", bus_json(stats->bus));
     json_object_set_new(root, "process", broker_json(stats->broker));
     for (size_t i = 0; i < stats->n_method; i++)

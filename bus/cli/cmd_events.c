@@ -59,6 +59,9 @@ static void print_text(FILE *out, const Parley__Event *event)
         fprintf(out, " instance %016" PRIx64, event->instance_id);
     if (event->has_pid)
         fprintf(out, " pid %" PRIu32, event->pid);
+    if (event->has_uid)
+        fprintf(out, " uid %" PRIu32, event->uid);
+    print_word(out, event->program);
     if (event->text && *event->text) {
         fputc(':', out);
         print_word(out, event->text);
@@ -79,6 +82,12 @@ static void print_json(FILE *out, const Parley__Event *event)
         json_set_id(object, "instance", event->instance_id);
     if (event->has_pid)
         json_object_set_new(object, "pid", json_integer(event->pid));
+    if (event->has_uid)
+        json_object_set_new(object, "uid", json_integer(event->uid));
+    if (event->has_gid)
+        json_object_set_new(object, "gid", json_integer(event->gid));
+    if (event->program)
+        json_set_text(object, "program", event->program);
     if (event->text)
         json_set_text(object, "text", event->text);
     json_print(out, object, 0);
@@ -278,7 +287,7 @@ const struct cli_command cmd_events = {
         "Prints a line for each event until Ctrl-C; with --follow first the last 10 that the\n"
         "broker has kept (or as many as --last says), with --last alone only those. The broker\n"
         "keeps 256 at most. Topics are instance.up, instance.gone,\n"
-        "instance.drain, route, refused and broker; a TOPIC stands for all that begin with\n"
+        "instance.drain, route, refused, audit and broker; a TOPIC stands for all that begin with\n"
         "it, and none for all. --timeout ends it when no event came for so long.\n",
     .example = "  parley events instance route\n"
                "  parley events --follow --last 50\n"

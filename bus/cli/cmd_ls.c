@@ -38,7 +38,7 @@ static void add_version(struct table *table, const Parley__InterfaceInfo *interf
     table_cell(table, "%s", or_dash(instance->endpoint));
     table_cell(table, "%" PRIu32, instance->pid);
     table_cell(table, "%" PRIu32, instance->uid);
-    table_cell(table, "%s", instance->draining ? "draining" : "up");
+    table_cell(table, "%s", instance->draining ? "draining" : instance->ejected ? "ejected" : "up");
 }
 
 static void print_instances(FILE *out, const Parley__ListReply *list)
@@ -106,8 +106,8 @@ static void add_offer(struct table *table, const Parley__InterfaceInfo *interfac
 
 static void print_offers(FILE *out, const Parley__ListReply *list)
 {
-    static const char *const titles[] = {"INTERFACE",   "CLIENTS OF", "MAY CALL",
-                                         "TRANSLATION", "OVER",       ">CLIENTS", NULL};
+    static const char *const titles[] = {"INTERFACE", "CLIENTS OF", "MAY CALL", "TRANSLATION",
+                                         "OVER",      ">CLIENTS",   NULL};
     struct table *table = table_new(titles);
     size_t rows = 0;
     for (size_t i = 0; i < list->n_interface; i++)
@@ -147,6 +147,7 @@ static json_t *instance_json(const Parley__InstanceInfo *instance)
     json_object_set_new(object, "pid", json_integer(instance->pid));
     json_object_set_new(object, "uid", json_integer(instance->uid));
     json_object_set_new(object, "draining", json_boolean(instance->draining));
+    json_object_set_new(object, "ejected", json_boolean(instance->ejected));
     return object;
 }
 
@@ -334,11 +335,12 @@ const struct cli_command cmd_ls = {
     .name = "ls",
     .usage = "[--names | --methods | --json]",
     .summary = "list interfaces, versions, instances and endpoints",
-    .details = "Lists what is on the bus: each interface with its versions, their share of the\n"
-               "calls and their instances; then how many clients each interface has; which versions\n"
-               "were negotiated for clients of which, with the class of the translation (identity,\n"
-               "iso, carried, lossy) and the versions that it leads over; then every\n"
-               "endpoint (SERVES: instances that it publishes, CALLS: interfaces that it calls).\n",
+    .details =
+        "Lists what is on the bus: each interface with its versions, their share of the\n"
+        "calls and their instances; then how many clients each interface has; which versions\n"
+        "were negotiated for clients of which, with the class of the translation (identity,\n"
+        "iso, carried, lossy) and the versions that it leads over; then every\n"
+        "endpoint (SERVES: instances that it publishes, CALLS: interfaces that it calls).\n",
     .example = "  parley ls\n"
                "  parley ls --json | jq '.interfaces[].versions[].instances | length'\n",
     .run = run,

@@ -258,6 +258,7 @@ static void client_attached(struct channel *channel)
     struct listed *listed = client_listed(channel->client, channel->instance_id);
     if (listed)
         listed->attempts = 0;
+    channel->figures = stats_instance_take(&channel->endpoint->stats, channel->instance_id);
     client_live_update(channel->client);
     calls_resume(channel->client);
 }
@@ -283,6 +284,8 @@ static void client_channel_dead(struct channel *channel, enum parley_status stat
         /* Takes it off this channel, to its end or to another channel. */
         call_fail_attempt(call, status, taken ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO, text);
     }
+    stats_instance_drop(channel->figures);
+    channel->figures = NULL;
     calls_resume(client);
 }
 

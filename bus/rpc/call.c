@@ -329,6 +329,14 @@ static void detach(struct call *call)
     call->channel = NULL;
 }
 
+static void count_for_instance(const struct call *call, enum parley_status status, uint64_t now)
+{
+    const struct channel *channel = call->channel;
+    if (channel && channel->figures)
+        stats_instance_ended(channel->figures, status,
+                             call->attempts == 1 ? now - call->started_ns : 0);
+}
+
 static void call_end(struct call *call, uint64_t now, enum parley_status status,
                      enum parley_executed executed, const char *text)
 {
@@ -340,6 +348,7 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     PROBE4(call_end, call, status, executed, now - call->started_ns);
     if (__builtin_expect(call->traced, 0))
         trace_call_end(call, cell, now, status, executed);
+    count_for_instance(call, status, now);
     detach(call);
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
@@ -392,7 +401,9 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
         return;
     }
     struct stats_cell *cell = cell_of(call);
-    stats_ended(cell, status, now_ns(call) - call->started_ns, call->translated);
+    uint64_t now = now_ns(call);
+    stats_ended(cell, status, now - call->started_ns, call->translated);
+    count_for_instance(call, status, now);
     stats_bump(&cell->retried);
     call->counted = false;
     detach(call);

@@ -66,6 +66,14 @@
 enum parley_status status_fail(enum parley_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 enum parley_status status_from_errno(int code);
+/* Whether it speaks against who serves, and not against who asks: OpenTelemetry's list for gRPC. */
+static inline bool status_is_fault(enum parley_status status)
+{
+    const uint32_t faults = 1u << PARLEY_UNKNOWN | 1u << PARLEY_DEADLINE_EXCEEDED |
+                            1u << PARLEY_UNIMPLEMENTED | 1u << PARLEY_INTERNAL |
+                            1u << PARLEY_UNAVAILABLE | 1u << PARLEY_DATA_LOSS;
+    return (unsigned)status < 32 && (faults >> status & 1);
+}
 
 /* ---- metadata.c ---- */
 
@@ -107,6 +115,8 @@ struct stats {
     struct stats_header *header;
     struct stats_cell *cells;
     uint32_t count;
+    struct stats_instance *instances;
+    struct stats_mirror *mirrors; /* of the cell of the same index */
 };
 int stats_init(struct stats *stats, uint64_t endpoint_id, struct error_text *error);
 void stats_deinit(struct stats *stats);
@@ -121,6 +131,12 @@ void stats_grow(_Atomic uint64_t *counter, uint64_t value); /* the same; it may 
 /* A crossing that was timed, of a message that this side reads. */
 void stats_crossed(struct stats_cell *cell, enum plan_class class, uint64_t ns);
 void stats_translation(struct stats_cell *cell, enum plan_class class);
+/* A place for a channel to that instance; NULL: none is left. */
+struct stats_instance *stats_instance_take(struct stats *stats, uint64_t instance_id);
+void stats_instance_drop(struct stats_instance *place); /* NULL is fine */
+/* @latency_ns: 0: it tells nothing, for it was not the first attempt */
+void stats_instance_ended(struct stats_instance *place, enum parley_status status,
+                          uint64_t latency_ns);
 
 /* ---- route.c ---- */
 
@@ -303,6 +319,7 @@ struct channel {
     TAILQ_HEAD(calls, call) calls;
     uint32_t in_flight;
     struct stats_cell **cells; /* one a method, made at first use */
+    struct stats_instance *figures; /* by which instances are compared; NULL: not this one */
 
     /* service's */
     struct parley_service *service;

@@ -16,12 +16,14 @@
 
 int stats_init(struct stats *stats, uint64_t endpoint_id, struct error_text *error)
 {
-    size_t bytes = STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell);
-    int r = region_create(&stats->region, "parley-stats", bytes, error);
+    int r = region_create(&stats->region, "parley-stats", STATS_REGION_BYTES, error);
     if (r < 0)
         return r;
+    uint8_t *base = stats->region.base;
     stats->header = stats->region.base;
-    stats->cells = (struct stats_cell *)((uint8_t *)stats->region.base + STATS_CELLS_OFFSET);
+    stats->cells = (struct stats_cell *)(base + STATS_CELLS_OFFSET);
+    stats->instances = (struct stats_instance *)(base + STATS_INSTANCES_OFFSET);
+    stats->mirrors = (struct stats_mirror *)(base + STATS_MIRRORS_OFFSET);
     stats->count = 0;
     stats->header->magic = STATS_MAGIC;
     stats->header->version = LAYOUT_VERSION;
@@ -103,4 +105,61 @@ void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, 
     stats_grow(&cell->latency_sum_ns, latency_ns);
     if (translated)
         stats_bump(&cell->translated);
+}
+
+/* ---- Instances ---- */
+
+struct stats_instance *stats_instance_take(struct stats *stats, uint64_t instance_id)
+{
+    struct stats_instance *place = stats->instances;
+    uint32_t count = atomic_load_explicit(&stats->header->instance_count, memory_order_relaxed);
+    uint32_t i = 0;
+    while (i < count && atomic_load_explicit(&place[i].instance_id, memory_order_relaxed) != 0)
+        i++;
+    if (i == STATS_INSTANCE_MAX)
+        return NULL;
+    if (i == count)
+        atomic_store_explicit(&stats->header->instance_count, count + 1, memory_order_relaxed);
+    atomic_store_explicit(&place[i].ended, 0, memory_order_relaxed);
+    atomic_store_explicit(&place[i].failed, 0, memory_order_relaxed);
+    atomic_store_explicit(&place[i].failed_in_a_row, 0, memory_order_relaxed);
+    for (uint32_t b = 0; b < STATS_INSTANCE_BUCKETS; b++)
+        atomic_store_explicit(&place[i].bucket[b], 0, memory_order_relaxed);
+    /* release: pairs with the acquire in the broker's reader, which then reads the counters */
+    atomic_store_explicit(&place[i].instance_id, instance_id, memory_order_release);
+    return &place[i];
+}
+
+void stats_instance_drop(struct stats_instance *place)
+{
+    if (place)
+        atomic_store_explicit(&place->instance_id, 0, memory_order_release);
+}
+
+static uint32_t latency_bucket(uint64_t ns)
+{
+    uint32_t bits = 64 - (uint32_t)__builtin_clzll(ns | 1);
+    uint32_t bucket = bits > 10 ? bits - 10 : 0;
+    return bucket < STATS_INSTANCE_BUCKETS ? bucket : STATS_INSTANCE_BUCKETS - 1;
+}
+
+void stats_instance_ended(struct stats_instance *place, enum parley_status status,
+                          uint64_t latency_ns)
+{
+    if (status == PARLEY_CANCELLED)
+        return; /* the caller's wish */
+    stats_bump(&place->ended);
+    uint32_t row = atomic_load_explicit(&place->failed_in_a_row, memory_order_relaxed);
+    if (status_is_fault(status)) {
+        stats_bump(&place->failed);
+        atomic_store_explicit(&place->failed_in_a_row, row + 1, memory_order_relaxed);
+        return;
+    }
+    if (row)
+        atomic_store_explicit(&place->failed_in_a_row, 0, memory_order_relaxed);
+    if (status != PARLEY_OK || latency_ns == 0)
+        return;
+    _Atomic uint32_t *bucket = &place->bucket[latency_bucket(latency_ns)];
+    uint32_t value = atomic_load_explicit(bucket, memory_order_relaxed);
+    atomic_store_explicit(bucket, value + 1, memory_order_relaxed);
 }

@@ -291,7 +291,7 @@ struct stats_header {
     uint32_t cell_max;   /* STATS_CELL_MAX */
     uint64_t endpoint_id;
     _Atomic uint32_t cell_count; /* cells whose names are written; only grows (release) */
-    uint32_t reserved;
+    _Atomic uint32_t instance_count; /* places of stats_instance that were ever used; only grows */
     _Atomic uint64_t wakeups;   /* times this endpoint slept and was woken */
     _Atomic uint64_t doorbells; /* times it woke another */
     _Atomic uint64_t ring_full; /* times it found no room */
@@ -322,6 +322,36 @@ struct stats_cell {
     _Atomic uint64_t crossing_sum_ns; /* copying, checking, translating: theirs together */
 };
 static_assert(sizeof(struct stats_cell) % LAYOUT_APART == 0, "layout");
+
+/* Behind the cells: what became of the calls of one client to one instance, while there is a
+ * channel between them; then the place is used for another. By it instances are compared. */
+#define STATS_INSTANCE_MAX 128 /* instances beyond that are not compared */
+#define STATS_INSTANCE_BUCKETS 24
+struct stats_instance {
+    alignas(LAYOUT_APART) _Atomic uint64_t instance_id; /* 0: nobody's; stored last (release) */
+    _Atomic uint64_t ended;                             /* calls, but for those cancelled */
+    _Atomic uint64_t failed;          /* of these, by the service's fault: parley(7) has the list */
+    _Atomic uint32_t failed_in_a_row; /* up to now */
+    uint32_t reserved;
+    /* Calls that ended OK at the first attempt, by latency: less than 2^(10 + i) ns; the last: all
+     * others. They wrap. */
+    _Atomic uint32_t bucket[STATS_INSTANCE_BUCKETS];
+};
+static_assert(sizeof(struct stats_instance) == LAYOUT_APART, "layout");
+#define STATS_INSTANCES_OFFSET (STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell))
+
+/* Behind these: what became of copies of calls that a rollout sent to another version. One for each
+ * cell of the same index, whose `served` is that version. */
+struct stats_mirror {
+    _Atomic uint64_t sent;    /* copies */
+    _Atomic uint64_t differ;  /* of these, with another reply than the caller got, or status */
+    _Atomic uint64_t failed;  /* of these, by the service's fault, where the caller's call did not */
+    _Atomic uint64_t skipped; /* not sent: too many were on their way */
+};
+static_assert(sizeof(struct stats_mirror) == 32, "layout");
+#define STATS_MIRRORS_OFFSET                                                                       \
+    (STATS_INSTANCES_OFFSET + STATS_INSTANCE_MAX * sizeof(struct stats_instance))
+#define STATS_REGION_BYTES (STATS_MIRRORS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_mirror))
 
 /* ---- A ring of spans: written by one endpoint, read by the broker. Made when the endpoint's first
  * call is traced, and handed over the link. Lossy: its writer waits for nobody. ---- */

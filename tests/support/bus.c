@@ -70,8 +70,15 @@ void bus_broker_start(struct bus *bus)
         int log = open(bus->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         dup2(log, STDOUT_FILENO);
         dup2(log, STDERR_FILENO);
-        execl(program, "parleyd", "--dir", bus->dir, bus->schemas[0] ? "--schemas" : NULL,
-              bus->schemas, (char *)NULL);
+        const char *argv[10] = {"parleyd", "--dir", bus->dir};
+        size_t count = 3;
+        if (bus->schemas[0]) {
+            argv[count++] = "--schemas";
+            argv[count++] = bus->schemas;
+        }
+        for (const char *const *more = bus->more; *more; more++)
+            argv[count++] = *more;
+        execv(program, (char *const *)(uintptr_t)argv);
         _exit(127);
     }
     bus->broker = pid;
@@ -86,9 +93,11 @@ void bus_broker_start(struct bus *bus)
     parley_endpoint_free(endpoint);
 }
 
-static void start(struct bus *bus, bool with_schemas)
+static void start(struct bus *bus, bool with_schemas, const char *const *more)
 {
     memset(bus, 0, sizeof(*bus));
+    for (size_t i = 0; more && more[i] && i < 3; i++)
+        bus->more[i] = more[i];
     strcpy(bus->dir, "/tmp/parley-test-XXXXXX");
     bus->guard = folder_guard(bus->dir);
     if (bus->guard < 0)
@@ -105,12 +114,17 @@ static void start(struct bus *bus, bool with_schemas)
 
 void bus_start(struct bus *bus)
 {
-    start(bus, false);
+    start(bus, false, NULL);
+}
+
+void bus_start_with(struct bus *bus, const char *const *more)
+{
+    start(bus, false, more);
 }
 
 void bus_start_with_schemas(struct bus *bus)
 {
-    start(bus, true);
+    start(bus, true, NULL);
 }
 
 void bus_schema_put(struct bus *bus, const char *from, const char *name)

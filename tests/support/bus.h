@@ -19,6 +19,7 @@ struct bus {
     char socket[96];
     char log[96];     /* what parleyd says */
     char schemas[96]; /* a folder for --schemas; "": none */
+    const char *more[4]; /* of parleyd's arguments, NULL at the end; borrowed */
     pid_t guard;      /* of the folder */
     pid_t broker;     /* 0: not running */
     pid_t children[BUS_CHILD_MAX];
@@ -32,6 +33,8 @@ bool bus_must_skip(void);
 
 /* Starts parleyd and waits until it answers. Fails the test if it does not. */
 void bus_start(struct bus *bus);
+/* With up to 3 more arguments for parleyd, NULL at the end; borrowed. */
+void bus_start_with(struct bus *bus, const char *const *more);
 /* With a folder for --schemas, which is empty. */
 void bus_start_with_schemas(struct bus *bus);
 /* Puts a copy of a file into the folder, at once. */

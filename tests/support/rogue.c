@@ -51,7 +51,7 @@ Parley__Hello rogue_hello(struct rogue *rogue)
     hello.name = (char *)"rogue";
     if (rogue->stats.base)
         return hello;
-    size_t bytes = STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell);
+    size_t bytes = STATS_REGION_BYTES;
     if (region_create(&rogue->stats, "rogue", bytes, &error) != 0)
         fail_msg("%s", error.text);
     struct stats_header *header = rogue->stats.base;

@@ -59,7 +59,7 @@ void peer_make_stats(struct peer *peer)
 {
     struct error_text error;
     assert_int_equal(region_create(&peer->stats, "test-stats",
-                                   STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell),
+                                   STATS_REGION_BYTES,
                                    &error),
                      0);
     *(struct stats_header *)peer->stats.base = (struct stats_header){

@@ -148,7 +148,7 @@ static void refuse_stats(struct peer *peer, int fd)
 static void test_statistics_that_are_not_sealed_or_not_ours_are_refused(void **state)
 {
     (void)state;
-    size_t bytes = STATS_CELLS_OFFSET + STATS_CELL_MAX * sizeof(struct stats_cell);
+    size_t bytes = STATS_REGION_BYTES;
     bytes = (bytes + 4095) & ~(size_t)4095;
     struct peer peer;
     peer_connect(&peer, broker);
