@@ -614,6 +614,10 @@ void session_on_close(struct endpoint *endpoint, const Parley__Close *message);
 /* @fds: two, borrowed */
 void session_on_connect(struct endpoint *endpoint, const Parley__Connect *connect, const int *fds);
 
+/* ---- mirrored.c ---- */
+
+void session_on_mirror_differs(struct endpoint *endpoint, const Parley__MirrorDiffers *message);
+
 /* ---- stats.c ---- */
 
 struct stats_sum;
@@ -845,6 +849,7 @@ struct broker {
     uint64_t drain_last;    /* order of a Drain */
     struct ejector ejector;
     struct audit audit;
+    uint64_t mirrored_ns; /* when a difference was published last */
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;
     struct endpoint *endpoints_by_id;

@@ -293,6 +293,9 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
     case PARLEY__LINK_MESSAGE__BODY_CONNECT:
         session_on_connect(endpoint, message->connect, fds);
         break;
+    case PARLEY__LINK_MESSAGE__BODY_MIRROR_DIFFERS:
+        session_on_mirror_differs(endpoint, message->mirror_differs);
+        break;
     case PARLEY__LINK_MESSAGE__BODY_PLAN_TAKEN:
         session_on_plan_taken(endpoint, message->plan_taken);
         break;

@@ -45,6 +45,7 @@ struct stats_sum {
     uint64_t calls, translated, retried, in_flight;
     uint64_t latency_sum_ns, crossings, crossing_sum_ns;
     uint32_t translation; /* as in the cell */
+    uint64_t mirrored, mirror_differ, mirror_failed, mirror_skipped;
     uint64_t by_status[STATS_STATUS_COUNT];
     uint64_t bucket[STATS_BUCKET_COUNT];
 };
@@ -121,6 +122,14 @@ static struct stats_sum *sum_take(struct stats_sums *sums, const struct stats_ke
     return sum ? sum : sum_add(sums, &other);
 }
 
+static void add_mirror(struct stats_sum *sum, const struct stats_mirror *mirror)
+{
+    sum->mirrored += load(&mirror->sent);
+    sum->mirror_differ += load(&mirror->differ);
+    sum->mirror_failed += load(&mirror->failed);
+    sum->mirror_skipped += load(&mirror->skipped);
+}
+
 static void read_key(const struct stats_cell *cell, struct stats_key *ret_key)
 {
     memset(ret_key, 0, sizeof(*ret_key));
@@ -158,7 +167,8 @@ static void add_counters(struct stats_sum *sum, const struct stats_cell *cell, b
         sum->in_flight += started - ended;
 }
 
-static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, bool left)
+static void add_cell(struct stats_sums *sums, const struct stats_cell *cell,
+                     const struct stats_mirror *mirror, bool left)
 {
     struct stats_key key;
     read_key(cell, &key);
@@ -166,6 +176,7 @@ static void add_cell(struct stats_sums *sums, const struct stats_cell *cell, boo
     if (!sum)
         return;
     add_counters(sum, cell, left);
+    add_mirror(sum, mirror);
 }
 
 bool stats_any(const struct region *region)
@@ -189,6 +200,8 @@ void stats_add(struct stats_sums *sums, const struct region *region, bool left)
     const struct stats_header *header = region->base;
     uint32_t count;
     const struct stats_cell *cells = cells_of(region, &count);
+    const struct stats_mirror *mirrors =
+        (const struct stats_mirror *)((const uint8_t *)region->base + STATS_MIRRORS_OFFSET);
     sums->ring_full += load(&header->ring_full);
     sums->late_replies += load(&header->late_replies);
     sums->wakeups += load(&header->wakeups);
@@ -198,7 +211,7 @@ void stats_add(struct stats_sums *sums, const struct region *region, bool left)
     if (!left)
         sums->channels += load(&header->channels);
     for (uint32_t i = 0; i < count; i++)
-        add_cell(sums, &cells[i], left);
+        add_cell(sums, &cells[i], &mirrors[i], left);
 }
 
 void stats_sums_deinit(struct stats_sums *sums)
@@ -228,6 +241,10 @@ static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
         sum->calls += from->calls;
         sum->translated += from->translated;
         sum->retried += from->retried;
+        sum->mirrored += from->mirrored;
+        sum->mirror_differ += from->mirror_differ;
+        sum->mirror_failed += from->mirror_failed;
+        sum->mirror_skipped += from->mirror_skipped;
         sum->in_flight += from->in_flight;
         sum->latency_sum_ns += from->latency_sum_ns;
         sum->crossings += from->crossings;
@@ -348,6 +365,19 @@ struct method_reply {
     struct stats_sum sum;
 };
 
+/* Nothing, where nothing was mirrored. */
+static void fill_mirror(Parley__MethodStats *message, const struct stats_sum *sum)
+{
+    if (sum->mirrored == 0 && sum->mirror_skipped == 0)
+        return;
+    message->has_mirrored = message->has_mirror_differ = true;
+    message->has_mirror_failed = message->has_mirror_skipped = true;
+    message->mirrored = sum->mirrored;
+    message->mirror_differ = sum->mirror_differ;
+    message->mirror_failed = sum->mirror_failed;
+    message->mirror_skipped = sum->mirror_skipped;
+}
+
 static struct method_reply *method_reply_new(const struct stats_sum *sum)
 {
     struct method_reply *reply = calloc(1, sizeof(*reply));
@@ -368,6 +398,7 @@ static struct method_reply *method_reply_new(const struct stats_sum *sum)
     message->translated = sum->translated;
     message->retried = sum->retried;
     message->in_flight = sum->in_flight;
+    fill_mirror(message, sum);
     message->n_by_status = STATS_STATUS_COUNT;
     message->by_status = reply->sum.by_status;
     message->latency = &reply->latency;

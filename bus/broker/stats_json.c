@@ -68,6 +68,16 @@ static uint64_t errors_of(const Parley__MethodStats *method)
     return errors;
 }
 
+static json_t *mirror_json(const Parley__MethodStats *method)
+{
+    json_t *object = json_object();
+    set(object, "sent", method->mirrored);
+    set(object, "differ", method->mirror_differ);
+    set(object, "failed", method->mirror_failed);
+    set(object, "skipped", method->mirror_skipped);
+    return object;
+}
+
 static json_t *method_json(const Parley__MethodStats *method)
 {
     json_t *object = json_object();
@@ -90,6 +100,8 @@ static json_t *method_json(const Parley__MethodStats *method)
     set(object, "crossing_sum_ns", method->crossing_sum_ns);
     json_object_set_new(object, "latency_ns", quantiles_json(method->latency));
     json_object_set_new(object, "latency", latency_json(method->latency));
+    if (method->has_mirrored)
+        json_object_set_new(object, "mirror", mirror_json(method));
     return object;
 }
 

@@ -180,7 +180,7 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
         .time_left_us = time_left_us(call, now),
         .method = (uint16_t)call->method,
         .kind = call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
-        .flags = call->traced ? FRAME_TRACED : 0,
+        .flags = (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0)),
         .plan_tag = channel->held->tag,
     };
     call->channel = channel;
@@ -193,7 +193,8 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     memcpy(call->version, channel->version, sizeof(call->version));
     TAILQ_INSERT_TAIL(&channel->calls, call, entry);
     channel->in_flight++;
-    stats_started(cell_of(call));
+    if (__builtin_expect(!call->mirror, 1))
+        stats_started(cell_of(call));
 
     if (!call->one_way)
         channel_wake(channel); /* first: a fast answer rings no bell */
@@ -219,6 +220,11 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     else
         channel_kill(channel, PARLEY_UNAVAILABLE, "sending failed: %s", strerror(-r));
     /* The channel's end has ended the call, or sent it elsewhere. */
+}
+
+void call_submit_to(struct call *call, struct channel *channel)
+{
+    call_send(call, channel, call->started_ns);
 }
 
 /* Whether no version on offer can serve the call: then it has ended. */
@@ -337,18 +343,27 @@ static void count_for_instance(const struct call *call, enum parley_status statu
                              call->attempts == 1 ? now - call->started_ns : 0);
 }
 
+static void count_end(const struct call *call, struct stats_cell *cell, enum parley_status status,
+                      uint64_t now)
+{
+    stats_ended(cell, status, now - call->started_ns, call->translated);
+    count_for_instance(call, status, now);
+}
+
 static void call_end(struct call *call, uint64_t now, enum parley_status status,
                      enum parley_executed executed, const char *text)
 {
     struct parley_client *client = call->client;
-    struct stats_cell *cell = cell_of(call);
-    if (!call->counted)
-        stats_started(cell); /* it waits for a channel: begun and ended at once */
-    stats_ended(cell, status, now - call->started_ns, call->translated);
-    PROBE4(call_end, call, status, executed, now - call->started_ns);
-    if (__builtin_expect(call->traced, 0))
-        trace_call_end(call, cell, now, status, executed);
-    count_for_instance(call, status, now);
+    uint32_t served = call->channel ? call->channel->route_version : ROUTE_NOBODY;
+    if (__builtin_expect(!call->mirror, 1)) {
+        struct stats_cell *cell = cell_of(call);
+        if (!call->counted)
+            stats_started(cell); /* it waits for a channel: begun and ended at once */
+        count_end(call, cell, status, now);
+        PROBE4(call_end, call, status, executed, now - call->started_ns);
+        if (__builtin_expect(call->traced, 0))
+            trace_call_end(call, cell, now, status, executed);
+    }
     detach(call);
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
@@ -357,12 +372,14 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     call->executed = executed;
     if (status == PARLEY_OK) {
         call->error[0] = '\0';
-        if (client->retry_tokens < RETRY_TOKENS_MAX)
+        if (client->retry_tokens < RETRY_TOKENS_MAX && !call->mirror)
             client->retry_tokens++;
     } else {
         (void)snprintf(call->error, sizeof(call->error), "%s/%s: %.180s", client->spec.interface,
                        method_name(call), text && *text ? text : parley_status_name(status));
     }
+    if (__builtin_expect(client->view.mirror_buckets != 0, 0))
+        mirror_consider(call, served);
     deliver(call);
 }
 
@@ -380,7 +397,7 @@ void call_accepted(struct call *call)
 static bool may_retry(struct call *call, enum parley_status status, enum parley_executed executed)
 {
     struct parley_client *client = call->client;
-    if (client->freed || status != PARLEY_UNAVAILABLE || call->attempts >= RPC_ATTEMPTS_MAX ||
+    if (client->freed || call->mirror || status != PARLEY_UNAVAILABLE || call->attempts >= RPC_ATTEMPTS_MAX ||
         clock_now_ns() >= call->deadline_ns)
         return false;
     if (executed == PARLEY_EXECUTED_NO)
@@ -402,8 +419,7 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
     }
     struct stats_cell *cell = cell_of(call);
     uint64_t now = now_ns(call);
-    stats_ended(cell, status, now - call->started_ns, call->translated);
-    count_for_instance(call, status, now);
+    count_end(call, cell, status, now);
     stats_bump(&cell->retried);
     call->counted = false;
     detach(call);

@@ -44,7 +44,7 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     call->ring_end = 0;
     call->attempts = 0;
     call->done = call->waiting = call->counted = call->queued = false;
-    call->one_way = call->accepted = call->traced = false;
+    call->one_way = call->accepted = call->traced = call->mirror = false;
     call->message = NULL;
     call->packed_bytes = 0;
     call->reply = NULL;

@@ -128,6 +128,7 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->cell = NULL;
     context->status = PARLEY_OK;
     context->one_way = frame->header.kind == FRAME_ONE_WAY;
+    context->mirror = frame->header.flags & FRAME_MIRROR;
     context->cancelled = false;
     context->on_cancel = NULL;
     context->text[0] = '\0';
@@ -159,6 +160,11 @@ uint64_t parley_context_time_left_ns(const struct parley_context *context)
 static const char *peer_metadata(const struct parley_context *context, const char *key,
                                  size_t *ret_bytes)
 {
+    if (context->mirror && strcmp(key, "parley.mirror") == 0) {
+        if (ret_bytes)
+            *ret_bytes = 1;
+        return "1";
+    }
     static const char *const keys[] = {"parley.peer.pid", "parley.peer.uid", "parley.peer.gid"};
     const unsigned values[] = {(unsigned)context->peer.pid, context->peer.uid, context->peer.gid};
     for (size_t i = 0; i < 3; i++) {

@@ -451,6 +451,7 @@ struct call {
     bool counted; /* begun in statistics, and not ended */
     bool queued; /* a struct queued of the channel has it */
     bool one_way;
+    bool mirror;   /* a copy of another call: counted nowhere but as such, tried once */
     bool accepted; /* one-way, was queued and is sent: to be ended */
     bool traced;   /* it is sampled: a frame_trace is behind its metadata */
     struct call_span span; /* if traced */
@@ -538,6 +539,8 @@ struct parley_client {
 
     TAILQ_HEAD(, call) waiting;
     size_t pending; /* calls not ended */
+    uint32_t mirrors;         /* copies on their way */
+    uint64_t mirror_told_ns;  /* when the broker was told of a difference last */
     uint32_t retry_tokens; /* tenths */
 };
 
@@ -594,6 +597,19 @@ void calls_resume(struct parley_client *client); /* those that waited for a chan
 void call_accepted(struct call *call); /* one-way, and on its way: it has ended */
 struct channel *client_pick(struct parley_client *client, const struct call *call);
 
+/* Sends it on that channel, or ends it. */
+void call_submit_to(struct call *call, struct channel *channel);
+
+/* ---- mirror.c ---- */
+
+/* The call has ended, and not been delivered; @served: index of the version that answered. Sends a
+ * copy to the version that the rollout names, if it is this call's turn. */
+void mirror_consider(struct call *call, uint32_t served);
+/* Whether two messages of one type say the same, as far as that type knows. False: where and how
+ * they differ first. @ret_path: of @bytes */
+bool mirror_same(const ProtobufCMessage *a, const ProtobufCMessage *b, char *ret_path,
+                 size_t bytes, const char **ret_how);
+
 /* ---- cancel.c ---- */
 
 /* Its deadline has passed. */
@@ -614,6 +630,7 @@ struct parley_context {
     struct stats_cell *cell;
     enum parley_status status; /* parley_context_fail() */
     bool one_way;
+    bool mirror;    /* a copy: the caller gets another's reply */
     bool cancelled; /* its caller said so; or is gone: then `channel` is NULL, too */
     bool traced;
     struct call_span span; /* if traced */

@@ -99,7 +99,8 @@ PARLEY_API void parley_context_on_cancel(struct parley_context *context,
 PARLEY_API uint64_t parley_context_time_left_ns(const struct parley_context *context);
 
 /* The value of a metadata key, or NULL. Borrowed from the context. parley.peer.pid, .uid and .gid are
- * what parley_context_peer() tells, in digits: nobody can send a key that begins with "parley.". */
+ * what parley_context_peer() tells, in digits; parley.mirror is "1" in a copy of a call, whose reply
+ * is compared with another version's and dropped. Nobody can send a key that begins with "parley.". */
 PARLEY_API const char *parley_context_metadata(const struct parley_context *context,
                                                const char *key, size_t *ret_bytes);
 
