@@ -69,7 +69,7 @@ static void take_states(Parley__DrainReply *first, const Parley__DrainReply *now
 }
 
 /* Return: CLI_EXIT_OK, also when it was stopped or time is over. */
-static int look_until_drained(struct cli *cli, Parley__DrainReply *first)
+static int look_until_drained(struct cli *cli, uint64_t timeout_ns, Parley__DrainReply *first)
 {
     uint64_t ids[DRAIN_IDS_MAX];
     Parley__DrainRequest look = PARLEY__DRAIN_REQUEST__INIT;
@@ -78,7 +78,6 @@ static int look_until_drained(struct cli *cli, Parley__DrainReply *first)
     look.instance_id = ids;
     for (size_t i = 0; i < first->n_instance && i < DRAIN_IDS_MAX; i++)
         ids[look.n_instance_id++] = first->instance[i]->instance_id;
-    uint64_t timeout_ns = cli->timeout_ns ? cli->timeout_ns : DRAIN_TIMEOUT_NS;
     uint64_t deadline = clock_add(clock_now_ns(), timeout_ns), pause = DRAIN_PAUSE_NS_MIN;
     while (count_of(first, PARLEY__DRAIN_STATE__DRAINING) > 0 && !stop_requested() &&
            clock_now_ns() < deadline) {
@@ -146,11 +145,13 @@ static int drain(struct cli *cli, const struct options *options, char *target)
     request.action = options->undo ? PARLEY__DRAIN_ACTION__UNDO : PARLEY__DRAIN_ACTION__BEGIN;
     request.force = options->force;
     Parley__ControlReply *reply;
+    uint64_t timeout_ns = cli->timeout_ns ? cli->timeout_ns : DRAIN_TIMEOUT_NS;
+    cli->timeout_ns = 0; /* it is for the draining; each answer of the broker has its own */
     int code = ask(cli, &request, &reply);
     if (code != CLI_EXIT_OK)
         return code;
     if (!options->no_wait && !options->undo)
-        code = look_until_drained(cli, reply->drain);
+        code = look_until_drained(cli, timeout_ns, reply->drain);
     if (code == CLI_EXIT_OK)
         (cli->json ? print_json : print_text)(cli->out, reply->drain);
     size_t left = count_of(reply->drain, PARLEY__DRAIN_STATE__DRAINING);
