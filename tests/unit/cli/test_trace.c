@@ -206,7 +206,7 @@ static void test_the_rate_is_set_and_shown(void **state)
     run = RUN("trace", "--rate", "off", "--url", fake_broker_url(*state));
     assert_true(script.last.off);
     run_free(&run);
-    script.trace.has_exported = script.trace.has_lost = true;
+    script.trace.has_exported = script.trace.has_export_waiting = script.trace.has_lost = true;
     script.trace.exported = 10;
     script.trace.export_waiting = 2;
     script.trace.lost = 3;
