@@ -184,6 +184,32 @@ static void test_route_sets_shares_and_says_so_in_per_cent(void **state)
     assert_true(reply->route->generation == generation);
 }
 
+/* A rollout in the slot would decide instead of the weights. */
+static void test_weights_by_hand_end_a_rollout_in_the_slot(void **state)
+{
+    (void)state;
+    struct error_text error = {""};
+    const struct route_condition_text condition = {ROUTE_MATCH_PRESENT, "gray.version", NULL};
+    const struct route_rule rule = {.conditions = &condition, .condition_count = 1};
+    const struct route_rollout rollout = {.stable = "1.0.0",
+                                          .canary = "2.0.0",
+                                          .canary_buckets = 5000,
+                                          .rules = &rule,
+                                          .rule_count = 1};
+    struct interface *things = directory_find(&broker->directory, "things");
+    assert_int_equal(routes_set_rollout(broker, things, &rollout, &error), 1);
+    const struct route_slot *slot = route_slot(&service, 0);
+    assert_int_equal(slot->rollout, 1);
+    assert_int_equal(slot->matches, 1);
+    uint64_t generation = slot->generation;
+    route("things", 2, both, (double[]){95, 5}); /* the very same shares */
+    assert_int_equal(reply->status, PARLEY_OK);
+    assert_int_equal(slot->rollout, 0);
+    assert_int_equal(slot->matches, 0);
+    assert_true(slot->generation > generation);
+    assert_null(routes_rollout(things));
+}
+
 static void test_route_to_what_is_not_there_says_what_is(void **state)
 {
     (void)state;
@@ -312,6 +338,7 @@ int main(void)
         CONTROL(test_list_of_an_empty_bus_is_empty),
         CONTROL(test_interface_that_was_only_asked_for_is_not_listed),
         CONTROL(test_route_sets_shares_and_says_so_in_per_cent),
+        CONTROL(test_weights_by_hand_end_a_rollout_in_the_slot),
         CONTROL(test_route_to_what_is_not_there_says_what_is),
         CONTROL(test_route_with_weights_that_are_none_changes_nothing),
         CONTROL(test_describe_gives_the_set_as_it_was_published),
