@@ -185,16 +185,18 @@ struct asked {
     uint64_t timeout_ns;
     bool one_way;
     size_t metadata_count;
+    const char *key, *value; /* of each of them; NULL: "tenant", "blue" */
     Parley__ControlReply *reply;
 };
 
 static void ask(struct asked *asked)
 {
     Parley__MetadataPair pair = PARLEY__METADATA_PAIR__INIT;
-    pair.key = (char *)(uintptr_t) "tenant";
+    const char *value = asked->value ? asked->value : "blue";
+    pair.key = (char *)(uintptr_t)(asked->key ? asked->key : "tenant");
     pair.has_value = true;
-    pair.value.data = (uint8_t *)(uintptr_t) "blue";
-    pair.value.len = 4;
+    pair.value.data = (uint8_t *)(uintptr_t)value;
+    pair.value.len = strlen(value);
     Parley__MetadataPair *pairs[64];
     for (size_t i = 0; i < asked->metadata_count; i++)
         pairs[i] = &pair;
@@ -329,6 +331,44 @@ static void test_garbage_is_refused_by_the_service(void **state)
     struct asked asked = {.method = "Echo", .payload = "\x0a\xff\xff", .payload_bytes = 3};
     ask(&asked);
     assert_int_equal(asked.reply->status, PARLEY_INVALID_ARGUMENT);
+    wire_free(asked.reply);
+}
+
+/* What an asker says of itself is worth no more than what any caller says. */
+static void test_an_asker_can_claim_no_identity_and_no_broken_trace(void **state)
+{
+    (void)state;
+    start_service();
+    uint8_t payload[64];
+    char uid[16];
+    struct asked asked = {.method = "Context", .payload = payload, .metadata_count = 1};
+    asked.key = "parley.peer.uid";
+    asked.value = "12345";
+    asked.payload_bytes = pack(0, "parley.peer.uid", payload);
+    expect(&asked, PARLEY_INVALID_ARGUMENT, PARLEY_EXECUTED_NO, "the bus says itself");
+    wire_free(asked.reply);
+    asked.metadata_count = 0;
+    expect(&asked, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
+    Echo__V1__Message *answer = echo__v1__message__unpack(NULL, asked.reply->call->payload.len,
+                                                          asked.reply->call->payload.data);
+    assert_non_null(answer);
+    (void)snprintf(uid, sizeof(uid), "%u", geteuid()); /* the broker's, which makes the call */
+    assert_int_equal(answer->payload.len, strlen(uid));
+    assert_memory_equal(answer->payload.data, uid, strlen(uid));
+    echo__v1__message__free_unpacked(answer, NULL);
+    wire_free(asked.reply);
+
+    asked.metadata_count = 1;
+    asked.key = "baggage";
+    asked.value = "nonsense,plan=pro";
+    asked.payload_bytes = pack(0, "baggage", payload);
+    expect(&asked, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
+    answer = echo__v1__message__unpack(NULL, asked.reply->call->payload.len,
+                                       asked.reply->call->payload.data);
+    assert_non_null(answer);
+    assert_int_equal(answer->payload.len, 8);
+    assert_memory_equal(answer->payload.data, "plan=pro", 8);
+    echo__v1__message__free_unpacked(answer, NULL);
     wire_free(asked.reply);
 }
 
@@ -523,6 +563,7 @@ int main(void)
         RELAY(test_failure_of_the_service_is_the_asker_s),
         RELAY(test_garbage_is_refused_by_the_service),
         RELAY(test_metadata_travel_with_the_call_and_are_bounded),
+        RELAY(test_an_asker_can_claim_no_identity_and_no_broken_trace),
         RELAY(test_deadline_ends_a_call_that_nobody_answers),
         RELAY(test_slow_call_does_not_keep_others_waiting),
         RELAY(test_askers_get_their_own_answers),
