@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "rpc/internal.h"
 
 #define PARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -227,6 +228,38 @@ static void test_reserved_keys_do_not_come_in(void **state)
     tidied("gray.version:2|parley:mine|");
 }
 
+/* Whatever comes: what is left is well-formed, and would be left as it is at the next hop. */
+static void test_what_is_left_is_left_at_the_next_hop_too(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"traceparent", "tracestate", "baggage", "gray.x",
+                                       "parley.peer.uid"};
+    static const char letters[] = "a=,b; \t0-\"K\x80@";
+    uint64_t random = 11;
+    for (unsigned round = 0; round < 30000; round++) {
+        char value[1024];
+        block_bytes = 0;
+        for (unsigned i = 0, pairs = random_below(&random, 6); i < pairs; i++) {
+            uint32_t bytes = random_below(&random, round % 10 ? 24 : 1000);
+            for (uint32_t k = 0; k < bytes; k++)
+                value[k] = letters[random_below(&random, sizeof(letters) - 1)];
+            value[bytes] = '\0';
+            if (random_below(&random, 3) == 0)
+                (void)strcpy(value, PARENT);
+            put(keys[random_below(&random, 5)], value);
+        }
+        uint8_t once[RPC_METADATA_BLOCK_BYTES_MAX];
+        size_t bytes = metadata_tidy(block, block_bytes);
+        assert_true(bytes <= block_bytes);
+        assert_int_equal(metadata_check(block, bytes), 0);
+        assert_null(metadata_find(block, bytes, "parley.peer.uid", NULL));
+        memcpy(once, block, bytes);
+        assert_int_equal(metadata_tidy(block, bytes), bytes);
+        assert_memory_equal(block, once, bytes);
+    }
+    block_bytes = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_a_bad_traceparent_starts_the_trace_anew),
         cmocka_unit_test(test_a_trace_that_travels_beside_counts_for_tracestate),
         cmocka_unit_test(test_reserved_keys_do_not_come_in),
+        cmocka_unit_test(test_what_is_left_is_left_at_the_next_hop_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
