@@ -46,9 +46,9 @@ void metrics_histogram(struct metrics *metrics, const struct label *labels, size
                        const uint64_t *bucket, size_t bucket_count, uint64_t sum_ns);
 void metrics_end(struct metrics *metrics);
 
-#define METRICS_LABEL_MAX 12
-
 /* The statistics of calls, of the bus and of the broker. Return: 0, -ENOMEM. */
 int metrics_stats(struct metrics *metrics, struct broker *broker);
+/* Rollouts and their gates (rollouts_metrics.c). Return: as above. */
+int metrics_rollouts(struct metrics *metrics, struct broker *broker);
 
 #endif

@@ -53,6 +53,7 @@ static void on_stats(void *data, const struct http_request *request, struct http
 /* Whoever has metrics: each writes whole families. Return: 0, -ENOMEM. */
 static int (*const writers[])(struct metrics *metrics, struct broker *broker) = {
     metrics_stats,
+    metrics_rollouts,
 };
 
 static void on_metrics(void *data, const struct http_request *request,

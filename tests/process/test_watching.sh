@@ -85,7 +85,25 @@ if "$parleyd" --dir "$PARLEY_DIR/other" --http "$url" >"$PARLEY_DIR/other.out" 2
 fi
 grep -q "cannot listen on $url" "$PARLEY_DIR/other.out" || fail "$(cat "$PARLEY_DIR/other.out")"
 
+cat >"$PARLEY_DIR/rollout.yaml" <<EOF
+apiVersion: parley.dev/v1alpha1
+kind: Rollout
+metadata: {name: watched}
+spec:
+  interface: catalog
+  stable: ~1.0
+  canary: ~2.0
+  steps: [{weight: 10}, {weight: 100}]
+EOF
+"$parley" rollout apply "$PARLEY_DIR/rollout.yaml" >"$PARLEY_DIR/rollout.out" 2>&1 ||
+    fail "rollout apply: $(cat "$PARLEY_DIR/rollout.out")"
+
 body /metrics >"$PARLEY_DIR/metrics"
+for line in 'parley_rollout_phase{parley_rollout="watched",parley_interface="catalog",parley_phase="Waiting"} 1' \
+    'parley_rollout_canary_ratio{parley_rollout="watched",parley_interface="catalog"} 0' \
+    'parley_rollout_steps{parley_rollout="watched",parley_interface="catalog"} 2'; do
+    grep -qxF "$line" "$PARLEY_DIR/metrics" || fail "no $line in /metrics: $(grep rollout "$PARLEY_DIR/metrics")"
+done
 grep -q '^rpc_client_call_duration_seconds_count{.*rpc_method="catalog/Get"' "$PARLEY_DIR/metrics" ||
     fail "no calls in /metrics"
 [[ $(http /metrics "Accept: application/openmetrics-text; version=1.0.0") == *"# EOF" ]] ||
@@ -93,10 +111,10 @@ grep -q '^rpc_client_call_duration_seconds_count{.*rpc_method="catalog/Get"' "$P
 
 # ---- What is shipped names what is there ----
 
+labels='parley_(interface|version_[a-z]+|translation|side|state|spin|phase|gate|rollout)|rpc_(method|system_name|response_status_code)'
 for file in "$ship/parley.rules.yml" "$ship/parley-dashboard.json"; do
-    for name in $(grep -oE '\b(parley|rpc|process)_[a-z_]+(_total|_bucket|_sum|_count|_bytes|_fds|_ratio|_info|_seconds|_ends|_draining|_flight|_refused|_idle)\b|\bparley_(contracts|endpoints|instances|interfaces|plans|schemas|versions)\b' "$file" |
-        sort -u); do
-        grep -qE "^($name)[{ ]|^# TYPE ${name%_bucket} histogram" "$PARLEY_DIR/metrics" ||
+    for name in $(grep -oE '\b(parley|rpc|process)_[a-z0-9_]+' "$file" | grep -vxE "$labels" | sort -u); do
+        grep -qE "^# TYPE (${name}|${name%_bucket}) " "$PARLEY_DIR/metrics" ||
             fail "$(basename "$file") names $name, which is not in /metrics"
     done
 done
