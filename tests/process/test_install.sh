@@ -52,7 +52,8 @@ unset PARLEY_BROKER PARLEY_CONTROL PARLEY_EVENTS
 
 [[ $(pkg-config --variable=plugin parley) == "$root/bin/protoc-gen-parley" ]] || fail "plugin"
 for file in lib*/*/libparley.so.0 bin/parleyd bin/parley share/man/man1/parley.1 \
-    share/man/man7/parley.7 share/parley/schemas/parley/control.proto; do
+    share/man/man7/parley.7 share/parley/schemas/parley/control.proto share/parley/parley.rules.yml \
+    share/parley/parley-dashboard.json share/parley/parleyd.service share/parley/parley.sysusers; do
     compgen -G "$root/$file*" >/dev/null || compgen -G "$root/lib*/${file##*/}*" >/dev/null ||
         fail "$file was not installed"
 done
