@@ -136,9 +136,9 @@ void event_publish(struct broker *broker, const struct event *event, const char 
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     clean(text);
+    bool bad = strcmp(event->topic, "refused") == 0 || strcmp(event->topic, "rollout.rollback") == 0;
     if (!event->quiet)
-        log_write(strcmp(event->topic, "refused") == 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s",
-                  text);
+        log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", text);
     publish(broker, event, text);
 }
 

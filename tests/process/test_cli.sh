@@ -307,6 +307,8 @@ if command -v bash >/dev/null; then
     has "$out" --verbose
     complete_words parley diff --format g
     [[ $(cat "$out") == github ]] || fail "completion of a format"
+    complete_words parley rollout prom
+    [[ $(cat "$out") == promote ]] || fail "completion of what to do with a rollout"
 fi
 
 end "$v1"

@@ -143,9 +143,10 @@ arguments() {
     local output status=0
     output=$("$demo" --help) || complain "--help failed"
     [[ $output == Usage:* ]] || complain "--help does not say how to use it"
-    for wrong in --nonsense operand; do
+    for wrong in --nonsense operand "--chaos --rollback"; do
         status=0
-        output=$("$demo" "$wrong" 2>&1) || status=$?
+        # shellcheck disable=SC2086 # one of them is two words
+        output=$("$demo" $wrong 2>&1) || status=$?
         ((status == 2)) || complain "exit status $status for $wrong, not 2"
         [[ $output == *--help* ]] || complain "$wrong is answered without a hint"
     done

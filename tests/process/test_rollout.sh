@@ -155,6 +155,13 @@ has "$out" "shop: Completed"
 run 0 rollout undo shop
 wait_share 0
 
+# ---- Names of rollouts are completed ----
+PATH="$(dirname "$parley"):$PATH" bash -c '
+    source "$1"; COMP_WORDS=(parley rollout show sh); COMP_CWORD=3
+    _parley; printf "%s\n" "${COMPREPLY[@]}"' bash \
+    "$source_dir/bus/cli/completion/parley.bash" >"$out" 2>"$err"
+[[ $(cat "$out") == shop ]] || fail "completion of a rollout"
+
 # ---- Documents that are none ----
 document 500
 wait_for "$log" "shop.yaml:10:"
