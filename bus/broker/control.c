@@ -400,12 +400,13 @@ static enum parley_status route_by_hand(struct broker *broker, struct interface 
                                         const struct nng_request *asker, struct error_text *error)
 {
     char who[ROLLOUT_WHO_BYTES_MAX + 1];
-    enum parley_status status = rollouts_allow_route(broker, interface, request->force, error);
+    enum parley_status status = rollouts_who(asker, who, error);
+    if (status == PARLEY_OK)
+        status = rollouts_allow_route(broker, interface, request->force, error);
     if (status == PARLEY_OK)
         status = set_route(broker, interface, request, error);
     if (status != PARLEY_OK)
         return status;
-    rollouts_who(asker, who);
     rollouts_route_set(broker, interface, who);
     return PARLEY_OK;
 }

@@ -31,8 +31,10 @@ enum parley_status rollouts_order(struct broker *broker, const char *name, enum 
 
 /* ---- control.c ---- */
 
-/* Who asks, for the history. @asker: NULL: this process */
-void rollouts_who(const struct nng_request *asker, char who[ROLLOUT_WHO_BYTES_MAX + 1]);
+/* Who asks, for the history. @asker: NULL: this process. Return: PARLEY_OK; UNAUTHENTICATED with a
+ * sentence: it has hung up, and nobody may do something and not be known for it. */
+enum parley_status rollouts_who(const struct nng_request *asker,
+                                char who[ROLLOUT_WHO_BYTES_MAX + 1], struct error_text *error);
 
 /* Whether an operator may set weights. Return: PARLEY_OK; FAILED_PRECONDITION with a sentence that
  * names the rollout: it runs, and there is no @force. */

@@ -171,8 +171,9 @@ int control_rollout(struct broker *broker, const Parley__RolloutRequest *request
     char who[ROLLOUT_WHO_BYTES_MAX + 1];
     if (request->action == PARLEY__ROLLOUT_ACTION__ROLLOUT_LIST)
         return answer(items, rollouts_sorted(broker, items), false, reply, ret_data, ret_bytes);
-    rollouts_who(asker, who);
-    enum parley_status status = act(broker, request, who, &items[0], &error);
+    enum parley_status status = rollouts_who(asker, who, &error);
+    if (status == PARLEY_OK || request->action == PARLEY__ROLLOUT_ACTION__ROLLOUT_SHOW)
+        status = act(broker, request, who, &items[0], &error);
     if (status == PARLEY_OK)
         return answer(items, items[0] ? 1 : 0, true, reply, ret_data, ret_bytes);
     reply->status = status;

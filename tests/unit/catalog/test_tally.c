@@ -51,7 +51,7 @@ static struct tally some(void)
 {
     struct tally tally = {.calls = 10, .failed = 1, .wrong = 2, .translated = 3, .retried = 4,
                           .visits = 5, .unavailable_no = 6, .unavailable_unknown = 7,
-                          .unavailable_ns_max = 8, .failure = "a \"failure\"\n"};
+                          .unavailable_ns_max = 8, .ill = 9, .failure = "a \"failure\"\n"};
     tally_served(&tally, "1.0.0");
     tally_served(&tally, "2.0.0");
     tally_served(&tally, "2.0.0");
