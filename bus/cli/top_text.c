@@ -229,7 +229,8 @@ static void add_rollouts(struct top_lines *lines, const struct top *top)
 static enum top_tone event_tone(const Parley__Event *event)
 {
     const char *topic = or_dash(event->topic);
-    if (strcmp(topic, "refused") == 0 || strcmp(topic, "instance.gone") == 0)
+    if (strcmp(topic, "refused") == 0 || strcmp(topic, "instance.gone") == 0 ||
+        strcmp(topic, "rollout.rollback") == 0)
         return TOP_BAD;
     return strncmp(topic, "ro", 2) == 0 ? TOP_BUSY : TOP_PLAIN; /* route, rollout */
 }
@@ -249,7 +250,7 @@ static void add_events(struct top_lines *lines, const struct top *top, size_t ma
         if (localtime_r(&seconds, &parts))
             (void)strftime(clock, sizeof(clock), "%H:%M:%S", &parts);
         char *topic = clean_text(or_dash(event->topic)), *text = clean_text(or_dash(event->text));
-        add_line(lines, event_tone(event), text_format("%s  %-13s  %s", clock, topic, text));
+        add_line(lines, event_tone(event), text_format("%s  %-18s  %s", clock, topic, text));
         free(topic);
         free(text);
     }

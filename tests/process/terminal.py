@@ -90,6 +90,10 @@ class Terminal:
             self.column += first
         elif final == 'D':
             self.column -= first
+        elif final in 'STLM':  # lines move up or down, of the region or from here to its end
+            begin, end = (self.region[0] if final in 'ST' else self.row), self.region[1]
+            for _ in range(first):
+                self._scroll(*((begin, end) if final in 'SM' else (end, begin)))
         elif final == 'Z':
             self.column = max((self.column - 1) // 8 * 8, 0)
         elif final in 'JK' and n[0] == 2:

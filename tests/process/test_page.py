@@ -270,6 +270,8 @@ def test_steers_a_rollout_by_keyboard(page, bus):
     tab_to(page, 'at.id === "sure-yes"', 'the answer')
     page.key('Enter', 13)
     page.wait(rollout('badge === "Rolled back" && weight === 0 && why.includes("calls met 2.0.0")'), 'rolled back')
+    sent = [url for url in page.requests() if url.endswith('/rollouts/second/rollback')]
+    check(len(sent) == 1, f'one question, one request: {sent}')
     page.wait(f'{cell("1.0.0", SHARE)} === 100', 'all calls go to 1.0.0')
     page.wait('[...document.querySelectorAll("#events li[data-tone=bad] p")].some((text) => text.textContent.includes("second"))',
               'the event is listed')

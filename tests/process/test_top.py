@@ -150,6 +150,41 @@ def test_prints_without_a_terminal():
     check(run.returncode == 2 and 'in-flight' in run.stderr, f'a wrong key: {run}')
 
 
+ROLLOUT = '''
+apiVersion: parley.dev/v1alpha1
+kind: Rollout
+metadata: {name: second}
+spec:
+  interface: catalog
+  stable: ~1.0
+  canary: ~2.0
+  steps: [{weight: 10, approval: true}, {weight: 60, approval: true}]
+  gates: {minCalls: 10, interval: 100ms, consecutiveSuccessLimit: 1, maxErrorRate: 100%, maxP99Ratio: 100}
+'''
+
+
+def test_shows_a_rollout_with_its_gates():
+    path = os.path.join(folder, 'rollout.yaml')
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(ROLLOUT)
+
+    def rollout(*words):
+        subprocess.run([PARLEY, 'rollout', *words], env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    with top(columns=160, rows=40) as screen:
+        screen.wait(has_rates, 'shares of both versions')
+        rollout('apply', path)
+        screen.wait(shows('ROLLOUT', 'Approval', '1/2', 'errors pass (0.00 %, stable', 'p99 pass ('), 'the first step')
+        rollout('approve', 'second')
+        screen.wait(shows('2/2', '60.0 %'), 'the second step')
+        rollout('rollback', 'second')
+        screen.wait(shows('RolledBack', 'rollout.rollback'), 'rolled back')
+        rollout('delete', 'second')
+        screen.wait(lambda s: 'ROLLOUT' not in s.text(), 'gone')
+        screen.type('q')
+        check(screen.end() == 0, 'q ends it')
+
+
 def test_broker_goes_and_comes_back(broker):
     with top() as screen:
         screen.wait(has_rates, 'shares of both versions')
@@ -181,7 +216,8 @@ def main():
         subprocess.run([PARLEY, 'route', 'catalog', '1.0.0=30', '2.0.0=70'], env=environment, check=True, stdout=subprocess.DEVNULL)
         start(CLIENT_V1)
         for test in (test_shows_versions_and_events, test_keys_sort_pause_and_scroll, test_follows_the_size_of_the_window,
-                     test_terminals_of_all_kinds, test_ends_with_signals_and_with_its_terminal, test_prints_without_a_terminal):
+                     test_terminals_of_all_kinds, test_ends_with_signals_and_with_its_terminal, test_prints_without_a_terminal,
+                     test_shows_a_rollout_with_its_gates):
             test()
             print(f'ok: {test.__name__}', flush=True)
         test_broker_goes_and_comes_back(broker)

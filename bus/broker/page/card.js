@@ -41,10 +41,10 @@ export class InterfaceCard {
       this.rollouts,
       el('div', {class: 'charts'}, ...this.charts.map((chart) => chart.node)),
       el('div', {class: 'pair'},
-        el('div', {}, el('h3', {}, 'Versions'), el('div', {class: 'scroll'}, this.table(name))),
-        el('div', {}, el('h3', {}, 'Who talks to whom'), this.picture)),
-      el('details', {}, el('summary', {}, 'Instances'), this.instances),
-      el('details', {}, el('summary', {}, 'Translations'), this.offers));
+        el('div', {}, el('h3', {}, 'Versions'), el('div', {class: 'scroll'}, this.table(name)),
+          el('details', {}, el('summary', {}, 'Instances'), this.instances),
+          el('details', {}, el('summary', {}, 'Translations'), this.offers)),
+        el('div', {}, el('h3', {}, 'Who talks to whom'), this.picture)));
     this.resized = new ResizeObserver(() => this.one && this.drawPicture());
     this.resized.observe(this.picture);
   }

@@ -4,10 +4,6 @@ import {el, formatClock, setText, sync} from './draw.js';
 
 const SHOWN = 100;
 const BAD = /roll(ed )?back|fail/i;
-const LABELS = {
-  'instance.up': 'up', 'instance.gone': 'gone', 'instance.drain': 'drain', refused: 'refused', route: 'route',
-  rollout: 'rollout', schema: 'schema', broker: 'broker',
-};
 
 export class Events {
   last = 0; // the sequence of the last that we have seen
@@ -41,11 +37,10 @@ export class Events {
 
 function makeEvent(event) {
   const topic = event.topic || '';
-  const kind = topic.split('.')[0] === 'instance' ? topic : topic.split('.')[0];
   const bad = /^(refused|instance\.gone)/.test(topic) || BAD.test(event.text || '');
   const item = el('li', {'data-tone': bad ? 'bad' : /^(route|rollout)/.test(topic) ? 'act' : null},
     el('time', {datetime: new Date(event.time_unix_ns / 1e6).toISOString()}, formatClock(event.time_unix_ns / 1e6)),
-    el('span', {class: 'topic'}, LABELS[kind] || topic));
+    el('span', {class: 'topic'}, topic.split('.').at(-1)));
   const text = el('p');
   setText(text, event.text || [event.interface, event.version].filter(Boolean).join(' '));
   item.append(text);

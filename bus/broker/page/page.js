@@ -98,15 +98,21 @@ function say(text) {
   $('said').classList.toggle('shown', text !== '');
 }
 
+let answer = () => {}; // of the question that is open
+
+// At once, and not with the dialog's close event, which may come when the next question is open already.
+$('sure-yes').addEventListener('click', () => answer(true));
+$('sure-no').addEventListener('click', () => answer(false));
+$('sure').addEventListener('cancel', () => answer(false)); // Escape
+
 function ask(action, rollout) {
   const [title, text] = QUESTIONS[action];
   setText($('sure-title'), `${title} ${rollout.name}?`);
   setText($('sure-text'), text(rollout));
   setText($('sure-yes'), title);
-  $('sure').returnValue = 'no';
   $('sure').showModal();
   return new Promise((resolve) => {
-    $('sure').addEventListener('close', () => resolve($('sure').returnValue === 'yes'), {once: true});
+    answer = resolve;
   });
 }
 
@@ -115,10 +121,10 @@ async function act(action, rollout) {
   if (QUESTIONS[action] && !await ask(action, rollout))
     return;
   try {
-    const answer = await fetch(`rollouts/${encodeURIComponent(rollout.name)}/${action}`,
+    const reply = await fetch(`rollouts/${encodeURIComponent(rollout.name)}/${action}`,
       {method: 'POST', headers: {'X-Parley-Control': '1'}, signal: AbortSignal.timeout(TIMEOUT_MS)});
-    const body = await answer.json().catch(() => ({}));
-    say(answer.ok ? '' : `${rollout.name}: ${body.error || `refused (${answer.status})`}`);
+    const body = await reply.json().catch(() => ({}));
+    say(reply.ok ? '' : `${rollout.name}: ${body.error || `refused (${reply.status})`}`);
   } catch (error) {
     say(`${rollout.name}: the broker did not answer (${error.message})`);
   }

@@ -85,6 +85,8 @@ export class RolloutPanel {
     for (const button of this.buttons.children) {
       const phases = BUTTONS.find(([action]) => action === button.dataset.action)[2];
       button.hidden = !control || !phases.includes(rollout.phase);
+      if (button.dataset.action === 'resume')
+        setText(button, rollout.phase === 'RolledBack' ? 'Begin again' : 'Resume');
     }
   }
 
