@@ -68,20 +68,20 @@ __attribute__((noinline)) static void steps_take(void)
     turn(client_endpoint);
 }
 
-static struct part {
+static struct step {
     const char *name;
     void (*run)(void);
     uint64_t ns;
-} parts[] = {{"start", steps_start, 0}, {"serve", steps_serve, 0}, {"take", steps_take, 0}};
+} steps[] = {{"start", steps_start, 0}, {"serve", steps_serve, 0}, {"take", steps_take, 0}};
 
 __attribute__((noinline)) static void steps_until(uint32_t calls)
 {
     uint64_t last = clock_now_ns();
     for (uint32_t end = ended + calls; (int32_t)(end - ended) > 0;) {
-        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-            parts[i].run();
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+            steps[i].run();
             uint64_t now = clock_now_ns();
-            parts[i].ns += now - last;
+            steps[i].ns += now - last;
             last = now;
         }
     }
@@ -153,12 +153,12 @@ int main(int argc, char **argv)
     if (r == 0) {
         in_flight = depth;
         steps_until(2 * depth + 1000);
-        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-            parts[i].ns = 0;
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+            steps[i].ns = 0;
         steps_counted(calls);
         printf("%u calls, %u in flight, nanoseconds a call:", calls, depth);
-        for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-            printf(" %s %.1f", parts[i].name, (double)parts[i].ns / calls);
+        for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
+            printf(" %s %.1f", steps[i].name, (double)steps[i].ns / calls);
         printf("\n");
     } else {
         fprintf(stderr, "%s\n", parley_error_text());

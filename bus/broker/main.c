@@ -121,6 +121,8 @@ static int parse_trace(struct settings *settings, const char *text)
         return complain("'%s' is no rate of calls; one looks like 1 or 0.05%, in per cent", text);
     settings->trace = true;
     return 0;
+}
+
 static int parse_eject(const char *text, struct eject_settings *ret_settings)
 {
     struct error_text error = {""};

@@ -249,12 +249,12 @@ static void test_what_is_left_is_left_at_the_next_hop_too(void **state)
             put(keys[random_below(&random, 5)], value);
         }
         uint8_t once[RPC_METADATA_BLOCK_BYTES_MAX];
-        size_t bytes = metadata_tidy(block, block_bytes);
+        size_t bytes = metadata_tidy(block, block_bytes, false);
         assert_true(bytes <= block_bytes);
         assert_int_equal(metadata_check(block, bytes), 0);
         assert_null(metadata_find(block, bytes, "parley.peer.uid", NULL));
         memcpy(once, block, bytes);
-        assert_int_equal(metadata_tidy(block, bytes), bytes);
+        assert_int_equal(metadata_tidy(block, bytes, false), bytes);
         assert_memory_equal(block, once, bytes);
     }
     block_bytes = 0;
