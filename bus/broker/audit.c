@@ -112,9 +112,11 @@ void audit_reopen(struct audit *audit)
     audit->fd = fd;
 }
 
+/* Frees the line; NULL: no memory. */
 static void write_line(struct audit *audit, json_t *line)
 {
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(line);
     size_t bytes = text ? strlen(text) : 0;
     if (!text)
         return;
@@ -229,9 +231,7 @@ void audit_refused(struct broker *broker, const struct refusal *refusal, const c
                   parley_status_name(refusal->status), why);
     if (audit->fd < 0)
         return;
-    json_t *line = line_of(refusal, program, why, suppressed);
-    write_line(audit, line);
-    json_decref(line);
+    write_line(audit, line_of(refusal, program, why, suppressed));
 }
 
 void audit_refused_peer(struct endpoint *endpoint, const char *topic, const char *asked,

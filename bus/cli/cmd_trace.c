@@ -381,7 +381,9 @@ static int show_trace(struct cli *cli, const struct asked *asked)
     int code = ask(cli, asked, &trace, &reply);
     if (code != CLI_EXIT_OK)
         return code;
-    qsort(reply->trace->span, reply->trace->n_span, sizeof(reply->trace->span[0]), compare_starts);
+    if (reply->trace->n_span > 0)
+        qsort(reply->trace->span, reply->trace->n_span, sizeof(reply->trace->span[0]),
+              compare_starts);
     if (cli->json) {
         json_t *spans = json_array();
         for (size_t i = 0; i < reply->trace->n_span; i++)

@@ -63,6 +63,7 @@ static int serve(struct bus *on, void *argument)
         return 1;
     atomic_fetch_add(&shared->up, 1);
     enum parley_status status = parley_run(endpoint);
+    (void)signal(SIGTERM, SIG_IGN); /* it is ending; with the endpoint the library's handler goes */
     parley_endpoint_free(endpoint);
     return status == PARLEY_OK ? 0 : 2;
 }

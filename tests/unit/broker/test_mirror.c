@@ -68,6 +68,14 @@ static void weigh_v1(Ware__V1__Store_Service *service, const Ware__V1__Ware *inp
     closure(input, data);
 }
 
+/* Calls that the canary has not answered; its thread's. */
+#define SILENT_MAX 256
+static struct {
+    Ware__V2__Ware_Closure closure;
+    void *data;
+} silent[SILENT_MAX];
+static unsigned silent_count;
+
 static void weigh_v2(Ware__V2__Store_Service *service, const Ware__V2__Ware *input,
                      Ware__V2__Ware_Closure closure, void *data)
 {
@@ -77,8 +85,11 @@ static void weigh_v2(Ware__V2__Store_Service *service, const Ware__V2__Ware *inp
     const char *mark = parley_context_metadata(parley_context_current(), "parley.mirror", &bytes);
     bool copy = mark && bytes == 1 && *mark == '1';
     atomic_fetch_add(copy ? &mirrored : &unmarked, 1);
-    if (atomic_load(&mode) == SILENT)
-        return; /* until the end: the test leaks a context, which its endpoint frees */
+    if (atomic_load(&mode) == SILENT && silent_count < SILENT_MAX) {
+        silent[silent_count].closure = closure;
+        silent[silent_count++].data = data;
+        return; /* until the end */
+    }
     if (atomic_load(&mode) == OTHER)
         reply.milligrams += 1000;
     if (atomic_load(&mode) == FAILS)
@@ -98,6 +109,10 @@ static void *run_service(const struct parley_interface *interface, ProtobufCServ
         abort();
     atomic_store(ret, made);
     (void)parley_run(made);
+    while (service->descriptor == &ware__v2__store__descriptor && silent_count > 0) {
+        silent_count--;
+        silent[silent_count].closure(NULL, silent[silent_count].data);
+    }
     parley_endpoint_free(made);
     return NULL;
 }
