@@ -7,9 +7,9 @@
  * order: `struct nng_request` keeps the message, and its answer is a new body under the old header.
  * A header is NNG's own, made on this side of the wire; an asker cannot forge the pipe in it.
  *
- * NNG runs threads of its own, which never call us: all that this file does, but for closing, happens
- * in the caller's thread, on sockets that do not block. Its sizes are limited before a peer is believed:
- * NNG_OPT_RECVMAXSZ makes NNG drop a connection that announces more.
+ * NNG runs threads of its own, which never call us: all that this file does, but for closing,
+ * happens in the caller's thread, on sockets that do not block. Its sizes are limited before a peer
+ * is believed: NNG_OPT_RECVMAXSZ makes NNG drop a connection that announces more.
  *
  * Errors are NNG's numbers turned into -errno, and its own words (nng_strerror) in the sentence.
  */
@@ -18,6 +18,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -515,9 +516,25 @@ int nng_asker_ask(struct nng_asker *asker, const uint8_t *data, size_t bytes, ui
 
 /* ---- Subscriber ---- */
 
+/* libnng 1.5.2 waits a random time before it connects again, one in 200 of them for ever: its
+ * random number is signed, and -1 means without end. So who has no connection for a while is
+ * dialled anew. */
+#define SUBSCRIBER_REDIAL_NS (500 * NS_PER_MS)
+
 struct nng_subscriber {
     nng_socket socket;
+    nng_dialer dialer;
+    char *url;
+    _Atomic int pipes;   /* counted by NNG's threads */
+    uint64_t dialled_ns; /* when there was a connection, or when it was dialled, last */
 };
+
+static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *data)
+{
+    (void)pipe;
+    struct nng_subscriber *subscriber = data;
+    atomic_fetch_add(&subscriber->pipes, event == NNG_PIPE_EV_ADD_POST ? 1 : -1);
+}
 
 static int subscriber_set_up(nng_socket socket, const char *const *topics, size_t topic_count)
 {
@@ -541,8 +558,16 @@ int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_
         return fail(error, n, "open", "an NNG socket", NULL);
     }
     n = subscriber_set_up(subscriber->socket, topics, topic_count);
+    subscriber->url = strdup(url);
+    subscriber->dialled_ns = clock_now_ns();
+    if (!subscriber->url)
+        n = NNG_ENOMEM;
     if (n == 0)
-        n = nng_dial(subscriber->socket, url, NULL, 0);
+        n = nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_ADD_POST, on_pipe, subscriber);
+    if (n == 0)
+        n = nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_REM_POST, on_pipe, subscriber);
+    if (n == 0)
+        n = nng_dial(subscriber->socket, url, &subscriber->dialer, 0);
     if (n != 0) {
         nng_subscriber_free(subscriber);
         return fail(error, n, "connect to", url, dial_advice(n));
@@ -554,15 +579,32 @@ int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_
 struct nng_subscriber *nng_subscriber_free(struct nng_subscriber *subscriber)
 {
     if (subscriber) {
+        (void)nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_ADD_POST, NULL, NULL);
+        (void)nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
         socket_close(subscriber->socket);
+        free(subscriber->url);
         free(subscriber);
     }
     return NULL;
 }
 
+static void redial(struct nng_subscriber *subscriber)
+{
+    uint64_t now = clock_now_ns();
+    if (atomic_load(&subscriber->pipes) > 0) {
+        subscriber->dialled_ns = now;
+    } else if (now - subscriber->dialled_ns >= SUBSCRIBER_REDIAL_NS) {
+        subscriber->dialled_ns = now;
+        (void)nng_dialer_close(subscriber->dialer);
+        (void)nng_dial(subscriber->socket, subscriber->url, &subscriber->dialer,
+                       NNG_FLAG_NONBLOCK); /* or the next time */
+    }
+}
+
 int nng_subscriber_receive(struct nng_subscriber *subscriber, uint64_t timeout_ns,
                            uint8_t **ret_data, size_t *ret_bytes)
 {
+    redial(subscriber);
     int n = nng_socket_set_ms(subscriber->socket, NNG_OPT_RECVTIMEO, milliseconds(timeout_ns));
     if (n != 0)
         return nng_errno(n);

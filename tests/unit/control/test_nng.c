@@ -453,6 +453,31 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
+/* Many times, for libnng would connect again nearly always. */
+static void test_subscriber_hears_a_publisher_that_comes_back(void **state)
+{
+    (void)state;
+    char text[128];
+    url_of("returns", text);
+    const char *url = text;
+    struct error_text error;
+    uint8_t *data;
+    size_t bytes;
+    struct nng_publisher *publisher = NULL;
+    struct nng_subscriber *subscriber;
+    assert_int_equal(nng_publisher_new(&url, 1, &publisher, &error), 0);
+    assert_int_equal(nng_subscriber_new(url, NULL, 0, &subscriber, &error), 0);
+    for (unsigned round = 0; round < 5; round++) {
+        hear_first(publisher, subscriber, "here");
+        publisher = nng_publisher_free(publisher);
+        while (nng_subscriber_receive(subscriber, 50 * NS_PER_MS, &data, &bytes) == 0)
+            free(data);
+        assert_int_equal(nng_publisher_new(&url, 1, &publisher, &error), 0);
+    }
+    nng_publisher_free(publisher);
+    nng_subscriber_free(subscriber);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_bad_urls_are_refused_with_a_sentence),
         cmocka_unit_test(test_nobody_there_is_said_at_once),
         cmocka_unit_test(test_subscriber_hears_its_topics_only),
+        cmocka_unit_test(test_subscriber_hears_a_publisher_that_comes_back),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
