@@ -65,6 +65,13 @@ void rollouts_turn(struct broker *broker);                 /* after each turn */
 void stats_figures(struct broker *broker, const char *interface, const char *const versions[2],
                    struct rollout_figures ret_figures[2]);
 
+struct mirror_figures {
+    uint64_t sent, differ, failed, skipped; /* as in struct stats_mirror */
+};
+/* What clients counted of copies of calls of @interface that went to @version, as above. */
+void stats_mirrored(struct broker *broker, const char *interface, const char *version,
+                    struct mirror_figures *ret_figures);
+
 /* ---- Among the files of rollouts ---- */
 
 struct rollouts {

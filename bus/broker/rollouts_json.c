@@ -153,6 +153,21 @@ static json_t *history_json(const struct rollout *rollout)
     return array;
 }
 
+/* null: nothing is mirrored, and nothing was. */
+static json_t *mirror_json(const struct rollouts_item *item, const struct rollout_view *view)
+{
+    struct mirror_figures figures;
+    stats_mirrored(item->broker, view->spec->interface, view->canary, &figures);
+    if (view->spec->mirror_buckets == 0 && figures.sent == 0)
+        return json_null();
+    json_t *object = json_object();
+    set(object, "sent", integer(figures.sent));
+    set(object, "differ", integer(figures.differ));
+    set(object, "failed", integer(figures.failed));
+    set(object, "skipped", integer(figures.skipped));
+    return object;
+}
+
 static json_t *status_json(const struct rollouts_item *item, const struct rollout_view *view)
 {
     json_t *object = json_object();
@@ -176,6 +191,7 @@ static json_t *status_json(const struct rollouts_item *item, const struct rollou
     set(object, "successes", integer(view->successes));
     set(object, "exposedCalls", integer(view->exposed_calls));
     set(object, "gates", gates);
+    set(object, "mirror", mirror_json(item, view));
     set(object, "file", text(item->file));
     set(object, "overridden", json_boolean(item->overridden));
     set(object, "history", history_json(item->rollout));

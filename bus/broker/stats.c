@@ -339,6 +339,36 @@ void stats_figures(struct broker *broker, const char *interface, const char *con
     add_sums_of(&broker->brought, interface, versions, -1, ret_figures);
 }
 
+static void add_mirrored(const struct stats_sums *sums, const char *interface, const char *version,
+                         int sign, struct mirror_figures *figures)
+{
+    uint64_t factor = sign < 0 ? UINT64_MAX : 1; /* modulo 2^64 */
+    for (const struct stats_sum *sum = sums->sums; sum; sum = sum->hh.next) {
+        if (sum->key.side != 0 || strcmp(sum->key.interface, interface) != 0 ||
+            strcmp(sum->key.served, version) != 0)
+            continue;
+        figures->sent += factor * sum->mirrored;
+        figures->differ += factor * sum->mirror_differ;
+        figures->failed += factor * sum->mirror_failed;
+        figures->skipped += factor * sum->mirror_skipped;
+    }
+}
+
+/* By way of sums, for it is only shown. */
+void stats_mirrored(struct broker *broker, const char *interface, const char *version,
+                    struct mirror_figures *ret_figures)
+{
+    struct stats_sums sums = {0};
+    const struct endpoint *endpoint;
+    memset(ret_figures, 0, sizeof(*ret_figures));
+    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+        stats_add(&sums, &endpoint->stats, false);
+    add_mirrored(&sums, interface, version, 1, ret_figures);
+    add_mirrored(&broker->left, interface, version, 1, ret_figures);
+    add_mirrored(&broker->brought, interface, version, -1, ret_figures);
+    stats_sums_deinit(&sums);
+}
+
 /* ---- Answering ---- */
 
 void stats_latency(const uint64_t *bucket, Parley__Latency *ret)

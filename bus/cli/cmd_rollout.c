@@ -218,6 +218,19 @@ static void print_steps(FILE *out, const json_t *spec, const json_t *status)
     }
 }
 
+static void print_mirror(FILE *out, const json_t *mirror)
+{
+    if (!json_is_object(mirror))
+        return;
+    fprintf(out,
+            "Mirrored   %" JSON_INTEGER_FORMAT
+            " calls were copied to the canary: %" JSON_INTEGER_FORMAT
+            " replies differ, %" JSON_INTEGER_FORMAT " failed; %" JSON_INTEGER_FORMAT
+            " were not copied\n",
+            integer_at(mirror, "sent"), integer_at(mirror, "differ"), integer_at(mirror, "failed"),
+            integer_at(mirror, "skipped"));
+}
+
 static void print_show(FILE *out, const json_t *rollout)
 {
     const json_t *spec = json_object_get(rollout, "spec");
@@ -245,6 +258,7 @@ static void print_show(FILE *out, const json_t *rollout)
     print_gate(out, "p99", json_object_get(gates, "p99Ns"), true);
     fprintf(out, "Exposed    %" JSON_INTEGER_FORMAT " calls met the canary\n",
             integer_at(status, "exposedCalls"));
+    print_mirror(out, json_object_get(status, "mirror"));
     print_field(out, "Document",
                 json_is_string(json_object_get(status, "file")) ? text_at(status, "file")
                                                                 : "applied");

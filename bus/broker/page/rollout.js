@@ -30,6 +30,14 @@ function gatesOf({spec, status}) {
   ];
 }
 
+function messageOf({reason, phase, exposedCalls, canary, mirror}) {
+  return [
+    reason,
+    phase === 'RolledBack' ? `${exposedCalls} calls met ${canary}` : '',
+    mirror ? `of ${mirror.sent} copied calls ${mirror.differ} were answered differently` : '',
+  ].filter(Boolean).join('; ');
+}
+
 // What the page shows of a document with its status.
 export function readRollout({metadata, spec, status}) {
   const step = status.step - 1;
@@ -37,8 +45,7 @@ export function readRollout({metadata, spec, status}) {
   return {
     name: metadata.name, interface: spec.interface, phase: status.phase, weight: status.weight,
     stable: status.stable || spec.stable, canary: status.canary || spec.canary,
-    message: [status.reason, status.phase === 'RolledBack' ? `${status.exposedCalls} calls met ${status.canary}` : '']
-      .filter(Boolean).join('; '),
+    message: messageOf(status),
     steps: spec.steps, step, progress: hold > 0 ? Math.min(1, status.heldSeconds / hold) : 0.5,
     gates: gatesOf({spec, status}),
     history: [...status.history].reverse(),

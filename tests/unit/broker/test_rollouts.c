@@ -239,6 +239,17 @@ static void traffic(uint64_t canary_errors)
     }
 }
 
+/* Copies of stable calls that went to the canary, of which one in ten was answered differently. */
+static void count_copies(uint64_t copies)
+{
+    uint8_t *base = world.client.stats.base;
+    struct stats_mirror *mirror = (struct stats_mirror *)(base + STATS_MIRRORS_OFFSET) + 1;
+    mirror->sent += copies;
+    mirror->differ += copies / 10;
+    mirror->failed += copies / 100;
+    mirror->skipped += 3;
+}
+
 /* ---- Documents, and the route ---- */
 
 static void test_a_rollout_waits_for_its_versions_then_takes_its_share(void **state)
@@ -337,6 +348,31 @@ static void test_bad_figures_lead_back_at_once(void **state)
     assert_string_equal(json_string_value(json_object_get(last, "who")), "controller");
     assert_true(json_integer_value(
                     json_object_get(json_object_get(json, "status"), "exposedCalls")) >= 1000);
+    json_decref(json);
+}
+
+static void test_what_is_mirrored_is_shown(void **state)
+{
+    (void)state;
+    both_publish();
+    apply(DOCUMENT);
+    traffic(0);
+    ORDER(SHOW, "shop");
+    json_t *json = json_loads(world.reply->rollout->rollout[0]->json, 0, NULL);
+    assert_true(json_is_null(json_object_get(json_object_get(json, "status"), "mirror")));
+    json_decref(json);
+    count_copies(500);
+    ORDER(SHOW, "shop");
+    json = json_loads(world.reply->rollout->rollout[0]->json, 0, NULL);
+    json_t *mirror = json_object_get(json_object_get(json, "status"), "mirror");
+    json_int_t sent = 0, differ = 0, failed = 0, skipped = 0;
+    assert_int_equal(json_unpack(mirror, "{s:I,s:I,s:I,s:I}", "sent", &sent, "differ", &differ,
+                                 "failed", &failed, "skipped", &skipped),
+                     0);
+    assert_int_equal(sent, 500);
+    assert_int_equal(differ, 50);
+    assert_int_equal(failed, 5);
+    assert_int_equal(skipped, 3);
     json_decref(json);
 }
 
@@ -766,6 +802,7 @@ int main(void)
         TEST(test_time_that_was_held_is_kept_though_nothing_happens),
         TEST(test_good_figures_lead_through_the_steps),
         TEST(test_bad_figures_lead_back_at_once),
+        TEST(test_what_is_mirrored_is_shown),
         TEST(test_a_bad_document_is_refused_with_its_place),
         TEST(test_an_interface_has_one_rollout),
         TEST(test_as_many_rollouts_as_the_limit_and_no_more),

@@ -34,6 +34,7 @@ static struct {
     "\"gates\":{\"errorRate\":{\"verdict\":\"undecided\",\"stable\":0.01,\"canary\":0.0125,"       \
     "\"limit\":0.03,\"harm\":0.25,\"health\":0.5},\"p99Ns\":{\"verdict\":\"pass\","                \
     "\"stable\":null,\"canary\":850000.0,\"limit\":null,\"harm\":0.0,\"health\":1.0}},"            \
+    "\"mirror\":{\"sent\":500,\"differ\":50,\"failed\":5,\"skipped\":3},"                           \
     "\"file\":\"shop.yaml\",\"overridden\":false,\"history\":[{\"time\":"                          \
     "\"2026-11-27T21:15:13.250Z\",\"who\":\"user 1000 (pid 811)\",\"what\":\"apply\","             \
     "\"why\":\"a new "                                                                             \
