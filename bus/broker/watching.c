@@ -6,6 +6,7 @@
 #include "broker/broker.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "broker/metrics.h"
@@ -78,6 +79,22 @@ static void on_metrics(void *data, const struct http_request *request,
                        metrics.text, metrics.bytes);
 }
 
+/* Who it was the server does not know: it is on this machine, or behind a proxy. */
+static void on_refused(void *data, const struct http_request *request,
+                       struct http_response *response)
+{
+    const char *origin = http_request_header(request, "Origin");
+    char asked[HTTP_PATH_BYTES + 16];
+    (void)snprintf(asked, sizeof(asked), "%s %s", request->method, request->path);
+    const struct refusal refusal = {
+        .topic = "audit.http",
+        .from = origin ? origin : http_request_header(request, "Host"),
+        .asked = asked,
+        .status = PARLEY_PERMISSION_DENIED,
+    };
+    audit_refused(data, &refusal, "%.*s", (int)response->body_bytes, (const char *)response->body);
+}
+
 int watching_open(struct broker *broker, const struct broker_options *options,
                   struct error_text *error)
 {
@@ -90,7 +107,12 @@ int watching_open(struct broker *broker, const struct broker_options *options,
         {"/readyz", on_readyz},
         {"/stats", on_stats},
     };
-    const struct http_options http = {.url = options->http_url, .insecure = options->http_insecure};
+    const struct http_options http = {
+        .url = options->http_url,
+        .insecure = options->http_insecure,
+        .refused = on_refused,
+        .refused_data = broker,
+    };
     int r = http_server_new(&http, &broker->http, error);
     for (size_t i = 0; r == 0 && i < sizeof(routes) / sizeof(routes[0]); i++)
         r = http_server_route(broker->http, "GET", routes[i].path, routes[i].handler, broker);

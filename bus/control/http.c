@@ -73,6 +73,8 @@ struct http_server {
     int epoll, timer;
     uint64_t sweep_at_ns; /* CLOCK_NEVER: the timer is off */
     bool loopback;
+    http_handler *refused;
+    void *refused_data;
     char url[HTTP_URL_BYTES];
     size_t route_count;
     struct route routes[HTTP_ROUTE_MAX];
@@ -448,6 +450,8 @@ static void answer(struct http_server *server, nng_aio *aio)
     struct http_response response = {.status = 200, .type = "text/plain; charset=utf-8"};
     if (read_request(nng_aio_get_input(aio, 0), path, &request, &response))
         respond(server, &request, &response);
+    if (response.status == 403 && server->refused)
+        server->refused(server->refused_data, &request, &response);
     nng_http_res *res;
     int n = make_result(&response, &res);
     if (n == 0)
@@ -689,6 +693,8 @@ static int set_up(struct http_server *server, const struct http_options *options
     if (r < 0)
         return r;
     server->loopback = address.loopback;
+    server->refused = options->refused;
+    server->refused_data = options->refused_data;
     if (!address.loopback && !options->insecure)
         return error_set(
             error, -EPERM,

@@ -25,10 +25,17 @@
 #define HTTP_HEADER_BYTES 256
 
 struct http_server;
+struct http_request;
+struct http_response;
+
+typedef void http_handler(void *data, const struct http_request *request,
+                          struct http_response *response);
 
 struct http_options {
     const char *url;             /* "http://127.0.0.1:7480"; port 0: any free one */
     bool insecure;               /* an address that is not loopback is fine */
+    http_handler *refused;       /* hears of each answer that is 403, before it is sent; NULL */
+    void *refused_data;
     uint32_t connection_max;     /* 0: HTTP_CONNECTION_MAX, which is the most */
     uint64_t connection_life_ns; /* 0: HTTP_CONNECTION_LIFE_NS */
 };
@@ -78,9 +85,6 @@ void http_response_say(struct http_response *response, unsigned status, const ch
  * Content-Security-Policy, Referrer-Policy), whose place it takes. What is past the limits, or has
  * a control character in it, is left out. */
 void http_response_header(struct http_response *response, const char *name, const char *value);
-
-typedef void http_handler(void *data, const struct http_request *request,
-                          struct http_response *response);
 
 /**
  * http_server_new() - listen; nothing is answered before http_server_turn()

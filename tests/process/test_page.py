@@ -302,6 +302,8 @@ def test_refuses_strangers(page, bus):
     policy = ask(url, 'GET', '/')[2]['Content-Security-Policy']
     check("default-src 'none'" in policy and 'unsafe' not in policy, f'the policy is {policy}')
     everything = json.loads(ask(url, 'GET', '/events')[1])
+    audited = [event['text'] for event in everything['events'] if event['topic'] == 'audit.http']
+    check(len(audited) == 4 and all(text.startswith(f'POST {path} was refused') for text in audited), f'in the audit trail: {audited}')
     check(everything['events'][-1]['sequence'] == everything['last'], 'the last event is the last')
 
 

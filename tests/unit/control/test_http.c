@@ -23,6 +23,7 @@ struct fixture {
     struct http_server *server;
     unsigned port;
     unsigned calls; /* of on_echo() */
+    unsigned refused;
 };
 
 static void on_echo(void *data, const struct http_request *request, struct http_response *response)
@@ -43,11 +44,24 @@ static void on_page(void *data, const struct http_request *request, struct http_
     http_response_lend(response, "text/html", "<p>", 3);
 }
 
+static void on_refused(void *data, const struct http_request *request,
+                       struct http_response *response)
+{
+    struct fixture *fixture = data;
+    assert_string_equal(request->path, "/echo");
+    assert_int_equal(response->status, 403);
+    assert_true(response->body_bytes > 0);
+    fixture->refused++;
+}
+
 static void set_up_with(struct fixture *fixture, const struct http_options *options)
 {
     struct error_text error = {""};
+    struct http_options whole = *options;
+    whole.refused = on_refused;
+    whole.refused_data = fixture;
     *fixture = (struct fixture){0};
-    if (http_server_new(options, &fixture->server, &error) != 0)
+    if (http_server_new(&whole, &fixture->server, &error) != 0)
         fail_msg("%s", error.text);
     const char *port = strrchr(http_server_url(fixture->server), ':');
     fixture->port = (unsigned)strtoul(port + 1, NULL, 10);
@@ -375,6 +389,7 @@ static void test_another_host_is_refused(void **state)
     expect(&f, "GET /echo HTTP/1.1\r\nHost: localhost:7480\r\n\r\n", " 200 ");
     expect(&f, "GET /echo HTTP/1.1\r\nHost: [::1]:7480\r\n\r\n", " 200 ");
     assert_int_equal(f.calls, 2);
+    assert_int_equal(f.refused, 2);
     http_server_free(f.server);
 }
 
@@ -387,6 +402,7 @@ static void test_another_origin_cannot_post(void **state)
     expect(&f, "POST /echo HTTP/1.1\r\n" HOST "Origin: null\r\n\r\n", " 403 ");
     expect(&f, "POST /echo HTTP/1.1\r\n" HOST "Origin: http://127.0.0.1\r\n\r\n", " 200 ");
     assert_int_equal(f.calls, 1);
+    assert_int_equal(f.refused, 2);
     http_server_free(f.server);
 }
 
