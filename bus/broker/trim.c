@@ -21,14 +21,14 @@ void trim_begin(void)
 #endif
 }
 
-/* Only what is mapped without the right to write: such pages are the file's, as they were. */
-static int drop_code(struct dl_phdr_info *info, size_t bytes, void *unused)
+/* Code and constants: only what is mapped without the right to write is the file's, as it was. */
+static int drop_constant(struct dl_phdr_info *info, size_t bytes, void *unused)
 {
     (void)bytes, (void)unused;
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-        if (header->p_type != PT_LOAD || !(header->p_flags & PF_X) || (header->p_flags & PF_W))
+        if (header->p_type != PT_LOAD || (header->p_flags & PF_W))
             continue;
         uintptr_t from = (info->dlpi_addr + header->p_vaddr) & ~(page - 1);
         uintptr_t to =
@@ -43,5 +43,5 @@ void trim_end(void)
 #ifdef __GLIBC__
     (void)malloc_trim(0);
 #endif
-    (void)dl_iterate_phdr(drop_code, NULL);
+    (void)dl_iterate_phdr(drop_constant, NULL);
 }
