@@ -7,72 +7,9 @@
 set -u
 
 parley=$1 parleyd=$2 catalog_v1=$3 catalog_v2=$4 source_dir=$5
+# shellcheck source=tests/process/bus.sh
+source "${BASH_SOURCE[0]%/*}/bus.sh"
 status_file=$source_dir/tests/unit/catalog/status
-
-PARLEY_DIR=$(mktemp -d /tmp/parley-cli.XXXXXX) # short: sockets are in it
-export PARLEY_DIR
-unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
-export NO_COLOR=1 TZ=UTC
-out=$PARLEY_DIR/out err=$PARLEY_DIR/err
-failures=0
-pids=()
-
-# Ends a process that we started, and reaps it.
-end() {
-    local pid=$1 signal=${2:-TERM}
-    kill "-$signal" "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-}
-
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        end "$pid" KILL
-    done
-    rm -rf "$PARLEY_DIR"
-}
-trap clean_up EXIT
-
-fail() {
-    echo "FAILED: $*"
-    echo "  stdout: $(head -c 2000 "$out")"
-    echo "  stderr: $(head -c 2000 "$err")"
-    failures=$((failures + 1))
-}
-
-# run CODE ARGUMENT...: runs parley, and wants that exit code.
-run() {
-    local wanted=$1
-    shift
-    timeout 30 "$parley" "$@" >"$out" 2>"$err" </dev/null
-    local code=$?
-    [[ $code == "$wanted" ]] || fail "parley $*: exit code $code instead of $wanted"
-}
-
-# has FILE TEXT...: each text is in the file.
-has() {
-    local file=$1 text
-    shift
-    for text in "$@"; do
-        grep -qF -- "$text" "$file" || fail "expected '$text'"
-    done
-}
-
-# lacks FILE TEXT
-lacks() {
-    if grep -qF -- "$2" "$1"; then fail "did not expect '$2'"; fi
-}
-
-# wait_for FILE TEXT: until a line of the file has the text; 20 seconds at most.
-wait_for() {
-    local tries
-    for ((tries = 0; tries < 2000; tries++)); do
-        grep -qF -- "$2" "$1" 2>/dev/null && return
-        sleep 0.01
-    done
-    fail "'$2' never came"
-    cat "$1"
-}
 
 start_broker() {
     : >"$PARLEY_DIR/broker.log" # now: what the broker before said must not be taken for its word

@@ -5,36 +5,8 @@
 set -u
 
 parley=$1 parleyd=$2 released=$3 broken=$4 source_dir=$5
-PARLEY_DIR=$(mktemp -d /tmp/parley-refusal.XXXXXX) # short: sockets are in it
-export PARLEY_DIR
-unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
-pids=()
-failures=0
-
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-    rm -rf "$PARLEY_DIR"
-}
-trap clean_up EXIT
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
-
-# wait_for FILE TEXT: until the file has it; 20 seconds at most.
-wait_for() {
-    local tries
-    for ((tries = 0; tries < 2000; tries++)); do
-        grep -qF -- "$2" "$1" 2>/dev/null && return
-        sleep 0.01
-    done
-    fail "'$2' never came in $1"
-}
+# shellcheck source=tests/process/bus.sh
+source "${BASH_SOURCE[0]%/*}/bus.sh"
 
 "$parleyd" >"$PARLEY_DIR/broker.log" 2>&1 &
 pids+=($!)

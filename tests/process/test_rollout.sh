@@ -8,68 +8,12 @@
 set -u
 
 parley=$1 parleyd=$2 catalog_v1=$3 catalog_v2=$4 source_dir=$5
+# shellcheck source=tests/process/bus.sh
+source "${BASH_SOURCE[0]%/*}/bus.sh"
 status_file=$source_dir/tests/unit/catalog/status
 
-PARLEY_DIR=$(mktemp -d /tmp/parley-roll.XXXXXX) # short: sockets are in it
-export PARLEY_DIR
-unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
-export NO_COLOR=1 TZ=UTC
-out=$PARLEY_DIR/out err=$PARLEY_DIR/err log=$PARLEY_DIR/broker.log
 folder=$PARLEY_DIR/rollouts state=$PARLEY_DIR/kept
-failures=0
-pids=()
 mkdir "$folder"
-
-# Ends a process that we started, and reaps it.
-end() {
-    kill "-${2:-TERM}" "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
-}
-
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        end "$pid" KILL
-    done
-    rm -rf "$PARLEY_DIR"
-}
-trap clean_up EXIT
-
-fail() {
-    echo "FAILED: $*"
-    echo "  stdout: $(head -c 2000 "$out")"
-    echo "  stderr: $(head -c 2000 "$err")"
-    echo "  broker: $(tail -n 20 "$log")"
-    failures=$((failures + 1))
-}
-
-# run CODE ARGUMENT...: runs parley, and wants that exit code.
-run() {
-    local wanted=$1 code
-    shift
-    timeout 30 "$parley" "$@" >"$out" 2>"$err" </dev/null
-    code=$?
-    [[ $code == "$wanted" ]] || fail "parley $*: exit code $code instead of $wanted"
-}
-
-# has FILE TEXT...: each text is in the file.
-has() {
-    local file=$1 text
-    shift
-    for text in "$@"; do
-        grep -qF -- "$text" "$file" || fail "expected '$text' in ${file##*/}"
-    done
-}
-
-# wait_for FILE TEXT: until a line of the file has the text; 20 seconds at most.
-wait_for() {
-    local tries
-    for ((tries = 0; tries < 2000; tries++)); do
-        grep -qF -- "$2" "$1" 2>/dev/null && return
-        sleep 0.01
-    done
-    fail "'$2' never came"
-}
 
 # wait_share PER_CENT: until version 2 gets so much.
 wait_share() {

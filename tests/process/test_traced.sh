@@ -7,30 +7,9 @@
 set -u
 
 parley=$1 parleyd=$2 catalog_v1=$3 source_dir=$4
-PARLEY_DIR=$(mktemp -d /tmp/parley-traced.XXXXXX) # short: sockets are in it
-export PARLEY_DIR
-unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER
-export NO_COLOR=1 TZ=UTC
-out=$PARLEY_DIR/out
-failures=0
+# shellcheck source=tests/process/bus.sh
+source "${BASH_SOURCE[0]%/*}/bus.sh"
 refused=1 # NOT_FOUND: a call all the same
-pids=()
-
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-    rm -rf "$PARLEY_DIR"
-}
-trap clean_up EXIT
-
-fail() {
-    echo "FAILED: $*"
-    echo "  output: $(head -c 2000 "$out")"
-    failures=$((failures + 1))
-}
 
 # run CODE PROGRAM ARGUMENT...: wants that exit code.
 run() {

@@ -10,30 +10,10 @@
 set -u
 
 parley=$1 parleyd=$2 catalog=$3 source_dir=$4 unit=$5
+# shellcheck source=tests/process/bus.sh
+source "${BASH_SOURCE[0]%/*}/bus.sh"
 ship=$source_dir/bus/broker/ship
 status_file=$source_dir/tests/unit/catalog/status
-
-PARLEY_DIR=$(mktemp -d /tmp/parley-watch.XXXXXX) # short: sockets are in it
-export PARLEY_DIR
-unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER NOTIFY_SOCKET WATCHDOG_USEC
-export NO_COLOR=1 TZ=UTC
-failures=0
-pids=()
-
-clean_up() {
-    local pid
-    for pid in "${pids[@]}"; do
-        kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
-    rm -rf "$PARLEY_DIR"
-}
-trap clean_up EXIT
-
-fail() {
-    echo "FAILED: $*"
-    failures=$((failures + 1))
-}
 
 # until_true COMMAND...: tries for 30 seconds at most.
 until_true() {
