@@ -40,14 +40,14 @@ struct settings {
     size_t event_count;
     unsigned mode;
     const char *dir_given, *socket_given;
-    const char *schemas; /* NULL: none */
+    const char *schemas;  /* NULL: none */
     const char *rollouts; /* NULL: none */
     const char *state_given;
     char state[PATHS_BYTES_MAX];
-    const char *http;    /* NULL: none */
+    const char *http; /* NULL: none */
     bool http_insecure;
     bool allow_control;
-    const char *otlp;    /* where spans are sent; NULL: nowhere */
+    const char *otlp; /* where spans are sent; NULL: nowhere */
     bool trace;
     uint32_t trace_rate; /* per 100,000 */
     struct eject_settings eject;
@@ -64,20 +64,24 @@ static const char usage[] =
     "  -c, --control URL      answer the control API there, too (default: ipc://DIR/control.ipc);\n"
     "                         any NNG URL, as tcp://127.0.0.1:7400; may be repeated\n"
     "  -e, --events URL       publish events there, too (default: ipc://DIR/events.ipc)\n"
-    "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); it\n"
+    "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); "
+    "it\n"
     "                         is watched\n"
     "      --rollouts DIR     run the rollouts in that folder (*.yaml, *.yml); it is watched\n"
     "      --state DIR        what outlives the broker: how far rollouts are (default: DIR/state)\n"
-    "      --http URL         answer /metrics (Prometheus), /stats (JSON), /healthz and /readyz there:\n"
+    "      --http URL         answer /metrics (Prometheus), /stats (JSON), /healthz and /readyz "
+    "there:\n"
     "                         http://127.0.0.1:7480, say (default: none)\n"
     "      --insecure-http    let that URL be one that other machines reach\n"
     "      --allow-control    let who reaches that URL pause, promote and roll back rollouts\n"
-    "      --eject SETTINGS   how instances that fail or are slow are ejected: on (default), off, or\n"
+    "      --eject SETTINGS   how instances that fail or are slow are ejected: on (default), off, "
+    "or\n"
     "                         KEY=VALUE with commas between\n"
     "      --audit FILE       write there who was refused what, a line of JSON each; SIGHUP opens\n"
     "                         it anew\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
-    "      --trace RATE       trace that per cent of calls, as 1 or 0.05%, and those that are marked;\n"
+    "      --trace RATE       trace that per cent of calls, as 1 or 0.05%, and those that are "
+    "marked;\n"
     "                         0: marked ones only (default: none)\n"
     "      --otlp URL         send spans there, as http://127.0.0.1:4318/v1/traces\n"
     "  -l, --log-level LEVEL  error, warn, info or debug (default: info)\n"
@@ -151,100 +155,104 @@ enum {
     OPTION_AUDIT,
 };
 
+static const struct option long_options[] = {
+    {"dir", required_argument, NULL, 'd'},
+    {"socket", required_argument, NULL, 's'},
+    {"control", required_argument, NULL, 'c'},
+    {"events", required_argument, NULL, 'e'},
+    {"schemas", required_argument, NULL, 'S'},
+    {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
+    {"state", required_argument, NULL, OPTION_STATE},
+    {"http", required_argument, NULL, OPTION_HTTP},
+    {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
+    {"allow-control", no_argument, NULL, OPTION_ALLOW_CONTROL},
+    {"audit", required_argument, NULL, OPTION_AUDIT},
+    {"eject", required_argument, NULL, OPTION_EJECT},
+    {"mode", required_argument, NULL, 'm'},
+    {"log-level", required_argument, NULL, 'l'},
+    {"trace", required_argument, NULL, OPTION_TRACE},
+    {"otlp", required_argument, NULL, OPTION_OTLP},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
+/* Of getopt_long(), with optarg. Return: -1: go on; else the exit code. */
+static int take_option(struct settings *settings, int option)
+{
+    int code = 0;
+    switch (option) {
+    case 'd':
+        settings->dir_given = optarg;
+        break;
+    case 's':
+        settings->socket_given = optarg;
+        break;
+    case 'c':
+        code = add_url(settings->control_urls, &settings->control_count, optarg);
+        break;
+    case 'e':
+        code = add_url(settings->event_urls, &settings->event_count, optarg);
+        break;
+    case 'S':
+        settings->schemas = optarg;
+        break;
+    case OPTION_ROLLOUTS:
+        settings->rollouts = optarg;
+        break;
+    case OPTION_STATE:
+        settings->state_given = optarg;
+        break;
+    case OPTION_HTTP:
+        settings->http = optarg;
+        break;
+    case OPTION_INSECURE_HTTP:
+        settings->http_insecure = true;
+        break;
+    case OPTION_ALLOW_CONTROL:
+        settings->allow_control = true;
+        break;
+    case OPTION_AUDIT:
+        settings->audit = optarg;
+        break;
+    case OPTION_EJECT:
+        code = parse_eject(optarg, &settings->eject);
+        break;
+    case 'm':
+        code = parse_mode(optarg, &settings->mode);
+        break;
+    case 'l':
+        code = parse_level(optarg);
+        break;
+    case OPTION_TRACE:
+        code = parse_trace(settings, optarg);
+        break;
+    case OPTION_OTLP:
+        settings->otlp = optarg;
+        break;
+    case 'h':
+        (void)fputs(usage, stdout);
+        return 0;
+    case 'V':
+        (void)puts("parleyd " PARLEY_VERSION);
+        return 0;
+    default:
+        (void)fprintf(stderr, "Try 'parleyd --help'.\n");
+        return MAIN_EXIT_USAGE;
+    }
+    return code != 0 ? code : -1;
+}
+
 /* Return: -1: go on; else the exit code. */
 static int parse_options(struct settings *settings, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"dir", required_argument, NULL, 'd'},
-        {"socket", required_argument, NULL, 's'},
-        {"control", required_argument, NULL, 'c'},
-        {"events", required_argument, NULL, 'e'},
-        {"schemas", required_argument, NULL, 'S'},
-        {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
-        {"state", required_argument, NULL, OPTION_STATE},
-        {"http", required_argument, NULL, OPTION_HTTP},
-        {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
-        {"allow-control", no_argument, NULL, OPTION_ALLOW_CONTROL},
-        {"audit", required_argument, NULL, OPTION_AUDIT},
-        {"eject", required_argument, NULL, OPTION_EJECT},
-        {"mode", required_argument, NULL, 'm'},
-        {"log-level", required_argument, NULL, 'l'},
-        {"trace", required_argument, NULL, OPTION_TRACE},
-        {"otlp", required_argument, NULL, OPTION_OTLP},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
-    int code = 0;
-    for (;;) {
-        int option = getopt_long(argc, argv, "d:s:c:e:S:m:l:hV", options, NULL);
-        if (option < 0)
-            break;
-        switch (option) {
-        case 'd':
-            settings->dir_given = optarg;
-            break;
-        case 's':
-            settings->socket_given = optarg;
-            break;
-        case 'c':
-            code = add_url(settings->control_urls, &settings->control_count, optarg);
-            break;
-        case 'e':
-            code = add_url(settings->event_urls, &settings->event_count, optarg);
-            break;
-        case 'S':
-            settings->schemas = optarg;
-            break;
-        case OPTION_ROLLOUTS:
-            settings->rollouts = optarg;
-            break;
-        case OPTION_STATE:
-            settings->state_given = optarg;
-            break;
-        case OPTION_HTTP:
-            settings->http = optarg;
-            break;
-        case OPTION_INSECURE_HTTP:
-            settings->http_insecure = true;
-            break;
-        case OPTION_ALLOW_CONTROL:
-            settings->allow_control = true;
-            break;
-        case OPTION_AUDIT:
-            settings->audit = optarg;
-            break;
-        case OPTION_EJECT:
-            code = parse_eject(optarg, &settings->eject);
-            break;
-        case 'm':
-            code = parse_mode(optarg, &settings->mode);
-            break;
-        case 'l':
-            code = parse_level(optarg);
-            break;
-        case OPTION_TRACE:
-            code = parse_trace(settings, optarg);
-            break;
-        case OPTION_OTLP:
-            settings->otlp = optarg;
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return 0;
-        case 'V':
-            (void)puts("parleyd " PARLEY_VERSION);
-            return 0;
-        default:
-            (void)fprintf(stderr, "Try 'parleyd --help'.\n");
-            return MAIN_EXIT_USAGE;
-        }
-        if (code != 0)
-            return code;
-    }
-    if (optind < argc)
-        return complain("'%s' is no option", argv[optind]);
-    return -1;
+    int option, code = -1;
+    while (code < 0 &&
+           (option = getopt_long(argc, argv, "d:s:c:e:S:m:l:hV", long_options, NULL)) >= 0)
+        code = take_option(settings, option);
+    if (code < 0 && optind < argc)
+        code = complain("'%s' is no option", argv[optind]);
+    return code;
 }
 
 /* Defaults for what was not given. */
@@ -266,8 +274,8 @@ static int fill_in(struct settings *settings)
         r = paths_events_url(dir, settings->events, sizeof(settings->events));
     size_t state = 0;
     if (r == 0 && settings->state_given)
-        state = (size_t)snprintf(settings->state, sizeof(settings->state), "%s",
-                                 settings->state_given);
+        state =
+            (size_t)snprintf(settings->state, sizeof(settings->state), "%s", settings->state_given);
     else if (r == 0)
         state = (size_t)snprintf(settings->state, sizeof(settings->state), "%s/state",
                                  dir ? dir : settings->dir);
@@ -353,7 +361,7 @@ static void say_ready(const struct broker *broker, const struct settings *settin
 struct signals {
     struct source source;
     int fd;
-    int stop; /* the signal that ends us; 0: none yet */
+    int stop;              /* the signal that ends us; 0: none yet */
     struct broker *broker; /* NULL: not yet */
 };
 
