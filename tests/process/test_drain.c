@@ -25,8 +25,9 @@
 static struct {
     _Atomic uint64_t ok, failed;
     _Atomic uint64_t served[SERVER_MAX];
-    _Atomic unsigned up; /* instances published, ever */
-    char first[256];     /* failure, of whoever was first */
+    _Atomic unsigned up;      /* instances published, ever */
+    _Atomic unsigned loading; /* loaders that a signal stops */
+    char first[256];          /* failure, of whoever was first */
 } * shared;
 
 static struct bus bus;
@@ -107,6 +108,7 @@ static int load(struct bus *on, void *argument)
     if (parley_stop_on_signals(endpoint) != PARLEY_OK ||
         parley_client_new(endpoint, &echo__v1__echo__interface, &options, &client) != PARLEY_OK)
         return 1;
+    atomic_fetch_add(&shared->loading, 1);
     for (unsigned i = 0; i < IN_FLIGHT; i++)
         loops[i] = (struct caller_loop){.client = client, .ended = true};
     enum parley_status status = PARLEY_OK;
@@ -155,6 +157,8 @@ static int set_up(void **state)
         (void)start_server();
     for (unsigned i = 0; i < LOADER_COUNT; i++)
         loaders[i] = bus_fork(&bus, load, NULL);
+    for (int waited = 0; shared->loading < LOADER_COUNT && waited < PATIENCE_MS; waited++)
+        poll(NULL, 0, 1);
     for (unsigned i = 0; i < 3; i++)
         await_more(&shared->served[i], 100);
     return 0;
