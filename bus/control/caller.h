@@ -1,0 +1,56 @@
+/*
+ * SP's REQ side as the bus needs it: any number of requests under way on one connection, answers in
+ * any order. libparley dials with it; the broker listens with it, for the REP socket of one
+ * instance.
+ *
+ * One thread, which is the caller's. One descriptor for an event loop. It never sends anything
+ * twice: who asks decides that. A connection that is lost is dialled anew, with jitter.
+ */
+#ifndef PARLEY_CONTROL_CALLER_H
+#define PARLEY_CONTROL_CALLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "control/replier.h"
+#include "control/tls.h"
+
+#define CALLER_E_AGAIN 1 /* nothing there; or no connection, or no room: try again later */
+
+struct caller;
+
+struct caller_options {
+    const char *url;
+    bool listen;      /* for one peer; a second one is hung up on. Else dial */
+    size_t bytes_max; /* of an answer */
+    const struct tls_settings *tls;
+    unsigned mode; /* of a socket in the file system; 0: as the umask says */
+    /* Run in caller_turn(). */
+    void (*came)(const struct replier_peer *peer, void *data);
+    void (*gone)(void *data); /* what was sent will not be answered */
+    void *data;
+};
+
+int caller_new(const struct caller_options *options, struct caller **ret_caller,
+               struct error_text *error);
+struct caller *caller_free(struct caller *caller); /* NULL is fine; returns NULL */
+int caller_fd(const struct caller *caller); /* readable: caller_turn(), then caller_receive() */
+uint64_t caller_next_deadline_ns(const struct caller *caller);
+const char *caller_url(const struct caller *caller); /* with the port that it has */
+bool caller_connected(const struct caller *caller);
+/* Connections that came and went, dialling anew, jitter. */
+void caller_turn(struct caller *caller);
+
+/* Memory for a request of up to @bytes; sent from there. One at a time. Return: 0; -ENOMEM. */
+int caller_send_begin(struct caller *caller, size_t bytes, uint8_t **ret_data);
+/* @request: the asker's number for it, 31 bits, which its answer brings back. Return: 0;
+ * CALLER_E_AGAIN (begin again later); -errno. */
+int caller_send_end(struct caller *caller, size_t bytes, uint32_t request);
+/* @ret_data: borrowed until the next call of this or of caller_free(). 0; CALLER_E_AGAIN; -errno.
+ * An answer to a number that was never sent is dropped here and counted. */
+int caller_receive(struct caller *caller, uint32_t *ret_request, const uint8_t **ret_data,
+                   size_t *ret_bytes);
+
+#endif
