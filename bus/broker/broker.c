@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/relay.h"
 #include "broker/rollouts.h"
 
 int broker_watch(struct broker *broker, int fd, uint32_t events, struct source *source)

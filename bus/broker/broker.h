@@ -54,6 +54,8 @@ struct contract;
 struct endpoint;
 struct instance;
 struct interface;
+struct relay;
+struct relay_contract;
 struct version;
 
 /* ---- broker.c: the loop ---- */
@@ -123,6 +125,7 @@ struct schema_entry {
     char file[BROKER_FILE_BYTES];  /* of --schemas, without the folder; "": none */
     struct schema_entry *in_force; /* at generation `checked_at` */
     uint64_t checked_at;
+    struct relay_contract *relayed; /* by which the relay calls with it (relay.c); NULL: none */
 };
 
 /* Whether it may decide how the messages of others are read. */
@@ -752,7 +755,7 @@ void audit_refused_peer(struct endpoint *endpoint, const char *topic, const char
 void audit_control(struct broker *broker, const Parley__ControlRequest *request,
                    const struct nng_request *asker, const uint8_t *reply, size_t reply_bytes);
 
-/* ---- control.c, relay.c ---- */
+/* ---- control.c ---- */
 
 #define CONTROL_E_LATER 1
 /**
@@ -779,16 +782,18 @@ char *list_json(const Parley__ListReply *list, bool control);
 int control_events(struct broker *broker, const Parley__EventsRequest *request,
                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
-struct relay;
-/* Begins a call by a client of @version, which has a schema. Return: PARLEY_OK: @asker is the
- * relay's and will be answered; else why not. */
-enum parley_status relay_call(struct broker *broker, struct version *version,
-                              const Parley__CallRequest *request, struct nng_request *asker,
-                              struct error_text *error);
-struct relay *relay_free(struct relay *relay);
-uint32_t relay_call_count(const struct relay *relay); /* under way */
-uint64_t relay_next_deadline_ns(const struct relay *relay);
-void relay_turn(struct broker *broker); /* after each turn: timeouts, idle contracts */
+/* control_call.c: begins it. Return: PARLEY_OK: @asker is ours and will be answered; else why not. */
+enum parley_status control_call(struct broker *broker, const Parley__CallRequest *request,
+                                struct nng_request *asker, struct error_text *error);
+
+/* lookup.c: what requests name. NULL: @error says what there is. */
+struct interface *lookup_interface(struct broker *broker, const char *name,
+                                   struct error_text *error);
+struct version *lookup_version(struct interface *interface, const char *name,
+                               struct error_text *error);
+/* One that has a schema. @version_name NULL or "": the one with most calls. */
+struct version *lookup_schema(struct broker *broker, const char *interface_name,
+                              const char *version_name, struct error_text *error);
 
 /* ---- watching.c: what is answered by HTTP ---- */
 

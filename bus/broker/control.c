@@ -36,47 +36,6 @@ static void fail(Parley__ControlReply *reply, enum parley_status status, struct 
     reply->text = error->text;
 }
 
-/* ---- Finding what a request names ---- */
-
-static void describe_interfaces(const struct broker *broker, char *buffer, size_t bytes)
-{
-    size_t used = 0;
-    (void)snprintf(buffer, bytes, "nothing");
-    for (const struct interface *i = broker->directory.interfaces; i; i = i->hh.next) {
-        if (i->slot < 0 || used >= bytes)
-            continue;
-        int n = snprintf(buffer + used, bytes - used, "%s%s", used ? ", " : "", i->name);
-        used += n > 0 ? (size_t)n : 0;
-    }
-}
-
-static struct interface *find_interface(struct broker *broker, const char *name,
-                                        struct error_text *error)
-{
-    struct interface *interface = name ? directory_find(&broker->directory, name) : NULL;
-    if (interface && interface->slot >= 0)
-        return interface;
-    char here[256];
-    describe_interfaces(broker, here, sizeof(here));
-    error_set(error, 0, "no interface \"%.80s\" is published; there is: %s", name ? name : "",
-              here);
-    return NULL;
-}
-
-static struct version *find_version(struct interface *interface, const char *name,
-                                    struct error_text *error)
-{
-    struct semver semver;
-    struct version *version =
-        semver_parse(name, &semver) == 0 ? interface_version(interface, &semver) : NULL;
-    if (version)
-        return version;
-    char here[256];
-    interface_describe(interface, here, sizeof(here));
-    error_set(error, 0, "%s has no version \"%.40s\"; there is: %s", interface->name, name, here);
-    return NULL;
-}
-
 /* ---- List ---- */
 
 /* Everything a list holds, to be freed in one go. */
@@ -337,7 +296,7 @@ static enum parley_status read_weights(struct interface *interface,
     for (size_t i = 0; i < request->n_weight; i++) {
         const Parley__RouteWeight *weight = request->weight[i];
         const char *name = weight->version ? weight->version : "";
-        const struct version *version = find_version(interface, name, error);
+        const struct version *version = lookup_version(interface, name, error);
         if (!version)
             return PARLEY_NOT_FOUND;
         if (named[version->index]) {
@@ -416,7 +375,7 @@ static int on_route(struct broker *broker, const Parley__RouteRequest *request,
                     uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
-    struct interface *interface = find_interface(broker, request->interface, &error);
+    struct interface *interface = lookup_interface(broker, request->interface, &error);
     enum parley_status status = interface ? PARLEY_OK : PARLEY_NOT_FOUND;
     if (interface && request->n_weight > 0) {
         uint64_t before = interface->generation;
@@ -453,49 +412,12 @@ static int on_route(struct broker *broker, const Parley__RouteRequest *request,
 
 /* ---- Describe ---- */
 
-/* The one with the largest share that has a schema; of equals the highest. */
-static struct version *main_version(const struct interface *interface)
-{
-    uint32_t shares[ROUTE_VERSION_MAX];
-    weights_effective(interface, shares);
-    struct version *best = NULL;
-    for (uint32_t i = 0; i < ROUTE_VERSION_MAX; i++) {
-        struct version *version = interface->versions[i];
-        if (!version || !version->schema)
-            continue;
-        if (!best || shares[i] > shares[best->index] ||
-            (shares[i] == shares[best->index] &&
-             semver_compare(&version->semver, &best->semver) > 0))
-            best = version;
-    }
-    return best;
-}
-
-/* The version that a request names, or means. NULL: @error says what there is. */
-static struct version *find_schema(struct broker *broker, const char *interface_name,
-                                   const char *version_name, struct error_text *error)
-{
-    struct version *version;
-    struct interface *interface = find_interface(broker, interface_name, error);
-    if (!interface)
-        return NULL;
-    if (version_name && version_name[0])
-        version = find_version(interface, version_name, error);
-    else
-        version = main_version(interface);
-    if (version && version->schema)
-        return version;
-    if (!error->text[0])
-        error_set(error, 0, "nothing publishes that version of %s now", interface->name);
-    return NULL;
-}
-
 static int on_describe(struct broker *broker, const Parley__DescribeRequest *request,
                        Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
     const struct version *version =
-        find_schema(broker, request->interface, request->version, &error);
+        lookup_schema(broker, request->interface, request->version, &error);
     if (!version) {
         fail(reply, PARLEY_NOT_FOUND, &error, NULL);
         return control_pack(reply, ret_data, ret_bytes);
@@ -519,10 +441,7 @@ static int on_call(struct broker *broker, const Parley__CallRequest *request,
                    size_t *ret_bytes)
 {
     struct error_text error = {""};
-    struct version *version = find_schema(broker, request->interface, request->version, &error);
-    enum parley_status status = PARLEY_NOT_FOUND;
-    if (version)
-        status = relay_call(broker, version, request, asker, &error);
+    enum parley_status status = control_call(broker, request, asker, &error);
     if (status == PARLEY_OK)
         return CONTROL_E_LATER;
     Parley__CallReply call = PARLEY__CALL_REPLY__INIT;

@@ -1,5 +1,5 @@
 /*
- * Calls for askers on the control API: the broker as a client of its own bus.
+ * Calls for askers that are no endpoints: the broker as a client of its own bus.
  *
  * The relay is an ordinary endpoint of this process, on one end of a socketpair whose other end the
  * broker serves like any link. So a relayed call is routed, translated, counted and ended like
@@ -7,12 +7,17 @@
  * it, so it works on bytes, with the schema that the broker holds; and it must not wait, so it
  * lives in the broker's loop and answers its asker when the call ends, in whatever order they do.
  *
- * A contract is kept for a while after its last call, for the asker that calls again, and then
- * given back, with its channels. Contracts and calls are bounded; what does not fit is refused.
+ * Bytes cross once each way: a request goes from where the asker's message lies into the service's
+ * channel, a reply through its plan from the service's memory to where the asker wants it (`room`).
  *
- * The asker's identity is the control socket's: a service sees the broker as the caller.
+ * Calls and contracts are kept to be used again, so a steady load allocates nothing. A contract is
+ * kept for a while after its last call, for the asker that calls again, and then given back, with
+ * its channels. Both are bounded; what does not fit is refused.
+ *
+ * What ends while it is being started is told in the next turn, for the asker does not have its
+ * number yet.
  */
-#include "broker/broker.h"
+#include "broker/relay.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,36 +29,54 @@
 #include "base/log.h"
 #include "rpc/rpc.h"
 
-#define RELAY_CONTRACT_MAX 16
-#define RELAY_CALL_MAX 1024
-#define RELAY_METADATA_MAX 32
+#define RELAY_CONTRACT_MAX 256
 #define RELAY_IDLE_NS (30 * NS_PER_S)
 #define RELAY_TIMEOUT_NS (10 * NS_PER_S)
 #define RELAY_TIMEOUT_NS_MAX (3600 * NS_PER_S)
+#define RELAY_TEXT_BYTES 256 /* of a call's sentence, with its NUL */
 
 /* What calls of one version share. */
 struct relay_contract {
-    struct schema_entry *schema; /* one of its users; NULL: free */
+    TAILQ_ENTRY(relay_contract) entry; /* of relay->busy or idle */
+    struct schema_entry *schema;       /* one of its users */
     struct parley_client *client;
     struct parley_method *methods;
-    uint64_t used_at_ns;
+    uint32_t call_count;
+    uint64_t idle_since_ns; /* if it has no calls */
+};
+
+/* One asker who waits. */
+struct relayed {
+    STAILQ_ENTRY(relayed) entry; /* of relay->spare, or ended */
+    struct relay *relay;
+    struct relay_contract *contract; /* NULL: it has ended */
+    uint64_t rpc_id;
+    uint32_t index, generation; /* its number */
+    bool starting;
+    bool one_way;
+    uint8_t *(*room)(const struct relay_end *so_far, size_t bytes, void *userdata);
+    void (*on_end)(const struct relay_end *end, void *userdata);
+    void *userdata;
+
+    /* If it ended while it was being started. */
+    struct relay_end end;
+    char version[BROKER_VERSION_BYTES];
+    char text[RELAY_TEXT_BYTES];
 };
 
 struct relay {
     struct source source;
     struct broker *broker;
     struct parley_endpoint *endpoint;
-    bool due;       /* parley_dispatch() */
-    bool connected; /* it was welcomed once */
-    uint32_t call_count;
-    struct relay_contract contracts[RELAY_CONTRACT_MAX];
-};
-
-/* One asker who waits. */
-struct relayed {
-    struct relay *relay;
-    struct nng_request *request; /* NULL: nobody (tests) */
-    bool one_way;
+    bool due;                                               /* parley_dispatch() */
+    bool connected;                                         /* it was welcomed once */
+    uint64_t now_ns;                                        /* when the turn began */
+    TAILQ_HEAD(relay_contracts, relay_contract) busy, idle; /* idle: longest first */
+    uint32_t contract_count;
+    struct relayed **calls; /* by index */
+    uint32_t call_max;      /* that there are */
+    uint32_t call_count;    /* under way */
+    STAILQ_HEAD(relayed_list, relayed) spare, ended;
 };
 
 /* ---- Life ---- */
@@ -96,6 +119,11 @@ static int relay_new(struct broker *broker, struct error_text *error)
     if (!relay)
         return error_set(error, -ENOMEM, "the broker is out of memory");
     relay->broker = broker;
+    relay->now_ns = clock_now_ns();
+    TAILQ_INIT(&relay->busy);
+    TAILQ_INIT(&relay->idle);
+    STAILQ_INIT(&relay->spare);
+    STAILQ_INIT(&relay->ended);
     int r = join_bus(broker, relay, error);
     if (r < 0) {
         relay_free(relay);
@@ -105,69 +133,37 @@ static int relay_new(struct broker *broker, struct error_text *error)
     return 0;
 }
 
-static void contract_release(struct relay *relay, struct relay_contract *contract)
-{
-    parley_client_free(contract->client); /* its calls end as CANCELLED, and are answered */
-    free(contract->methods);
-    schema_entry_drop(&relay->broker->negotiator, contract->schema);
-    *contract = (struct relay_contract){0};
-}
-
-struct relay *relay_free(struct relay *relay)
-{
-    if (!relay)
-        return NULL;
-    for (size_t i = 0; i < RELAY_CONTRACT_MAX; i++)
-        if (relay->contracts[i].schema)
-            contract_release(relay, &relay->contracts[i]);
-    if (relay->endpoint)
-        broker_unwatch(relay->broker, parley_fd(relay->endpoint), &relay->source);
-    parley_endpoint_free(relay->endpoint);
-    if (relay->broker->relay == relay)
-        relay->broker->relay = NULL;
-    free(relay);
-    return NULL;
-}
-
-uint32_t relay_call_count(const struct relay *relay)
-{
-    return relay->call_count;
-}
-
-static bool contract_idle(const struct relay_contract *contract)
-{
-    return contract->schema && rpc_calls_pending(contract->client) == 0;
-}
-
-uint64_t relay_next_deadline_ns(const struct relay *relay)
-{
-    uint64_t deadline = parley_next_deadline_ns(relay->endpoint);
-    for (size_t i = 0; i < RELAY_CONTRACT_MAX; i++) {
-        const struct relay_contract *contract = &relay->contracts[i];
-        if (contract_idle(contract) && contract->used_at_ns + RELAY_IDLE_NS < deadline)
-            deadline = contract->used_at_ns + RELAY_IDLE_NS;
-    }
-    return relay->due ? 0 : deadline;
-}
-
-void relay_turn(struct broker *broker)
-{
-    struct relay *relay = broker->relay;
-    uint64_t now_ns = clock_now_ns();
-    if (!relay->due && relay_next_deadline_ns(relay) > now_ns)
-        return;
-    relay->due = false;
-    for (size_t i = 0; i < RELAY_CONTRACT_MAX; i++) {
-        struct relay_contract *contract = &relay->contracts[i];
-        if (contract_idle(contract) && contract->used_at_ns + RELAY_IDLE_NS <= now_ns)
-            contract_release(relay, contract);
-    }
-    if (parley_dispatch(relay->endpoint, 0) != PARLEY_OK)
-        log_error("relay: %s", parley_error_text());
-    relay->connected = relay->connected || parley_connected(relay->endpoint);
-}
-
 /* ---- Contracts ---- */
+
+static void contract_busy(struct relay *relay, struct relay_contract *contract)
+{
+    if (contract->call_count++ > 0)
+        return;
+    TAILQ_REMOVE(&relay->idle, contract, entry);
+    TAILQ_INSERT_HEAD(&relay->busy, contract, entry);
+}
+
+static void contract_settle(struct relay *relay, struct relay_contract *contract)
+{
+    if (--contract->call_count > 0)
+        return;
+    contract->idle_since_ns = relay->now_ns;
+    TAILQ_REMOVE(&relay->busy, contract, entry);
+    TAILQ_INSERT_TAIL(&relay->idle, contract, entry);
+}
+
+/* It has no calls; or they end now, as CANCELLED. */
+static void contract_end(struct relay *relay, struct relay_contract *contract)
+{
+    parley_client_free(contract->client);
+    TAILQ_REMOVE(&relay->idle, contract, entry);
+    if (contract->schema->relayed == contract)
+        contract->schema->relayed = NULL;
+    schema_entry_drop(&relay->broker->negotiator, contract->schema);
+    free(contract->methods);
+    free(contract);
+    relay->contract_count--;
+}
 
 static int describe_methods(struct relay_contract *contract, struct rpc_contract_spec *spec)
 {
@@ -209,101 +205,222 @@ static enum parley_status contract_make(struct relay *relay, struct relay_contra
     return status;
 }
 
-/* A free place, or that of the contract that was idle longest. NULL: all are busy. */
-static struct relay_contract *place(struct relay *relay)
+/* One more, if need be in the place of the one that was idle longest. */
+static enum parley_status contract_new(struct relay *relay, struct schema_entry *schema,
+                                       struct relay_contract **ret, struct error_text *error)
 {
-    struct relay_contract *best = NULL;
-    for (size_t i = 0; i < RELAY_CONTRACT_MAX; i++) {
-        struct relay_contract *contract = &relay->contracts[i];
-        if (!contract->schema)
-            return contract;
-        if (contract_idle(contract) && (!best || contract->used_at_ns < best->used_at_ns))
-            best = contract;
-    }
-    if (best)
-        contract_release(relay, best);
-    return best;
-}
-
-static enum parley_status contract_take(struct relay *relay, struct schema_entry *schema,
-                                        struct relay_contract **ret, struct error_text *error)
-{
-    for (size_t i = 0; i < RELAY_CONTRACT_MAX; i++) {
-        if (relay->contracts[i].schema == schema) {
-            *ret = &relay->contracts[i];
-            return PARLEY_OK;
-        }
-    }
-    struct relay_contract *contract = place(relay);
-    if (!contract) {
+    if (relay->contract_count >= RELAY_CONTRACT_MAX && TAILQ_EMPTY(&relay->idle)) {
         error_set(error, 0, "calls of %d versions are under way: try again later",
                   RELAY_CONTRACT_MAX);
         return PARLEY_RESOURCE_EXHAUSTED;
     }
+    if (relay->contract_count >= RELAY_CONTRACT_MAX)
+        contract_end(relay, TAILQ_FIRST(&relay->idle));
+    struct relay_contract *contract = calloc(1, sizeof(*contract));
+    if (!contract) {
+        error_set(error, 0, "the broker is out of memory");
+        return PARLEY_RESOURCE_EXHAUSTED;
+    }
     contract->schema = schema;
-    schema_entry_keep(&relay->broker->negotiator, schema);
     enum parley_status status = contract_make(relay, contract, error);
     if (status != PARLEY_OK) {
-        contract_release(relay, contract);
+        free(contract->methods);
+        free(contract);
         return status;
     }
+    schema_entry_keep(&relay->broker->negotiator, schema);
+    schema->relayed = contract;
+    contract->idle_since_ns = relay->now_ns;
+    TAILQ_INSERT_TAIL(&relay->idle, contract, entry);
+    relay->contract_count++;
     *ret = contract;
     return PARLEY_OK;
 }
 
 /* ---- Calls ---- */
 
-static void on_replied(const struct parley_call *call, const uint8_t *payload, size_t bytes,
+static struct relayed *relayed_new(struct relay *relay)
+{
+    struct relayed *relayed = STAILQ_FIRST(&relay->spare);
+    if (relayed) {
+        STAILQ_REMOVE_HEAD(&relay->spare, entry);
+        return relayed;
+    }
+    if ((relay->call_max & (relay->call_max - 1)) == 0) {
+        uint32_t more = relay->call_max ? 2 * relay->call_max : 1;
+        struct relayed **grown = realloc(relay->calls, more * sizeof(struct relayed *));
+        if (!grown)
+            return NULL;
+        relay->calls = grown;
+    }
+    relayed = calloc(1, sizeof(*relayed));
+    if (!relayed)
+        return NULL;
+    relayed->relay = relay;
+    relayed->index = relay->call_max;
+    relay->calls[relay->call_max++] = relayed;
+    return relayed;
+}
+
+static void relayed_free(struct relayed *relayed)
+{
+    relayed->contract = NULL;
+    STAILQ_INSERT_HEAD(&relayed->relay->spare, relayed, entry);
+}
+
+static uint64_t number_of(const struct relayed *relayed)
+{
+    return (uint64_t)relayed->generation << 32 | relayed->index;
+}
+
+static struct relayed *relayed_find(const struct relay *relay, uint64_t number)
+{
+    uint32_t index = (uint32_t)number;
+    struct relayed *relayed = index < relay->call_max ? relay->calls[index] : NULL;
+    return relayed && relayed->contract && number_of(relayed) == number ? relayed : NULL;
+}
+
+static uint8_t *on_room(const struct rpc_outcome *outcome, size_t bytes, void *userdata)
+{
+    const struct relayed *relayed = userdata;
+    const struct relay_end so_far = {
+        .status = outcome->status,
+        .executed = outcome->executed,
+        .translation = outcome->translation,
+        .version = outcome->version,
+        .text = "",
+    };
+    return relayed->room(&so_far, bytes, relayed->userdata);
+}
+
+/* For relay_start(), or the next turn. A call that has only been sent has no reply. */
+static void keep_end(struct relayed *relayed, const struct rpc_outcome *outcome)
+{
+    (void)snprintf(relayed->version, sizeof(relayed->version), "%s", outcome->version);
+    (void)snprintf(relayed->text, sizeof(relayed->text), "%s", outcome->text);
+    relayed->end = (struct relay_end){
+        .status = outcome->status,
+        .executed = outcome->executed,
+        .translation = outcome->translation,
+        .version = relayed->version,
+        .text = relayed->text,
+    };
+}
+
+static void on_replied(const struct rpc_outcome *outcome, const uint8_t *payload, size_t bytes,
                        void *userdata)
 {
     struct relayed *relayed = userdata;
-    relayed->relay->call_count--;
-    Parley__CallReply body = PARLEY__CALL_REPLY__INIT;
-    body.has_executed = true;
-    body.executed = call->executed;
-    body.has_translation = call->version[0] != '\0';
-    body.translation = (uint32_t)call->translation;
-    body.served_by = (char *)(uintptr_t)(call->version[0] ? call->version : NULL);
-    if (call->status == PARLEY_OK && !relayed->one_way) {
-        body.has_payload = true;
-        body.payload.data = (uint8_t *)(uintptr_t)payload;
-        body.payload.len = bytes;
+    struct relay *relay = relayed->relay;
+    contract_settle(relay, relayed->contract);
+    relayed->contract = NULL;
+    relay->call_count--;
+    if (relayed->starting) {
+        keep_end(relayed, outcome);
+        return;
     }
-    Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
-    reply.has_status = true;
-    reply.status = call->status;
-    reply.text = (char *)(uintptr_t)(call->error[0] ? call->error : NULL);
-    reply.body_case = PARLEY__CONTROL_REPLY__BODY_CALL;
-    reply.call = &body;
-    uint8_t *data = NULL;
-    size_t data_bytes;
-    if (!relayed->request || control_pack(&reply, &data, &data_bytes) < 0)
-        nng_request_drop(relayed->request);
-    else if (nng_request_answer(relayed->request, data, data_bytes) < 0)
-        log_warn("the answer to a relayed call was not sent");
-    free(data);
-    free(relayed);
+    const struct relay_end end = {
+        .status = outcome->status,
+        .executed = outcome->executed,
+        .translation = outcome->translation,
+        .version = outcome->version,
+        .text = outcome->text,
+        .payload = relayed->one_way ? NULL : payload,
+        .payload_bytes = relayed->one_way ? 0 : bytes,
+    };
+    void (*on_end)(const struct relay_end *, void *) = relayed->on_end;
+    userdata = relayed->userdata;
+    relayed_free(relayed);
+    on_end(&end, userdata);
 }
 
-static enum parley_status read_metadata(const Parley__CallRequest *request,
-                                        struct parley_metadata *pairs, struct error_text *error)
+/* Those that ended while they were being started. */
+static void tell_ended(struct relay *relay)
 {
-    if (request->n_metadata > RELAY_METADATA_MAX) {
-        error_set(error, 0, "%zu pairs of metadata: at most %d", request->n_metadata,
-                  RELAY_METADATA_MAX);
-        return PARLEY_INVALID_ARGUMENT;
+    struct relayed *relayed;
+    while ((relayed = STAILQ_FIRST(&relay->ended))) {
+        STAILQ_REMOVE_HEAD(&relay->ended, entry);
+        relayed->on_end(&relayed->end, relayed->userdata);
+        relayed_free(relayed);
     }
-    for (size_t i = 0; i < request->n_metadata; i++)
-        pairs[i] = (struct parley_metadata){
-            .key = request->metadata[i]->key ? request->metadata[i]->key : "",
-            .value = (const char *)request->metadata[i]->value.data,
-            .value_bytes = request->metadata[i]->value.len,
-        };
+}
+
+/* ---- Its end, and its turns ---- */
+
+struct relay *relay_free(struct relay *relay)
+{
+    if (!relay)
+        return NULL;
+    if (relay->broker->relay == relay)
+        relay->broker->relay = NULL;
+    struct relay_contract *contract;
+    TAILQ_FOREACH (contract, &relay->busy, entry) {
+        contract->schema->relayed = NULL; /* who is told may call, by another relay */
+    }
+    while ((contract = TAILQ_FIRST(&relay->busy))) {
+        contract->client = parley_client_free(contract->client); /* its calls end, it is idle */
+        contract_end(relay, contract);
+    }
+    while ((contract = TAILQ_FIRST(&relay->idle)))
+        contract_end(relay, contract);
+    tell_ended(relay);
+    if (relay->endpoint)
+        broker_unwatch(relay->broker, parley_fd(relay->endpoint), &relay->source);
+    parley_endpoint_free(relay->endpoint);
+    for (uint32_t i = 0; i < relay->call_max; i++)
+        free(relay->calls[i]);
+    free(relay->calls);
+    free(relay);
+    return NULL;
+}
+
+uint32_t relay_call_count(const struct relay *relay)
+{
+    return relay->call_count;
+}
+
+uint64_t relay_next_deadline_ns(const struct relay *relay)
+{
+    if (relay->due || !STAILQ_EMPTY(&relay->ended))
+        return 0;
+    uint64_t deadline = parley_next_deadline_ns(relay->endpoint);
+    const struct relay_contract *idle = TAILQ_FIRST(&relay->idle);
+    if (idle && idle->idle_since_ns + RELAY_IDLE_NS < deadline)
+        deadline = idle->idle_since_ns + RELAY_IDLE_NS;
+    return deadline;
+}
+
+void relay_turn(struct broker *broker)
+{
+    struct relay *relay = broker->relay;
+    relay->now_ns = clock_now_ns();
+    if (relay_next_deadline_ns(relay) > relay->now_ns)
+        return;
+    relay->due = false;
+    struct relay_contract *idle;
+    while ((idle = TAILQ_FIRST(&relay->idle)) &&
+           idle->idle_since_ns + RELAY_IDLE_NS <= relay->now_ns)
+        contract_end(relay, idle);
+    tell_ended(relay);
+    if (parley_dispatch(relay->endpoint, 0) != PARLEY_OK)
+        log_error("relay: %s", parley_error_text());
+    relay->connected = relay->connected || parley_connected(relay->endpoint);
+}
+
+/* ---- Calling ---- */
+
+enum parley_status relay_find(struct broker *broker, const char *interface, const char *version,
+                              struct schema_entry **ret_schema, struct error_text *error)
+{
+    const struct version *found = lookup_schema(broker, interface, version, error);
+    if (!found)
+        return PARLEY_NOT_FOUND;
+    *ret_schema = found->schema;
     return PARLEY_OK;
 }
 
-static enum parley_status find_method(const struct schema_entry *entry, const char *name,
-                                      size_t *ret_index, struct error_text *error)
+enum parley_status relay_method(const struct schema_entry *entry, const char *name,
+                                size_t *ret_index, struct error_text *error)
 {
     const struct schema_service *service = schema_service(entry->schema);
     const struct schema_method *method =
@@ -325,58 +442,88 @@ static enum parley_status find_method(const struct schema_entry *entry, const ch
     return PARLEY_OK;
 }
 
-static enum parley_status start(struct relay *relay, struct relay_contract *contract, size_t method,
-                                const Parley__CallRequest *request, struct nng_request *asker,
-                                struct error_text *error)
+static enum parley_status relay_ready(struct broker *broker, struct error_text *error)
 {
-    struct parley_metadata pairs[RELAY_METADATA_MAX];
-    enum parley_status status = read_metadata(request, pairs, error);
-    if (status != PARLEY_OK)
-        return status;
-    struct relayed *relayed = malloc(sizeof(*relayed));
-    if (!relayed) {
-        error_set(error, 0, "the broker is out of memory");
-        return PARLEY_RESOURCE_EXHAUSTED;
-    }
-    *relayed = (struct relayed){.relay = relay, .request = asker, .one_way = request->one_way};
-    uint64_t timeout_ns = request->timeout_ns ? request->timeout_ns : RELAY_TIMEOUT_NS;
-    const struct parley_call call = {
-        .timeout_ns = timeout_ns < RELAY_TIMEOUT_NS_MAX ? timeout_ns : RELAY_TIMEOUT_NS_MAX,
-        .metadata = pairs,
-        .metadata_count = request->n_metadata,
-        .accept = request->accept,
-        .one_way = request->one_way,
-    };
-    static const uint8_t nothing[1];
-    relay->call_count++;
-    relay->due = true;
-    contract->used_at_ns = clock_now_ns();
-    rpc_call_raw(contract->client, (unsigned)method,
-                 request->payload.len ? request->payload.data : nothing, request->payload.len,
-                 &call, on_replied, relayed);
-    return PARLEY_OK;
-}
-
-enum parley_status relay_call(struct broker *broker, struct version *version,
-                              const Parley__CallRequest *request, struct nng_request *asker,
-                              struct error_text *error)
-{
-    size_t method;
-    enum parley_status status = find_method(version->schema, request->method, &method, error);
-    if (status != PARLEY_OK)
-        return status;
     if (broker->relay && broker->relay->connected && !parley_connected(broker->relay->endpoint))
         relay_free(broker->relay); /* it lost its link, and does not look for another */
+    if (broker->stopping) {
+        error_set(error, 0, "the broker ends");
+        return PARLEY_UNAVAILABLE;
+    }
     if (!broker->relay && relay_new(broker, error) < 0)
         return PARLEY_INTERNAL;
+    if (broker->relay->call_count < RELAY_CALL_MAX)
+        return PARLEY_OK;
+    error_set(error, 0, "%d calls are under way already: try again later", RELAY_CALL_MAX);
+    return PARLEY_RESOURCE_EXHAUSTED;
+}
+
+static void submit(struct relayed *relayed, const struct relay_ask *ask)
+{
+    uint64_t timeout_ns = ask->timeout_ns ? ask->timeout_ns : RELAY_TIMEOUT_NS;
+    const struct rpc_call call = {
+        .timeout_ns = timeout_ns < RELAY_TIMEOUT_NS_MAX ? timeout_ns : RELAY_TIMEOUT_NS_MAX,
+        .accept = ask->accept,
+        .metadata = ask->metadata,
+        .metadata_bytes = ask->metadata_bytes,
+        .payload = ask->payload,
+        .payload_bytes = ask->payload_bytes,
+        .payload_stays = ask->payload_stays,
+        .one_way = ask->one_way,
+        .room = ask->room ? on_room : NULL,
+        .replied = on_replied,
+        .userdata = relayed,
+    };
+    struct relay *relay = relayed->relay;
+    relayed->starting = true;
+    relayed->one_way = ask->one_way;
+    relayed->room = ask->room;
+    relayed->on_end = ask->ended;
+    relayed->userdata = ask->userdata;
+    relayed->generation += relayed->generation == UINT32_MAX ? 2 : 1; /* a number is never 0 */
+    contract_busy(relay, relayed->contract);
+    relay->call_count++;
+    relay->due = true;
+    relayed->rpc_id = rpc_call_raw(relayed->contract->client, (unsigned)ask->method, &call);
+    relayed->starting = false;
+}
+
+uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
+                     enum parley_status *ret_status, struct error_text *error)
+{
+    enum parley_status status = relay_ready(broker, error);
     struct relay *relay = broker->relay;
-    if (relay->call_count >= RELAY_CALL_MAX) {
-        error_set(error, 0, "%d calls are under way already: try again later", RELAY_CALL_MAX);
-        return PARLEY_RESOURCE_EXHAUSTED;
+    struct relay_contract *contract = ask->schema->relayed;
+    if (status == PARLEY_OK && !contract)
+        status = contract_new(relay, ask->schema, &contract, error);
+    struct relayed *relayed = status == PARLEY_OK ? relayed_new(relay) : NULL;
+    if (status == PARLEY_OK && !relayed) {
+        error_set(error, 0, "the broker is out of memory");
+        status = PARLEY_RESOURCE_EXHAUSTED;
     }
-    struct relay_contract *contract;
-    status = contract_take(relay, version->schema, &contract, error);
+    *ret_status = status;
     if (status != PARLEY_OK)
-        return status;
-    return start(relay, contract, method, request, asker, error);
+        return 0;
+    relayed->contract = contract;
+    submit(relayed, ask);
+    if (relayed->contract)
+        return number_of(relayed);
+    if (relayed->end.status != PARLEY_OK && relayed->end.executed == PARLEY_EXECUTED_NO) {
+        *ret_status = relayed->end.status;
+        error_set(error, 0, "%s", relayed->end.text);
+        relayed_free(relayed);
+        return 0;
+    }
+    STAILQ_INSERT_TAIL(&relay->ended, relayed, entry);
+    return number_of(relayed);
+}
+
+enum parley_status relay_cancel(struct broker *broker, uint64_t call)
+{
+    struct relay *relay = broker->relay;
+    const struct relayed *relayed = relay ? relayed_find(relay, call) : NULL;
+    if (!relayed)
+        return PARLEY_NOT_FOUND;
+    relay->due = true;
+    return parley_client_cancel(relayed->contract->client, relayed->rpc_id);
 }

@@ -11,7 +11,9 @@
 #include "broker/broker.h"
 #include "control/replier.h"
 
-/* How it ended. All borrowed; runs once, never inside of relay_start(). */
+#define RELAY_CALL_MAX 16384 /* under way, of all askers; further ones are RESOURCE_EXHAUSTED */
+
+/* How it ended. All borrowed; runs once, never inside of its own relay_start(). */
 struct relay_end {
     enum parley_status status;
     enum parley_executed executed;
@@ -19,7 +21,7 @@ struct relay_end {
     const char *version; /* that served it; "": none */
     const char *text;    /* a sentence if status is not OK */
     const uint8_t
-        *payload; /* in the asker's version; NULL if it went to `room`, or not OK, or one-way */
+        *payload; /* in the asker's version; in `room` if that gave any; NULL: not OK, or one-way */
     size_t payload_bytes;
 };
 
@@ -29,17 +31,23 @@ struct relay_ask {
     size_t method;           /* index in its service */
     const char *accept;      /* NULL: any */
     uint64_t timeout_ns;     /* 0: 10 s; cut at an hour */
-    const uint8_t *metadata; /* an encoded block without "parley." keys */
+    const uint8_t *metadata; /* an encoded block without "parley." keys (rpc.h's metadata_encode(),
+                              * bus_frame_metadata()); copied */
     size_t metadata_bytes;
-    const uint8_t *payload; /* borrowed until relay_start() returns */
+    const uint8_t *payload;
     size_t payload_bytes;
+    /* The payload is there until `ended` has run, and so is not copied; else it is borrowed until
+     * relay_start() returns. */
+    bool payload_stays;
     bool one_way;
-    const struct replier_peer *peer; /* borrowed until relay_start() returns */
+    const struct replier_peer *peer; /* borrowed until relay_start() returns; NULL: nobody known */
 
-    /* Optional: memory for a reply of up to @bytes, so that the crossing writes right there. NULL:
-     * use the relay's own. Called once, before `ended`, which has the length then. */
-    uint8_t *(*room)(size_t bytes, void *userdata);
-    void (*ended)(const struct relay_end *end, void *userdata);
+    /* Optional: memory for a reply of up to @bytes, so that the crossing writes right there. What
+     * it returns NULL for goes to the relay's own. @so_far: version and translation of the reply.
+     * It runs before `ended`, which has the length then, and the status: a reply may turn out to be
+     * wrong. Must not call the relay. */
+    uint8_t *(*room)(const struct relay_end *so_far, size_t bytes, void *userdata);
+    void (*ended)(const struct relay_end *end, void *userdata); /* may call the relay */
     void *userdata;
 };
 
@@ -50,11 +58,18 @@ enum parley_status relay_find(struct broker *broker, const char *interface, cons
 /* Of a name: "Get". UNIMPLEMENTED if it streams. */
 enum parley_status relay_method(const struct schema_entry *schema, const char *name,
                                 size_t *ret_method, struct error_text *error);
-/* Return: a number for relay_cancel(); 0: it was refused, @ret_status and @error say why, and
- * `ended` does not run. */
+/* Return: a number for relay_cancel(), never 0; 0: it was refused and not executed, @ret_status and
+ * @error say why, and `ended` does not run. The `ended` of other calls may. */
 uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
                      enum parley_status *ret_status, struct error_text *error);
 /* It ends as CANCELLED; `ended` runs inside. NOT_FOUND: it has ended. */
 enum parley_status relay_cancel(struct broker *broker, uint64_t call);
+
+/* The broker's own, in broker.c. */
+struct relay;
+struct relay *relay_free(struct relay *relay);        /* its calls end as CANCELLED; returns NULL */
+uint32_t relay_call_count(const struct relay *relay); /* under way */
+uint64_t relay_next_deadline_ns(const struct relay *relay);
+void relay_turn(struct broker *broker); /* after each turn: replies, timeouts, idle contracts */
 
 #endif

@@ -67,6 +67,15 @@ static bool keep_metadata(struct call *call, const uint8_t *block, size_t bytes)
     return true;
 }
 
+/* Of a call on bytes, which is made for no other. */
+static enum parley_status take_metadata(struct call *call, const struct rpc_call *raw)
+{
+    if (!keep_metadata(call, raw->metadata, raw->metadata_bytes))
+        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a call's metadata");
+    call->metadata_bytes = metadata_tidy(call->metadata, raw->metadata_bytes, false);
+    return PARLEY_OK;
+}
+
 static enum parley_status set_metadata(struct call *call, const struct parley_call *options,
                                        const struct parley_context *parent)
 {
@@ -89,14 +98,16 @@ static enum parley_status set_metadata(struct call *call, const struct parley_ca
 }
 
 static enum parley_status fill_in(struct call *call, const struct parley_client *client,
-                                  const struct parley_call *options)
+                                  const struct parley_call *options, const struct rpc_call *raw)
 {
     const struct parley_context *parent = parent_of(options);
     enum parley_status status = set_deadline(call, client, options, parent);
     if (status == PARLEY_OK && options && options->accept && *options->accept)
         status = set_ranges(call, options);
-    if (status == PARLEY_OK &&
-        ((options && options->metadata_count) || (parent && parent->metadata_bytes)))
+    if (status == PARLEY_OK && raw && raw->metadata_bytes)
+        status = take_metadata(call, raw);
+    else if (status == PARLEY_OK &&
+             ((options && options->metadata_count) || (parent && parent->metadata_bytes)))
         status = set_metadata(call, options, parent);
     call->one_way = options && options->one_way;
     uint32_t tracing = spans_wanted(&client->endpoint->spans);
@@ -105,8 +116,9 @@ static enum parley_status fill_in(struct call *call, const struct parley_client 
     return status;
 }
 
-struct call *call_begin(struct parley_client *client, unsigned method,
-                        const struct parley_call *options, enum parley_status *ret_status)
+static struct call *begin(struct parley_client *client, unsigned method,
+                          const struct parley_call *options, const struct rpc_call *raw,
+                          enum parley_status *ret_status)
 {
     struct parley_endpoint *endpoint = client->endpoint;
     if (endpoint_forked(endpoint)) {
@@ -124,7 +136,7 @@ struct call *call_begin(struct parley_client *client, unsigned method,
             status_fail(PARLEY_RESOURCE_EXHAUSTED, "%d calls are in flight already", RPC_CALLS_MAX);
         return NULL;
     }
-    enum parley_status status = fill_in(call, client, options);
+    enum parley_status status = fill_in(call, client, options, raw);
     if (status != PARLEY_OK) {
         endpoint_call_free(endpoint, call);
         *ret_status = status;
@@ -135,4 +147,22 @@ struct call *call_begin(struct parley_client *client, unsigned method,
     endpoint_deadline_add(endpoint, call);
     client->pending++;
     return call;
+}
+
+struct call *call_begin(struct parley_client *client, unsigned method,
+                        const struct parley_call *options, enum parley_status *ret_status)
+{
+    return begin(client, method, options, NULL, ret_status);
+}
+
+struct call *call_begin_raw(struct parley_client *client, unsigned method,
+                            const struct rpc_call *raw, enum parley_status *ret_status)
+{
+    const struct parley_call options = {
+        .timeout_ns = raw->timeout_ns,
+        .accept = raw->accept,
+        .one_way = raw->one_way,
+        .detached = true,
+    };
+    return begin(client, method, &options, raw, ret_status);
 }

@@ -162,7 +162,7 @@ static int call_body(struct call *call, struct channel *channel, struct body *re
         ret_body->metadata_bytes += sizeof(struct frame_trace);
     if (call->message)
         return refs_pack(channel, client->packer, call->method, call->message, ret_body);
-    ret_body->data = call->packed;
+    ret_body->data = call_packed(call);
     ret_body->bytes = call->packed_bytes;
     return 0;
 }
@@ -295,6 +295,26 @@ static void fill(struct parley_call *outcome, const struct call *call)
     memcpy(outcome->error, call->error, strlen(call->error) + 1);
 }
 
+/* @status: what it is, or is about to be. */
+static struct rpc_outcome raw_outcome(const struct call *call, enum parley_status status,
+                                      enum parley_executed executed)
+{
+    return (struct rpc_outcome){
+        .status = status,
+        .executed = executed,
+        .translation = call->translation,
+        .version = call->version,
+        .text = status == PARLEY_OK ? "" : call->error,
+    };
+}
+
+static void deliver_raw(struct call *call)
+{
+    const struct rpc_outcome outcome = raw_outcome(call, call->status, call->executed);
+    bool ok = call->status == PARLEY_OK;
+    call->replied(&outcome, ok ? call->raw : NULL, ok ? call->raw_bytes : 0, call->userdata);
+}
+
 static void deliver(struct call *call)
 {
     struct parley_endpoint *endpoint = call->client->endpoint;
@@ -304,7 +324,7 @@ static void deliver(struct call *call)
     outcome.ended = call;
     current_outcome = &outcome;
     if (call->delivery == CALL_RAW && call->replied)
-        call->replied(parley_call_current(), call->raw, call->raw_bytes, call->userdata);
+        deliver_raw(call);
     else if (call->delivery == CALL_CLOSURE && call->closure)
         call->closure(call->reply, call->userdata);
     current_outcome = outer;
@@ -464,8 +484,35 @@ __attribute__((noinline, cold)) static int reply_cross_timed(struct call *call,
     return r;
 }
 
-/* One crossing: from the service's memory, through the plan, into our structs; or as bytes, for who
- * has no structs. */
+/* As bytes, for who has no structs: into the memory that it names. */
+static int reply_enter_raw(struct call *call, const struct frame *frame,
+                           struct plan_failure *failure)
+{
+    _cleanup_(freep) uint8_t *expanded = NULL;
+    const struct plan *plan = call->held->plan;
+    const uint8_t *payload = frame->payload;
+    size_t bytes = frame->header.payload_bytes;
+    int r = frame->refs->count > 0 ? refs_expand(frame, &expanded, &bytes) : 0;
+    if (r < 0)
+        return r;
+    if (expanded)
+        payload = expanded;
+    size_t out_max = plan_output_bytes_max(plan, bytes);
+    uint8_t *out = NULL;
+    if (call->room) {
+        const struct rpc_outcome outcome = raw_outcome(call, PARLEY_OK, PARLEY_EXECUTED_YES);
+        out = call->room(&outcome, out_max, call->userdata);
+    }
+    if (!out)
+        out = endpoint_scratch(call->client->endpoint, out_max);
+    if (!out)
+        return -ENOMEM;
+    r = plan_run(plan, call->method, payload, bytes, out, out_max, &call->raw_bytes, failure);
+    call->raw = r == 0 ? out : NULL;
+    return r;
+}
+
+/* One crossing: from the service's memory, through the plan, into our structs, or as bytes. */
 static int reply_enter(struct call *call, const struct frame *frame, struct plan_failure *failure,
                        struct error_text *error)
 {
@@ -482,22 +529,7 @@ static int reply_enter(struct call *call, const struct frame *frame, struct plan
                             failure);
         return r;
     }
-    _cleanup_(freep) uint8_t *expanded = NULL;
-    const uint8_t *payload = frame->payload;
-    size_t bytes = frame->header.payload_bytes;
-    int r = frame->refs->count > 0 ? refs_expand(frame, &expanded, &bytes) : 0;
-    if (r < 0)
-        return r;
-    if (expanded)
-        payload = expanded;
-    size_t out_max = plan_output_bytes_max(call->held->plan, bytes);
-    uint8_t *out = endpoint_scratch(client->endpoint, out_max);
-    if (!out)
-        return -ENOMEM;
-    r = plan_run(call->held->plan, call->method, payload, bytes, out, out_max, &call->raw_bytes,
-                 failure);
-    call->raw = r == 0 ? out : NULL;
-    return r;
+    return reply_enter_raw(call, frame, failure);
 }
 
 void call_reply(struct call *call, const struct frame *frame)
@@ -661,29 +693,41 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
     return endpoint_call_find(endpoint, id) ? id : 0;
 }
 
-void rpc_call_raw(struct parley_client *client, unsigned method, const uint8_t *payload,
-                  size_t bytes, const struct parley_call *options, rpc_replied replied,
-                  void *userdata)
+static bool keep_payload(struct call *call, const struct rpc_call *raw)
+{
+    if (raw->payload_stays) {
+        call->given = raw->payload;
+        call->packed_bytes = raw->payload_bytes;
+        return true;
+    }
+    if (!keep_packed(call, raw->payload_bytes))
+        return false;
+    if (raw->payload_bytes)
+        memcpy(call->packed, raw->payload, raw->payload_bytes);
+    return true;
+}
+
+uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struct rpc_call *raw)
 {
     enum parley_status status = PARLEY_OK;
-    struct call *call = call_begin(client, method, options, &status);
+    struct parley_endpoint *endpoint = client->endpoint;
+    struct call *call = call_begin_raw(client, method, raw, &status);
     if (!call) {
-        struct parley_call outcome = {0};
-        refused(&outcome, status);
-        replied(&outcome, NULL, 0, userdata);
-        return;
+        const struct rpc_outcome outcome = {
+            .status = status, .version = "", .text = parley_error_text()};
+        raw->replied(&outcome, NULL, 0, raw->userdata);
+        return 0;
     }
+    uint64_t id = call_id(call);
     call->delivery = CALL_RAW;
-    call->replied = replied;
-    call->userdata = userdata;
-    if (bytes > WIRE_MESSAGE_BYTES_MAX || !keep_packed(call, bytes)) {
-        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
-                    "the request is too large");
-        return;
-    }
-    if (bytes)
-        memcpy(call->packed, payload, bytes);
-    call_submit(call);
+    call->replied = raw->replied;
+    call->room = raw->room;
+    call->userdata = raw->userdata;
+    if (raw->payload_bytes > WIRE_MESSAGE_BYTES_MAX || !keep_payload(call, raw))
+        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO, "the request is too large");
+    else
+        call_submit(call);
+    return endpoint_call_find(endpoint, id) ? id : 0;
 }
 
 void parley_reply_free(void *reply)

@@ -46,12 +46,14 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     call->done = call->waiting = call->counted = call->queued = false;
     call->one_way = call->accepted = call->traced = call->mirror = false;
     call->message = NULL;
+    call->given = NULL;
     call->packed_bytes = 0;
     call->reply = NULL;
     call->raw = NULL;
     call->raw_bytes = 0;
     call->closure = NULL;
     call->replied = NULL;
+    call->room = NULL;
     call->translated = false;
     call->translation = PARLEY_IDENTITY;
     call->version[0] = '\0';

@@ -54,11 +54,6 @@
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
 #define RPC_BATCH_MAX 64               /* records taken in a turn from a channel that is hot alone */
-#define RPC_METADATA_PAIRS_MAX 32
-#define RPC_METADATA_KEY_BYTES_MAX 64
-#define RPC_METADATA_VALUE_BYTES_MAX 8192 /* so much baggage must travel: W3C */
-#define RPC_METADATA_BYTES_MAX 16384   /* of keys and values together */
-#define RPC_METADATA_BLOCK_BYTES_MAX (RPC_METADATA_BYTES_MAX + 3 * RPC_METADATA_PAIRS_MAX)
 
 /* ---- status.c ---- */
 
@@ -77,9 +72,6 @@ static inline bool status_is_fault(enum parley_status status)
 
 /* ---- metadata.c ---- */
 
-/* A block is [key length: 1][value length: 2, little-endian][key][value] for each pair. */
-int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *out, size_t bytes_max,
-                    size_t *ret_bytes, struct error_text *error);
 /* Adds those pairs of a checked block that calls inherit, unless @out has their keys. @out has room
  * for RPC_METADATA_BLOCK_BYTES_MAX, and *@bytes_used in it. Return: 0 or -EINVAL: too much. */
 int metadata_inherit(const uint8_t *block, size_t bytes, uint8_t *out, size_t *bytes_used,
@@ -459,6 +451,7 @@ struct call {
     TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 
     const ProtobufCMessage *message; /* sync: the caller's; else NULL */
+    const uint8_t *given;            /* raw: the caller's, until the call ends; NULL: `packed` */
     uint8_t *packed;                 /* others: our copy; kept with the slot */
     size_t packed_bytes, packed_bytes_max;
     uint8_t *metadata;               /* kept with the slot, too */
@@ -467,8 +460,9 @@ struct call {
 
     /* delivery */
     ProtobufCMessage *reply; /* sync, closure */
-    const uint8_t *raw;      /* raw: in the endpoint's scratch memory */
+    const uint8_t *raw;      /* raw: in the endpoint's scratch memory, or in `room` */
     size_t raw_bytes;
+    uint8_t *(*room)(const struct rpc_outcome *outcome, size_t bytes, void *userdata);
     ProtobufCClosure closure;
     rpc_replied replied;
     void *userdata;
@@ -584,6 +578,13 @@ extern const struct channel_ops client_channel_ops;
 /* Return: the call, or NULL with this thread's error text set and *ret_status: it never began. */
 struct call *call_begin(struct parley_client *client, unsigned method,
                         const struct parley_call *options, enum parley_status *ret_status);
+/* The same for a call on bytes, whose metadata are encoded already. */
+struct call *call_begin_raw(struct parley_client *client, unsigned method,
+                            const struct rpc_call *raw, enum parley_status *ret_status);
+static inline const uint8_t *call_packed(const struct call *call)
+{
+    return call->given ? call->given : call->packed;
+}
 
 /* call.c */
 void call_submit(struct call *call); /* pick a channel and send, or wait for one */

@@ -230,7 +230,7 @@ static struct stats_mirror *figures_of(struct parley_client *client, unsigned me
 }
 
 /* An example for the operator, now and then. */
-static void tell(const struct mirror *mirror, const struct parley_call *outcome, const char *path,
+static void tell(const struct mirror *mirror, const struct rpc_outcome *outcome, const char *path,
                  const char *how)
 {
     struct parley_client *client = mirror->client;
@@ -271,7 +271,7 @@ static bool replies_same(const struct mirror *mirror, const uint8_t *copy, size_
     return same;
 }
 
-static void copy_ended(const struct parley_call *outcome, const uint8_t *payload, size_t bytes,
+static void copy_ended(const struct rpc_outcome *outcome, const uint8_t *payload, size_t bytes,
                        void *userdata)
 {
     struct mirror *mirror = userdata;
@@ -290,7 +290,7 @@ static void copy_ended(const struct parley_call *outcome, const uint8_t *payload
     if (!same) {
         (void)snprintf(status, sizeof(status), "%s instead of %s: %.150s",
                        parley_status_name(outcome->status), parley_status_name(mirror->status),
-                       outcome->error);
+                       outcome->text);
         how = status;
     } else if (outcome->status == PARLEY_OK) {
         same = replies_same(mirror, payload, bytes, path, &how);
@@ -337,7 +337,7 @@ static int copy_request(const struct call *call, struct call *copy)
     if (call->message)
         return bytes ? wire_pack_write(packing, copy->packed) : 0;
     if (bytes)
-        memcpy(copy->packed, call->packed, bytes);
+        memcpy(copy->packed, call_packed(call), bytes);
     return 0;
 }
 

@@ -11,6 +11,21 @@
 #include "base/error.h"
 #include "translate/plan.h"
 
+/* ---- metadata.c ---- */
+
+#define RPC_METADATA_PAIRS_MAX 32
+#define RPC_METADATA_KEY_BYTES_MAX 64
+#define RPC_METADATA_VALUE_BYTES_MAX 8192 /* so much baggage must travel: W3C */
+#define RPC_METADATA_BYTES_MAX 16384   /* of keys and values together */
+#define RPC_METADATA_BLOCK_BYTES_MAX (RPC_METADATA_BYTES_MAX + 3 * RPC_METADATA_PAIRS_MAX)
+
+/* A block is [key length: 1][value length: 2, little-endian][key][value] for each pair. Return: 0;
+ * -EINVAL with a sentence: a limit, a key that is none, a reserved one. */
+int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *out,
+                    size_t bytes_max, size_t *ret_bytes, struct error_text *error);
+
+/* ---- endpoint.c, client.c, call.c ---- */
+
 /* An endpoint over one end of a SOCK_SEQPACKET socketpair; the broker adopts the other. Returns at
  * once; the handshake goes on in parley_dispatch(). @fd is the endpoint's afterwards, on failure
  * too. It does not reconnect. Return: PARLEY_OK or what parley_endpoint_new() returns. */
@@ -41,16 +56,41 @@ enum parley_status rpc_contract_open(struct parley_endpoint *endpoint,
                                      const struct rpc_contract_spec *spec, rpc_opened opened,
                                      void *userdata, struct parley_client **ret_client);
 
+/* How a call ended. Borrowed, as long as the function that gets it runs. */
+struct rpc_outcome {
+    enum parley_status status;
+    enum parley_executed executed;
+    enum parley_translation translation;
+    const char *version; /* that served it; "": none */
+    const char *text;    /* a sentence if status is not OK */
+};
+
 /* Runs exactly once; @payload is checked, in the contract's version, and valid inside only; NULL
- * if @call->status is not OK. */
-typedef void (*rpc_replied)(const struct parley_call *call, const uint8_t *payload, size_t bytes,
+ * if the status is not OK. */
+typedef void (*rpc_replied)(const struct rpc_outcome *outcome, const uint8_t *payload, size_t bytes,
                             void *userdata);
 
-/* @payload: a packed message of the method's input in the contract's version; copied. The service
- * checks it. @call: in fields, or NULL. */
-void rpc_call_raw(struct parley_client *client, unsigned method, const uint8_t *payload,
-                  size_t bytes, const struct parley_call *call, rpc_replied replied,
-                  void *userdata);
+/* A call on bytes. All borrowed until rpc_call_raw() returns, but for what says otherwise. */
+struct rpc_call {
+    uint64_t timeout_ns;     /* 0: the client's */
+    const char *accept;      /* NULL or "": any */
+    const uint8_t *metadata; /* an encoded block that has been checked, without "parley." keys */
+    size_t metadata_bytes;
+    const uint8_t *payload; /* a packed message of the method's input in the contract's version; the
+                             * service checks it */
+    size_t payload_bytes;
+    bool payload_stays; /* until `replied` has run: then it is not copied, whatever it waits for */
+    bool one_way;
+    /* Where a reply of up to @bytes goes, so that the crossing writes right there; its outcome is known
+     * as far as the reply's own content goes. NULL, or NULL returned: memory of the endpoint's. May
+     * run without a reply that is OK in the end. Must not touch the endpoint. */
+    uint8_t *(*room)(const struct rpc_outcome *outcome, size_t bytes, void *userdata);
+    rpc_replied replied; /* may run inside of rpc_call_raw() */
+    void *userdata;
+};
+
+/* Return: for parley_client_cancel(); 0: it has ended. */
+uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struct rpc_call *call);
 
 /* Calls that wait or are in flight. */
 size_t rpc_calls_pending(const struct parley_client *client);

@@ -486,10 +486,10 @@ static void test_a_closure_gets_live_bytes_too(void **state)
     }
 }
 
-static void raw_replied(const struct parley_call *call, const uint8_t *payload, size_t bytes,
+static void raw_replied(const struct rpc_outcome *outcome, const uint8_t *payload, size_t bytes,
                         void *userdata)
 {
-    assert_int_equal(call->status, PARLEY_OK);
+    assert_int_equal(outcome->status, PARLEY_OK);
     Blob__V1__Blob *reply = blob__v1__blob__unpack(NULL, bytes, payload);
     assert_non_null(reply);
     assert_filled(reply->data, 300000, 0);
@@ -508,8 +508,13 @@ static void test_who_wants_a_reply_s_bytes_gets_them_whole(void **state)
     request.number = 300000;
     request.either_case = BLOB__V1__BLOB__EITHER_LEFT;
     request.left = request.data = (ProtobufCBinaryData){1, zero};
-    rpc_call_raw(client, 1, packed, blob__v1__blob__pack(&request, packed), NULL, raw_replied,
-                 &done);
+    const struct rpc_call call = {
+        .payload = packed,
+        .payload_bytes = blob__v1__blob__pack(&request, packed),
+        .replied = raw_replied,
+        .userdata = &done,
+    };
+    assert_true(rpc_call_raw(client, 1, &call) != 0);
     assert_true(bus_wait(endpoint, is_true, &done));
 }
 

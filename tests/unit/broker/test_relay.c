@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "broker/broker.h"
+#include "broker/relay.h"
 #include "echo.parley.h"
 #include "wire/wire.h"
 
