@@ -83,10 +83,15 @@ static void *closing_run(void *argument)
  */
 static void socket_close(nng_socket socket)
 {
+    (void)nng_close_socket(socket.id);
+}
+
+bool nng_close_socket(uint32_t id)
+{
     struct closing *closing = calloc(1, sizeof(*closing));
     if (!closing)
-        return; /* left to the end of the process */
-    closing->socket = socket;
+        return false; /* left to the end of the process */
+    closing->socket = (nng_socket){.id = id};
     pthread_mutex_init(&closing->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -96,7 +101,7 @@ static void socket_close(nng_socket socket)
     pthread_t thread;
     if (pthread_create(&thread, NULL, closing_run, closing) != 0) {
         closing_free(closing);
-        return;
+        return false;
     }
     pthread_detach(thread);
     struct timespec until;
@@ -111,6 +116,7 @@ static void socket_close(nng_socket socket)
     pthread_mutex_unlock(&closing->lock);
     if (done)
         closing_free(closing);
+    return done;
 }
 
 /* ---- Errors ---- */

@@ -1,6 +1,6 @@
 /*
- * NNG, wrapped: nng.c and http.c are the only files that include its headers. No type of NNG's
- * shows here. Sockets are non-blocking and have a descriptor for an event loop.
+ * NNG, wrapped: nng.c, replier_nng.c and http.c are the only files that include its headers. No
+ * type of NNG's shows here. Sockets are non-blocking and have a descriptor for an event loop.
  */
 #ifndef PARLEY_CONTROL_NNG_H
 #define PARLEY_CONTROL_NNG_H
@@ -17,6 +17,9 @@
 
 /* NNG's number of an error as -errno; -EIO if it has no better name. */
 int nng_errno(int nng_code);
+/* Closes a socket of NNG's, by its number, waiting no longer than a second. Return: whether it is
+ * closed; if not, NNG's threads may still call back. */
+bool nng_close_socket(uint32_t id);
 
 /* ---- A replier (raw REP): answers in any order ---- */
 

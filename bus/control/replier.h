@@ -19,6 +19,7 @@
 #define REPLIER_E_AGAIN 1
 
 struct replier;
+struct replier_part;    /* replier_ops.h */
 struct replier_request; /* one request that waits for its answer */
 
 /* Who asks, as the kernel or TLS says. */
@@ -56,8 +57,9 @@ struct replier_options {
 /* Return: 0; -EADDRINUSE, -EINVAL, ... with a sentence that says what to do. */
 int replier_new(const struct replier_options *options, struct replier **ret_replier,
                 struct error_text *error);
-struct replier *replier_free(struct replier *replier); /* NULL is fine; returns NULL */
-int replier_fd(const struct replier *replier);         /* readable: replier_receive() */
+/* Answer or drop its requests before. NULL is fine; returns NULL. Nobody is told who is gone. */
+struct replier *replier_free(struct replier *replier);
+int replier_fd(const struct replier *replier); /* readable: replier_receive() */
 /* When replier_receive() must be called though nothing is readable: CLOCK_MONOTONIC, ns. */
 uint64_t replier_next_deadline_ns(const struct replier *replier);
 /* Where it listens, ports filled in: of the index-th URL. */
