@@ -238,6 +238,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     TAILQ_INIT(&broker->doomed);
     TAILQ_INIT(&broker->again);
     admit_init(&broker->admit, &options->limits);
+    quota_init(&broker->quota, &options->quota);
     negotiator_init(&broker->negotiator);
     ejector_init(&broker->ejector, options->eject);
     int r = audit_init(&broker->audit, options->audit, error);
@@ -289,6 +290,7 @@ struct broker *broker_free(struct broker *broker)
     shelf_free(broker->shelf);
     negotiator_deinit(&broker->negotiator);
     admit_deinit(&broker->admit);
+    quota_deinit(&broker->quota);
     trace_deinit(broker);
     audit_deinit(&broker->audit);
     routes_deinit(&broker->routes);

@@ -23,11 +23,13 @@
 
 #include "base/error.h"
 #include "base/paths.h"
+#include "broker/eject.h"
+#include "broker/quota.h"
 #include "broker/trace.h"
 #include "control/http.h"
-#include "broker/eject.h"
 #include "control/link.h"
 #include "control/nng.h"
+#include "control/tls.h"
 #include "control/transcript.h"
 #include "parley/control.pb-c.h"
 #include "parley/link.pb-c.h"
@@ -54,6 +56,7 @@ struct contract;
 struct endpoint;
 struct instance;
 struct interface;
+struct policy;
 struct relay;
 struct relay_contract;
 struct version;
@@ -827,6 +830,10 @@ struct broker_options {
     struct admit_limits limits;
     const struct eject_settings *eject; /* NULL: the defaults */
     const char *audit;                  /* a file; NULL: none */
+    const char *policy;                 /* a file; NULL: everything is allowed */
+    struct quota_settings quota;       /* of the bus URLs */
+    bool insecure;                      /* URLs that other machines reach need no TLS */
+    struct tls_settings tls;            /* of tls+tcp:// URLs; its certificate NULL: none */
 };
 
 struct broker {
@@ -854,6 +861,10 @@ struct broker {
     uint64_t drain_last;    /* order of a Drain */
     struct ejector ejector;
     struct audit audit;
+    struct policy *policy; /* guard.h; NULL: there is none */
+    const char *policy_path;
+    uint64_t policy_denied; /* what it refused */
+    struct quota quota;
     uint64_t mirrored_ns; /* when a difference was published last */
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;

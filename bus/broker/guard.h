@@ -1,0 +1,33 @@
+/*
+ * The policy, as the broker asks it: who may not is told so, and the audit trail has it.
+ */
+#ifndef PARLEY_BROKER_GUARD_H
+#define PARLEY_BROKER_GUARD_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "broker/broker.h"
+#include "broker/policy.h"
+#include "control/replier.h"
+
+/**
+ * guard_allows() - whether a peer of a NNG socket or of HTTP may
+ * @interface, @version: what it is about; NULL: nothing
+ * False: @error says who may not do what, for the answer (PERMISSION_DENIED), and it has been
+ * audited: as "audit.call", "audit.publish", "audit.look", "audit.control".
+ */
+bool guard_allows(struct broker *broker, const struct replier_peer *peer, enum policy_action action,
+                  const char *interface, const char *version, struct error_text *error);
+/* The same for a native endpoint; who refuses it tells the audit trail. The broker's own may. */
+bool guard_allows_endpoint(const struct endpoint *endpoint, enum policy_action action,
+                           const char *interface, struct error_text *error);
+
+/* Reads the file anew; one that is not right leaves what there was, with a line in the log. */
+void guard_reload(struct broker *broker);
+
+/* Whether a URL may be listened on: one that other machines reach needs TLS, unless @insecure.
+ * Return: 0; -EINVAL with a sentence. */
+int guard_url(const char *url, bool insecure, struct error_text *error);
+
+#endif
