@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/front.h"
 #include "broker/relay.h"
 #include "broker/rollouts.h"
 
@@ -135,6 +136,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t trace = trace_next_ns(broker);
     deadline = rollout < deadline ? rollout : deadline;
     deadline = trace < deadline ? trace : deadline;
+    uint64_t front = front_next_deadline_ns(broker);
+    deadline = front < deadline ? front : deadline;
     uint64_t look = ejector_next_ns(broker);
     deadline = look < deadline ? look : deadline;
     return relay < deadline ? relay : deadline;
@@ -153,7 +156,7 @@ static void run_again(struct broker *broker)
 {
     unsigned count = 0;
     struct source *source;
-    TAILQ_FOREACH(source, &broker->again, again)
+    TAILQ_FOREACH (source, &broker->again, again)
         count++;
     while (count-- > 0 && (source = TAILQ_FIRST(&broker->again)) != NULL) {
         TAILQ_REMOVE(&broker->again, source, again);
@@ -182,6 +185,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     }
     run_again(broker);
     refuse_late(broker, clock_now_ns());
+    front_turn(broker);
     if (broker->relay)
         relay_turn(broker);
     rollouts_turn(broker);
@@ -248,6 +252,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
         r = routes_init(&broker->routes, broker->id, error);
     if (r == 0)
         r = open_sockets(broker, options, error);
+    if (r == 0 && options->bus_url_count > 0)
+        r = front_open(broker, options, error);
     if (r == 0 && options->http_url)
         r = watching_open(broker, options, error);
     if (r == 0 && options->schemas)
@@ -282,9 +288,11 @@ struct broker *broker_free(struct broker *broker)
         broker_unwatch(broker, link_listener_fd(broker->listener), &broker->listener_source);
     if (broker->replier)
         broker_unwatch(broker, nng_replier_fd(broker->replier), &broker->control_source);
+    front_close(broker);
     doom_all(broker);
     broker_bury(broker);
     relay_free(broker->relay);
+    front_self_free(broker);
     broker_bury(broker);
     directory_deinit(broker);
     shelf_free(broker->shelf);

@@ -54,6 +54,8 @@ struct broker;
 struct broker_options;
 struct contract;
 struct endpoint;
+struct front;
+struct front_self;
 struct instance;
 struct interface;
 struct policy;
@@ -393,6 +395,7 @@ void interface_describe(const struct interface *interface, char *buffer, size_t 
 struct routes {
     struct region region;
     uint32_t matches_used; /* bits: blocks of match rules */
+    uint64_t writes;       /* counts changes of slots */
 };
 
 int routes_init(struct routes *routes, uint64_t broker_id, struct error_text *error);
@@ -776,6 +779,12 @@ int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *
 int control_schemas(struct broker *broker, const Parley__SchemasRequest *request,
                     Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
+/* The list, as long as @with runs. Return: 0, -ENOMEM. */
+int control_list(struct broker *broker, void (*with)(void *data, const Parley__ListReply *list),
+                 void *data);
+/* @ret: borrowed from the registry, and valid until something changes. */
+enum parley_status control_describe(struct broker *broker, const Parley__DescribeRequest *request,
+                                    Parley__DescribeReply *ret, struct error_text *error);
 /* What is on the bus, as JSON: free(). NULL: no memory. */
 char *control_list_json(struct broker *broker);
 /* list_json.c; @control: whether the page may steer */
@@ -821,6 +830,8 @@ struct broker_options {
     size_t control_url_count; /* 0: none */
     const char *const *event_urls;
     size_t event_url_count; /* 0: none */
+    const char *const *bus_urls;
+    size_t bus_url_count;   /* 0: none */
     const char *http_url;   /* NULL: none */
     bool http_insecure;     /* one that is not loopback is fine */
     bool allow_control;     /* rollouts may be steered over HTTP */
@@ -858,6 +869,8 @@ struct broker {
     uint64_t turn_bucket[STATS_BUCKET_COUNT], turn_sum_ns;
     struct tracer tracer;
     struct relay *relay;    /* NULL: not needed yet */
+    struct front *front;    /* front.h; NULL: no bus URL */
+    struct front_self *front_self; /* NULL: not needed yet */
     uint64_t drain_last;    /* order of a Drain */
     struct ejector ejector;
     struct audit audit;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "broker/relay.h"
 #include "broker/rollouts.h"
 #include "wire/wire.h"
 
@@ -246,6 +247,19 @@ static void fill_list(struct blocks *blocks, struct broker *broker, Parley__List
     list_endpoints(blocks, broker, list);
 }
 
+int control_list(struct broker *broker, void (*with)(void *data, const Parley__ListReply *list),
+                 void *data)
+{
+    struct blocks blocks = {0};
+    Parley__ListReply list;
+    fill_list(&blocks, broker, &list);
+    int r = blocks.failed ? -ENOMEM : 0;
+    if (r == 0)
+        with(data, &list);
+    free_blocks(&blocks);
+    return r;
+}
+
 static int on_list(struct broker *broker, Parley__ControlReply *reply, uint8_t **ret_data,
                    size_t *ret_bytes)
 {
@@ -412,23 +426,35 @@ static int on_route(struct broker *broker, const Parley__RouteRequest *request,
 
 /* ---- Describe ---- */
 
+enum parley_status control_describe(struct broker *broker, const Parley__DescribeRequest *request,
+                                    Parley__DescribeReply *ret, struct error_text *error)
+{
+    struct schema_entry *entry;
+    enum parley_status status =
+        relay_find(broker, request->interface, request->version, &entry, error);
+    if (status != PARLEY_OK)
+        return status;
+    const struct schema_service *service = schema_service(entry->schema);
+    parley__describe_reply__init(ret);
+    ret->interface = (char *)(uintptr_t)service->interface->name;
+    ret->version = (char *)(uintptr_t)service->interface->version;
+    ret->service = (char *)(uintptr_t)service->name;
+    ret->has_descriptor_set = true;
+    ret->descriptor_set.data =
+        (uint8_t *)(uintptr_t)schema_set(entry->schema, &ret->descriptor_set.len);
+    return PARLEY_OK;
+}
+
 static int on_describe(struct broker *broker, const Parley__DescribeRequest *request,
                        Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
-    const struct version *version =
-        lookup_schema(broker, request->interface, request->version, &error);
-    if (!version) {
-        fail(reply, PARLEY_NOT_FOUND, &error, NULL);
+    Parley__DescribeReply describe;
+    enum parley_status status = control_describe(broker, request, &describe, &error);
+    if (status != PARLEY_OK) {
+        fail(reply, status, &error, NULL);
         return control_pack(reply, ret_data, ret_bytes);
     }
-    Parley__DescribeReply describe = PARLEY__DESCRIBE_REPLY__INIT;
-    describe.interface = version->interface->name;
-    describe.version = (char *)(uintptr_t)version->name;
-    describe.service = (char *)(uintptr_t)schema_service(version->schema->schema)->name;
-    describe.has_descriptor_set = true;
-    describe.descriptor_set.data =
-        (uint8_t *)(uintptr_t)schema_set(version->schema->schema, &describe.descriptor_set.len);
     reply->body_case = PARLEY__CONTROL_REPLY__BODY_DESCRIBE;
     reply->describe = &describe;
     return control_pack(reply, ret_data, ret_bytes);

@@ -23,6 +23,7 @@
 #include "base/paths.h"
 #include "base/rate.h"
 #include "broker/broker.h"
+#include "broker/front.h"
 #include "broker/trim.h"
 
 #define MAIN_URL_MAX 16
@@ -34,10 +35,13 @@ struct settings {
     char socket[PATHS_BYTES_MAX];
     char control[PATHS_BYTES_MAX + 8];
     char events[PATHS_BYTES_MAX + 8];
+    char bus[PATHS_BYTES_MAX + 8];
     const char *control_urls[MAIN_URL_MAX];
     size_t control_count;
     const char *event_urls[MAIN_URL_MAX];
     size_t event_count;
+    const char *bus_urls[MAIN_URL_MAX];
+    size_t bus_count;
     unsigned mode;
     const char *dir_given, *socket_given;
     const char *schemas;  /* NULL: none */
@@ -64,6 +68,9 @@ static const char usage[] =
     "  -c, --control URL      answer the control API there, too (default: ipc://DIR/control.ipc);\n"
     "                         any NNG URL, as tcp://127.0.0.1:7400; may be repeated\n"
     "  -e, --events URL       publish events there, too (default: ipc://DIR/events.ipc)\n"
+    "      --bus URL          take calls of any NNG program there, too (default: "
+    "ipc://DIR/bus.ipc);\n"
+    "                         may be repeated\n"
     "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); "
     "it\n"
     "                         is watched\n"
@@ -153,6 +160,7 @@ enum {
     OPTION_OTLP,
     OPTION_EJECT,
     OPTION_AUDIT,
+    OPTION_BUS,
 };
 
 static const struct option long_options[] = {
@@ -160,6 +168,7 @@ static const struct option long_options[] = {
     {"socket", required_argument, NULL, 's'},
     {"control", required_argument, NULL, 'c'},
     {"events", required_argument, NULL, 'e'},
+    {"bus", required_argument, NULL, OPTION_BUS},
     {"schemas", required_argument, NULL, 'S'},
     {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
     {"state", required_argument, NULL, OPTION_STATE},
@@ -193,6 +202,9 @@ static int take_option(struct settings *settings, int option)
         break;
     case 'e':
         code = add_url(settings->event_urls, &settings->event_count, optarg);
+        break;
+    case OPTION_BUS:
+        code = add_url(settings->bus_urls, &settings->bus_count, optarg);
         break;
     case 'S':
         settings->schemas = optarg;
@@ -272,6 +284,8 @@ static int fill_in(struct settings *settings)
         r = paths_control_url(dir, settings->control, sizeof(settings->control));
     if (r == 0)
         r = paths_events_url(dir, settings->events, sizeof(settings->events));
+    if (r == 0)
+        r = paths_bus_url(dir, settings->bus, sizeof(settings->bus));
     size_t state = 0;
     if (r == 0 && settings->state_given)
         state =
@@ -289,6 +303,7 @@ static int fill_in(struct settings *settings)
     }
     settings->control_urls[settings->control_count++] = settings->control;
     settings->event_urls[settings->event_count++] = settings->events;
+    settings->bus_urls[settings->bus_count++] = settings->bus;
     return 0;
 }
 
@@ -349,6 +364,8 @@ static void say_ready(const struct broker *broker, const struct settings *settin
         (void)printf(" control=%s", settings->control_urls[i]);
     for (size_t i = 0; i < settings->event_count; i++)
         (void)printf(" events=%s", settings->event_urls[i]);
+    for (size_t i = 0; i < settings->bus_count; i++)
+        (void)printf(" bus=%s", front_url(broker, i));
     if (broker->http)
         (void)printf(" http=%s", http_server_url(broker->http));
     (void)printf(" wait=%s pid=%d\n", wait_name(broker->wait), (int)getpid());
@@ -461,6 +478,8 @@ static int run(const struct settings *settings, struct signals *signals)
         .control_url_count = settings->control_count,
         .event_urls = settings->event_urls,
         .event_url_count = settings->event_count,
+        .bus_urls = settings->bus_urls,
+        .bus_url_count = settings->bus_count,
         .schemas = settings->schemas,
         .rollouts = settings->rollouts,
         .state = settings->state,

@@ -27,6 +27,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/front.h"
 #include "rpc/rpc.h"
 
 #define RELAY_CONTRACT_MAX 256
@@ -390,6 +391,13 @@ uint64_t relay_next_deadline_ns(const struct relay *relay)
     return deadline;
 }
 
+void relay_tell(struct broker *broker)
+{
+    if (broker->relay)
+        tell_ended(broker->relay);
+    front_self_tell(broker);
+}
+
 void relay_turn(struct broker *broker)
 {
     struct relay *relay = broker->relay;
@@ -412,6 +420,10 @@ void relay_turn(struct broker *broker)
 enum parley_status relay_find(struct broker *broker, const char *interface, const char *version,
                               struct schema_entry **ret_schema, struct error_text *error)
 {
+    if (interface && strcmp(interface, FRONT_SELF_INTERFACE) == 0) {
+        *ret_schema = front_self_schema(broker, error);
+        return *ret_schema ? PARLEY_OK : PARLEY_INTERNAL;
+    }
     const struct version *found = lookup_schema(broker, interface, version, error);
     if (!found)
         return PARLEY_NOT_FOUND;
@@ -488,9 +500,17 @@ static void submit(struct relayed *relayed, const struct relay_ask *ask)
     relayed->starting = false;
 }
 
+/* The broker serves it itself. */
+static bool is_own(const struct broker *broker, const struct schema_entry *schema)
+{
+    return broker->front_self && schema == front_self_served(broker->front_self);
+}
+
 uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
                      enum parley_status *ret_status, struct error_text *error)
 {
+    if (__builtin_expect(is_own(broker, ask->schema), 0))
+        return front_self_start(broker, ask, ret_status, error);
     enum parley_status status = relay_ready(broker, error);
     struct relay *relay = broker->relay;
     struct relay_contract *contract = ask->schema->relayed;
@@ -520,6 +540,8 @@ uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
 
 enum parley_status relay_cancel(struct broker *broker, uint64_t call)
 {
+    if (front_self_has(call))
+        return front_self_cancel(broker, call);
     struct relay *relay = broker->relay;
     const struct relayed *relayed = relay ? relayed_find(relay, call) : NULL;
     if (!relayed)

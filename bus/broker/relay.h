@@ -65,6 +65,10 @@ uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
 /* It ends as CANCELLED; `ended` runs inside. NOT_FOUND: it has ended. */
 enum parley_status relay_cancel(struct broker *broker, uint64_t call);
 
+/* Runs `ended` of those that ended while they were being started, now rather than in the next
+ * turn. */
+void relay_tell(struct broker *broker);
+
 /* The broker's own, in broker.c. */
 struct relay;
 struct relay *relay_free(struct relay *relay);        /* its calls end as CANCELLED; returns NULL */

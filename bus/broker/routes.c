@@ -170,6 +170,7 @@ void routes_write(struct routes *routes, const struct interface *interface)
 {
     if (interface->slot < 0)
         return;
+    routes->writes++;
     struct route_slot *slot = slot_of(routes, (uint32_t)interface->slot);
     write_begin(slot);
     write_versions(slot, interface);
@@ -191,6 +192,7 @@ void routes_set_tracing(struct routes *routes, uint32_t per_100000)
 void routes_clear(struct routes *routes, uint32_t index)
 {
     static const struct interface nothing = {.slot = -1};
+    routes->writes++;
     struct route_slot *slot = slot_of(routes, index);
     write_begin(slot);
     write_versions(slot, &nothing);

@@ -5,7 +5,7 @@
 # waits is bounded. `parley` is the command line, as the test was given it.
 
 export NO_COLOR=1 TZ=UTC
-unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BROKER NOTIFY_SOCKET WATCHDOG_USEC
+unset PARLEY_CONTROL PARLEY_EVENTS PARLEY_BUS PARLEY_BROKER NOTIFY_SOCKET WATCHDOG_USEC
 PARLEY_DIR=$(mktemp -d /tmp/parley-test.XXXXXX) # short: sockets are in it
 export PARLEY_DIR
 out=$PARLEY_DIR/out err=$PARLEY_DIR/err log=$PARLEY_DIR/broker.log

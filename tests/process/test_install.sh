@@ -48,7 +48,7 @@ export PKG_CONFIG_PATH=${pc%/*}
 LD_LIBRARY_PATH=$(pkg-config --variable=libdir parley) # what ldconfig is for
 export LD_LIBRARY_PATH
 export PARLEY_DIR=$tmp/run
-unset PARLEY_BROKER PARLEY_CONTROL PARLEY_EVENTS
+unset PARLEY_BROKER PARLEY_CONTROL PARLEY_EVENTS PARLEY_BUS
 
 [[ $(pkg-config --variable=plugin parley) == "$root/bin/protoc-gen-parley" ]] || fail "plugin"
 for file in lib*/*/libparley.so.0 bin/parleyd bin/parley share/man/man1/parley.1 \

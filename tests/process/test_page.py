@@ -74,7 +74,7 @@ class Bus:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix='parley-page.')
         self.environment = {**os.environ, 'PARLEY_DIR': self.folder, 'NO_COLOR': '1'}
-        for name in ('PARLEY_CONTROL', 'PARLEY_EVENTS', 'PARLEY_BROKER'):
+        for name in ('PARLEY_CONTROL', 'PARLEY_EVENTS', 'PARLEY_BUS', 'PARLEY_BROKER'):
             self.environment.pop(name, None)
         self.processes = []
         self.broker = None

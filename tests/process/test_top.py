@@ -16,7 +16,7 @@ WATCHDOG_S = 90
 
 folder = tempfile.mkdtemp(prefix='parley-top.')
 environment = {**os.environ, 'PARLEY_DIR': folder, 'TERM': 'xterm', 'LC_ALL': 'C.UTF-8'}
-for name in ('PARLEY_CONTROL', 'PARLEY_EVENTS', 'PARLEY_BROKER', 'NO_COLOR', 'LINES', 'COLUMNS'):
+for name in ('PARLEY_CONTROL', 'PARLEY_EVENTS', 'PARLEY_BUS', 'PARLEY_BROKER', 'NO_COLOR', 'LINES', 'COLUMNS'):
     environment.pop(name, None)
 processes = []
 

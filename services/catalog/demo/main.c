@@ -185,6 +185,7 @@ static int make_folder(struct demo *demo)
     unsetenv("PARLEY_BROKER");
     unsetenv("PARLEY_CONTROL");
     unsetenv("PARLEY_EVENTS");
+    unsetenv("PARLEY_BUS");
     return 0;
 }
 

@@ -15,6 +15,7 @@ static int clear(void **state)
     unsetenv("PARLEY_BROKER");
     unsetenv("PARLEY_CONTROL");
     unsetenv("PARLEY_EVENTS");
+    unsetenv("PARLEY_BUS");
     unsetenv("XDG_RUNTIME_DIR");
     return 0;
 }
@@ -48,6 +49,8 @@ static void test_parley_dir_is_for_everything(void **state)
     assert_string_equal(path, "ipc:///x/control.ipc");
     assert_int_equal(paths_events_url(NULL, path, sizeof(path)), 0);
     assert_string_equal(path, "ipc:///x/events.ipc");
+    assert_int_equal(paths_bus_url(NULL, path, sizeof(path)), 0);
+    assert_string_equal(path, "ipc:///x/bus.ipc");
 }
 
 static void test_each_address_has_its_own_variable(void **state)
@@ -58,12 +61,15 @@ static void test_each_address_has_its_own_variable(void **state)
     setenv("PARLEY_BROKER", "/b", 1);
     setenv("PARLEY_CONTROL", "tcp://127.0.0.1:1", 1);
     setenv("PARLEY_EVENTS", "tcp://127.0.0.1:2", 1);
+    setenv("PARLEY_BUS", "tcp://127.0.0.1:3", 1);
     assert_int_equal(paths_broker(NULL, path, sizeof(path)), 0);
     assert_string_equal(path, "/b");
     assert_int_equal(paths_control_url(NULL, path, sizeof(path)), 0);
     assert_string_equal(path, "tcp://127.0.0.1:1");
     assert_int_equal(paths_events_url(NULL, path, sizeof(path)), 0);
     assert_string_equal(path, "tcp://127.0.0.1:2");
+    assert_int_equal(paths_bus_url(NULL, path, sizeof(path)), 0);
+    assert_string_equal(path, "tcp://127.0.0.1:3");
 }
 
 static void test_folder_that_is_given_beats_the_variables(void **state)
