@@ -14,6 +14,10 @@
  * kept for a while after its last call, for the asker that calls again, and then given back, with
  * its channels. Both are bounded; what does not fit is refused.
  *
+ * A call's two turns of the loop, one that sends it and one that takes its reply, are one where the
+ * service answers at once: the loop waits a moment for it, as any client does, adaptively, and for
+ * so short that nobody else notices. Doorbells are armed only when it goes to sleep.
+ *
  * What ends while it is being started is told in the next turn, for the asker does not have its
  * number yet.
  */
@@ -34,6 +38,8 @@
 #define RELAY_IDLE_NS (30 * NS_PER_S)
 #define RELAY_TIMEOUT_NS (10 * NS_PER_S)
 #define RELAY_TIMEOUT_NS_MAX (3600 * NS_PER_S)
+/* How long a turn of the broker's loop may wait for replies without looking at anything else. */
+#define RELAY_SPIN_NS (20 * NS_PER_US)
 #define RELAY_TEXT_BYTES 256 /* of a call's sentence, with its NUL */
 
 /* What calls of one version share. */
@@ -69,9 +75,10 @@ struct relay {
     struct source source;
     struct broker *broker;
     struct parley_endpoint *endpoint;
-    bool due;                                               /* parley_dispatch() */
-    bool connected;                                         /* it was welcomed once */
-    uint64_t now_ns;                                        /* when the turn began */
+    bool due;        /* something is to be done in this turn */
+    bool ready;      /* ... by parley_dispatch(), for its descriptor says so */
+    bool connected;  /* it was welcomed once */
+    uint64_t now_ns; /* when the turn began */
     TAILQ_HEAD(relay_contracts, relay_contract) busy, idle; /* idle: longest first */
     uint32_t contract_count;
     struct relayed **calls; /* by index */
@@ -85,7 +92,8 @@ struct relay {
 static void on_relay(struct source *source, uint32_t events)
 {
     (void)events;
-    ((struct relay *)source)->due = true; /* its first member; relay_turn() follows */
+    struct relay *relay = (struct relay *)source; /* its first member; relay_turn() follows */
+    relay->due = relay->ready = true;
 }
 
 static int join_bus(struct broker *broker, struct relay *relay, struct error_text *error)
@@ -398,21 +406,34 @@ void relay_tell(struct broker *broker)
     front_self_tell(broker);
 }
 
+/* Everything, and then doorbells are armed, for the loop may sleep. */
+static void dispatch(struct relay *relay)
+{
+    relay->ready = false;
+    if (parley_dispatch(relay->endpoint, 0) != PARLEY_OK)
+        log_error("relay: %s", parley_error_text());
+    relay->connected = relay->connected || parley_connected(relay->endpoint);
+}
+
+/* While replies come soon after requests, neither side sleeps, and a turn takes no system call
+ * here. */
 void relay_turn(struct broker *broker)
 {
     struct relay *relay = broker->relay;
     relay->now_ns = clock_now_ns();
     if (relay_next_deadline_ns(relay) > relay->now_ns)
         return;
+    bool timer = parley_next_deadline_ns(relay->endpoint) <= relay->now_ns;
     relay->due = false;
     struct relay_contract *idle;
     while ((idle = TAILQ_FIRST(&relay->idle)) &&
            idle->idle_since_ns + RELAY_IDLE_NS <= relay->now_ns)
         contract_end(relay, idle);
     tell_ended(relay);
-    if (parley_dispatch(relay->endpoint, 0) != PARLEY_OK)
-        log_error("relay: %s", parley_error_text());
-    relay->connected = relay->connected || parley_connected(relay->endpoint);
+    if (!relay->ready && !timer && rpc_take_replies(relay->endpoint, RELAY_SPIN_NS))
+        relay->due = true;
+    else
+        dispatch(relay);
 }
 
 /* ---- Calling ---- */

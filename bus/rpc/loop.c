@@ -462,6 +462,41 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
     return turn_end(endpoint, r);
 }
 
+/* Return: whether replies are due, and there or soon there. */
+static bool replies_come(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
+{
+    unsigned looks = 0;
+    struct spin *spin = &endpoint->spin[true];
+    if (TAILQ_EMPTY(&endpoint->deadlines))
+        return false;
+    if (hot_pending(endpoint, &looks))
+        return true;
+    uint64_t budget = spin_budget(endpoint, spin);
+    if (budget > spin_ns_max)
+        budget = spin_ns_max;
+    if (budget == 0)
+        return false;
+    bool hit = spin_for(endpoint, clock_now_ns(), budget) > 0;
+    if (hit)
+        spin_hit(spin);
+    else
+        spin_miss(spin);
+    stats_bump(hit ? &endpoint->stats.header->spins_hit : &endpoint->stats.header->spins_missed);
+    return hit;
+}
+
+bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
+{
+    if (endpoint_forked(endpoint))
+        return false;
+    endpoint->turns++;
+    bool any = replies_come(endpoint, spin_ns_max);
+    if (any)
+        (void)hot_drain(endpoint);
+    (void)turn_end(endpoint, 0);
+    return any;
+}
+
 void endpoint_leave(struct parley_endpoint *endpoint)
 {
     if (!endpoint->foreign || endpoint->nudged || endpoint->turns > 0 ||

@@ -92,6 +92,12 @@ struct rpc_call {
 /* Return: for parley_client_cancel(); 0: it has ended. */
 uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struct rpc_call *call);
 
+/* For a foreign loop that has the endpoint's calls for its main work: takes replies that are there, or
+ * come while it spins, as long as that pays and no longer than so. Doorbells are not armed, descriptors
+ * and timers not looked at: parley_dispatch() does that, and must run before the loop sleeps.
+ * Return: whether anything came. */
+bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max);
+
 /* Calls that wait or are in flight. */
 size_t rpc_calls_pending(const struct parley_client *client);
 
