@@ -34,6 +34,7 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <sys/timerfd.h>
 
 #include <nng/nng.h>
@@ -65,6 +66,14 @@ struct route {
     void *data;
 };
 
+/* A request whose answer is not there yet. */
+struct http_later {
+    LIST_ENTRY(http_later) entry;
+    struct http_server *server; /* NULL: it has gone */
+    nng_aio *aio;
+    struct http_response response;
+};
+
 struct http_server {
     nng_http_server *server;
     bool started;
@@ -78,6 +87,8 @@ struct http_server {
     char url[HTTP_URL_BYTES];
     size_t route_count;
     struct route routes[HTTP_ROUTE_MAX];
+    uint32_t later_count;
+    LIST_HEAD(, http_later) later;
 };
 
 /* ---- The inbox ---- */
@@ -443,21 +454,91 @@ static int make_result(const struct http_response *response, nng_http_res **ret)
     return 0;
 }
 
+#define HTTP_RESPONSE_INIT                                                                         \
+    {                                                                                              \
+        .status = 200, .type = "text/plain; charset=utf-8"                                         \
+    }
+
+static void finish(nng_aio *aio, struct http_response *response)
+{
+    nng_http_res *res;
+    int n = make_result(response, &res);
+    if (n == 0)
+        nng_aio_set_output(aio, 0, res);
+    nng_aio_finish(aio, n);
+    free(response->owned);
+}
+
 static void answer(struct http_server *server, nng_aio *aio)
 {
     char path[HTTP_PATH_BYTES] = "";
     struct http_request request;
-    struct http_response response = {.status = 200, .type = "text/plain; charset=utf-8"};
-    if (read_request(nng_aio_get_input(aio, 0), path, &request, &response))
+    struct http_response response = HTTP_RESPONSE_INIT;
+    bool readable = read_request(nng_aio_get_input(aio, 0), path, &request, &response);
+    request.server = server;
+    request.aio = aio;
+    if (readable)
         respond(server, &request, &response);
+    if (response.later) {
+        free(response.owned);
+        return;
+    }
     if (response.status == 403 && server->refused)
         server->refused(server->refused_data, &request, &response);
-    nng_http_res *res;
-    int n = make_result(&response, &res);
-    if (n == 0)
-        nng_aio_set_output(aio, 0, res);
-    nng_aio_finish(aio, n);
-    free(response.owned);
+    finish(aio, &response);
+}
+
+/* ---- Later ---- */
+
+struct http_later *http_response_later(const struct http_request *request,
+                                       struct http_response *response)
+{
+    struct http_server *server = request->server;
+    if (server->later_count == HTTP_LATER_MAX)
+        return NULL;
+    struct http_later *later = malloc(sizeof(*later));
+    if (!later)
+        return NULL;
+    *later =
+        (struct http_later){.server = server, .aio = request->aio, .response = HTTP_RESPONSE_INIT};
+    LIST_INSERT_HEAD(&server->later, later, entry);
+    server->later_count++;
+    response->later = later;
+    return later;
+}
+
+struct http_response *http_later_response(struct http_later *later)
+{
+    return &later->response;
+}
+
+/* Its server need not think of it any more. */
+static void later_leave(struct http_later *later)
+{
+    LIST_REMOVE(later, entry);
+    later->server->later_count--;
+    later->server = NULL;
+}
+
+void http_later_answer(struct http_later *later)
+{
+    if (later->server) {
+        later_leave(later);
+        finish(later->aio, &later->response);
+    } else {
+        free(later->response.owned);
+    }
+    free(later);
+}
+
+/* NNG waits for each of its requests before it closes. */
+static void later_close(struct http_server *server)
+{
+    struct http_later *later;
+    while ((later = LIST_FIRST(&server->later)) != NULL) {
+        later_leave(later);
+        nng_aio_finish(later->aio, NNG_ECLOSED);
+    }
 }
 
 /* ---- Turning ---- */
@@ -601,17 +682,17 @@ static int fail(struct error_text *error, int n, const char *url)
                      advice);
 }
 
-static int add_handler(struct http_server *server)
+static int add_handler(struct http_server *server, const char *path, size_t body_bytes_max)
 {
     nng_http_handler *handler;
-    int n = nng_http_handler_alloc(&handler, "/", on_request);
+    int n = nng_http_handler_alloc(&handler, path, on_request);
     if (n != 0)
         return n;
     n = nng_http_handler_set_method(handler, NULL); /* any */
     if (n == 0)
         n = nng_http_handler_set_tree(handler);
     if (n == 0)
-        n = nng_http_handler_collect_body(handler, true, HTTP_BODY_BYTES_MAX);
+        n = nng_http_handler_collect_body(handler, true, body_bytes_max);
     if (n == 0) {
         atomic_fetch_add(&server->inbox->references, 1);
         n = nng_http_handler_set_data(handler, server->inbox, inbox_unref);
@@ -625,7 +706,7 @@ static int add_handler(struct http_server *server)
     return n;
 }
 
-static int start(struct http_server *server, const char *url)
+static int start(struct http_server *server, const char *url, const char *large_path)
 {
     nng_url *parsed;
     int n = nng_url_parse(&parsed, url);
@@ -634,7 +715,9 @@ static int start(struct http_server *server, const char *url)
     n = nng_http_server_hold(&server->server, parsed);
     nng_url_free(parsed);
     if (n == 0)
-        n = add_handler(server);
+        n = add_handler(server, "/", HTTP_BODY_BYTES_MAX);
+    if (n == 0 && large_path)
+        n = add_handler(server, large_path, HTTP_LARGE_BODY_BYTES_MAX);
     if (n == 0)
         n = nng_http_server_start(server->server);
     server->started = n == 0;
@@ -706,7 +789,7 @@ static int set_up(struct http_server *server, const struct http_options *options
     r = open_bells(server);
     if (r < 0)
         return error_set(error, r, "cannot set up HTTP: %s", strerror(-r));
-    int n = start(server, server->url);
+    int n = start(server, server->url, options->large_path);
     if (n != 0)
         return fail(error, n, server->url);
     r = find_connections(server, options, &address, error);
@@ -724,6 +807,7 @@ int http_server_new(const struct http_options *options, struct http_server **ret
         return error_set(error, -ENOMEM, "out of memory");
     server->epoll = server->timer = -1;
     server->sweep_at_ns = CLOCK_NEVER;
+    LIST_INIT(&server->later);
     int r = set_up(server, options, error);
     if (r < 0) {
         http_server_free(server);
@@ -740,6 +824,7 @@ struct http_server *http_server_free(struct http_server *server)
     connections_free(server->connections);
     if (server->inbox)
         inbox_close(server->inbox);
+    later_close(server);
     if (server->started)
         nng_http_server_stop(server->server);
     if (server->server)

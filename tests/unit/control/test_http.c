@@ -24,6 +24,8 @@ struct fixture {
     unsigned port;
     unsigned calls; /* of on_echo() */
     unsigned refused;
+    unsigned later_count;
+    struct http_later *later[HTTP_LATER_MAX + 1];
 };
 
 static void on_echo(void *data, const struct http_request *request, struct http_response *response)
@@ -44,6 +46,17 @@ static void on_page(void *data, const struct http_request *request, struct http_
     http_response_lend(response, "text/html", "<p>", 3);
 }
 
+static void on_later(void *data, const struct http_request *request, struct http_response *response)
+{
+    struct fixture *fixture = data;
+    http_response_say(response, 500, "this does not count");
+    struct http_later *later = http_response_later(request, response);
+    if (later)
+        fixture->later[fixture->later_count++] = later;
+    else
+        http_response_say(response, 503, "too many wait");
+}
+
 static void on_refused(void *data, const struct http_request *request,
                        struct http_response *response)
 {
@@ -58,6 +71,7 @@ static void set_up_with(struct fixture *fixture, const struct http_options *opti
 {
     struct error_text error = {""};
     struct http_options whole = *options;
+    whole.large_path = "/large";
     whole.refused = on_refused;
     whole.refused_data = fixture;
     *fixture = (struct fixture){0};
@@ -70,6 +84,8 @@ static void set_up_with(struct fixture *fixture, const struct http_options *opti
     assert_int_equal(http_server_route(fixture->server, "GET", "/echo", on_echo, fixture), 0);
     assert_int_equal(http_server_route(fixture->server, "POST", "/echo", on_echo, fixture), 0);
     assert_int_equal(http_server_route(fixture->server, "GET", "/tree/", on_echo, fixture), 0);
+    assert_int_equal(http_server_route(fixture->server, "POST", "/large/", on_echo, fixture), 0);
+    assert_int_equal(http_server_route(fixture->server, "GET", "/later", on_later, fixture), 0);
 }
 
 static void set_up(struct fixture *fixture)
@@ -198,12 +214,12 @@ static void test_headers_are_safe_unless_a_handler_sets_them(void **state)
 
 /* ---- Limits ---- */
 
-static void body_of(const struct fixture *fixture, size_t bytes, const char *part)
+static void body_of(const struct fixture *fixture, const char *path, size_t bytes, const char *part)
 {
     _cleanup_(freep) char *text = calloc(1, bytes + 200);
-    int n = snprintf(
-        text, 200,
-        "POST /echo HTTP/1.1\r\n" HOST "Connection: close\r\nContent-Length: %zu\r\n\r\n", bytes);
+    int n = snprintf(text, 200,
+                     "POST %s HTTP/1.1\r\n" HOST "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+                     path, bytes);
     memset(text + n, 'x', bytes);
     expect(fixture, text, part);
 }
@@ -213,9 +229,84 @@ static void test_body_is_bounded(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    body_of(&f, HTTP_BODY_BYTES_MAX, "body=65536\n");
-    body_of(&f, HTTP_BODY_BYTES_MAX + 1, " 400 ");
+    body_of(&f, "/echo", HTTP_BODY_BYTES_MAX, "body=65536\n");
+    body_of(&f, "/echo", HTTP_BODY_BYTES_MAX + 1, " 400 ");
     assert_int_equal(f.calls, 1);
+    http_server_free(f.server);
+}
+
+static void test_body_of_a_large_path_is_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    body_of(&f, "/large/a", HTTP_LARGE_BODY_BYTES_MAX, "body=4194304\n");
+    expect(&f, "POST /large/a HTTP/1.1\r\n" HOST "Content-Length: 4194305\r\n\r\n", " 400 ");
+    assert_int_equal(f.calls, 1);
+    http_server_free(f.server);
+}
+
+/* ---- Answers that come later ---- */
+
+/* A client whose request has been taken and not been answered. */
+static int ask_later(struct fixture *f)
+{
+    static const char request[] = "GET /later HTTP/1.1\r\n" HOST "\r\n";
+    unsigned before = f->later_count;
+    int client = dial(f);
+    assert_int_equal(send(client, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+    while (f->later_count == before)
+        if (turn(f, client))
+            fail_msg("an answer has come");
+    return client;
+}
+
+static void test_answer_may_come_later_in_any_order(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    int first = ask_later(&f), second = ask_later(&f);
+    expect(&f, "GET /echo HTTP/1.1\r\n" HOST "\r\n", " 200 ");
+    http_response_say(http_later_response(f.later[1]), 201, "second");
+    http_later_answer(f.later[1]);
+    _cleanup_(freep) char *answer = hear(&f, second);
+    assert_non_null(strstr(answer, " 201 "));
+    assert_non_null(strstr(answer, "\r\n\r\nsecond\n"));
+    http_response_say(http_later_response(f.later[0]), 200, "first");
+    http_later_answer(f.later[0]);
+    _cleanup_(freep) char *other = hear(&f, first);
+    assert_non_null(strstr(other, "\r\n\r\nfirst\n"));
+    assert_null(strstr(other, "does not count"));
+    http_server_free(f.server);
+}
+
+static void test_later_answer_may_come_after_the_server(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    int client = ask_later(&f);
+    http_server_free(f.server);
+    http_response_say(http_later_response(f.later[0]), 200, "nobody hears");
+    http_later_answer(f.later[0]);
+    char byte;
+    assert_true(recv(client, &byte, 1, 0) <= 0);
+    close(client);
+}
+
+static void test_answers_that_wait_are_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    for (size_t i = 0; i < HTTP_LATER_MAX; i++)
+        close(ask_later(&f)); /* its answer is awaited all the same */
+    expect(&f, "GET /later HTTP/1.1\r\n" HOST "\r\n", " 503 ");
+    http_later_answer(f.later[0]);
+    close(ask_later(&f)); /* there is room again */
+    for (size_t i = 1; i < f.later_count; i++)
+        http_later_answer(f.later[i]);
     http_server_free(f.server);
 }
 
@@ -371,7 +462,7 @@ static void test_routes_are_bounded(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    for (int i = 4; i < HTTP_ROUTE_MAX; i++)
+    for (int i = 6; i < HTTP_ROUTE_MAX; i++)
         assert_int_equal(http_server_route(f.server, "GET", "/more", on_echo, &f), 0);
     assert_int_equal(http_server_route(f.server, "GET", "/more", on_echo, &f), -ENOSPC);
     http_server_free(f.server);
@@ -495,6 +586,10 @@ int main(void)
         cmocka_unit_test(test_what_is_not_there_is_refused),
         cmocka_unit_test(test_headers_are_safe_unless_a_handler_sets_them),
         cmocka_unit_test(test_body_is_bounded),
+        cmocka_unit_test(test_body_of_a_large_path_is_bounded),
+        cmocka_unit_test(test_answer_may_come_later_in_any_order),
+        cmocka_unit_test(test_later_answer_may_come_after_the_server),
+        cmocka_unit_test(test_answers_that_wait_are_bounded),
         cmocka_unit_test(test_path_is_bounded),
         cmocka_unit_test(test_broken_requests_are_refused),
         cmocka_unit_test(test_who_says_nothing_is_hung_up_on),
