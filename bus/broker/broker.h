@@ -835,6 +835,7 @@ struct broker_options {
     const char *http_url;   /* NULL: none */
     bool http_insecure;     /* one that is not loopback is fine */
     bool allow_control;     /* rollouts may be steered over HTTP */
+    bool allow_calls;       /* and calls be made */
     const char *schemas; /* a folder of descriptor sets; NULL: none */
     const char *rollouts; /* a folder of documents; NULL: none */
     const char *state;    /* a folder, made when it is needed; NULL: nothing outlives the broker */

@@ -51,6 +51,7 @@ struct settings {
     const char *http; /* NULL: none */
     bool http_insecure;
     bool allow_control;
+    bool allow_calls;
     const char *otlp; /* where spans are sent; NULL: nowhere */
     bool trace;
     uint32_t trace_rate; /* per 100,000 */
@@ -81,6 +82,7 @@ static const char usage[] =
     "                         http://127.0.0.1:7480, say (default: none)\n"
     "      --insecure-http    let that URL be one that other machines reach\n"
     "      --allow-control    let who reaches that URL pause, promote and roll back rollouts\n"
+    "      --allow-calls      let who reaches that URL call: POST /call/INTERFACE/METHOD, with JSON\n"
     "      --eject SETTINGS   how instances that fail or are slow are ejected: on (default), off, "
     "or\n"
     "                         KEY=VALUE with commas between\n"
@@ -156,6 +158,7 @@ enum {
     OPTION_HTTP,
     OPTION_INSECURE_HTTP,
     OPTION_ALLOW_CONTROL,
+    OPTION_ALLOW_CALLS,
     OPTION_TRACE,
     OPTION_OTLP,
     OPTION_EJECT,
@@ -175,6 +178,7 @@ static const struct option long_options[] = {
     {"http", required_argument, NULL, OPTION_HTTP},
     {"insecure-http", no_argument, NULL, OPTION_INSECURE_HTTP},
     {"allow-control", no_argument, NULL, OPTION_ALLOW_CONTROL},
+    {"allow-calls", no_argument, NULL, OPTION_ALLOW_CALLS},
     {"audit", required_argument, NULL, OPTION_AUDIT},
     {"eject", required_argument, NULL, OPTION_EJECT},
     {"mode", required_argument, NULL, 'm'},
@@ -223,6 +227,9 @@ static int take_option(struct settings *settings, int option)
         break;
     case OPTION_ALLOW_CONTROL:
         settings->allow_control = true;
+        break;
+    case OPTION_ALLOW_CALLS:
+        settings->allow_calls = true;
         break;
     case OPTION_AUDIT:
         settings->audit = optarg;
@@ -486,6 +493,7 @@ static int run(const struct settings *settings, struct signals *signals)
         .http_url = settings->http,
         .http_insecure = settings->http_insecure,
         .allow_control = settings->allow_control,
+        .allow_calls = settings->allow_calls,
         .eject = &settings->eject,
         .audit = settings->audit,
     };

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "broker/call_http.h"
 #include "broker/metrics.h"
 
 static void on_http(struct source *source, uint32_t events)
@@ -112,12 +113,16 @@ int watching_open(struct broker *broker, const struct broker_options *options,
         .insecure = options->http_insecure,
         .refused = on_refused,
         .refused_data = broker,
+        .large_path = options->allow_calls ? CALL_HTTP_PATH : NULL,
+        .connection_life_ns = options->allow_calls ? CALL_HTTP_LIFE_NS : 0,
     };
     int r = http_server_new(&http, &broker->http, error);
     for (size_t i = 0; r == 0 && i < sizeof(routes) / sizeof(routes[0]); i++)
         r = http_server_route(broker->http, "GET", routes[i].path, routes[i].handler, broker);
     if (r == 0)
         r = page_open(broker, options->allow_control, error);
+    if (r == 0 && options->allow_calls)
+        r = call_http_open(broker);
     if (r < 0)
         return r;
     broker->http_source.ready = on_http;

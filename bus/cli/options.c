@@ -10,11 +10,11 @@
 #include "cli/cli.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/duration.h"
 
 #define GLOBAL_COUNT 6
 #define SPEC_MAX 24
@@ -36,26 +36,7 @@ static void global_specs(struct cli *cli, struct option_spec specs[GLOBAL_COUNT]
 
 int options_parse_duration(const char *text, uint64_t *ret_ns)
 {
-    static const struct {
-        const char *unit;
-        double ns;
-    } units[] = {{"", 1e9}, {"s", 1e9},  {"ms", 1e6},   {"us", 1e3},
-                 {"ns", 1}, {"m", 60e9}, {"min", 60e9}, {"h", 3600e9}};
-    size_t digits = strspn(text, "0123456789.");
-    char *end;
-    double value = strtod(text, &end);
-    if (digits == 0 || end != text + digits)
-        return -EINVAL;
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (strcmp(end, units[i].unit) != 0)
-            continue;
-        double ns = value * units[i].ns;
-        if (!isfinite(ns) || ns < 1 || ns > (double)CLI_TIMEOUT_NS_MAX)
-            return -EINVAL;
-        *ret_ns = (uint64_t)ns;
-        return 0;
-    }
-    return -EINVAL;
+    return duration_parse(text, CLI_TIMEOUT_NS_MAX, ret_ns);
 }
 
 static int parse_count(const char *text, uint64_t *ret_count)

@@ -611,6 +611,22 @@ static int encode_message(struct encoder *encoder, const struct schema_message *
     return r;
 }
 
+int json_value_to_wire(const struct schema_message *message, const json_t *json, uint8_t **ret_data,
+                       size_t *ret_bytes, struct error_text *error)
+{
+    struct encoder encoder = {.error = error};
+    int r = ensure(&encoder, 1);
+    if (r == 0)
+        r = encode_message(&encoder, message, (json_t *)(uintptr_t)json, 1); /* only reads it */
+    if (r < 0) {
+        free(encoder.data);
+        return r;
+    }
+    *ret_data = encoder.data;
+    *ret_bytes = encoder.bytes;
+    return 0;
+}
+
 int json_to_wire(const struct schema_message *message, const char *json, uint8_t **ret_data,
                  size_t *ret_bytes, struct error_text *error)
 {
@@ -622,16 +638,7 @@ int json_to_wire(const struct schema_message *message, const char *json, uint8_t
                          json_error_code(&where) == json_error_numeric_overflow
                              ? "; write large numbers as strings"
                              : "");
-    struct encoder encoder = {.error = error};
-    int r = ensure(&encoder, 1);
-    if (r == 0)
-        r = encode_message(&encoder, message, root, 1);
+    int r = json_value_to_wire(message, root, ret_data, ret_bytes, error);
     json_decref(root);
-    if (r < 0) {
-        free(encoder.data);
-        return r;
-    }
-    *ret_data = encoder.data;
-    *ret_bytes = encoder.bytes;
-    return 0;
+    return r;
 }

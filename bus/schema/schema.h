@@ -186,6 +186,11 @@ int semver_ranges_match(const struct semver_ranges *ranges, const struct semver 
 int json_to_wire(const struct schema_message *message, const char *json, uint8_t **ret_data,
                  size_t *ret_bytes, struct error_text *error);
 
+struct json_t;
+/* The same of a value that was parsed (jansson); borrowed. */
+int json_value_to_wire(const struct schema_message *message, const struct json_t *json,
+                       uint8_t **ret_data, size_t *ret_bytes, struct error_text *error);
+
 /**
  * json_from_wire() - decode a message into JSON text
  * @indent: spaces; 0: one line
