@@ -17,6 +17,9 @@
 #endif
 
 #ifdef PARLEY_PROBES
+#ifdef __clang__ /* what <sys/sdt.h> makes of these */
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
 #define PROBE2(name, a, b) DTRACE_PROBE2(parley, name, a, b)
 #define PROBE3(name, a, b, c) DTRACE_PROBE3(parley, name, a, b, c)
 #define PROBE4(name, a, b, c, d) DTRACE_PROBE4(parley, name, a, b, c, d)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz_check.h"
+
 #include "catalog_v1.pb-c.h"
 #include "catalog_v2.pb-c.h"
 #include "google/protobuf/descriptor.pb-c.h"
@@ -14,16 +16,6 @@
 #include "shapes_v2.pb-c.h"
 #include "laws/ways.h"
 #include "translate/plan.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define FUZZ_CHECK(condition)                                                                      \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            (void)fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                  \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static inline struct schema *fuzz_schema(const char *path)
 {

@@ -117,6 +117,21 @@ static void write_rollouts(const char *folder)
         write_seed(folder, "rollout", i, texts[i], strlen(texts[i]), (struct bytes){NULL, 0});
 }
 
+static void write_calls(const char *folder)
+{
+    static const char *const texts[] = {
+        "{\"interface\":\"echo\",\"method\":\"Echo\"}",
+        "{\"interface\": \"echo\", \"method\": \"Fail\", \"version\": \"~2.0, ^1 || 1.x\", "
+        "\"accept\": \"*\", \"timeout\": \"1.5ms\", \"metadata\": {\"tenant\": \"b\", "
+        "\"gray.a\": \"\"}, \"one_way\": true, \"body\": {\"number\": \"5\", \"payload\": "
+        "\"aGk=\", \"text\": \"\\u00e9\"}}",
+        "\x80\x10\x05\x1a\x02hi",
+        "\xff\x0a\x03\x01\x02\x03\x22\x01x",
+    };
+    for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        write_seed(folder, "bus_json", i, texts[i], strlen(texts[i]), (struct bytes){NULL, 0});
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -125,14 +140,15 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"check", "compile", "corrupt", "diff",  "expand",
-                                          "laws",  "load",    "pack",    "range", "rollout",
-                                          "run",   "schema",  "unpack"};
+    static const char *const targets[] = {"bus_json", "check", "compile", "corrupt", "diff",
+                                          "expand",   "laws",  "load",    "pack",    "range",
+                                          "rollout",  "run",   "schema",  "unpack"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
     write_generated(folder);
     write_ranges(folder);
     write_rollouts(folder);
+    write_calls(folder);
     write_expand(folder);
     struct versions shapes;
     versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);
