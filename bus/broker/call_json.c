@@ -21,6 +21,7 @@ struct json_call {
     struct broker *broker;
     struct schema_entry *schema; /* one of its users; NULL: not found yet */
     const struct schema_method *method;
+    uint8_t *payload; /* the request */
     bool one_way;
     void (*ended)(struct call_json_end *end, void *userdata);
     void *userdata;
@@ -33,6 +34,7 @@ static void end_call(struct json_call *call, struct call_json_end *end)
     free(end->reply);
     if (call->schema)
         schema_entry_drop(&call->broker->negotiator, call->schema);
+    free(call->payload);
     free(call);
 }
 
@@ -145,8 +147,8 @@ static enum parley_status find(struct json_call *call, const struct call_json_as
 
 /* ---- Starting ---- */
 
-static enum parley_status encode(const struct json_call *call, const struct call_json_ask *ask,
-                                 struct relay_ask *relay, uint8_t **ret_payload,
+static enum parley_status encode(struct json_call *call, const struct call_json_ask *ask,
+                                 struct relay_ask *relay,
                                  uint8_t metadata[RPC_METADATA_BLOCK_BYTES_MAX],
                                  struct error_text *error)
 {
@@ -157,11 +159,12 @@ static enum parley_status encode(const struct json_call *call, const struct call
         return PARLEY_INVALID_ARGUMENT;
     json_t *nothing = ask->body ? NULL : json_object();
     const json_t *body = ask->body ? ask->body : nothing;
-    r = body ? json_value_to_wire(call->method->input, body, ret_payload, &relay->payload_bytes,
+    r = body ? json_value_to_wire(call->method->input, body, &call->payload, &relay->payload_bytes,
                                   error)
              : -ENOMEM;
     json_decref(nothing);
-    relay->payload = *ret_payload;
+    relay->payload = call->payload;
+    relay->payload_stays = true;
     if (r == 0)
         return PARLEY_OK;
     if (r == -ENOMEM)
@@ -173,7 +176,6 @@ static enum parley_status encode(const struct json_call *call, const struct call
 uint64_t call_json_start(struct broker *broker, const struct call_json_ask *ask)
 {
     struct error_text error = {""};
-    _cleanup_(freep) uint8_t *payload = NULL;
     uint8_t metadata[RPC_METADATA_BLOCK_BYTES_MAX];
     struct json_call *call = malloc(sizeof(*call));
     if (!call) {
@@ -194,7 +196,7 @@ uint64_t call_json_start(struct broker *broker, const struct call_json_ask *ask)
                               .userdata = call};
     enum parley_status status = find(call, ask, &relay.method, &error);
     if (status == PARLEY_OK)
-        status = encode(call, ask, &relay, &payload, metadata, &error);
+        status = encode(call, ask, &relay, metadata, &error);
     relay.schema = call->schema;
     uint64_t id = status == PARLEY_OK ? relay_start(broker, &relay, &status, &error) : 0;
     if (id == 0)
