@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/call_json.h"
 #include "control/bus_frame.h"
 
 #define TARGET_MAX 4          /* that a connection remembers */
@@ -474,11 +475,48 @@ static void on_frame(struct front *front, struct front_connection *connection,
     quota_end(quota, &connection->quota, bytes);
 }
 
-/* What is no frame. */
+/* ---- JSON ---- */
+
+static void on_text_answered(char *text, size_t bytes, void *userdata)
+{
+    struct front_call *call = userdata;
+    if (call->gone || !text) {
+        replier_drop(call->request);
+    } else {
+        call->front->counts.bytes_out += bytes;
+        (void)replier_answer(call->request, (const uint8_t *)text, bytes);
+    }
+    free(text);
+    call_free(call);
+}
+
+static bool is_object(const uint8_t *data, size_t bytes)
+{
+    size_t at = 0;
+    while (at < bytes && strchr(" \t\r\n", data[at]) && data[at])
+        at++;
+    return at < bytes && data[at] == '{';
+}
+
+/* What is no frame. A call in JSON has no id: no CANCEL finds it but one of id 0. */
 static void on_text(struct front *front, struct front_connection *connection,
                     struct replier_request *request, const uint8_t *data, size_t bytes)
 {
-    on_frame(front, connection, request, data, bytes);
+    if (!is_object(data, bytes)) {
+        on_frame(front, connection, request, data, bytes);
+        return;
+    }
+    struct front_call *call = call_new(front, connection, request, 0, bytes);
+    if (!call) {
+        replier_drop(request);
+        quota_end(&front->broker->quota, &connection->quota, bytes);
+        return;
+    }
+    front->counts.json++;
+    uint64_t relay = call_json_text(front->broker, data, bytes, replier_request_peer(request),
+                                    on_text_answered, call);
+    if (relay != 0)
+        call->relay = relay; /* else it has been answered, and is no more */
 }
 
 /* ---- Connections ---- */
