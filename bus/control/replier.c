@@ -22,12 +22,13 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/replier_ops.h"
+#include "control/stream.h"
 
 #define REPLIER_URL_MAX 64
 #define REPLIER_CONNECTIONS_MAX 4096
 #define REPLIER_UNANSWERED_MAX 4096
 
-static const struct replier_ops *const backends[] = {&replier_nng_ops};
+static const struct replier_ops *const backends[] = {&replier_nng_ops, &replier_stream_ops};
 #define BACKENDS (sizeof(backends) / sizeof(backends[0]))
 
 /* Where the caller's index-th URL went. */
@@ -98,15 +99,18 @@ static int backend_named(const char *name, size_t *ret_index, struct error_text 
             return 0;
         }
     }
-    return error_set(error, -EINVAL, "there is no transport named \"%s\": use nng", name);
+    return error_set(error, -EINVAL, "there is no transport named \"%s\": use nng or stream", name);
 }
 
 static int backend_for(const struct replier_options *options, const char *url, size_t *ret_index,
                        struct error_text *error)
 {
-    (void)url;
-    const char *name = options->backend ? options->backend : getenv("PARLEY_REPLIER");
-    return backend_named(name && name[0] ? name : "nng", ret_index, error);
+    const char *wish = getenv("PARLEY_REPLIER");
+    if (options->backend)
+        return backend_named(options->backend, ret_index, error);
+    if (!stream_url_is(url))
+        return backend_named("nng", ret_index, error);
+    return backend_named(wish && wish[0] ? wish : "stream", ret_index, error);
 }
 
 /* ---- Life ---- */

@@ -38,6 +38,7 @@ struct replier_request {
 };
 
 extern const struct replier_ops replier_nng_ops;
+extern const struct replier_ops replier_stream_ops;
 
 /* The next number of a connection in this process; never 0. Any thread. */
 uint64_t replier_connection_number(void);

@@ -806,7 +806,7 @@ static const struct test_case cases[] = {
 static const struct kind {
     const char *backend;
     const char *scheme;
-} kinds[] = {{"nng", "ipc"}, {"nng", "tcp"}};
+} kinds[] = {{"nng", "ipc"}, {"nng", "tcp"}, {"stream", "ipc"}, {"stream", "tcp"}};
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
 struct run {

@@ -1,0 +1,172 @@
+/*
+ * Inside of the stream backend: a line is a connection, a door is a URL, where lines come in or
+ * from which one is dialled. replier_stream.c has the essay.
+ */
+#ifndef PARLEY_CONTROL_STREAM_H
+#define PARLEY_CONTROL_STREAM_H
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <netinet/in.h>
+
+#include "base/clock.h"
+#include "control/replier_ops.h"
+
+#define STREAM_HELLO_BYTES 8
+#define STREAM_HELLO_NS (10 * NS_PER_S)   /* from the connection to the end of the greeting */
+#define STREAM_MESSAGE_NS (30 * NS_PER_S) /* from the first byte of a message to its last, ... */
+#define STREAM_BYTES_A_SECOND 65536       /* ... and so much more for its size */
+#define STREAM_UNREAD_NS (30 * NS_PER_S)  /* how long an asker may take nothing of what waits */
+#define STREAM_HELLOS_MAX 256 /* lines that have not greeted yet; the oldest has to go */
+#define STREAM_HOPS_MAX 16    /* words of the way back */
+/* Answers that wait for one asker: at the first, no more requests are read; past the second, it is
+ * hung up on. One answer may always wait. */
+#define STREAM_OUT_BYTES_HOLD (UINT32_C(1) << 20)
+#define STREAM_OUT_BYTES_MAX (UINT32_C(32) << 20)
+#define STREAM_SCRATCH_BYTES 65536
+
+struct stream_part;
+struct stream_line;
+struct tls_context;
+struct tls_session;
+
+/* What an event belongs to. */
+enum stream_kind { STREAM_DOOR, STREAM_LINE };
+
+union stream_address {
+    struct sockaddr any;
+    struct sockaddr_un path;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_storage storage;
+};
+
+/* Of ipc://PATH, tcp://HOST:PORT (tcp4, tcp6), tls+tcp://HOST:PORT. */
+struct stream_url {
+    union stream_address address;
+    socklen_t address_bytes;
+    bool ipc, tls;
+    char host[256];
+};
+
+/* Return: 0; -EINVAL, ... with a sentence. A name is looked up, which may take its time. @any: the
+ * host may be absent, or *: all addresses. */
+int stream_url_parse(const char *url, bool any, struct stream_url *ret_url,
+                     struct error_text *error);
+bool stream_url_is(const char *url); /* one of these schemes */
+
+struct stream_door {
+    enum stream_kind kind;
+    struct stream_part *part;
+    char *url;
+    struct stream_url parsed;
+    struct tls_context *tls;
+    int fd; /* that listens; -1 */
+    dev_t device;
+    ino_t inode; /* of the socket file, so that nobody else's is removed */
+    bool paused; /* no descriptors left: listens on at resume_ns */
+
+    /* Dialling. */
+    struct stream_line *line; /* NULL: none at the moment */
+    uint64_t resume_ns;       /* when to dial, or listen again */
+    uint32_t failures;        /* in a row */
+};
+
+/* An answer that waits to be sent; body behind `room`, which ends with head and way back. */
+#define STREAM_ROOM_BYTES (16 + 4 * STREAM_HOPS_MAX)
+struct stream_answer {
+    struct stream_answer *next;
+    size_t capacity; /* of the body */
+    uint32_t begin;  /* where in `data` the message begins */
+    size_t bytes;    /* of the whole message */
+    size_t sent;     /* of them */
+    uint8_t data[];  /* STREAM_ROOM_BYTES, then the body */
+};
+
+/* A request: whole, or still arriving. */
+struct stream_ask {
+    struct replier_request request;
+    struct stream_line *line;
+    struct stream_ask *next; /* in the part's queue */
+    struct stream_answer *answer;
+    size_t capacity;    /* of `data`; grows to `bytes` as they come */
+    size_t bytes, have; /* of the message, way back included */
+    uint32_t way_bytes;
+    uint8_t data[];
+};
+
+enum stream_state {
+    STREAM_CONNECTING, /* TCP's, of one that we dial */
+    STREAM_SECURING,   /* TLS's handshake */
+    STREAM_GREETING,
+    STREAM_OPEN,
+    STREAM_DEAD,
+};
+
+struct stream_line {
+    enum stream_kind kind;
+    enum stream_state state;
+    struct stream_part *part;
+    struct stream_door *door;
+    struct stream_line *prev, *next; /* all that live, youngest first; or all that are dead */
+    struct replier_peer peer;
+    int fd;
+    struct tls_session *tls;
+    uint32_t references; /* the part's, and of each ask */
+    uint32_t events;     /* that epoll watches */
+    bool came;           /* the caller was told */
+    bool held;           /* not read: too much of it is unanswered or unread */
+    uint32_t unanswered;
+    uint64_t in_deadline_ns, out_deadline_ns;
+
+    struct stream_ask *arriving; /* NULL: none, or only a part of its head */
+    uint8_t *kept;               /* read, but not taken yet */
+    size_t kept_bytes;
+
+    struct stream_answer *first, **last;
+    size_t out_bytes; /* of all that wait */
+};
+
+struct stream_part {
+    struct replier_part part;
+    struct replier_options options; /* only limits and callbacks are valid */
+    int set;
+    struct stream_door *doors;
+    size_t door_count;
+    struct stream_line *lines, *dead;
+    uint32_t line_count, hello_count;
+    struct stream_ask *first, **last; /* requests that nobody has taken yet */
+    uint64_t check_ns;                /* when a deadline may have passed; or sooner */
+    struct replier_counts counts;
+    uint64_t random;
+    uint8_t scratch[STREAM_SCRATCH_BYTES];
+};
+
+/* ---- stream_line.c ---- */
+
+/* Takes @fd, also on failure. */
+int stream_line_new(struct stream_door *door, int fd, bool connected);
+void stream_line_ready(struct stream_line *line, uint32_t events);
+/* Ends it; the caller is told by stream_bury(). @why: for the log. */
+void stream_line_end(struct stream_line *line, const char *why);
+void stream_line_check(struct stream_line *line, uint64_t now_ns); /* its deadlines */
+void stream_line_unref(struct stream_line *line);
+/* Takes the answer; sends it, or what it can of it. */
+void stream_line_send(struct stream_line *line, struct stream_answer *answer);
+/* One of its requests is answered or dropped: it may be read on. */
+void stream_line_answered(struct stream_line *line);
+/* Tells who is gone and frees them. No event may be on its way to anybody. */
+void stream_bury(struct stream_part *part);
+void stream_check_at(struct stream_part *part, uint64_t deadline_ns);
+
+/* ---- stream_door.c ---- */
+
+int stream_door_open(struct stream_door *door, const struct replier_options *options,
+                     const char *url, struct error_text *error);
+void stream_door_close(struct stream_door *door);
+void stream_door_ready(struct stream_door *door);
+void stream_door_check(struct stream_door *door, uint64_t now_ns);
+void stream_door_lost(struct stream_door *door, bool was_open); /* its line has ended */
+
+#endif

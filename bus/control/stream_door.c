@@ -1,0 +1,256 @@
+/*
+ * Where connections of the stream backend come from: a socket that listens, or an address that is
+ * dialled, and dialled again, later each time, when there is nobody or the connection is lost.
+ *
+ * A socket file that nobody listens on is left over and replaced. What is removed at the end is the
+ * file that was made here, known by its inode, and nobody else's.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "control/stream.h"
+
+#define BACKLOG 512
+#define ACCEPTS_AT_ONCE 64
+#define PAUSE_NS (100 * NS_PER_MS) /* until it is listened again, if there were no descriptors */
+#define REDIAL_NS_MIN (50 * NS_PER_MS)
+#define REDIAL_NS_MAX (2 * NS_PER_S)
+
+static const char *path_of(const struct stream_door *door)
+{
+    return door->parsed.address.path.sun_path;
+}
+
+/* ---- Listening ---- */
+
+/* Whether nobody listens on a socket file. */
+static bool left_over(const struct stream_door *door)
+{
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    return connect(fd, &door->parsed.address.any, door->parsed.address_bytes) < 0 &&
+           errno == ECONNREFUSED;
+}
+
+static int bind_it(struct stream_door *door)
+{
+    const struct stream_url *url = &door->parsed;
+    const int on = 1;
+    if (!url->ipc)
+        (void)setsockopt(door->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(door->fd, &url->address.any, url->address_bytes) == 0)
+        return 0;
+    if (errno != EADDRINUSE || !url->ipc || !left_over(door))
+        return -errno;
+    struct stat status;
+    if (lstat(path_of(door), &status) < 0 || !S_ISSOCK(status.st_mode) || unlink(path_of(door)) < 0)
+        return -EADDRINUSE;
+    return bind(door->fd, &url->address.any, url->address_bytes) < 0 ? -errno : 0;
+}
+
+static int refuse(struct error_text *error, int r, const char *url)
+{
+    const char *advice = "";
+    if (r == -EADDRINUSE)
+        advice = ": stop the program that listens there, or choose another URL";
+    else if (r == -ENOENT)
+        advice = ": make the folder first";
+    else if (r == -EADDRNOTAVAIL)
+        advice = ": this machine has no such address";
+    return error_set(error, r, "cannot listen on %s: %s%s", url, strerror(-r), advice);
+}
+
+static int listen_there(struct stream_door *door, unsigned mode)
+{
+    door->fd =
+        socket(door->parsed.address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (door->fd < 0)
+        return -errno;
+    int r = bind_it(door);
+    if (r < 0)
+        return r;
+    struct stat status;
+    if (door->parsed.ipc) { /* nobody can connect before listen() */
+        if (lstat(path_of(door), &status) < 0)
+            return -errno;
+        door->device = status.st_dev;
+        door->inode = status.st_ino;
+        if (mode && chmod(path_of(door), mode) < 0)
+            return -errno;
+    }
+    if (listen(door->fd, BACKLOG) < 0)
+        return -errno;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = door};
+    return epoll_ctl(door->part->set, EPOLL_CTL_ADD, door->fd, &event) < 0 ? -errno : 0;
+}
+
+/* With the port that it has. */
+static int name_port(struct stream_door *door)
+{
+    union stream_address address;
+    socklen_t bytes = sizeof(address);
+    const char *colon = strrchr(door->url, ':');
+    if (door->parsed.ipc || getsockname(door->fd, &address.any, &bytes) < 0)
+        return 0;
+    unsigned port =
+        ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+    char *url;
+    if (asprintf(&url, "%.*s:%u", (int)(colon - door->url), door->url, port) < 0)
+        return -ENOMEM;
+    free(door->url);
+    door->url = url;
+    return 0;
+}
+
+static void pause_it(struct stream_door *door)
+{
+    struct epoll_event event = {.events = 0, .data.ptr = door};
+    (void)epoll_ctl(door->part->set, EPOLL_CTL_MOD, door->fd, &event);
+    door->paused = true;
+    door->resume_ns = clock_now_ns() + PAUSE_NS;
+    stream_check_at(door->part, door->resume_ns);
+}
+
+void stream_door_ready(struct stream_door *door)
+{
+    struct stream_part *part = door->part;
+    for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+        int fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+            log_warn("%s: cannot take a connection: %s", door->url, strerror(errno));
+            pause_it(door);
+            return;
+        }
+        if (fd < 0)
+            return; /* none, or one that is gone already; more of them make another event */
+        if (part->line_count >= part->options.connections_max) {
+            part->counts.refused++;
+            fd_close(fd);
+            continue;
+        }
+        int r = stream_line_new(door, fd, true);
+        if (r < 0)
+            log_warn("%s: cannot take a connection: %s", door->url, strerror(-r));
+    }
+}
+
+/* ---- Dialling ---- */
+
+static void dial_later(struct stream_door *door)
+{
+    uint64_t wait_ns = REDIAL_NS_MIN << (door->failures < 6 ? door->failures : 6);
+    wait_ns = wait_ns < REDIAL_NS_MAX ? wait_ns : REDIAL_NS_MAX;
+    wait_ns = wait_ns / 2 + random_below(&door->part->random, (uint32_t)(wait_ns / 2));
+    door->resume_ns = clock_now_ns() + wait_ns;
+    door->failures++;
+    stream_check_at(door->part, door->resume_ns);
+}
+
+static int dial(struct stream_door *door)
+{
+    int fd =
+        socket(door->parsed.address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    bool connected = connect(fd, &door->parsed.address.any, door->parsed.address_bytes) == 0;
+    if (!connected && errno != EINPROGRESS) { /* EAGAIN: a unix socket whose backlog is full */
+        int r = -errno;
+        fd_close(fd);
+        return r;
+    }
+    int r = stream_line_new(door, fd, connected);
+    if (r == 0) /* the youngest; it may have ended already */
+        door->line =
+            door->part->lines && door->part->lines->door == door ? door->part->lines : NULL;
+    return r;
+}
+
+void stream_door_lost(struct stream_door *door, bool was_open)
+{
+    door->line = NULL;
+    if (was_open)
+        door->failures = 0;
+    dial_later(door);
+}
+
+static void dial_or_later(struct stream_door *door)
+{
+    door->resume_ns = CLOCK_NEVER;
+    if (door->failures > 0 && !door->parsed.ipc) { /* it may have moved */
+        struct stream_url again;
+        if (stream_url_parse(door->url, false, &again, NULL) == 0)
+            door->parsed = again;
+    }
+    if (dial(door) < 0 || !door->line)
+        dial_later(door);
+}
+
+void stream_door_check(struct stream_door *door, uint64_t now_ns)
+{
+    if (door->resume_ns > now_ns) {
+        stream_check_at(door->part, door->resume_ns);
+        return;
+    }
+    if (door->fd < 0) {
+        dial_or_later(door);
+        return;
+    }
+    door->resume_ns = CLOCK_NEVER;
+    door->paused = false;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = door};
+    (void)epoll_ctl(door->part->set, EPOLL_CTL_MOD, door->fd, &event);
+}
+
+/* ---- Life ---- */
+
+static int set_up_tls(struct stream_door *door, const struct replier_options *options,
+                      const char *url, struct error_text *error)
+{
+    if (!door->parsed.tls)
+        return 0;
+    if (!options->tls)
+        return error_set(error, -EINVAL, "%s needs certificates: say where they are", url);
+    const char *name = options->tls->server_name ? options->tls->server_name : door->parsed.host;
+    return tls_context_new(options->tls, options->dial ? name : NULL, &door->tls, error);
+}
+
+int stream_door_open(struct stream_door *door, const struct replier_options *options,
+                     const char *url, struct error_text *error)
+{
+    door->resume_ns = CLOCK_NEVER;
+    door->url = strdup(url);
+    if (!door->url)
+        return error_set(error, -ENOMEM, "out of memory");
+    int r = stream_url_parse(url, !options->dial, &door->parsed, error);
+    if (r == 0)
+        r = set_up_tls(door, options, url, error);
+    if (r < 0)
+        return r;
+    if (options->dial) {
+        dial_or_later(door);
+        return 0;
+    }
+    r = listen_there(door, options->mode);
+    if (r == 0)
+        r = name_port(door);
+    return r < 0 ? refuse(error, r, url) : 0;
+}
+
+void stream_door_close(struct stream_door *door)
+{
+    struct stat status;
+    if (door->inode && lstat(path_of(door), &status) == 0 && status.st_dev == door->device &&
+        status.st_ino == door->inode)
+        (void)unlink(path_of(door));
+    fd_close(door->fd);
+    tls_context_free(door->tls);
+    free(door->url);
+}

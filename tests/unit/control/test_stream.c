@@ -1,0 +1,612 @@
+/*
+ * What only the stream backend of the replier does: limits in time, holding back, hanging up. The
+ * clock is the test's, so that nobody waits. What all backends do is in
+ * tests/conformance/test_replier.c.
+ */
+#include "support/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "control/stream.h"
+#include "support/fds.h"
+#include "support/folder.h"
+#include "support/sp.h"
+
+#define PATIENCE_NS (20 * NS_PER_S)
+#define HELD_MAX 64
+
+static char folder[] = "/tmp/parley-stream-XXXXXX";
+static uint64_t ahead_ns; /* of the real clock */
+
+static uint64_t real_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t test_now_ns(void)
+{
+    return real_now_ns() + ahead_ns;
+}
+
+struct fixture {
+    char url[128];
+    struct replier *replier;
+    struct replier_request *held[HELD_MAX];
+    size_t held_count;
+    unsigned came, gone;
+};
+
+static void on_came(const struct replier_peer *peer, void *data)
+{
+    (void)peer;
+    ((struct fixture *)data)->came++;
+}
+
+static void on_gone(uint64_t connection, void *data)
+{
+    (void)connection;
+    ((struct fixture *)data)->gone++;
+}
+
+static void start(struct fixture *f, struct replier_options options)
+{
+    static unsigned number;
+    snprintf(f->url, sizeof(f->url), "ipc://%s/%u.ipc", folder, number++);
+    const char *urls[] = {f->url};
+    struct error_text error = {""};
+    options.urls = urls;
+    options.url_count = 1;
+    options.bytes_max = options.bytes_max ? options.bytes_max : 1u << 20;
+    options.backend = "stream";
+    options.came = on_came;
+    options.gone = on_gone;
+    options.data = f;
+    if (replier_new(&options, &f->replier, &error) != 0)
+        fail_msg("%s", error.text);
+}
+
+static void take(struct fixture *f)
+{
+    const uint8_t *data;
+    size_t bytes;
+    struct replier_request *request;
+    int r = replier_receive(f->replier, &request, &data, &bytes);
+    if (r == REPLIER_E_AGAIN)
+        return;
+    assert_int_equal(r, 0);
+    assert_true(f->held_count < HELD_MAX);
+    f->held[f->held_count++] = request;
+}
+
+/* Everything that there is to do now. */
+static void settle(struct fixture *f)
+{
+    size_t before;
+    struct pollfd ready = {.fd = replier_fd(f->replier), .events = POLLIN};
+    do {
+        before = f->held_count;
+        take(f);
+    } while (f->held_count > before || poll(&ready, 1, 0) > 0);
+}
+
+#define UNTIL(f, condition)                                                                        \
+    do {                                                                                           \
+        uint64_t until_ns_ = real_now_ns() + PATIENCE_NS;                                          \
+        while (!(condition)) {                                                                     \
+            assert_true(real_now_ns() < until_ns_);                                                \
+            take(f);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static struct sp *peer_of(struct fixture *f)
+{
+    struct sp *sp = sp_connect(f->url);
+    sp_send_hello(sp, SP_REQ);
+    UNTIL(f, sp_has_hello(sp));
+    assert_int_equal(sp_take_hello(sp), SP_REP);
+    return sp;
+}
+
+static bool hung_up(struct fixture *f, struct sp *sp)
+{
+    settle(f);
+    (void)sp_has_message(sp);
+    return sp->hung_up;
+}
+
+/* A deadline may be due to what has not come; then it is known to who waits for it. */
+static void pass(struct fixture *f, uint64_t ns)
+{
+    ahead_ns += ns;
+    if (replier_next_deadline_ns(f->replier) <= test_now_ns())
+        take(f);
+}
+
+static void answer(struct fixture *f, const void *data, size_t bytes)
+{
+    assert_true(f->held_count > 0);
+    assert_int_equal(replier_answer(f->held[0], data, bytes), 0);
+    memmove(f->held, f->held + 1, --f->held_count * sizeof(f->held[0]));
+}
+
+static int set_up(void **state)
+{
+    clock_set(test_now_ns);
+    *state = calloc(1, sizeof(struct fixture));
+    return *state ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    for (size_t i = 0; i < f->held_count; i++)
+        replier_drop(f->held[i]);
+    replier_free(f->replier);
+    free(f);
+    clock_set(NULL);
+    return 0;
+}
+
+/* ---- Time ---- */
+
+static void test_who_does_not_greet_is_hung_up_on(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *silent = sp_connect(f->url);
+    struct sp *slow = sp_connect(f->url);
+    sp_write(slow, "\0SP\0\0\x30\0", 7);
+    settle(f);
+    pass(f, STREAM_HELLO_NS - NS_PER_S);
+    assert_false(hung_up(f, silent));
+    assert_false(hung_up(f, slow));
+    pass(f, NS_PER_S);
+    assert_true(hung_up(f, silent));
+    assert_true(hung_up(f, slow));
+    assert_int_equal(f->came, 0);
+    assert_int_equal(f->gone, 0);
+    sp_free(silent);
+    sp_free(slow);
+}
+
+static void test_a_head_that_never_ends_is_hung_up_on(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    for (int i = 0; i < 6; i++) { /* a byte now and then does not help */
+        sp_write(sp, i == 0 ? "\1" : "\0", 1);
+        assert_false(hung_up(f, sp));
+        pass(f, STREAM_MESSAGE_NS / 6);
+    }
+    assert_true(hung_up(f, sp));
+    assert_int_equal(f->gone, 1);
+    sp_free(sp);
+}
+
+static void test_a_body_that_never_ends_is_hung_up_on(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    sp_write(sp, "\1\0\0\0\0\0\x02\0\0\x80\0\0\1", 13); /* 128 KiB are to come: two seconds more */
+    for (int i = 0; i < 32; i++) {
+        sp_write(sp, "x", 1);
+        assert_false(hung_up(f, sp));
+        pass(f, NS_PER_S);
+    }
+    assert_true(hung_up(f, sp));
+    assert_int_equal(f->held_count, 0);
+    sp_free(sp);
+}
+
+static void test_an_idle_connection_is_kept(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    sp_ask(sp, 1, "one", 3);
+    UNTIL(f, f->held_count == 1);
+    pass(f, 86400 * NS_PER_S); /* that the answer takes a day is not the asker's fault */
+    assert_false(hung_up(f, sp));
+    answer(f, "two", 3);
+    UNTIL(f, sp_has_message(sp));
+    pass(f, 86400 * NS_PER_S);
+    assert_false(hung_up(f, sp));
+    assert_true(replier_next_deadline_ns(f->replier) > test_now_ns());
+    sp_free(sp);
+}
+
+/* ---- Holding back ---- */
+
+static void test_too_many_unanswered_are_read_no_further(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){.unanswered_max = 4});
+    struct sp *sp = peer_of(f);
+    for (uint32_t i = 0; i < 10; i++)
+        sp_ask(sp, i, "ask", 3);
+    UNTIL(f, f->held_count == 4);
+    settle(f);
+    assert_int_equal(f->held_count, 4);
+    struct replier_counts counts;
+    replier_counts(f->replier, &counts);
+    assert_int_equal(counts.held_back, 1);
+    struct sp *other = peer_of(f); /* which is no reason to hold others back */
+    sp_ask(other, 1, "ask", 3);
+    UNTIL(f, f->held_count == 5);
+    replier_drop(f->held[--f->held_count]);
+    for (unsigned i = 0; i < 10; i++) {
+        answer(f, "answer", 6);
+        settle(f);
+        assert_int_equal(f->held_count, i < 6 ? 4 : 9 - i);
+    }
+    /* While it is held, time does not count against it. */
+    for (uint32_t i = 0; i < 5; i++)
+        sp_ask(sp, i, "ask", 3);
+    settle(f);
+    pass(f, 3600 * NS_PER_S);
+    assert_false(hung_up(f, sp));
+    assert_int_equal(f->held_count, 4);
+    sp_free(sp);
+    sp_free(other);
+}
+
+static void test_who_is_held_back_and_hangs_up_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){.unanswered_max = 2});
+    struct sp *sp = peer_of(f);
+    for (uint32_t i = 0; i < 10; i++)
+        sp_ask(sp, i, "ask", 3);
+    UNTIL(f, f->held_count == 2);
+    sp_free(sp);
+    UNTIL(f, f->gone == 1);
+    settle(f);
+    assert_int_equal(f->held_count, 2);
+}
+
+static void test_who_does_not_read_is_held_back_then_hung_up_on(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    size_t large = STREAM_OUT_BYTES_HOLD;
+    uint8_t *data = calloc(1, large);
+    for (uint32_t i = 0; i < 48; i++)
+        sp_ask(sp, i, "ask", 3);
+    UNTIL(f, f->held_count == 48);
+    answer(f, data, large);
+    answer(f, data, large); /* no more is read */
+    sp_ask(sp, 99, "ask", 3);
+    settle(f);
+    assert_int_equal(f->held_count, 46);
+    unsigned answered = 2;
+    while (f->held_count > 0 && f->gone == 0) {
+        answer(f, data, large);
+        settle(f);
+        answered++;
+    }
+    assert_int_equal(f->gone, 1);
+    assert_true(answered >= STREAM_OUT_BYTES_MAX / large);
+    assert_true(answered <= STREAM_OUT_BYTES_MAX / large + 2);
+    free(data);
+    sp_free(sp);
+}
+
+static void test_who_reads_again_is_read_on(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    size_t large = STREAM_OUT_BYTES_HOLD;
+    uint8_t *data = calloc(1, large);
+    sp_ask(sp, 0, "ask", 3);
+    sp_ask(sp, 1, "ask", 3);
+    UNTIL(f, f->held_count == 2);
+    answer(f, data, large);
+    answer(f, data, large);
+    sp_ask(sp, 2, "ask", 3);
+    settle(f);
+    assert_int_equal(f->held_count, 0);
+    for (int i = 0; i < 2; i++) {
+        uint8_t *got;
+        size_t bytes;
+        UNTIL(f, sp_has_message(sp));
+        sp_take_message(sp, &got, &bytes);
+        assert_int_equal(bytes, 4 + large);
+        free(got);
+    }
+    UNTIL(f, f->held_count == 1);
+    free(data);
+    sp_free(sp);
+}
+
+static void test_one_answer_may_be_larger_than_what_may_wait(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    size_t large = STREAM_OUT_BYTES_MAX + 1;
+    uint8_t *data = calloc(1, large);
+    sp_ask(sp, 0, "ask", 3);
+    UNTIL(f, f->held_count == 1);
+    answer(f, data, large);
+    uint64_t read_bytes = 0;
+    while (read_bytes < 9 + 4 + large) {
+        uint8_t in[65536];
+        ssize_t n = recv(sp->fd, in, sizeof(in), MSG_DONTWAIT);
+        if (n > 0)
+            read_bytes += (uint64_t)n;
+        else
+            assert_int_equal(errno, EAGAIN);
+        settle(f);
+    }
+    assert_int_equal(f->gone, 0);
+    free(data);
+    sp_free(sp);
+}
+
+static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    size_t large = 4 * STREAM_OUT_BYTES_HOLD;
+    uint8_t *data = calloc(1, large);
+    sp_ask(sp, 0, "ask", 3);
+    UNTIL(f, f->held_count == 1);
+    answer(f, data, large);
+    uint8_t in[STREAM_SCRATCH_BYTES];
+    for (int i = 0; i < 4; i++) { /* some of it in time is enough */
+        pass(f, STREAM_UNREAD_NS / 2);
+        assert_true(recv(sp->fd, in, sizeof(in), MSG_WAITALL) == sizeof(in));
+        settle(f);
+        assert_int_equal(f->gone, 0);
+    }
+    pass(f, STREAM_UNREAD_NS);
+    settle(f);
+    assert_int_equal(f->gone, 1);
+    free(data);
+    sp_free(sp);
+}
+
+/* ---- Crowds ---- */
+
+static void test_strangers_past_the_limit_go_oldest_first(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    static struct sp *strangers[STREAM_HELLOS_MAX + 1];
+    for (size_t i = 0; i < STREAM_HELLOS_MAX; i++) {
+        strangers[i] = sp_connect(f->url);
+        settle(f);
+    }
+    assert_false(hung_up(f, strangers[0]));
+    strangers[STREAM_HELLOS_MAX] = sp_connect(f->url);
+    settle(f);
+    assert_true(hung_up(f, strangers[0]));
+    assert_false(hung_up(f, strangers[1]));
+    assert_false(hung_up(f, strangers[STREAM_HELLOS_MAX]));
+    struct sp *sp = peer_of(f); /* who greets at once is always let in */
+    assert_int_equal(f->came, 1);
+    sp_free(sp);
+    for (size_t i = 0; i <= STREAM_HELLOS_MAX; i++)
+        sp_free(strangers[i]);
+}
+
+static void test_without_descriptors_it_listens_on_later(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = sp_connect(f->url);
+    struct rlimit before, now;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int highest = dup(0);
+    close(highest);
+    now = before;
+    now.rlim_cur = (rlim_t)highest;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+    take(f);
+    struct pollfd ready = {.fd = replier_fd(f->replier), .events = POLLIN};
+    assert_int_equal(poll(&ready, 1, 0), 0); /* it does not spin */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(replier_next_deadline_ns(f->replier) < CLOCK_NEVER);
+    pass(f, NS_PER_S);
+    sp_send_hello(sp, SP_REQ);
+    UNTIL(f, f->came == 1);
+    sp_free(sp);
+}
+
+static void test_nothing_is_left_behind(void **state)
+{
+    struct fixture *f = *state;
+    unsigned before = open_fd_count();
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    struct sp *stranger = sp_connect(f->url);
+    sp_ask(sp, 1, "ask", 3);
+    sp_write(sp, "\1\0\0", 3);
+    settle(f);
+    replier_drop(f->held[--f->held_count]);
+    f->replier = replier_free(f->replier);
+    sp_free(sp);
+    sp_free(stranger);
+    assert_int_equal(open_fd_count(), before);
+    assert_int_equal(access(f->url + strlen("ipc://"), F_OK), -1);
+}
+
+static void test_a_file_of_somebody_else_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    const char *path = f->url + strlen("ipc://");
+    assert_return_code(unlink(path), errno);
+    int fd = open(path, O_CREAT | O_EXCL | O_CLOEXEC | O_WRONLY, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    f->replier = replier_free(f->replier);
+    assert_int_equal(access(path, F_OK), 0);
+    struct replier *replier;
+    struct error_text error = {""};
+    const char *urls[] = {f->url};
+    const struct replier_options options = {
+        .urls = urls, .url_count = 1, .bytes_max = 1000, .backend = "stream"};
+    assert_int_equal(replier_new(&options, &replier, &error), -EADDRINUSE);
+    assert_int_equal(access(path, F_OK), 0);
+}
+
+/* ---- Lengths ---- */
+
+static void test_lengths_past_the_limit_are_not_believed(void **state)
+{
+    static const uint64_t lengths[] = {0,
+                                       3,
+                                       1000 + 4 * STREAM_HOPS_MAX + 1,
+                                       UINT64_C(1) << 32,
+                                       UINT64_C(1) << 63,
+                                       UINT64_MAX,
+                                       UINT64_MAX - 8};
+    struct fixture *f = *state;
+    start(f, (struct replier_options){.bytes_max = 1000});
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        struct sp *sp = peer_of(f);
+        uint8_t head[9 + 3] = {1};
+        for (int j = 0; j < 8; j++)
+            head[1 + j] = (uint8_t)(lengths[i] >> (56 - 8 * j));
+        sp_write(sp, head, lengths[i] == 3 ? 12 : 9);
+        UNTIL(f, hung_up(f, sp));
+        sp_free(sp);
+    }
+    assert_int_equal(f->held_count, 0);
+    struct replier_counts counts;
+    replier_counts(f->replier, &counts);
+    assert_int_equal(counts.too_large, 5);
+}
+
+static void test_a_way_back_of_the_most_hops_is_taken_and_one_more_is_not(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){.bytes_max = 8});
+    uint32_t words[STREAM_HOPS_MAX + 1] = {0};
+    words[STREAM_HOPS_MAX - 1] = UINT32_C(0x80000001);
+    struct sp *sp = peer_of(f);
+    sp_send(sp, words, STREAM_HOPS_MAX, "12345678", 8);
+    UNTIL(f, f->held_count == 1);
+    answer(f, "ok", 2);
+    UNTIL(f, sp_has_message(sp));
+    words[STREAM_HOPS_MAX - 1] = 0;
+    words[STREAM_HOPS_MAX] = UINT32_C(0x80000001);
+    sp_send(sp, words, STREAM_HOPS_MAX + 1, "", 0);
+    UNTIL(f, hung_up(f, sp));
+    assert_int_equal(f->held_count, 0);
+    sp_free(sp);
+}
+
+/* ---- URLs ---- */
+
+static void test_urls_are_read_as_libnng_does(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url;
+        bool any;
+        int result;
+        int family;
+        unsigned port;
+        bool tls;
+    } cases[] = {
+        {"ipc:///run/x", true, 0, AF_UNIX, 0, false},
+        {"ipc://x", false, 0, AF_UNIX, 0, false},
+        {"tcp://127.0.0.1:7433", false, 0, AF_INET, 7433, false},
+        {"tcp://[::1]:7433", false, 0, AF_INET6, 7433, false},
+        {"tcp://[::1]:65535/", true, 0, AF_INET6, 65535, false},
+        {"tls+tcp://127.0.0.1:0", true, 0, AF_INET, 0, true},
+        {"tcp://:80", true, 0, AF_INET, 80, false},
+        {"tcp://*:80", true, 0, AF_INET, 80, false},
+        {"tcp6://*:80", true, 0, AF_INET6, 80, false},
+        {"tcp://*:80", false, -EINVAL, 0, 0, false},
+        {"tcp://127.0.0.1", true, -EINVAL, 0, 0, false},
+        {"tcp://127.0.0.1:", true, -EINVAL, 0, 0, false},
+        {"tcp://127.0.0.1:65536", true, -EINVAL, 0, 0, false},
+        {"tcp://127.0.0.1:http", true, -EINVAL, 0, 0, false},
+        {"tcp://::1:80", true, -EINVAL, 0, 0, false},
+        {"udp://127.0.0.1:80", true, -EINVAL, 0, 0, false},
+        {"ipc://", true, -EINVAL, 0, 0, false},
+        {"", true, -EINVAL, 0, 0, false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct stream_url url;
+        struct error_text error = {""};
+        int r = stream_url_parse(cases[i].url, cases[i].any, &url, &error);
+        if (r != cases[i].result)
+            fail_msg("%s: %d %s", cases[i].url, r, error.text);
+        if (r < 0) {
+            assert_true(error.text[0] != '\0');
+            continue;
+        }
+        assert_int_equal(url.address.any.sa_family, cases[i].family);
+        assert_int_equal(url.tls, cases[i].tls);
+        if (cases[i].family == AF_INET)
+            assert_int_equal(ntohs(url.address.v4.sin_port), cases[i].port);
+        if (cases[i].family == AF_INET6)
+            assert_int_equal(ntohs(url.address.v6.sin6_port), cases[i].port);
+    }
+}
+
+static void test_a_path_has_room_for_what_the_kernel_takes(void **state)
+{
+    (void)state;
+    char text[200] = "ipc://";
+    struct stream_url url;
+    struct error_text error;
+    memset(text + 6, 'p', 107);
+    assert_int_equal(stream_url_parse(text, true, &url, &error), 0);
+    text[6 + 107] = 'p';
+    assert_int_equal(stream_url_parse(text, true, &url, &error), -EINVAL);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_who_does_not_greet_is_hung_up_on),
+        TEST(test_a_head_that_never_ends_is_hung_up_on),
+        TEST(test_a_body_that_never_ends_is_hung_up_on),
+        TEST(test_an_idle_connection_is_kept),
+        TEST(test_too_many_unanswered_are_read_no_further),
+        TEST(test_who_is_held_back_and_hangs_up_is_gone),
+        TEST(test_who_does_not_read_is_held_back_then_hung_up_on),
+        TEST(test_who_reads_again_is_read_on),
+        TEST(test_one_answer_may_be_larger_than_what_may_wait),
+        TEST(test_who_reads_nothing_for_long_is_hung_up_on),
+        TEST(test_strangers_past_the_limit_go_oldest_first),
+        TEST(test_without_descriptors_it_listens_on_later),
+        TEST(test_nothing_is_left_behind),
+        TEST(test_a_file_of_somebody_else_is_left_alone),
+        TEST(test_lengths_past_the_limit_are_not_believed),
+        TEST(test_a_way_back_of_the_most_hops_is_taken_and_one_more_is_not),
+        cmocka_unit_test(test_urls_are_read_as_libnng_does),
+        cmocka_unit_test(test_a_path_has_room_for_what_the_kernel_takes),
+    };
+    pid_t guard = folder_guard(folder);
+    if (guard < 0)
+        return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    folder_unguard(guard);
+    return failed;
+}
