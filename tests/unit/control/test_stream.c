@@ -365,7 +365,7 @@ static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
     struct fixture *f = *state;
     start(f, (struct replier_options){0});
     struct sp *sp = peer_of(f);
-    size_t large = 4 * STREAM_OUT_BYTES_HOLD;
+    size_t large = 8 * STREAM_OUT_BYTES_HOLD;
     uint8_t *data = calloc(1, large);
     sp_ask(sp, 0, "ask", 3);
     UNTIL(f, f->held_count == 1);
@@ -373,8 +373,10 @@ static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
     uint8_t in[STREAM_SCRATCH_BYTES];
     for (int i = 0; i < 4; i++) { /* some of it in time is enough */
         pass(f, STREAM_UNREAD_NS / 2);
-        assert_true(recv(sp->fd, in, sizeof(in), MSG_WAITALL) == sizeof(in));
-        settle(f);
+        for (int j = 0; j < 8; j++) { /* the kernel tells of room when there is a lot of it */
+            assert_true(recv(sp->fd, in, sizeof(in), MSG_WAITALL) == sizeof(in));
+            settle(f);
+        }
         assert_int_equal(f->gone, 0);
     }
     pass(f, STREAM_UNREAD_NS);
@@ -402,7 +404,7 @@ static void test_strangers_past_the_limit_go_oldest_first(void **state)
     assert_false(hung_up(f, strangers[1]));
     assert_false(hung_up(f, strangers[STREAM_HELLOS_MAX]));
     struct sp *sp = peer_of(f); /* who greets at once is always let in */
-    assert_int_equal(f->came, 1);
+    UNTIL(f, f->came == 1);
     sp_free(sp);
     for (size_t i = 0; i <= STREAM_HELLOS_MAX; i++)
         sp_free(strangers[i]);
