@@ -54,6 +54,11 @@ int paths_bus_url(const char *dir, char *buffer, size_t bytes)
     return in_dir("PARLEY_BUS", "ipc://", dir, "bus.ipc", buffer, bytes);
 }
 
+int paths_health_url(const char *dir, char *buffer, size_t bytes)
+{
+    return in_dir("PARLEY_HEALTH", "ipc://", dir, "health.ipc", buffer, bytes);
+}
+
 int paths_events_url(const char *dir, char *buffer, size_t bytes)
 {
     return in_dir("PARLEY_EVENTS", "ipc://", dir, "events.ipc", buffer, bytes);

@@ -19,6 +19,8 @@ int paths_broker(const char *dir, char *buffer, size_t bytes);
 int paths_control_url(const char *dir, char *buffer, size_t bytes);
 /* $PARLEY_BUS if set, else ipc://DIR/bus.ipc */
 int paths_bus_url(const char *dir, char *buffer, size_t bytes);
+/* $PARLEY_HEALTH if set, else ipc://DIR/health.ipc */
+int paths_health_url(const char *dir, char *buffer, size_t bytes);
 /* $PARLEY_EVENTS if set, else ipc://DIR/events.ipc */
 int paths_events_url(const char *dir, char *buffer, size_t bytes);
 

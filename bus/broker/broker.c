@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "broker/front.h"
+#include "broker/health.h"
 #include "broker/relay.h"
 #include "broker/rollouts.h"
 
@@ -136,6 +137,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t trace = trace_next_ns(broker);
     deadline = rollout < deadline ? rollout : deadline;
     deadline = trace < deadline ? trace : deadline;
+    uint64_t health = health_next_ns(broker);
+    deadline = health < deadline ? health : deadline;
     uint64_t front = front_next_deadline_ns(broker);
     deadline = front < deadline ? front : deadline;
     uint64_t look = ejector_next_ns(broker);
@@ -190,6 +193,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
         relay_turn(broker);
     rollouts_turn(broker);
     trace_turn(broker, clock_now_ns());
+    health_turn(broker, clock_now_ns());
     ejector_turn(broker, clock_now_ns());
     broker_bury(broker);
     self_count_turn(broker, clock_now_ns() - woken_ns);
@@ -254,6 +258,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
         r = open_sockets(broker, options, error);
     if (r == 0 && options->bus_url_count > 0)
         r = front_open(broker, options, error);
+    if (r == 0 && options->health_url_count > 0)
+        r = health_open(broker, options->health_urls, options->health_url_count, error);
     if (r == 0 && options->http_url)
         r = watching_open(broker, options, error);
     if (r == 0 && options->schemas)
@@ -289,6 +295,7 @@ struct broker *broker_free(struct broker *broker)
     if (broker->replier)
         broker_unwatch(broker, nng_replier_fd(broker->replier), &broker->control_source);
     front_close(broker);
+    health_free(broker);
     doom_all(broker);
     broker_bury(broker);
     relay_free(broker->relay);

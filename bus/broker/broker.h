@@ -554,6 +554,9 @@ struct endpoint {
     struct sent_plan *plans_sent; /* what it has, as far as we know */
     size_t plans_sent_count, plans_sent_max;
     uint64_t plan_sequence;
+    uint64_t ping_number; /* 0: it is not being asked how it is (health.c) */
+    uint64_t ping_sent_ns;
+    uint64_t pong_at_ns, pong_took_ns; /* its last answer, and how long it took; 0: none yet */
 };
 
 /* The link is the broker's afterwards, on failure too. */
@@ -689,6 +692,7 @@ struct event {
 void event_publish(struct broker *broker, const struct event *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+#define EVENTS_JSON "json." /* before the topic of an event that is JSON */
 #define EVENTS_KEPT_MAX 256
 #define EVENTS_KEPT_BYTES_MAX ((size_t)64 << 10)
 
@@ -828,6 +832,8 @@ struct broker_options {
     mode_t socket_mode;
     const char *const *control_urls;
     size_t control_url_count; /* 0: none */
+    const char *const *health_urls; /* for SURVEYOR sockets */
+    size_t health_url_count;
     const char *const *event_urls;
     size_t event_url_count; /* 0: none */
     const char *const *bus_urls;
@@ -869,6 +875,7 @@ struct broker {
     struct stats_sums brought; /* what endpoints had counted before they came to us */
     uint64_t turn_bucket[STATS_BUCKET_COUNT], turn_sum_ns;
     struct tracer tracer;
+    struct health *health;  /* NULL: nobody has asked yet */
     struct relay *relay;    /* NULL: not needed yet */
     struct front *front;    /* front.h; NULL: no bus URL */
     struct front_self *front_self; /* NULL: not needed yet */

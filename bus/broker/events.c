@@ -1,6 +1,7 @@
 /*
- * Events: what happened, for whoever subscribes, as TOPIC '\n' and a packed Event; and the same as
- * a line in the log. A subscriber that does not keep up loses events, never holds us up.
+ * Events: what happened, for whoever subscribes, as TOPIC '\n' and a packed Event, and once more as
+ * "json." TOPIC '\n' and JSON; and the same as a line in the log. A subscriber that does not keep
+ * up loses events, never holds us up.
  *
  * The last ones are kept, packed, for who comes later: EVENTS_KEPT_MAX, and EVENTS_KEPT_BYTES_MAX
  * of them, whichever is less, for some texts quote what peers sent. Each has a sequence, so that
@@ -71,8 +72,26 @@ void events_deinit(struct events *events)
 
 /* ---- Publishing ---- */
 
+static json_t *event_json(const Parley__Event *event);
+
+/* For who has no protobuf: the topic with "json." before it, and the event as JSON. */
+static void publish_json(struct broker *broker, const Parley__Event *event)
+{
+    json_t *object = event_json(event);
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *message = NULL;
+    int bytes = text ? asprintf(&message, EVENTS_JSON "%s\n%s", event->topic, text) : -1;
+    if (bytes > 0)
+        (void)nng_publisher_send(broker->publisher, (uint8_t *)message, (size_t)bytes);
+    if (bytes >= 0)
+        free(message);
+    free(text);
+    json_decref(object);
+}
+
 /* NULL: no memory. */
-static struct event_kept *pack(const struct event *event, const char *text, uint64_t sequence)
+static struct event_kept *pack(struct broker *broker, const struct event *event, const char *text,
+                               uint64_t sequence)
 {
     Parley__Event message = PARLEY__EVENT__INIT;
     message.topic = (char *)(uintptr_t)event->topic;
@@ -104,12 +123,14 @@ static struct event_kept *pack(const struct event *event, const char *text, uint
     memcpy(kept->data, event->topic, topic_bytes);
     kept->data[topic_bytes] = '\n';
     parley__event__pack(&message, kept->data + topic_bytes + 1);
+    if (broker->publisher)
+        publish_json(broker, &message);
     return kept;
 }
 
 static void publish(struct broker *broker, const struct event *event, const char *text)
 {
-    struct event_kept *kept = pack(event, text, broker->events.last + 1);
+    struct event_kept *kept = pack(broker, event, text, broker->events.last + 1);
     if (!kept)
         return;
     int r = broker->publisher ? nng_publisher_send(broker->publisher, kept->data, kept->bytes) : 0;
@@ -136,7 +157,8 @@ void event_publish(struct broker *broker, const struct event *event, const char 
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     clean(text);
-    bool bad = strcmp(event->topic, "refused") == 0 || strcmp(event->topic, "rollout.rollback") == 0;
+    bool bad =
+        strcmp(event->topic, "refused") == 0 || strcmp(event->topic, "rollout.rollback") == 0;
     if (!event->quiet)
         log_write(bad ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "%s", text);
     publish(broker, event, text);
@@ -196,6 +218,11 @@ static json_t *event_json(const Parley__Event *event)
         set_id(object, "instance", event->instance_id);
     if (event->has_pid)
         json_object_set_new(object, "pid", json_integer(event->pid));
+    if (event->has_uid)
+        json_object_set_new(object, "uid", json_integer(event->uid));
+    if (event->has_gid)
+        json_object_set_new(object, "gid", json_integer(event->gid));
+    set_text(object, "program", event->program);
     set_text(object, "text", event->text);
     return object;
 }

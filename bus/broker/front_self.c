@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/health.h"
 #include "broker/policy.h"
 #include "parley/bus.pb-c.h"
 #include "wire/wire.h"
@@ -338,6 +339,28 @@ static enum parley_status handle_ping(struct front_self_call *call, const void *
     return PARLEY_OK;
 }
 
+static void on_health(const Parley__Bus__V1__HealthReply *reply, void *data)
+{
+    front_self_reply(data, &reply->base);
+}
+
+static void health_dropped(void *data)
+{
+    health_drop(data);
+}
+
+static enum parley_status handle_health(struct front_self_call *call, const void *message,
+                                        struct error_text *error)
+{
+    const Parley__Bus__V1__HealthRequest *request = message;
+    struct health_round *round = health_ask(
+        call->broker, request->interface, request->timeout_ms * NS_PER_MS, on_health, call, error);
+    if (!round)
+        return PARLEY_RESOURCE_EXHAUSTED;
+    front_self_later(call, health_dropped, round);
+    return PARLEY_OK;
+}
+
 /* In the order of the service. */
 static const struct {
     const char *name;
@@ -348,7 +371,7 @@ static const struct {
 } methods[] = {
     {"List", POLICY_LOOK, handle_list}, {"Describe", POLICY_LOOK, handle_describe},
     {"Open", POLICY_CALL, handle_open}, {"Publish", POLICY_PUBLISH, NULL},
-    {"Withdraw", POLICY_PUBLISH, NULL}, {"Health", POLICY_LOOK, NULL},
+    {"Withdraw", POLICY_PUBLISH, NULL}, {"Health", POLICY_LOOK, handle_health},
     {"Ping", POLICY_LOOK, handle_ping},
 };
 #define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))

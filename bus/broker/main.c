@@ -40,6 +40,9 @@ struct settings {
     size_t control_count;
     const char *event_urls[MAIN_URL_MAX];
     size_t event_count;
+    char health[PATHS_BYTES_MAX + 8];
+    const char *health_urls[MAIN_URL_MAX];
+    size_t health_count;
     const char *bus_urls[MAIN_URL_MAX];
     size_t bus_count;
     unsigned mode;
@@ -72,6 +75,8 @@ static const char usage[] =
     "      --bus URL          take calls of any NNG program there, too (default: "
     "ipc://DIR/bus.ipc);\n"
     "                         may be repeated\n"
+    "      --health URL       answer NNG surveys of how instances are there, too (default:\n"
+    "                         ipc://DIR/health.ipc)\n"
     "  -S, --schemas DIR      know the descriptor sets in that folder, too (*.binpb, *.pb, *.set); "
     "it\n"
     "                         is watched\n"
@@ -164,6 +169,7 @@ enum {
     OPTION_EJECT,
     OPTION_AUDIT,
     OPTION_BUS,
+    OPTION_HEALTH,
 };
 
 static const struct option long_options[] = {
@@ -172,6 +178,7 @@ static const struct option long_options[] = {
     {"control", required_argument, NULL, 'c'},
     {"events", required_argument, NULL, 'e'},
     {"bus", required_argument, NULL, OPTION_BUS},
+    {"health", required_argument, NULL, OPTION_HEALTH},
     {"schemas", required_argument, NULL, 'S'},
     {"rollouts", required_argument, NULL, OPTION_ROLLOUTS},
     {"state", required_argument, NULL, OPTION_STATE},
@@ -206,6 +213,9 @@ static int take_option(struct settings *settings, int option)
         break;
     case 'e':
         code = add_url(settings->event_urls, &settings->event_count, optarg);
+        break;
+    case OPTION_HEALTH:
+        code = add_url(settings->health_urls, &settings->health_count, optarg);
         break;
     case OPTION_BUS:
         code = add_url(settings->bus_urls, &settings->bus_count, optarg);
@@ -293,6 +303,8 @@ static int fill_in(struct settings *settings)
         r = paths_events_url(dir, settings->events, sizeof(settings->events));
     if (r == 0)
         r = paths_bus_url(dir, settings->bus, sizeof(settings->bus));
+    if (r == 0)
+        r = paths_health_url(dir, settings->health, sizeof(settings->health));
     size_t state = 0;
     if (r == 0 && settings->state_given)
         state =
@@ -311,6 +323,7 @@ static int fill_in(struct settings *settings)
     settings->control_urls[settings->control_count++] = settings->control;
     settings->event_urls[settings->event_count++] = settings->events;
     settings->bus_urls[settings->bus_count++] = settings->bus;
+    settings->health_urls[settings->health_count++] = settings->health;
     return 0;
 }
 
@@ -485,6 +498,8 @@ static int run(const struct settings *settings, struct signals *signals)
         .control_url_count = settings->control_count,
         .event_urls = settings->event_urls,
         .event_url_count = settings->event_count,
+        .health_urls = settings->health_urls,
+        .health_url_count = settings->health_count,
         .bus_urls = settings->bus_urls,
         .bus_url_count = settings->bus_count,
         .schemas = settings->schemas,

@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/health.h"
 #include "wire/wire.h"
 
 enum parley_status session_status(int code)
@@ -298,6 +299,9 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
         break;
     case PARLEY__LINK_MESSAGE__BODY_PLAN_TAKEN:
         session_on_plan_taken(endpoint, message->plan_taken);
+        break;
+    case PARLEY__LINK_MESSAGE__BODY_PONG:
+        health_on_pong(endpoint, message->pong);
         break;
     case PARLEY__LINK_MESSAGE__BODY_SPANS:
         trace_on_spans(endpoint, message->spans, fds[0]);

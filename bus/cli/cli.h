@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/error.h"
 #include "base/paths.h"
 #include "parley/control.pb-c.h"
 
@@ -44,6 +45,7 @@ struct cli {
     bool json;
     bool help;
     bool version;
+    bool bus; /* a bus answers at the URL, not a control socket */
     char url_default[CLI_URL_BYTES_MAX];
     char events_url_default[CLI_URL_BYTES_MAX];
 };
@@ -57,7 +59,7 @@ struct cli_command {
     int (*run)(struct cli *cli, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events, cmd_ls,
+extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events, cmd_health, cmd_ls,
     cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */
@@ -116,7 +118,11 @@ int options_parse_duration(const char *text, uint64_t *ret_ns);
 
 /* The URL in use; NULL after a complaint if the default cannot be made. */
 const char *control_url(struct cli *cli);
+/* The bus's: the same if --url was given, else $PARLEY_BUS or ipc://DIR/bus.ipc. */
+const char *bus_url(struct cli *cli);
 const char *control_events_url(struct cli *cli);
+/* Complains of an answer that did not come. Return: an exit code. */
+int control_no_broker(struct cli *cli, int code, const struct error_text *error);
 
 /**
  * control_exchange() - ask the broker, whatever it answers

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "cli/bus.h"
 #include "control/nng.h"
 #include "parley/status.h"
 #include "schema/schema.h"
@@ -30,6 +31,18 @@ const char *control_url(struct cli *cli)
     return cli->url_default;
 }
 
+const char *bus_url(struct cli *cli)
+{
+    if (cli->url)
+        return cli->url;
+    if (paths_bus_url(NULL, cli->url_default, sizeof(cli->url_default)) < 0) {
+        cli_usage(cli, "the path of the broker's folder is too long; give --url, or a shorter "
+                       "PARLEY_DIR");
+        return NULL;
+    }
+    return cli->url = cli->url_default;
+}
+
 const char *control_events_url(struct cli *cli)
 {
     if (cli->events_url)
@@ -42,7 +55,7 @@ const char *control_events_url(struct cli *cli)
     return cli->events_url_default;
 }
 
-static int no_broker(struct cli *cli, int code, const struct error_text *error)
+int control_no_broker(struct cli *cli, int code, const struct error_text *error)
 {
     if (code == -EINVAL)
         return cli_usage(cli, "%s", error->text);
@@ -66,6 +79,8 @@ int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uin
     const char *url = control_url(cli);
     if (!url)
         return CLI_EXIT_USAGE;
+    if (cli->bus)
+        return bus_exchange(cli, request, timeout_ns, ret_reply);
     size_t bytes = protobuf_c_message_get_packed_size(&request->base);
     _cleanup_(freep) uint8_t *data = text_alloc(bytes);
     protobuf_c_message_pack(&request->base, data);
@@ -75,7 +90,12 @@ int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uin
         r = nng_asker_ask(asker, data, bytes, &answer, &answer_bytes, &error);
     nng_asker_free(asker);
     if (r < 0)
-        return no_broker(cli, r, &error);
+        return control_no_broker(cli, r, &error);
+    cli->bus = bus_answers(answer, answer_bytes);
+    if (cli->bus) {
+        free(answer);
+        return bus_exchange(cli, request, timeout_ns, ret_reply);
+    }
     r = wire_unpack(&parley__control_reply__descriptor, answer, answer_bytes, NULL, &reply, &error);
     free(answer);
     if (r < 0)

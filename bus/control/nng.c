@@ -30,6 +30,7 @@
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <nng/protocol/survey0/respond.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -381,6 +382,102 @@ struct nng_request *nng_request_drop(struct nng_request *request)
     if (request) {
         nng_msg_free(request->message);
         free(request);
+    }
+    return NULL;
+}
+
+/* ---- Respondent ---- */
+
+struct nng_respondent {
+    nng_socket socket;
+    int fd;
+};
+
+struct nng_survey {
+    nng_socket socket;
+    nng_msg *message;
+};
+
+int nng_respondent_new(const char *const *urls, size_t url_count, struct nng_respondent **ret,
+                       struct error_text *error)
+{
+    struct nng_respondent *respondent = calloc(1, sizeof(*respondent));
+    if (!respondent)
+        return -ENOMEM;
+    int n = nng_respondent0_open_raw(&respondent->socket);
+    if (n != 0) {
+        free(respondent);
+        return fail(error, n, "open", "an NNG socket", NULL);
+    }
+    n = nng_socket_set_size(respondent->socket, NNG_OPT_RECVMAXSZ, NNG_SURVEY_BYTES_MAX);
+    if (n == 0)
+        n = nng_socket_set_int(respondent->socket, NNG_OPT_SENDBUF, NNG_ANSWER_BUFFER);
+    if (n == 0)
+        n = nng_socket_set_ms(respondent->socket, NNG_OPT_SENDTIMEO, NNG_SEND_TIMEOUT_MS);
+    if (n == 0)
+        n = nng_socket_get_int(respondent->socket, NNG_OPT_RECVFD, &respondent->fd);
+    int r = n != 0 ? fail(error, n, "set up", "an NNG socket", NULL)
+                   : listen_all(respondent->socket, urls, url_count, error);
+    if (r < 0) {
+        nng_respondent_free(respondent);
+        return r;
+    }
+    *ret = respondent;
+    return 0;
+}
+
+struct nng_respondent *nng_respondent_free(struct nng_respondent *respondent)
+{
+    if (respondent) {
+        socket_close(respondent->socket);
+        free(respondent);
+    }
+    return NULL;
+}
+
+int nng_respondent_fd(const struct nng_respondent *respondent)
+{
+    return respondent->fd;
+}
+
+int nng_respondent_receive(struct nng_respondent *respondent, struct nng_survey **ret_survey,
+                           const uint8_t **ret_data, size_t *ret_bytes)
+{
+    nng_msg *message;
+    int n = nng_recvmsg(respondent->socket, &message, NNG_FLAG_NONBLOCK);
+    if (n == NNG_EAGAIN)
+        return NNG_E_AGAIN;
+    if (n != 0)
+        return nng_errno(n);
+    struct nng_survey *survey = malloc(sizeof(*survey));
+    if (!survey) {
+        nng_msg_free(message);
+        return -ENOMEM;
+    }
+    *survey = (struct nng_survey){.socket = respondent->socket, .message = message};
+    *ret_survey = survey;
+    *ret_data = nng_msg_body(message);
+    *ret_bytes = nng_msg_len(message);
+    return 0;
+}
+
+int nng_survey_answer(struct nng_survey *survey, const char *data, size_t bytes)
+{
+    nng_msg *answer;
+    int n = make_answer(survey->message, (const uint8_t *)data, bytes, &answer);
+    if (n != 0)
+        return nng_errno(n);
+    n = nng_sendmsg(survey->socket, answer, 0);
+    if (n != 0)
+        nng_msg_free(answer);
+    return n == 0 ? 0 : nng_errno(n);
+}
+
+struct nng_survey *nng_survey_free(struct nng_survey *survey)
+{
+    if (survey) {
+        nng_msg_free(survey->message);
+        free(survey);
     }
     return NULL;
 }

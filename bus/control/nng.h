@@ -57,6 +57,24 @@ int nng_publisher_new(const char *const *urls, size_t url_count, struct nng_publ
 struct nng_publisher *nng_publisher_free(struct nng_publisher *publisher);
 int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, size_t bytes);
 
+/* ---- A respondent (raw): any number of answers to a survey, at any time ---- */
+
+#define NNG_SURVEY_BYTES_MAX 4096 /* of a survey; a peer that sends more is hung up on */
+
+struct nng_respondent;
+struct nng_survey; /* one that is being answered */
+
+int nng_respondent_new(const char *const *urls, size_t url_count, struct nng_respondent **ret,
+                       struct error_text *error);
+struct nng_respondent *nng_respondent_free(struct nng_respondent *respondent);
+int nng_respondent_fd(const struct nng_respondent *respondent);
+/* @ret_survey: ours, nng_survey_free(). @ret_data: borrowed from it. 0, NNG_E_AGAIN, -errno. */
+int nng_respondent_receive(struct nng_respondent *respondent, struct nng_survey **ret_survey,
+                           const uint8_t **ret_data, size_t *ret_bytes);
+/* A surveyor that is gone, or whose survey is over, is no error. Before the respondent is freed. */
+int nng_survey_answer(struct nng_survey *survey, const char *data, size_t bytes);
+struct nng_survey *nng_survey_free(struct nng_survey *survey);
+
 /* ---- An asker and a subscriber, for the command line: these block ---- */
 
 struct nng_asker;

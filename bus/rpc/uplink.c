@@ -176,6 +176,17 @@ static size_t fds_wanted(const Parley__LinkMessage *message)
     }
 }
 
+static void ping_received(struct parley_endpoint *endpoint, const Parley__Ping *ping)
+{
+    Parley__Pong body = PARLEY__PONG__INIT;
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    body.has_number = true;
+    body.number = ping->number;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_PONG;
+    message.pong = &body;
+    (void)endpoint_send(endpoint, &message, NULL, 0);
+}
+
 static int message_received(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
                             int fds[LINK_FD_MAX], size_t fd_count, struct error_text *error)
 {
@@ -202,6 +213,9 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
     case PARLEY__LINK_MESSAGE__BODY_DRAIN:
         if ((service = service_find(endpoint, message->drain->instance_id)))
             service_drain_ordered(service, message->drain);
+        return 0;
+    case PARLEY__LINK_MESSAGE__BODY_PING:
+        ping_received(endpoint, message->ping);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_ATTACH:
         attach_received(endpoint, message->attach, fds);

@@ -36,7 +36,7 @@ _parley_command()
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats top describe call route rollout drain schemas events trace help"
+    local commands="ls stats top describe call route rollout drain schemas events health trace help"
     local rollout_actions="ls show history apply pause resume approve promote rollback undo delete"
     local options="--url --events --timeout --json --help"
     local at command
