@@ -1,6 +1,7 @@
 /* Writes the fuzz targets' first inputs: fuzz_seeds FOLDER */
 #include "../unit/translate/plans.h"
 #include "laws/laws.h"
+#include "shm/layout.h"
 
 #include <sys/stat.h>
 
@@ -132,6 +133,28 @@ static void write_calls(const char *folder)
         write_seed(folder, "bus_json", i, texts[i], strlen(texts[i]), (struct bytes){NULL, 0});
 }
 
+/* Of each kind; the last one has a byte too many. */
+static void write_frames(const char *folder)
+{
+    static const char asked[] = "\x10\x0a\0parley.interfaceparley.bus\x0d\x04\0parley.methodPing"
+                                "\x06\x04\0tenantblue\x0f\x01\0parley.peer.uid0";
+    static const char answered[] = "\x0e\x05\0parley.version1.0.0\x12\x03\0parley.translationiso"
+                                   "\x0b\x01\0parley.more1";
+    for (uint8_t kind = FRAME_REQUEST; kind <= FRAME_BYE + 1; kind++) {
+        bool calls = kind == FRAME_REQUEST || kind == FRAME_ONE_WAY;
+        bool answers = kind == FRAME_RESPONSE;
+        uint8_t frame[256] = {7, [22] = kind};
+        size_t bytes = calls ? sizeof(asked) - 1 : answers ? sizeof(answered) - 1 : 0;
+        frame[16] = (uint8_t)bytes;
+        frame[18] = frame[19] = calls ? 0xff : 0;
+        frame[20] = answers || kind == FRAME_GOAWAY ? FRAME_TAG_SERVICE : FRAME_TAG_CLIENT;
+        if (bytes)
+            memcpy(frame + 32, calls ? asked : answered, bytes);
+        write_seed(folder, "bus_frame", kind, frame, 32 + bytes + (kind > FRAME_BYE),
+                   (struct bytes){NULL, 0});
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -140,15 +163,16 @@ int main(int argc, char **argv)
     }
     const char *folder = argv[1];
     make_folder(folder, "");
-    static const char *const targets[] = {"bus_json", "check", "compile", "corrupt", "diff",
-                                          "expand",   "laws",  "load",    "pack",    "range",
-                                          "rollout",  "run",   "schema",  "unpack"};
+    static const char *const targets[] = {"bus_frame", "bus_json", "check", "compile", "corrupt",
+                                          "diff",      "expand",   "laws",  "load",    "pack",
+                                          "range",     "rollout",  "run",   "schema",  "unpack"};
     for (unsigned i = 0; i < sizeof(targets) / sizeof(targets[0]); i++)
         make_folder(folder, targets[i]);
     write_generated(folder);
     write_ranges(folder);
     write_rollouts(folder);
     write_calls(folder);
+    write_frames(folder);
     write_expand(folder);
     struct versions shapes;
     versions_init(&shapes, SHAPES_V1_SET, SHAPES_V2_SET);

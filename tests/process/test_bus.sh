@@ -2,8 +2,8 @@
 #
 # The bus from a shell: test_bus.sh PARLEYD CATALOG-V1 CATALOG-V2 SOURCE
 #
-# The catalogue is called with an unmodified nngcat, by frames that are built as docs/PROTOCOL.md says
-# (the functions between the marks are in it, word for word), and by JSON. Skipped without nngcat.
+# The catalogue is called with an unmodified nngcat: by frames that are built by what docs/PROTOCOL.md
+# shows, and by JSON. Skipped without nngcat.
 set -u
 
 parleyd=$1 catalog_v1=$2 catalog_v2=$3 source_dir=$4 parley=unused
@@ -13,33 +13,10 @@ command -v nngcat >/dev/null || { echo "skipped: no nngcat (apt-get install nng-
 status_file=$source_dir/tests/unit/catalog/status
 cd "$PARLEY_DIR" || exit 1
 
-# ---- As in PROTOCOL.md ----
-number() { # VALUE BYTES: little-endian
-    local i
-    for ((i = 0; i < $2; i++)); do
-        printf "\\x$(printf %02x $(($1 >> 8 * i & 255)))"
-    done
-}
-pair() { # KEY VALUE: of metadata
-    number ${#1} 1; number ${#2} 2; printf %s%s "$1" "$2"
-}
-frame() { # INTERFACE METHOD PAYLOAD-FILE [KEY VALUE]...
-    { pair parley.interface "$1"; pair parley.method "$2"; } >metadata
-    for ((at = 4; at < $#; at += 2)); do pair "${@:at:2}" >>metadata; done
-    number 1 8                       # call_id
-    number "$(stat -c %s "$3")" 4    # payload_bytes
-    number 5000000 4                 # time_left_us
-    number "$(stat -c %s metadata)" 2 # metadata_bytes
-    number 0xffff 2                  # method: by name
-    number 1 2                       # version_tag
-    number 1 1                       # kind: a request
-    number 0 9                       # flags, status, executed, plan_tag, share_count, reserved
-    cat metadata "$3"
-}
-payload() { # ANSWER-FILE: what is behind its header and metadata
-    tail -c +$((33 + $(od -An -tu2 -j16 -N2 "$1"))) "$1"
-}
-# ---- ----
+# number(), pair(), frame(), payload(): as docs/PROTOCOL.md has them.
+functions=$(sed -n '/^    number() {/,/^$/p' "$source_dir/docs/PROTOCOL.md")
+[[ $functions == *frame\(\)* ]] || { echo "PROTOCOL.md has no functions any more"; exit 1; }
+eval "$functions"
 
 # ask FRAME-FILE [URL]: the answer is in $out; its status is returned.
 ask() {
