@@ -33,14 +33,24 @@ struct caller_options {
     void *data;
 };
 
+/* Returns at once: a dialled connection comes later, or is tried for again and again. Return: 0;
+ * -EINVAL, -EADDRINUSE, ...; -ENOSYS in a child of fork(2) whose parent had one; with a sentence.
+ */
 int caller_new(const struct caller_options *options, struct caller **ret_caller,
                struct error_text *error);
-struct caller *caller_free(struct caller *caller); /* NULL is fine; returns NULL */
+/* In a child of fork(2) it frees memory only: libnng must not be touched there, and the sockets
+ * stay open until the child ends or executes another program. NULL is fine. Returns NULL. */
+struct caller *caller_free(struct caller *caller);
 int caller_fd(const struct caller *caller); /* readable: caller_turn(), then caller_receive() */
 uint64_t caller_next_deadline_ns(const struct caller *caller);
 const char *caller_url(const struct caller *caller); /* with the port that it has */
 bool caller_connected(const struct caller *caller);
-/* Connections that came and went, dialling anew, jitter. */
+/* Why there is no connection, for people, naming the URL; "": not known (yet). */
+const char *caller_problem(const struct caller *caller);
+/* Lets the connection go, which seems dead, and dials anew; `gone` runs in the next turn. */
+void caller_hang_up(struct caller *caller);
+/* Connections that came and went, dialling anew, jitter. Answers that came before a connection's
+ * end are received before `gone` runs. */
 void caller_turn(struct caller *caller);
 
 /* Memory for a request of up to @bytes; sent from there. One at a time. Return: 0; -ENOMEM. */
@@ -49,7 +59,8 @@ int caller_send_begin(struct caller *caller, size_t bytes, uint8_t **ret_data);
  * CALLER_E_AGAIN (begin again later); -errno. */
 int caller_send_end(struct caller *caller, size_t bytes, uint32_t request);
 /* @ret_data: borrowed until the next call of this or of caller_free(). 0; CALLER_E_AGAIN; -errno.
- * An answer to a number that was never sent is dropped here and counted. */
+ * What the number means is the asker's to know: a peer may answer one that was never sent, twice,
+ * or that of a connection before. What is no answer in SP's form ends the connection. */
 int caller_receive(struct caller *caller, uint32_t *ret_request, const uint8_t **ret_data,
                    size_t *ret_bytes);
 

@@ -1,0 +1,452 @@
+#include "support/test.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "control/caller.h"
+
+/* The peers are libnng's own sockets. Steps, so that nothing waits for ever. */
+#define PATIENCE_NS (20 * NS_PER_S)
+
+static char folder[64];
+
+struct seen {
+    unsigned came, gone;
+    struct replier_peer peer;
+};
+
+static void on_came(const struct replier_peer *peer, void *data)
+{
+    struct seen *seen = data;
+    seen->came++;
+    seen->peer = *peer;
+}
+
+static void on_gone(void *data)
+{
+    ((struct seen *)data)->gone++;
+}
+
+static const char *url_of(const char *name)
+{
+    static char url[128];
+    snprintf(url, sizeof(url), "ipc://%s/%s.ipc", folder, name);
+    return url;
+}
+
+static struct caller *caller_on(const char *url, bool listen, struct seen *seen)
+{
+    struct caller_options options = {.url = url,
+                                     .listen = listen,
+                                     .bytes_max = 1 << 20,
+                                     .came = on_came,
+                                     .gone = on_gone,
+                                     .data = seen};
+    struct caller *caller;
+    struct error_text error = {""};
+    if (caller_new(&options, &caller, &error) != 0)
+        fail_msg("%s", error.text);
+    return caller;
+}
+
+static nng_socket rep_socket(void)
+{
+    nng_socket socket;
+    assert_int_equal(nng_rep0_open_raw(&socket), 0);
+    assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, 20000), 0);
+    return socket;
+}
+
+static nng_socket rep_on(const char *url)
+{
+    nng_socket socket = rep_socket();
+    assert_int_equal(nng_listen(socket, url, NULL, 0), 0);
+    return socket;
+}
+
+static nng_socket rep_to(const char *url)
+{
+    nng_socket socket = rep_socket();
+    assert_int_equal(nng_dial(socket, url, NULL, 0), 0);
+    return socket;
+}
+
+/* One step of an event loop. */
+static void step(struct caller *caller)
+{
+    uint64_t left = clock_left(caller_next_deadline_ns(caller), clock_now_ns());
+    int timeout = left > 100 * NS_PER_MS ? 100 : (int)(left / NS_PER_MS) + 1;
+    struct pollfd ready = {.fd = caller_fd(caller), .events = POLLIN};
+    assert_true(poll(&ready, 1, timeout) >= 0);
+    caller_turn(caller);
+}
+
+#define UNTIL(caller, condition)                                                                   \
+    do {                                                                                           \
+        uint64_t until_ = clock_now_ns() + PATIENCE_NS;                                            \
+        while (!(condition)) {                                                                     \
+            assert_true(clock_now_ns() < until_);                                                  \
+            step(caller);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static int send_text(struct caller *caller, uint32_t request, const char *text)
+{
+    uint8_t *room;
+    assert_int_equal(caller_send_begin(caller, 4096, &room), 0);
+    memcpy(room, text, strlen(text));
+    return caller_send_end(caller, strlen(text), request);
+}
+
+static uint32_t wait_answer(struct caller *caller, const char *text)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    for (;;) {
+        uint32_t request;
+        const uint8_t *data;
+        size_t bytes;
+        int r = caller_receive(caller, &request, &data, &bytes);
+        if (r == 0) {
+            assert_int_equal(bytes, strlen(text));
+            assert_memory_equal(data, text, bytes);
+            return request;
+        }
+        assert_int_equal(r, CALLER_E_AGAIN);
+        assert_true(clock_now_ns() < until);
+        step(caller);
+    }
+}
+
+static nng_msg *take(nng_socket socket)
+{
+    nng_msg *message;
+    assert_int_equal(nng_recvmsg(socket, &message, 0), 0);
+    return message;
+}
+
+static void give(nng_socket socket, nng_msg *message)
+{
+    assert_int_equal(nng_sendmsg(socket, message, 0), 0);
+}
+
+static void test_answers_come_with_their_numbers_in_any_order(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("order"));
+    struct caller *caller = caller_on(url_of("order"), false, &seen);
+    UNTIL(caller, caller_connected(caller));
+    assert_int_equal(send_text(caller, 7, "one"), 0);
+    assert_int_equal(send_text(caller, 0x7fffffff, "two"), 0);
+    nng_msg *first = take(socket), *second = take(socket);
+    give(socket, second);
+    assert_int_equal(wait_answer(caller, "two"), 0x7fffffff);
+    give(socket, first);
+    assert_int_equal(wait_answer(caller, "one"), 7);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_the_peer_of_a_local_socket_is_what_the_kernel_says(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("peer"));
+    struct caller *caller = caller_on(url_of("peer"), false, &seen);
+    UNTIL(caller, seen.came == 1);
+    assert_true(seen.peer.local);
+    assert_int_equal(seen.peer.uid, getuid());
+    assert_int_equal(seen.peer.pid, getpid());
+    assert_true(seen.peer.connection != 0);
+    assert_false(seen.peer.off_host);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_nothing_is_sent_without_a_connection(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    struct caller *caller = caller_on(url_of("later"), false, &seen);
+    assert_int_equal(send_text(caller, 1, "lost"), CALLER_E_AGAIN);
+    UNTIL(caller, caller_problem(caller)[0]);
+    assert_non_null(strstr(caller_problem(caller), url_of("later")));
+    nng_socket socket = rep_on(url_of("later"));
+    UNTIL(caller, caller_connected(caller));
+    assert_string_equal(caller_problem(caller), "");
+    assert_int_equal(send_text(caller, 2, "kept"), 0);
+    nng_msg *message = take(socket);
+    assert_int_equal(nng_msg_len(message), 4);
+    assert_memory_equal(nng_msg_body(message), "kept", 4);
+    nng_msg_free(message);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("again"));
+    struct caller *caller = caller_on(url_of("again"), false, &seen);
+    for (unsigned i = 1; i <= 3; i++) {
+        UNTIL(caller, seen.came == i);
+        assert_int_equal(send_text(caller, i, "x"), 0);
+        nng_msg_free(take(socket));
+        nng_close(socket);
+        uint32_t request;
+        const uint8_t *data;
+        size_t bytes;
+        UNTIL(caller,
+              caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == i);
+        assert_false(caller_connected(caller));
+        socket = rep_on(url_of("again"));
+    }
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("stale"));
+    struct caller *caller = caller_on(url_of("stale"), false, &seen);
+    UNTIL(caller, caller_connected(caller));
+    /* The peer is gone, and nobody has told us yet: libnng keeps these. */
+    nng_close(socket);
+    for (uint32_t i = 0; i < 100; i++)
+        (void)send_text(caller, i, "stale");
+    socket = rep_on(url_of("stale"));
+    uint32_t request;
+    const uint8_t *data;
+    size_t bytes;
+    UNTIL(caller,
+          caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.came == 2);
+    assert_int_equal(send_text(caller, 1, "fresh"), 0);
+    nng_msg *message = take(socket);
+    assert_memory_equal(nng_msg_body(message), "fresh", 5);
+    nng_msg_free(message);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_a_full_queue_is_told_and_room_is_told_too(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("full"));
+    struct caller *caller = caller_on(url_of("full"), false, &seen);
+    UNTIL(caller, caller_connected(caller));
+    uint32_t sent = 0;
+    static char text[4096];
+    memset(text, 'x', sizeof(text) - 1);
+    while (send_text(caller, sent, text) == 0)
+        assert_true(++sent < 1000000);
+    for (uint32_t i = 0; i < sent; i++)
+        nng_msg_free(take(socket));
+    UNTIL(caller, send_text(caller, sent, "room") == 0);
+    nng_msg *message = take(socket);
+    assert_int_equal(nng_msg_len(message), 4);
+    nng_msg_free(message);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("large"));
+    struct caller *caller = caller_on(url_of("large"), false, &seen);
+    UNTIL(caller, caller_connected(caller));
+    for (size_t over = 0; over < 2; over++) {
+        assert_int_equal(send_text(caller, 1, "x"), 0);
+        nng_msg *message = take(socket);
+        /* The number counts, too: four bytes. */
+        assert_int_equal(nng_msg_realloc(message, (1 << 20) - 4 + over), 0);
+        give(socket, message);
+        uint32_t request;
+        const uint8_t *data;
+        size_t bytes = 0;
+        if (over)
+            UNTIL(caller, caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN &&
+                              seen.gone == 1);
+        else
+            UNTIL(caller, caller_receive(caller, &request, &data, &bytes) == 0);
+    }
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_a_listener_has_one_peer_and_then_the_next(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    struct caller *caller = caller_on(url_of("listen"), true, &seen);
+    nng_socket first = rep_to(url_of("listen"));
+    UNTIL(caller, seen.came == 1);
+    nng_socket second = rep_to(url_of("listen")); /* hung up on */
+    assert_int_equal(send_text(caller, 1, "to the first"), 0);
+    give(first, take(first));
+    assert_int_equal(wait_answer(caller, "to the first"), 1);
+    assert_int_equal(seen.came, 1);
+    nng_close(second);
+    nng_close(first);
+    uint32_t request;
+    const uint8_t *data;
+    size_t bytes;
+    UNTIL(caller,
+          caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == 1);
+    first = rep_to(url_of("listen"));
+    UNTIL(caller, seen.came == 2);
+    assert_int_equal(send_text(caller, 2, "to the next"), 0);
+    give(first, take(first));
+    assert_int_equal(wait_answer(caller, "to the next"), 2);
+    nng_close(first);
+    caller_free(caller);
+}
+
+static void test_the_port_that_the_kernel_chose_is_told_and_kept(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    struct caller *caller = caller_on("tcp://127.0.0.1:0", true, &seen);
+    char url[128];
+    snprintf(url, sizeof(url), "%s", caller_url(caller));
+    assert_string_not_equal(url, "tcp://127.0.0.1:0");
+    for (unsigned i = 1; i <= 2; i++) {
+        nng_socket socket = rep_to(url);
+        UNTIL(caller, seen.came == i);
+        assert_string_equal(caller_url(caller), url);
+        assert_false(seen.peer.off_host);
+        assert_non_null(strstr(seen.peer.text, "127.0.0.1:"));
+        nng_close(socket);
+        uint32_t request;
+        const uint8_t *data;
+        size_t bytes;
+        UNTIL(caller,
+              caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == i);
+    }
+    caller_free(caller);
+}
+
+static void test_the_mode_of_a_listener_in_the_file_system_is_set(void **state)
+{
+    (void)state;
+    struct caller_options options = {
+        .url = url_of("mode"), .listen = true, .bytes_max = 4096, .mode = 0600};
+    struct caller *caller;
+    struct error_text error = {""};
+    assert_int_equal(caller_new(&options, &caller, &error), 0);
+    struct stat status;
+    assert_int_equal(stat(options.url + strlen("ipc://"), &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+    caller_free(caller);
+}
+
+static void test_bad_urls_are_refused_by_name(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"",          "nonsense",      "xyz://a",
+                                       "tcp://:0x", "tls+tcp://a:1", "ipc://"};
+    const struct tls_settings tls = {.ca = "/nonexistent/ca.pem"};
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        struct caller_options options = {.url = urls[i], .bytes_max = 4096, .tls = &tls};
+        struct caller *caller;
+        struct error_text error = {""};
+        if (caller_new(&options, &caller, &error) == 0) {
+            assert_string_equal(urls[i], "ipc://"); /* to libnng a socket without a name */
+            caller_free(caller);
+            continue;
+        }
+        const char *named = strncmp(urls[i], "tls", 3) == 0 ? tls.ca : urls[i];
+        assert_non_null(strstr(error.text, named));
+    }
+}
+
+static void test_a_connection_that_seems_dead_is_let_go(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("dead"));
+    struct caller *caller = caller_on(url_of("dead"), false, &seen);
+    UNTIL(caller, seen.came == 1);
+    caller_hang_up(caller);
+    assert_false(caller_connected(caller));
+    UNTIL(caller, seen.gone == 1);
+    UNTIL(caller, seen.came == 2);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static void test_a_child_of_fork_lets_it_be_and_can_make_none(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    nng_socket socket = rep_on(url_of("fork"));
+    struct caller *caller = caller_on(url_of("fork"), false, &seen);
+    UNTIL(caller, seen.came == 1);
+    pid_t child = fork();
+    if (child == 0) {
+        caller_free(caller);
+        struct caller_options options = {.url = url_of("fork"), .bytes_max = 4096};
+        struct error_text error = {""};
+        int r = caller_new(&options, &caller, &error);
+        _exit(r == -ENOSYS && strstr(error.text, "fork") ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(send_text(caller, 1, "on"), 0);
+    give(socket, take(socket));
+    assert_int_equal(wait_answer(caller, "on"), 1);
+    caller_free(caller);
+    nng_close(socket);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof(folder), "/tmp/parley-caller-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers_come_with_their_numbers_in_any_order),
+        cmocka_unit_test(test_the_peer_of_a_local_socket_is_what_the_kernel_says),
+        cmocka_unit_test(test_nothing_is_sent_without_a_connection),
+        cmocka_unit_test(test_a_lost_connection_is_told_and_dialled_anew),
+        cmocka_unit_test(test_what_was_sent_on_one_connection_never_goes_out_on_the_next),
+        cmocka_unit_test(test_a_full_queue_is_told_and_room_is_told_too),
+        cmocka_unit_test(test_an_answer_larger_than_allowed_ends_the_connection),
+        cmocka_unit_test(test_a_listener_has_one_peer_and_then_the_next),
+        cmocka_unit_test(test_the_port_that_the_kernel_chose_is_told_and_kept),
+        cmocka_unit_test(test_the_mode_of_a_listener_in_the_file_system_is_set),
+        cmocka_unit_test(test_bad_urls_are_refused_by_name),
+        cmocka_unit_test(test_a_connection_that_seems_dead_is_let_go),
+        cmocka_unit_test(test_a_child_of_fork_lets_it_be_and_can_make_none),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
