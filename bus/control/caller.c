@@ -13,9 +13,13 @@
  * under its lock, and ring an eventfd; the rest is done in the caller's thread, in caller_turn().
  * nng_close() may hang (see nng.c), so that a thread of its own does it, which also frees the line.
  *
- * Dialling anew is done here, too: libnng 1.5.2 waits a signed random time before it tries again,
- * which one in so many times is for ever. Its dialer is given a long pause, and replaced when its
- * own counters say that it has failed, or when nothing has come of it for long.
+ * Dialling is done here, too. libnng 1.5.2 waits a signed random time before it tries again, which
+ * one in so many times is for ever, and says nothing of why it failed. So a dialer is started in a
+ * thread of its own that waits for what becomes of it, once; the next try is another dialer.
+ *
+ * A listener of libnng 1.5.2's on ipc:// hears nobody any more once somebody has hung up on it in
+ * the handshake. It counts that, though, so that one that waits is looked at now and then, and
+ * replaced.
  *
  * fork(2): libnng aborts in a child that uses it after its parent did. So a child never calls it.
  */
@@ -45,23 +49,28 @@
 #define CALLER_SEND_BUFFER 1024 /* requests that libnng holds */
 #define CALLER_RECEIVE_BUFFER 128
 #define CALLER_REQUEST_BIT UINT32_C(0x80000000) /* marks the last word of SP's backtrace */
-/* Between a dialer's start and a look at what became of it; doubles. */
+/* Between a failure and the next dialer; doubles. */
 #define CALLER_REDIAL_NS_MIN (20 * NS_PER_MS)
 #define CALLER_REDIAL_NS_MAX (2 * NS_PER_S)
-/* A dialer that has not failed is given so long: names, far hosts, TLS. */
+/* A dialer is given so long: names, far hosts, TLS. */
 #define CALLER_DIAL_NS_MAX (10 * NS_PER_S)
 #define CALLER_DIALER_PAUSE_MS 3600000 /* libnng's own, never meant to end */
+#define CALLER_LISTENER_LOOK_NS NS_PER_S
 #define CALLER_CLOSE_TIMEOUT_NS NS_PER_S
 
-/* One socket, and what libnng's threads say of it. Freed by who closes it. */
+/* One socket, and what libnng's threads say of it. */
 struct line {
+    atomic_uint references; /* the caller's, or of who closes it; of the thread that dials */
     pthread_mutex_t lock;
     pthread_cond_t closed;
     nng_socket socket;
-    int bell;             /* borrowed; -1: nobody hears it any more */
-    bool one;             /* there is, or was, a connection: no other is let in */
-    nng_pipe pipe;        /* of it */
-    bool came, gone;      /* not looked at yet */
+    int bell;        /* borrowed; -1: nobody hears it any more */
+    bool one;        /* there is, or was, a connection: no other is let in */
+    nng_pipe pipe;   /* of it */
+    bool came, gone; /* not looked at yet */
+    nng_dialer dialer;
+    bool dialled; /* its thread has ended, with `dial_result`; not looked at yet */
+    int dial_result;
     bool done, abandoned; /* the closing of it */
     struct replier_peer peer;
 };
@@ -75,10 +84,10 @@ struct caller {
     int epoll, bell;
     struct line *line;       /* NULL: none could be made; tried again at `redial_at_ns` */
     int receive_fd, send_fd; /* libnng's; send_fd -1: not watched */
-    nng_dialer dialer;
+    nng_listener listener;
     bool connected, ending;
     bool drained; /* `ending`, and all answers have been received */
-    uint64_t dialled_ns, redial_at_ns, pause_ns;
+    uint64_t came_ns, redial_at_ns, pause_ns;
     uint64_t random;
     nng_msg *outgoing, *incoming;
     char problem[256];
@@ -89,8 +98,10 @@ static _Atomic uint32_t nng_generation; /* the process's that used libnng first,
 
 /* ---- Lines ---- */
 
-static void line_free(struct line *line)
+static void line_unref(struct line *line)
 {
+    if (atomic_fetch_sub(&line->references, 1) != 1)
+        return;
     pthread_cond_destroy(&line->closed);
     pthread_mutex_destroy(&line->lock);
     free(line);
@@ -106,7 +117,7 @@ static void *line_close_run(void *argument)
     pthread_cond_signal(&line->closed);
     pthread_mutex_unlock(&line->lock);
     if (last)
-        line_free(line);
+        line_unref(line);
     return NULL;
 }
 
@@ -123,7 +134,7 @@ static void line_wait_closed(struct line *line)
     line->abandoned = !done;
     pthread_mutex_unlock(&line->lock);
     if (done)
-        line_free(line);
+        line_unref(line);
 }
 
 /* Closes it; one that hangs is left to its thread. */
@@ -216,6 +227,16 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *data)
         nng_pipe_close(pipe);
 }
 
+/* Lets no connection in. False: one is in. */
+static bool line_shut(struct line *line)
+{
+    pthread_mutex_lock(&line->lock);
+    bool shut = !line->one;
+    line->one = true;
+    pthread_mutex_unlock(&line->lock);
+    return shut;
+}
+
 static int line_set_up(const struct line *line, size_t bytes_max)
 {
     static const nng_pipe_ev events[] = {NNG_PIPE_EV_ADD_PRE, NNG_PIPE_EV_ADD_POST,
@@ -243,6 +264,7 @@ static int line_new(const struct caller *caller, struct line **ret_line)
         return n;
     }
     line->bell = caller->bell;
+    atomic_init(&line->references, 1);
     pthread_mutex_init(&line->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -270,6 +292,10 @@ static const char *advice(int nng_code, bool listen)
         return ": use a URL such as ipc:///run/parley/bus.ipc or tls+tcp://HOST:7433";
     case NNG_ENOTSUP:
         return ": this libnng has no such transport";
+    case NNG_ECONNREFUSED:
+        return ": is parleyd running, with that URL?";
+    case NNG_EPEERAUTH:
+        return ": the certificates do not fit: one side does not believe the other";
     case NNG_ENOENT:
         return listen ? ": make the folder first" : ": is parleyd running, with that URL?";
     default:
@@ -294,16 +320,38 @@ static void next_look(struct caller *caller)
         caller->pause_ns = CALLER_REDIAL_NS_MAX;
 }
 
+static void *dial_run(void *argument)
+{
+    struct line *line = argument;
+    int n = nng_dialer_start(line->dialer, 0);
+    pthread_mutex_lock(&line->lock);
+    line->dialled = true;
+    line->dial_result = n;
+    if (line->bell >= 0)
+        (void)eventfd_write(line->bell, 1);
+    pthread_mutex_unlock(&line->lock);
+    line_unref(line);
+    return NULL;
+}
+
+/* Begins to. Return: an error of NNG's only if the URL is wrong, or nothing goes any more. */
 static int dial(struct caller *caller)
 {
-    caller->dialled_ns = clock_now_ns();
-    int n = nng_dialer_create(&caller->dialer, caller->line->socket, caller->url);
+    struct line *line = caller->line;
+    int n = nng_dialer_create(&line->dialer, line->socket, caller->url);
     if (n == 0 && caller->tls)
-        n = nng_dialer_set_ptr(caller->dialer, NNG_OPT_TLS_CONFIG, caller->tls);
-    if (n == 0)
-        n = nng_dialer_start(caller->dialer, NNG_FLAG_NONBLOCK);
-    next_look(caller);
-    return n;
+        n = nng_dialer_set_ptr(line->dialer, NNG_OPT_TLS_CONFIG, caller->tls);
+    if (n != 0)
+        return n;
+    pthread_t thread;
+    atomic_fetch_add(&line->references, 1);
+    if (pthread_create(&thread, NULL, dial_run, line) != 0) {
+        atomic_fetch_sub(&line->references, 1);
+        return NNG_ENOMEM;
+    }
+    pthread_detach(thread);
+    caller->redial_at_ns = clock_add(clock_now_ns(), CALLER_DIAL_NS_MAX);
+    return 0;
 }
 
 /* The URL with the port that the kernel chose, if it was to choose one. */
@@ -330,12 +378,14 @@ static int listen_on(struct caller *caller)
 {
     nng_listener listener;
     int n = nng_listener_create(&listener, caller->line->socket, caller_url(caller));
+    caller->redial_at_ns = clock_add(clock_now_ns(), CALLER_LISTENER_LOOK_NS);
     if (n == 0 && caller->tls)
         n = nng_listener_set_ptr(listener, NNG_OPT_TLS_CONFIG, caller->tls);
     if (n == 0 && caller->options.mode && strncmp(caller->url, "ipc:", 4) == 0)
         n = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, (int)caller->options.mode);
     if (n == 0)
         n = nng_listener_start(listener, 0);
+    caller->listener = listener;
     return n == 0 ? note_port(caller, listener) : n;
 }
 
@@ -391,51 +441,38 @@ static void begin_anew(struct caller *caller)
     next_look(caller);
 }
 
-/* What the dialer's counters say: NULL: it has not failed. */
-static const char *dialer_failure(const struct caller *caller)
+/* What it says is that of a handshake that failed. */
+static bool listener_is_deaf(const struct caller *caller)
 {
-    static const struct {
-        const char *counter, *text;
-    } table[] = {
-        {"refused", "Connection refused: is parleyd running, with that URL?"},
-        {"auth", "the certificates do not fit: who listens there is not believed, or does not "
-                 "believe us"},
-        {"proto", "who listens there speaks another protocol"},
-        {"timeout", "Timed out"},
-        {"oom", "Out of memory"},
-        {"other", "no connection; is parleyd running, with that URL?"},
-        {"disconnect", "it hangs up at once"},
-        {"canceled", "it hangs up at once"},
-    };
+    static const char *const counters[] = {"other", "disconnect", "canceled", "timeout", "proto"};
     nng_stat *stats;
     if (nng_stats_get(&stats) != 0)
-        return "not known";
-    nng_stat *dialer = nng_stat_find_dialer(stats, caller->dialer);
-    const char *text = NULL;
-    for (size_t i = 0; dialer && !text && i < sizeof(table) / sizeof(table[0]); i++) {
-        nng_stat *counter = nng_stat_find(dialer, table[i].counter);
-        if (counter && nng_stat_value(counter) > 0)
-            text = table[i].text;
+        return false;
+    nng_stat *listener = nng_stat_find_listener(stats, caller->listener);
+    bool deaf = false;
+    for (size_t i = 0; listener && i < sizeof(counters) / sizeof(counters[0]); i++) {
+        nng_stat *counter = nng_stat_find(listener, counters[i]);
+        deaf = deaf || (counter && nng_stat_value(counter) > 0);
     }
     nng_stats_free(stats);
-    return text;
+    return deaf;
 }
 
-/* No connection yet: has the dialer failed? */
-static void look_at_dialer(struct caller *caller)
+static void look_at_listener(struct caller *caller)
 {
-    const char *failure = dialer_failure(caller);
-    if (!failure && clock_now_ns() - caller->dialled_ns >= CALLER_DIAL_NS_MAX)
-        failure = "Timed out";
-    if (!failure) {
-        next_look(caller);
-        return;
-    }
-    (void)snprintf(caller->problem, sizeof(caller->problem), "cannot connect to %.128s: %s",
-                   caller->url, failure);
-    (void)nng_dialer_close(caller->dialer);
-    if (dial(caller) != 0)
+    if (listener_is_deaf(caller) && line_shut(caller->line))
         begin_anew(caller);
+    else
+        caller->redial_at_ns = clock_add(clock_now_ns(), CALLER_LISTENER_LOOK_NS);
+}
+
+static void dial_failed(struct caller *caller, int nng_code)
+{
+    struct error_text error;
+    (void)fail(&error, nng_code, caller);
+    (void)snprintf(caller->problem, sizeof(caller->problem), "%.255s", error.text);
+    line_drop(caller);
+    next_look(caller);
 }
 
 /* ---- The caller ---- */
@@ -562,7 +599,7 @@ static void connection_came(struct caller *caller)
 {
     caller->connected = true;
     caller->redial_at_ns = CLOCK_NEVER;
-    caller->pause_ns = CALLER_REDIAL_NS_MIN;
+    caller->came_ns = clock_now_ns();
     caller->problem[0] = '\0';
     pthread_mutex_lock(&caller->line->lock);
     struct replier_peer peer = caller->line->peer;
@@ -572,14 +609,54 @@ static void connection_came(struct caller *caller)
         caller->options.came(&peer, caller->options.data);
 }
 
+/* Dialled again after a pause, listened on at once. */
+static void end_line(struct caller *caller)
+{
+    if (caller->options.listen) {
+        begin_anew(caller);
+        return;
+    }
+    line_drop(caller);
+    next_look(caller);
+}
+
+/* A pipe that was never in use. */
+static void came_to_nothing(struct caller *caller)
+{
+    (void)snprintf(caller->problem, sizeof(caller->problem),
+                   "%.128s: who is there hangs up, or is no REP socket", caller->url);
+    end_line(caller);
+}
+
 /* What was sent will not be answered, and what comes next is on another socket. */
 static void connection_gone(struct caller *caller)
 {
     (void)snprintf(caller->problem, sizeof(caller->problem), "%.128s: the connection was lost",
                    caller->url);
-    begin_anew(caller);
+    if (clock_now_ns() - caller->came_ns >= CALLER_REDIAL_NS_MAX)
+        caller->pause_ns = CALLER_REDIAL_NS_MIN; /* else somebody may be hanging up on all */
+    end_line(caller);
     if (caller->options.gone)
         caller->options.gone(caller->options.data);
+}
+
+/* What libnng's threads have said since the last look. */
+static void look_at_line(struct caller *caller)
+{
+    struct line *line = caller->line;
+    pthread_mutex_lock(&line->lock);
+    bool came = line->came, gone = line->gone, dialled = line->dialled;
+    int dial_result = line->dial_result;
+    line->came = line->gone = line->dialled = false;
+    pthread_mutex_unlock(&line->lock);
+    if (came)
+        connection_came(caller);
+    if (gone && caller->connected)
+        caller->ending = true;
+    else if (gone)
+        came_to_nothing(caller);
+    else if (dialled && dial_result != 0)
+        dial_failed(caller, dial_result);
 }
 
 void caller_turn(struct caller *caller)
@@ -587,26 +664,18 @@ void caller_turn(struct caller *caller)
     eventfd_t rung;
     (void)eventfd_read(caller->bell, &rung);
     unwatch(caller, &caller->send_fd);
-    if (caller->line) {
-        pthread_mutex_lock(&caller->line->lock);
-        bool came = caller->line->came, gone = caller->line->gone;
-        caller->line->came = caller->line->gone = false;
-        pthread_mutex_unlock(&caller->line->lock);
-        if (came)
-            connection_came(caller);
-        if (gone && caller->connected)
-            caller->ending = true;
-        else if (gone)
-            begin_anew(caller); /* it came to nothing */
-    }
+    if (caller->line)
+        look_at_line(caller);
     if (caller->drained)
         connection_gone(caller);
     if (clock_now_ns() < caller->redial_at_ns)
         return;
-    if (caller->line && !caller->options.listen)
-        look_at_dialer(caller);
-    else
+    if (!caller->line)
         begin_anew(caller);
+    else if (caller->options.listen)
+        look_at_listener(caller);
+    else
+        dial_failed(caller, NNG_ETIMEDOUT);
 }
 
 int caller_send_begin(struct caller *caller, size_t bytes, uint8_t **ret_data)

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +61,21 @@ static struct caller *caller_on(const char *url, bool listen, struct seen *seen)
     if (caller_new(&options, &caller, &error) != 0)
         fail_msg("%s", error.text);
     return caller;
+}
+
+/* A port that nobody listens on now. Who listens again does so there: libnng 1.5.2 does not hear on
+ * ipc:// once somebody has hung up in a handshake. */
+static const char *url_of_tcp(void)
+{
+    static char url[64];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof(address);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, bytes), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &bytes), 0);
+    close(fd);
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    return url;
 }
 
 static nng_socket rep_socket(void)
@@ -177,12 +195,13 @@ static void test_the_peer_of_a_local_socket_is_what_the_kernel_says(void **state
 static void test_nothing_is_sent_without_a_connection(void **state)
 {
     (void)state;
+    const char *url = url_of_tcp();
     struct seen seen = {0};
-    struct caller *caller = caller_on(url_of("later"), false, &seen);
+    struct caller *caller = caller_on(url, false, &seen);
     assert_int_equal(send_text(caller, 1, "lost"), CALLER_E_AGAIN);
     UNTIL(caller, caller_problem(caller)[0]);
-    assert_non_null(strstr(caller_problem(caller), url_of("later")));
-    nng_socket socket = rep_on(url_of("later"));
+    assert_non_null(strstr(caller_problem(caller), url));
+    nng_socket socket = rep_on(url);
     UNTIL(caller, caller_connected(caller));
     assert_string_equal(caller_problem(caller), "");
     assert_int_equal(send_text(caller, 2, "kept"), 0);
@@ -197,9 +216,10 @@ static void test_nothing_is_sent_without_a_connection(void **state)
 static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
 {
     (void)state;
+    const char *url = url_of_tcp();
     struct seen seen = {0};
-    nng_socket socket = rep_on(url_of("again"));
-    struct caller *caller = caller_on(url_of("again"), false, &seen);
+    nng_socket socket = rep_on(url);
+    struct caller *caller = caller_on(url, false, &seen);
     for (unsigned i = 1; i <= 3; i++) {
         UNTIL(caller, seen.came == i);
         assert_int_equal(send_text(caller, i, "x"), 0);
@@ -211,7 +231,7 @@ static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
         UNTIL(caller,
               caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == i);
         assert_false(caller_connected(caller));
-        socket = rep_on(url_of("again"));
+        socket = rep_on(url);
     }
     caller_free(caller);
     nng_close(socket);
@@ -220,15 +240,16 @@ static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
 static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void **state)
 {
     (void)state;
+    const char *url = url_of_tcp();
     struct seen seen = {0};
-    nng_socket socket = rep_on(url_of("stale"));
-    struct caller *caller = caller_on(url_of("stale"), false, &seen);
+    nng_socket socket = rep_on(url);
+    struct caller *caller = caller_on(url, false, &seen);
     UNTIL(caller, caller_connected(caller));
     /* The peer is gone, and nobody has told us yet: libnng keeps these. */
     nng_close(socket);
     for (uint32_t i = 0; i < 100; i++)
         (void)send_text(caller, i, "stale");
-    socket = rep_on(url_of("stale"));
+    socket = rep_on(url);
     uint32_t request;
     const uint8_t *data;
     size_t bytes;
@@ -342,6 +363,41 @@ static void test_the_port_that_the_kernel_chose_is_told_and_kept(void **state)
     caller_free(caller);
 }
 
+static void test_who_hangs_up_in_the_handshake_keeps_nobody_out(void **state)
+{
+    (void)state;
+    struct seen seen = {0};
+    struct caller *caller = caller_on(url_of("half"), true, &seen);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/half.ipc", folder);
+    for (unsigned i = 0; i < 3; i++) {
+        static const uint8_t head[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        (void)!write(fd, head, i == 1 ? 4 : i == 2 ? sizeof(head) : 0);
+        close(fd);
+    }
+    nng_socket socket = rep_socket();
+    assert_int_equal(nng_dial(socket, url_of("half"), NULL, NNG_FLAG_NONBLOCK), 0);
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    bool answered = false;
+    while (!answered) {
+        uint32_t request;
+        const uint8_t *data;
+        size_t bytes;
+        nng_msg *message;
+        assert_true(clock_now_ns() < until);
+        if (caller_connected(caller))
+            (void)send_text(caller, 1, "who");
+        step(caller);
+        if (nng_recvmsg(socket, &message, NNG_FLAG_NONBLOCK) == 0)
+            give(socket, message);
+        answered = caller_receive(caller, &request, &data, &bytes) == 0;
+    }
+    nng_close(socket);
+    caller_free(caller);
+}
+
 static void test_the_mode_of_a_listener_in_the_file_system_is_set(void **state)
 {
     (void)state;
@@ -379,9 +435,10 @@ static void test_bad_urls_are_refused_by_name(void **state)
 static void test_a_connection_that_seems_dead_is_let_go(void **state)
 {
     (void)state;
+    const char *url = url_of_tcp();
     struct seen seen = {0};
-    nng_socket socket = rep_on(url_of("dead"));
-    struct caller *caller = caller_on(url_of("dead"), false, &seen);
+    nng_socket socket = rep_on(url);
+    struct caller *caller = caller_on(url, false, &seen);
     UNTIL(caller, seen.came == 1);
     caller_hang_up(caller);
     assert_false(caller_connected(caller));
@@ -443,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_larger_than_allowed_ends_the_connection),
         cmocka_unit_test(test_a_listener_has_one_peer_and_then_the_next),
         cmocka_unit_test(test_the_port_that_the_kernel_chose_is_told_and_kept),
+        cmocka_unit_test(test_who_hangs_up_in_the_handshake_keeps_nobody_out),
         cmocka_unit_test(test_the_mode_of_a_listener_in_the_file_system_is_set),
         cmocka_unit_test(test_bad_urls_are_refused_by_name),
         cmocka_unit_test(test_a_connection_that_seems_dead_is_let_go),
