@@ -675,8 +675,14 @@ struct parley_service {
     struct contexts orphans; /* whose callers are gone */
     struct contexts untold;  /* as well, and on_cancel() has still to be run */
     uint32_t serving; /* contexts not answered */
+    struct raw_service *raw; /* it works on bytes: raw.c; NULL: on structs */
 };
 
+/* Onto the endpoint's list, with what is the same for all. An instance_id that is set stays. */
+void service_join(struct parley_service *service, struct parley_endpoint *endpoint,
+                  const struct parley_service_options *options);
+/* Return: 0; -ESTALE: it could not be packed, something else must be sent. */
+int service_send_response(struct channel *channel, struct frame_header *header, struct body *body);
 void service_link_up(struct parley_service *service);
 void service_link_down(struct parley_service *service); /* remembers the weights */
 void service_published(struct parley_service *service, const Parley__Published *message);
@@ -689,6 +695,26 @@ void services_hang_up_due(struct parley_endpoint *endpoint, uint64_t now);
 /* Hangs up on clients that have not answered GOAWAY in time and have nothing in flight. */
 void service_hang_up_silent(struct parley_service *service);
 void service_destroy(struct parley_service *service);
+
+/* ---- raw.c: services that work on bytes (rpc.h) ---- */
+
+struct raw_answer {
+    enum parley_status status;
+    enum parley_executed executed;
+    const uint8_t *data; /* a packed reply; a sentence if the status is not OK */
+    size_t bytes;
+};
+/* service.c: answers for good. */
+void raw_context_end(struct parley_context *context, const struct raw_answer *answer);
+/* Return: what the call has ended as. */
+enum parley_status raw_send(struct parley_context *context, const struct raw_answer *answer);
+/* One crossing into the memory that the service names. Return: 0, or as plan_run(); -ENOMEM. */
+int raw_enter(struct parley_context *context, const struct frame *frame, uint32_t method,
+              uint8_t **ret_payload, size_t *ret_bytes, struct plan_failure *failure);
+void raw_serve(struct parley_context *context, uint32_t method, uint8_t *payload, size_t bytes);
+void raw_published(struct parley_service *service);
+const char *raw_input_name(const struct parley_service *service, uint32_t method);
+struct raw_service *raw_free(struct raw_service *raw); /* NULL is fine; returns NULL */
 
 /* ---- context.c ---- */
 

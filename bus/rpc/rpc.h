@@ -1,7 +1,7 @@
 /*
- * What the rpc room shows to rooms above it, beside the public API: calls on raw bytes, for
- * programs that have no generated code (the broker's relay), and an endpoint over a socket that is
- * connected already.
+ * What the rpc room shows to rooms above it, beside the public API: calls and services on raw bytes,
+ * for programs that have no generated code (the broker's relay, and what serves by it), and an
+ * endpoint over a socket that is connected already.
  */
 #ifndef PARLEY_RPC_RPC_H
 #define PARLEY_RPC_RPC_H
@@ -31,6 +31,9 @@ int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *
  * too. It does not reconnect. Return: PARLEY_OK or what parley_endpoint_new() returns. */
 enum parley_status rpc_endpoint_attach(int fd, const char *name,
                                        struct parley_endpoint **ret_endpoint);
+
+/* Whether it still has the link that it was attached with. */
+bool rpc_endpoint_linked(const struct parley_endpoint *endpoint);
 
 /* What a client asks for, without a generated struct parley_interface. All borrowed until
  * parley_client_free(). */
@@ -100,5 +103,54 @@ bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max);
 
 /* Calls that wait or are in flight. */
 size_t rpc_calls_pending(const struct parley_client *client);
+
+/* ---- Services on raw bytes (raw.c) ---- */
+
+/* All run in parley_dispatch() of the endpoint. */
+struct rpc_service_ops {
+    /* The broker has answered, perhaps again, if its link was lost. @status OK: it is up; else it was
+     * refused, and @text says why. */
+    void (*published)(struct parley_service *service, enum parley_status status, const char *text,
+                      void *userdata);
+    /* Memory for a request of up to @bytes, into which it crosses. NULL: there is none, and the call
+     * is refused as RESOURCE_EXHAUSTED. If the request is malformed serve() does not follow. */
+    uint8_t *(*room)(struct parley_context *context, unsigned method, size_t bytes, void *userdata);
+    /* A call: @payload is checked, in the service's version, and where room() said. It ends with
+     * rpc_context_answer(), once, here or later. Who answers later asks parley_context_on_cancel()
+     * to be told if nobody waits any more. */
+    void (*serve)(struct parley_context *context, unsigned method, uint8_t *payload, size_t bytes,
+                  void *userdata);
+};
+
+struct rpc_service_spec {
+    const struct schema *schema; /* borrowed until parley_endpoint_free() */
+    uint64_t instance_id;        /* 0: one that is drawn */
+    uint32_t calls_max;          /* that wait or run; further ones are refused. 0: 4,096 */
+    const struct rpc_service_ops *ops; /* static */
+    void *userdata;
+};
+
+/* Publishes, and returns at once: published() follows. parley_service_close(), _drained() and
+ * _free() are for it, too. Return: PARLEY_OK; RESOURCE_EXHAUSTED, INTERNAL. */
+enum parley_status rpc_service_open(struct parley_endpoint *endpoint,
+                                    const struct rpc_service_spec *spec,
+                                    struct parley_service **ret_service);
+
+uint64_t rpc_service_id(const struct parley_service *service); /* of the instance */
+uint32_t rpc_service_serving(const struct parley_service *service); /* calls not answered */
+
+/* Ends a call. @data: a packed reply in the service's version, which the client checks; if @status is
+ * not OK a sentence, cut at 255 bytes. Borrowed. Of a one-way call, or one that was cancelled, it
+ * goes nowhere. */
+void rpc_context_answer(struct parley_context *context, enum parley_status status,
+                        enum parley_executed executed, const uint8_t *data, size_t bytes);
+bool rpc_context_one_way(const struct parley_context *context);
+/* When the caller gives up: CLOCK_MONOTONIC, ns; UINT64_MAX: never. */
+uint64_t rpc_context_deadline_ns(const struct parley_context *context);
+/* All of its metadata but the trace's, as they are encoded: [key length: 1][value length: 2,
+ * little-endian][key][value]; without keys that begin with "parley.". Borrowed from the context. */
+const uint8_t *rpc_context_metadata(const struct parley_context *context, size_t *ret_bytes);
+/* Its traceparent, if the call is sampled; else NULL, and one may be among its metadata. */
+const char *rpc_context_trace(struct parley_context *context);
 
 #endif

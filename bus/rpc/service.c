@@ -35,8 +35,7 @@ static void hang_up_if_done(struct channel *channel)
         channel_kill(channel, PARLEY_UNAVAILABLE, "drained");
 }
 
-/* Return: 0; -ESTALE: it could not be packed, something else must be sent. */
-static int send_response(struct channel *channel, struct frame_header *header, struct body *body)
+int service_send_response(struct channel *channel, struct frame_header *header, struct body *body)
 {
     header->kind = FRAME_RESPONSE;
     int r = channel_send_or_queue(channel, header, body, NULL);
@@ -67,7 +66,7 @@ static void refuse(struct channel *channel, const struct frame *frame, enum parl
     struct body body = {.data = (const uint8_t *)text, .bytes = bytes};
     log_info("refused a call: %s: %s", parley_status_name(status), text);
     if (frame->header.kind != FRAME_ONE_WAY)
-        (void)send_response(channel, &header, &body);
+        (void)service_send_response(channel, &header, &body);
 }
 
 static int send_failure(struct parley_context *context, enum parley_status status, const char *text)
@@ -75,7 +74,7 @@ static int send_failure(struct parley_context *context, enum parley_status statu
     struct frame_header header = {
         .call_id = context->call_id, .status = (uint8_t)status, .executed = PARLEY_EXECUTED_YES};
     struct body body = {.data = (const uint8_t *)text, .bytes = strlen(text)};
-    return send_response(context->channel, &header, &body);
+    return service_send_response(context->channel, &header, &body);
 }
 
 static int send_reply(struct parley_context *context, const ProtobufCMessage *message)
@@ -84,13 +83,15 @@ static int send_reply(struct parley_context *context, const ProtobufCMessage *me
     struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
     struct body body = {0};
     int r = refs_pack(channel, channel->service->packer, context->method, message, &body);
-    return r == 0 ? send_response(channel, &header, &body) : r;
+    return r == 0 ? service_send_response(channel, &header, &body) : r;
 }
 
-/* Return: what the call has ended as. */
+/* Return: what the call has ended as. @raw: the answer instead of @message; else NULL. */
 static enum parley_status answer(struct parley_context *context, enum parley_status status,
-                                 const ProtobufCMessage *message)
+                                 const ProtobufCMessage *message, const struct raw_answer *raw)
 {
+    if (raw)
+        return raw_send(context, raw);
     int r = message ? send_reply(context, message) : send_failure(context, status, context->text);
     if (r == 0)
         return status;
@@ -112,21 +113,20 @@ static void context_drop(struct parley_context *context)
     context_free(NULL, context);
 }
 
-/* The closure that a handler calls. */
-static void context_answer(const ProtobufCMessage *message, void *data)
+/* @status: what the service says that it ends as. Of @message and @raw one is NULL. */
+static inline __attribute__((always_inline)) void context_end(struct parley_context *context,
+                                                              enum parley_status status,
+                                                              const ProtobufCMessage *message,
+                                                              const struct raw_answer *raw)
 {
-    struct parley_context *context = data;
     struct channel *channel = context->channel;
     struct parley_service *service = context->service;
-    enum parley_status status = PARLEY_OK;
     if (service && endpoint_forked(service->endpoint)) {
         context_drop(context);
         return;
     }
     if (context->cancelled)
         status = PARLEY_CANCELLED; /* whatever it says: nobody hears it */
-    else if (!message)
-        status = context->status != PARLEY_OK ? context->status : PARLEY_UNKNOWN;
     if (service) {
         LIST_REMOVE(context, entry);
         service->serving--;
@@ -135,7 +135,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
         channel->serving--;
         set_load(channel, service);
         if (!context->one_way && !context->cancelled)
-            status = answer(context, status, message);
+            status = answer(context, status, message, raw);
         hang_up_if_done(channel);
     }
     if (service) {
@@ -154,6 +154,21 @@ static void context_answer(const ProtobufCMessage *message, void *data)
         endpoint_leave(service->endpoint);
 }
 
+/* The closure that a handler calls. */
+static void context_answer(const ProtobufCMessage *message, void *data)
+{
+    struct parley_context *context = data;
+    enum parley_status status = PARLEY_OK;
+    if (!message)
+        status = context->status != PARLEY_OK ? context->status : PARLEY_UNKNOWN;
+    context_end(context, status, message, NULL);
+}
+
+void raw_context_end(struct parley_context *context, const struct raw_answer *answer)
+{
+    context_end(context, answer->status, NULL, answer);
+}
+
 /* ---- Requests ---- */
 
 static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
@@ -169,6 +184,12 @@ static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
     return channel->cells[method];
 }
 
+static const char *service_input_name(const struct parley_service *service, uint32_t method)
+{
+    return service->raw ? raw_input_name(service, method)
+                        : service->implementation->descriptor->methods[method].input->name;
+}
+
 static void refuse_message(struct channel *channel, const struct frame *frame, uint32_t method,
                            int r, const struct plan_failure *failure)
 {
@@ -177,7 +198,7 @@ static void refuse_message(struct channel *channel, const struct frame *frame, u
     else
         refuse(channel, frame, r == -ERANGE ? PARLEY_OUT_OF_RANGE : PARLEY_INVALID_ARGUMENT,
                "the request is not a %s: %s (field %u, byte %zu)",
-               channel->service->implementation->descriptor->methods[method].input->name,
+               service_input_name(channel->service, method),
                failure->what ? failure->what : "it cannot be unpacked", failure->number,
                failure->offset);
 }
@@ -201,11 +222,11 @@ __attribute__((noinline, cold)) static int request_cross_timed(struct channel *c
 static int request_enter(struct channel *channel, const struct frame *frame, uint32_t method,
                          ProtobufCMessage **ret_input)
 {
-    const ProtobufCServiceDescriptor *descriptor = channel->service->implementation->descriptor;
     struct plan_failure failure = {0};
     struct error_text error; /* a kilobyte: not cleared for each call */
     error.text[0] = '\0';
-    int r = channel_bind(channel, channel->held, descriptor, &error);
+    int r = channel_bind(channel, channel->held, channel->service->implementation->descriptor,
+                         &error);
     if (r < 0)
         failure.what = error.text;
     else if (endpoint_times_crossing(channel->endpoint))
@@ -219,20 +240,26 @@ static int request_enter(struct channel *channel, const struct frame *frame, uin
     return r;
 }
 
-static void serve(struct parley_context *context, uint32_t method, ProtobufCMessage *input)
+/* It is being served from now on. */
+static void begin(struct parley_context *context, uint32_t method)
 {
     struct channel *channel = context->channel;
     struct parley_service *service = channel->service;
-    struct parley_endpoint *endpoint = channel->endpoint;
     context->method = method;
-    context->hold = wire_hold_take(input);
     context->cell = cell_of(channel, method);
     stats_started(context->cell);
     contexts_add(channel, context);
     channel->serving++;
     service->serving++;
     set_load(channel, service);
+}
 
+static void serve(struct parley_context *context, uint32_t method, ProtobufCMessage *input)
+{
+    struct parley_service *service = context->service;
+    struct parley_endpoint *endpoint = service->endpoint;
+    context->hold = wire_hold_take(input);
+    begin(context, method);
     struct parley_context *outer = context_enter(context);
     endpoint->handlers++;
     service->implementation->invoke(service->implementation, method, input, context_answer,
@@ -240,6 +267,35 @@ static void serve(struct parley_context *context, uint32_t method, ProtobufCMess
     endpoint->handlers--;
     (void)context_enter(outer);
     wire_free(input);
+}
+
+/* The same for a service that works on bytes. */
+__attribute__((noinline)) static int request_raw(struct parley_context *context,
+                                                 const struct frame *frame, uint32_t method)
+{
+    struct channel *channel = context->channel;
+    struct parley_endpoint *endpoint = channel->endpoint;
+    struct plan_failure failure = {0};
+    uint64_t began = quick_clock_now_ns(&endpoint->clock);
+    uint8_t *payload;
+    size_t bytes;
+    int r = raw_enter(context, frame, method, &payload, &bytes, &failure);
+    uint64_t took = quick_clock_now_ns(&endpoint->clock) - began;
+    channel_consume(channel, frame);
+    if (r < 0) {
+        refuse_message(channel, frame, method, r, &failure);
+        context_free(endpoint, context);
+        return 0;
+    }
+    if (endpoint_times_crossing(endpoint))
+        stats_crossed(cell_of(channel, method), plan_class(channel->held->plan), took);
+    if (context->traced)
+        context->span.crossing_ns = span_ns(took);
+    begin(context, method);
+    endpoint->handlers++;
+    raw_serve(context, method, payload, bytes);
+    endpoint->handlers--;
+    return 0;
 }
 
 static int request_received(struct channel *channel, const struct frame *frame)
@@ -271,6 +327,8 @@ static int request_received(struct channel *channel, const struct frame *frame)
             refuse(channel, frame, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
         return 0;
     }
+    if (__builtin_expect(service->raw != NULL, 0))
+        return request_raw(context, frame, method);
     struct quick_clock *clock = &channel->endpoint->clock;
     uint64_t began = context->traced ? quick_clock_now_ns(clock) : 0;
     ProtobufCMessage *input;
@@ -379,6 +437,14 @@ static void say_goaway(struct channel *channel)
         channel_ring_if_asleep(channel);
 }
 
+/* Where there are structs. */
+static int bind_structs(struct channel *channel, struct held_plan *held, struct error_text *error)
+{
+    const struct parley_service *service = channel->service;
+    return service->raw ? 0
+                        : channel_bind(channel, held, service->implementation->descriptor, error);
+}
+
 static int attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
                   int *bell, struct error_text *error)
 {
@@ -407,7 +473,7 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     channel->contexts = contexts_new();
     channel->held = held_new(plan, service->identity);
     r = channel->cells && channel->contexts && channel->held
-            ? channel_bind(channel, channel->held, service->implementation->descriptor, error)
+            ? bind_structs(channel, channel->held, error)
             : error_set(error, -ENOMEM, "out of memory");
     if (r == 0)
         r = channel_attach_peer(channel, segment_fd, error);
@@ -501,6 +567,8 @@ void service_published(struct parley_service *service, const Parley__Published *
         log_error("the broker refused %s %s: %s: %s", service->interface->name,
                   service->interface->version, parley_status_name(service->status), service->text);
     }
+    if (service->raw)
+        raw_published(service);
 }
 
 /* ---- The public side ---- */
@@ -525,6 +593,22 @@ static enum parley_status publish_and_wait(struct parley_service *service)
         return status_fail(service->status, "%s %s was refused: %s", service->interface->name,
                            service->interface->version, service->text);
     return PARLEY_OK;
+}
+
+void service_join(struct parley_service *service, struct parley_endpoint *endpoint,
+                  const struct parley_service_options *options)
+{
+    service->endpoint = endpoint;
+    if (service->instance_id == 0)
+        service->instance_id = random_id();
+    service->calls_max = options->calls_max ? options->calls_max : RPC_SERVING_MAX;
+    service->drain_timeout_ns =
+        options->drain_timeout_ns ? options->drain_timeout_ns : RPC_DRAIN_TIMEOUT_NS;
+    service->view.sequence = 1;
+    LIST_INIT(&service->channels);
+    LIST_INIT(&service->orphans);
+    LIST_INIT(&service->untold);
+    TAILQ_INSERT_TAIL(&endpoint->services, service, entry);
 }
 
 enum parley_status parley_service_new(struct parley_endpoint *endpoint,
@@ -557,20 +641,11 @@ enum parley_status parley_service_new(struct parley_endpoint *endpoint,
         free(service);
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a service");
     }
-    service->endpoint = endpoint;
     service->interface = interface;
     service->implementation = implementation;
     service->identity = identity;
     service->packer = packer;
-    service->instance_id = random_id();
-    service->calls_max = options->calls_max ? options->calls_max : RPC_SERVING_MAX;
-    service->drain_timeout_ns =
-        options->drain_timeout_ns ? options->drain_timeout_ns : RPC_DRAIN_TIMEOUT_NS;
-    service->view.sequence = 1;
-    LIST_INIT(&service->channels);
-    LIST_INIT(&service->orphans);
-    LIST_INIT(&service->untold);
-    TAILQ_INSERT_TAIL(&endpoint->services, service, entry);
+    service_join(service, endpoint, options);
     enum parley_status status = publish_and_wait(service);
     endpoint_leave(endpoint);
     if (status != PARLEY_OK) {
@@ -698,5 +773,6 @@ void service_destroy(struct parley_service *service)
 {
     plan_unref(service->identity);
     wire_packer_free(service->packer);
+    raw_free(service->raw);
     free(service);
 }
