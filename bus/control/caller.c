@@ -703,9 +703,12 @@ int caller_send_end(struct caller *caller, size_t bytes, uint32_t request)
         n = nng_sendmsg(caller->line->socket, message, NNG_FLAG_NONBLOCK);
     if (n == 0)
         return 0;
-    nng_msg_free(message);
-    if (n != NNG_EAGAIN)
+    if (n != NNG_EAGAIN) {
+        nng_msg_free(message);
         return nng_errno(n);
+    }
+    nng_msg_header_clear(message);
+    caller->outgoing = message;
     /* Told when there is room. */
     if (caller_connected(caller) && caller->send_fd < 0)
         (void)watch(caller, NNG_OPT_SENDFD, &caller->send_fd);

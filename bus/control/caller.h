@@ -56,7 +56,8 @@ void caller_turn(struct caller *caller);
 /* Memory for a request of up to @bytes; sent from there. One at a time. Return: 0; -ENOMEM. */
 int caller_send_begin(struct caller *caller, size_t bytes, uint8_t **ret_data);
 /* @request: the asker's number for it, 31 bits, which its answer brings back. Return: 0;
- * CALLER_E_AGAIN (begin again later); -errno. */
+ * CALLER_E_AGAIN: begin again later; caller_send_begin() of as many bytes finds what was written, as
+ * long as nothing else was begun; -errno. */
 int caller_send_end(struct caller *caller, size_t bytes, uint32_t request);
 /* @ret_data: borrowed until the next call of this or of caller_free(). 0; CALLER_E_AGAIN; -errno.
  * What the number means is the asker's to know: a peer may answer one that was never sent, twice,
