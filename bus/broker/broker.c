@@ -134,6 +134,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t deadline = oldest ? oldest->hello_by_ns : CLOCK_NEVER;
     uint64_t relay = broker->relay ? relay_next_deadline_ns(broker->relay) : CLOCK_NEVER;
     uint64_t rollout = rollouts_next_ns(broker);
+    uint64_t guest = serve_next_ns(broker);
+    deadline = guest < deadline ? guest : deadline;
     uint64_t trace = trace_next_ns(broker);
     deadline = rollout < deadline ? rollout : deadline;
     deadline = trace < deadline ? trace : deadline;
@@ -191,6 +193,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     front_turn(broker);
     if (broker->relay)
         relay_turn(broker);
+    serve_turn(broker, clock_now_ns());
     rollouts_turn(broker);
     trace_turn(broker, clock_now_ns());
     health_turn(broker, clock_now_ns());
@@ -241,6 +244,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     broker->id = random_id();
     broker->started_ns = clock_now_ns();
     broker->routes.region = REGION_NONE;
+    broker->serve_options = options->serve;
     TAILQ_INIT(&broker->strangers);
     TAILQ_INIT(&broker->endpoints);
     TAILQ_INIT(&broker->doomed);
@@ -296,6 +300,7 @@ struct broker *broker_free(struct broker *broker)
         broker_unwatch(broker, nng_replier_fd(broker->replier), &broker->control_source);
     front_close(broker);
     health_free(broker);
+    broker->serve = serve_free(broker->serve);
     doom_all(broker);
     broker_bury(broker);
     relay_free(broker->relay);

@@ -576,8 +576,14 @@ enum parley_status session_status(int code); /* of a negative errno */
 int session_check_names(const char *interface, const char *version, const char *service,
                         struct error_text *error);
 
+bool session_name_is_fine(const char *name); /* of an endpoint */
+
 /* ---- publish.c ---- */
 
+/* Whether it could be published now, by somebody who comes later. @ret_schema: one more user. Of
+ * @publish what the set says itself may be NULL. */
+enum parley_status publish_check(struct broker *broker, const Parley__Publish *publish,
+                                 struct schema_entry **ret_schema, struct error_text *error);
 void session_on_publish(struct endpoint *endpoint, const Parley__Publish *message);
 void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message);
 /* Frees it; tells those who use it. @why: "is gone" */
@@ -667,6 +673,7 @@ struct self {
     Parley__BusStats bus; /* first: it stands for the block */
     Parley__BrokerStats broker;
     Parley__Latency turn;
+    Parley__ServeStats serve;
 };
 struct self *self_new(struct broker *broker); /* NULL: no memory */
 struct self *self_free(struct self *self);    /* NULL is fine; returns NULL */
@@ -789,6 +796,14 @@ int control_list(struct broker *broker, void (*with)(void *data, const Parley__L
 /* @ret: borrowed from the registry, and valid until something changes. */
 enum parley_status control_describe(struct broker *broker, const Parley__DescribeRequest *request,
                                     Parley__DescribeReply *ret, struct error_text *error);
+/* control_serve.c. @asker: NULL: this process */
+int control_publish(struct broker *broker, const Parley__PublishRequest *request,
+                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    uint8_t **ret_data, size_t *ret_bytes);
+int control_withdraw(struct broker *broker, const Parley__WithdrawRequest *request,
+                     const struct nng_request *asker, Parley__ControlReply *reply,
+                     uint8_t **ret_data, size_t *ret_bytes);
+
 /* What is on the bus, as JSON: free(). NULL: no memory. */
 char *control_list_json(struct broker *broker);
 /* list_json.c; @control: whether the page may steer */
@@ -810,6 +825,25 @@ struct version *lookup_version(struct interface *interface, const char *name,
 /* One that has a schema. @version_name NULL or "": the one with most calls. */
 struct version *lookup_schema(struct broker *broker, const char *interface_name,
                               const char *version_name, struct error_text *error);
+
+/* ---- serve.c: REP sockets that serve (serve.h) ---- */
+
+struct serve;
+struct tls_settings;
+/* How it listens for them. All borrowed while the broker lives. */
+struct serve_options {
+    const char *dir;         /* a folder for the sockets of peers on this host; NULL: none can serve */
+    const char *const *urls; /* of the bus: peers from elsewhere get ports of these hosts */
+    size_t url_count;
+    const struct tls_settings *tls;
+    unsigned mode;      /* of a socket in the folder; 0: as the umask says */
+    uint64_t dial_ns;   /* 0: SERVE_DIAL_NS */
+    uint64_t silent_ns; /* 0: SERVE_SILENT_NS */
+};
+
+struct serve *serve_free(struct serve *serve); /* NULL is fine; returns NULL */
+uint64_t serve_next_ns(const struct broker *broker);
+void serve_turn(struct broker *broker, uint64_t now_ns); /* after each turn */
 
 /* ---- watching.c: what is answered by HTTP ---- */
 
@@ -852,6 +886,7 @@ struct broker_options {
     struct quota_settings quota;       /* of the bus URLs */
     bool insecure;                      /* URLs that other machines reach need no TLS */
     struct tls_settings tls;            /* of tls+tcp:// URLs; its certificate NULL: none */
+    struct serve_options serve;
 };
 
 struct broker {
@@ -879,6 +914,8 @@ struct broker {
     struct relay *relay;    /* NULL: not needed yet */
     struct front *front;    /* front.h; NULL: no bus URL */
     struct front_self *front_self; /* NULL: not needed yet */
+    struct serve *serve;    /* NULL: not needed yet */
+    struct serve_options serve_options;
     uint64_t drain_last;    /* order of a Drain */
     struct ejector ejector;
     struct audit audit;

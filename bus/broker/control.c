@@ -505,6 +505,10 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
         return control_trace(broker, request->trace, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_DRAIN:
         return control_drain(broker, request->drain, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_PUBLISH:
+        return control_publish(broker, request->publish, asker, &reply, ret_data, ret_bytes);
+    case PARLEY__CONTROL_REQUEST__BODY_WITHDRAW:
+        return control_withdraw(broker, request->withdraw, asker, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_CALL:
         return on_call(broker, request->call, asker, &reply, ret_data, ret_bytes);
     default:

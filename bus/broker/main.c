@@ -511,6 +511,7 @@ static int run(const struct settings *settings, struct signals *signals)
         .allow_calls = settings->allow_calls,
         .eject = &settings->eject,
         .audit = settings->audit,
+        .serve = {.dir = settings->dir},
     };
     struct broker *broker;
     struct error_text error = {""};

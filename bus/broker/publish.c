@@ -211,6 +211,55 @@ static enum parley_status publish(struct endpoint *endpoint, const Parley__Publi
     return status;
 }
 
+/* ---- For who comes later ---- */
+
+static int could_join(struct broker *broker, const char *interface_name, const char *version_name,
+                      struct schema_entry *schema, struct error_text *error)
+{
+    struct semver semver;
+    const struct interface *interface = directory_find(&broker->directory, interface_name);
+    const struct version *version =
+        interface && semver_parse(version_name, &semver) == 0
+            ? interface_version(interface, &semver)
+            : NULL;
+    struct error_text backwards = {""};
+    if (interface && interface->instance_count >= ROUTE_INSTANCE_MAX)
+        return error_set(error, -ENOSPC, "%s has %u instances already: at most %d are allowed",
+                         interface->name, interface->instance_count, ROUTE_INSTANCE_MAX);
+    if (!version || !version->schema || version->instance_count == 0 ||
+        version->schema == schema || compat_follows(version->schema, schema, error) == 0 ||
+        compat_follows(schema, version->schema, &backwards) == 0)
+        return 0;
+    return error_prefix(error, -EINVAL,
+                        "%s %s is published already with another descriptor set; give the changed "
+                        "schema a version of its own",
+                        interface_name, version_name);
+}
+
+enum parley_status publish_check(struct broker *broker, const Parley__Publish *publish,
+                                 struct schema_entry **ret_schema, struct error_text *error)
+{
+    struct schema_entry *schema;
+    int r = schema_entry_take_located(&broker->negotiator, publish, &schema, error);
+    if (r < 0)
+        return session_status(r);
+    const struct schema_service *service = schema_service(schema->schema);
+    const Parley__Interface *declared = service->interface;
+    r = session_check_names(declared->name, declared->version, service->name, error);
+    enum parley_status status = r < 0 ? session_status(r) : PARLEY_OK;
+    if (r == 0) {
+        r = compat_neighbours(&broker->negotiator, schema, error);
+        if (r == 0)
+            r = could_join(broker, declared->name, declared->version, schema, error);
+        status = r == -EINVAL ? PARLEY_FAILED_PRECONDITION : r < 0 ? session_status(r) : PARLEY_OK;
+    }
+    if (r < 0)
+        schema_entry_drop(&broker->negotiator, schema);
+    else
+        *ret_schema = schema;
+    return status;
+}
+
 /* ---- What a new schema can be bridged with ---- */
 
 static void check_bridge(struct broker *broker, struct schema_entry *older,

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "broker/serve.h"
 
 struct block {
     struct self self;
@@ -189,6 +190,28 @@ static void fill_broker(struct self *self, const struct broker *broker)
     ret->version = (char *)(uintptr_t)PARLEY_VERSION;
 }
 
+static void fill_serve(struct self *self, const struct broker *broker)
+{
+    Parley__ServeStats *ret = &self->serve;
+    struct serve_counts counts;
+    serve_counts(broker, &counts);
+    parley__serve_stats__init(ret);
+    ret->has_expected = ret->has_instances = ret->has_calls = ret->has_waiting = true;
+    ret->has_waiting_bytes = ret->has_answered = ret->has_malformed = ret->has_late = true;
+    ret->has_stray = ret->has_abandoned = ret->has_full = true;
+    ret->expected = counts.expected;
+    ret->instances = counts.instances;
+    ret->calls = counts.calls;
+    ret->waiting = counts.waiting;
+    ret->waiting_bytes = counts.waiting_bytes;
+    ret->answered = counts.answered;
+    ret->malformed = counts.malformed;
+    ret->late = counts.late;
+    ret->stray = counts.stray;
+    ret->abandoned = counts.abandoned;
+    ret->full = counts.full;
+}
+
 struct self *self_new(struct broker *broker)
 {
     struct block *block =
@@ -197,6 +220,7 @@ struct self *self_new(struct broker *broker)
         return NULL;
     fill_bus(block, broker);
     fill_broker(&block->self, broker);
+    fill_serve(&block->self, broker);
     return &block->self;
 }
 

@@ -114,7 +114,7 @@ void session_refuse(struct endpoint *endpoint, enum parley_status status, const 
 
 /* ---- Hello ---- */
 
-static bool name_is_fine(const char *name)
+bool session_name_is_fine(const char *name)
 {
     size_t bytes = name ? strlen(name) : 0;
     if (bytes == 0 || bytes >= BROKER_NAME_BYTES)
@@ -194,7 +194,7 @@ static void on_hello(struct endpoint *endpoint, const Parley__Hello *hello, cons
                        hello->protocol, LINK_PROTOCOL);
         return;
     }
-    if (hello->endpoint_id == 0 || !name_is_fine(hello->name)) {
+    if (hello->endpoint_id == 0 || !session_name_is_fine(hello->name)) {
         session_refuse(endpoint, PARLEY_INVALID_ARGUMENT,
                        "a Hello needs an id and a name of 1 to %d printable bytes",
                        BROKER_NAME_BYTES - 1);

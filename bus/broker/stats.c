@@ -516,6 +516,7 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     struct self *self = self_new(broker);
     ret->bus = self ? &self->bus : NULL;
     ret->broker = self ? &self->broker : NULL;
+    ret->serve = self ? &self->serve : NULL;
     int r = self ? fill_methods(&sums, ret) : -ENOMEM;
     stats_sums_deinit(&sums);
     if (r == 0 && json) {

@@ -160,6 +160,23 @@ static json_t *broker_json(const Parley__BrokerStats *broker)
     return object;
 }
 
+static json_t *serve_json(const Parley__ServeStats *serve)
+{
+    json_t *object = json_object();
+    set(object, "expected", serve->expected);
+    set(object, "instances", serve->instances);
+    set(object, "calls", serve->calls);
+    set(object, "waiting", serve->waiting);
+    set(object, "waiting_bytes", serve->waiting_bytes);
+    set(object, "answered", serve->answered);
+    set(object, "malformed", serve->malformed);
+    set(object, "late", serve->late);
+    set(object, "stray", serve->stray);
+    set(object, "abandoned", serve->abandoned);
+    set(object, "full", serve->full);
+    return object;
+}
+
 char *stats_json(const Parley__Stats *stats)
 {
     char id[17];
@@ -180,6 +197,8 @@ char *stats_json(const Parley__Stats *stats)
     set(root, "ejections", stats->ejections);
     json_object_set_new(root, "bus", bus_json(stats->bus));
     json_object_set_new(root, "process", broker_json(stats->broker));
+    if (stats->serve)
+        json_object_set_new(root, "serve", serve_json(stats->serve));
     for (size_t i = 0; i < stats->n_method; i++)
         json_array_append_new(methods, method_json(stats->method[i]));
     json_object_set_new(root, "methods", methods);

@@ -1,0 +1,759 @@
+/*
+ * One REP socket that serves: an instance like any other, whose other end is not in shared memory.
+ *
+ * It has an endpoint of the broker's own, on one end of a socketpair whose other end the broker
+ * serves like any link, and on it a service that works on bytes (rpc/raw.c). So publication,
+ * routes, plans, draining, ejection and statistics are what they are for everybody, and nothing of
+ * that is done here. What is: a request crosses once, from the client's memory into the message
+ * that goes to the socket (or, if others are before it, into memory where it waits), with a frame's
+ * header and metadata before it; the payload of the answer goes to the client as it is, whose plan
+ * checks it.
+ *
+ * A plain REP socket answers one before it hears the next. So a guest is given calls_max at once,
+ * one unless it asked for more, and further calls wait here, where they can still be cancelled, or
+ * go elsewhere if the socket hangs up: those end as executed `no`, those that it had as `unknown`.
+ * What waits is bounded, and refused beyond that. Whose caller has given up leaves the line at
+ * once; what the socket has then is only abandoned: it may answer late, or never. So that a program
+ * which drops a request can go on, the next is sent; but with SERVE_ABANDONED_MAX that were not
+ * answered none is, until one is answered or the guest is given up.
+ *
+ * Whatever comes as an answer ends its call with a status and a sentence, and touches no other.
+ *
+ * Nothing frees a guest but serve_turn(), for callbacks of its endpoint and its caller run in its
+ * turn: they only say that it has ended.
+ */
+#include "broker/guest.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/bus_frame.h"
+#include "rpc/rpc.h"
+
+#define ANSWERS_BATCH 64
+#define NUMBER_MAX UINT32_C(0x7fffffff)
+#define NUMBER_OF_CANCELS 0 /* their answers say nothing */
+
+struct guest_call {
+    TAILQ_ENTRY(guest_call) entry; /* of waiting or sent */
+    UT_hash_handle hh;             /* by number, if sent */
+    struct guest *guest;
+    struct parley_context *context; /* NULL: nobody waits any more */
+    uint64_t deadline_ns;
+    uint32_t number; /* 0: it was not sent */
+    uint8_t *frame;  /* NULL: in the caller's memory, or sent */
+    size_t head_bytes, bytes;
+};
+
+static void mark_due(struct guest *guest)
+{
+    guest->due = true;
+    guest->serve->next_ns = 0;
+}
+
+/* ---- How it ends ---- */
+
+static void guest_end(struct guest *guest, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void guest_end(struct guest *guest, const char *format, ...)
+{
+    char why[256];
+    struct broker *broker = guest->serve->broker;
+    const Parley__Interface *interface = schema_service(guest->schema->schema)->interface;
+    if (guest->state == GUEST_ENDED)
+        return;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(why, sizeof(why), format, args);
+    va_end(args);
+    guest->state = GUEST_ENDED;
+    mark_due(guest);
+    struct instance *instance = directory_instance(&broker->directory, guest->instance_id);
+    if (instance && guest->service) {
+        session_instance_gone(broker, instance, why);
+        return;
+    }
+    const struct event event = {.topic = "refused",
+                                .interface = interface->name,
+                                .version = interface->version,
+                                .instance_id = guest->instance_id,
+                                .pid = guest->peer.pid};
+    event_publish(broker, &event, "%s %s of %s %s", interface->name, interface->version,
+                  guest->name, why);
+}
+
+/* ---- Calls ---- */
+
+static void call_free(struct guest_call *call)
+{
+    free(call->frame);
+    free(call);
+}
+
+static void answer(struct guest_call *call, enum parley_status status,
+                   enum parley_executed executed, const char *text)
+{
+    struct parley_context *context = steal_ptr(&call->context);
+    parley_context_on_cancel(context, NULL, NULL);
+    rpc_context_answer(context, status, executed, (const uint8_t *)text, strlen(text));
+}
+
+static void leave_line(struct guest_call *call)
+{
+    struct guest *guest = call->guest;
+    TAILQ_REMOVE(&guest->waiting, call, entry);
+    guest->waiting_count--;
+    guest->waiting_bytes -= call->head_bytes + call->bytes;
+    guest->serve->counts.waiting--;
+    guest->serve->counts.waiting_bytes -= call->head_bytes + call->bytes;
+}
+
+static void take_back(struct guest_call *call)
+{
+    struct guest *guest = call->guest;
+    TAILQ_REMOVE(&guest->sent, call, entry);
+    HASH_DEL(guest->by_number, call);
+    guest->sent_count--;
+    guest->serve->counts.calls--;
+}
+
+static void abandon(struct guest_call *call)
+{
+    struct guest *guest = call->guest;
+    guest->serve->counts.abandoned++;
+    if (++guest->abandoned == SERVE_ABANDONED_MAX)
+        guest->silent_by_ns = clock_add(clock_now_ns(), guest->silent_ns);
+}
+
+/* Of a call that is under way: nobody waits for it any more. */
+static void give_up(struct guest_call *call, enum parley_status status, const char *text)
+{
+    struct guest *guest = call->guest;
+    bool sent = call->number != 0;
+    answer(call, status, sent ? PARLEY_EXECUTED_UNKNOWN : PARLEY_EXECUTED_NO, text);
+    guest->due = true; /* another may be next */
+    if (sent) {
+        abandon(call);
+        return;
+    }
+    leave_line(call);
+    call_free(call);
+}
+
+static void send_cancel(struct guest *guest, uint32_t number)
+{
+    const struct bus_frame frame = {.header = {.kind = FRAME_CANCEL, .call_id = number}};
+    size_t bytes = bus_frame_head_bytes(&frame);
+    uint8_t *data;
+    if (caller_send_begin(guest->caller, bytes, &data) < 0 ||
+        bus_frame_write(&frame, data, bytes) < 0)
+        return;
+    (void)caller_send_end(guest->caller, bytes, NUMBER_OF_CANCELS); /* no more than a favour */
+}
+
+static void on_cancelled(struct parley_context *context, void *userdata)
+{
+    struct guest_call *call = userdata;
+    struct guest *guest = call->guest;
+    uint32_t number = call->number;
+    (void)context;
+    give_up(call, PARLEY_CANCELLED, "");
+    if (number != 0 && guest->cancels)
+        send_cancel(guest, number);
+}
+
+/* ---- To the socket ---- */
+
+static bool may_send(const struct guest *guest)
+{
+    return guest->state == GUEST_UP && guest->sent_count - guest->abandoned < guest->calls_max &&
+           guest->abandoned < SERVE_ABANDONED_MAX && caller_connected(guest->caller);
+}
+
+static uint32_t next_number(struct guest *guest)
+{
+    struct guest_call *taken;
+    do {
+        guest->number = guest->number % NUMBER_MAX + 1;
+        HASH_FIND(hh, guest->by_number, &guest->number, sizeof(guest->number), taken);
+    } while (taken);
+    return guest->number;
+}
+
+/* What is known of the header only now. */
+static void complete(uint8_t *data, const struct guest_call *call, uint32_t number)
+{
+    uint64_t left_us = clock_left(call->deadline_ns, clock_now_ns()) / NS_PER_US;
+    uint32_t left = htole32(left_us == 0           ? 1
+                            : left_us > UINT32_MAX ? UINT32_MAX
+                                                   : (uint32_t)left_us);
+    uint32_t bytes = htole32((uint32_t)call->bytes);
+    uint64_t id = htole64(number);
+    memcpy(data + offsetof(struct frame_header, time_left_us), &left, sizeof(left));
+    memcpy(data + offsetof(struct frame_header, payload_bytes), &bytes, sizeof(bytes));
+    memcpy(data + offsetof(struct frame_header, call_id), &id, sizeof(id));
+}
+
+/* @data: its frame, in the caller's memory. Return: as caller_send_end(). */
+static int send_call(struct guest *guest, struct guest_call *call, uint8_t *data)
+{
+    uint32_t number = next_number(guest);
+    complete(data, call, number);
+    int r = caller_send_end(guest->caller, call->head_bytes + call->bytes, number);
+    if (r != 0)
+        return r;
+    call->number = number;
+    HASH_ADD(hh, guest->by_number, number, sizeof(call->number), call);
+    TAILQ_INSERT_TAIL(&guest->sent, call, entry);
+    guest->sent_count++;
+    guest->serve->counts.calls++;
+    return 0;
+}
+
+static void send_waiting(struct guest *guest)
+{
+    struct guest_call *call;
+    while (may_send(guest) && (call = TAILQ_FIRST(&guest->waiting)) != NULL) {
+        uint8_t *data;
+        size_t bytes = call->head_bytes + call->bytes;
+        if (caller_send_begin(guest->caller, bytes, &data) < 0)
+            return;
+        memcpy(data, call->frame, bytes);
+        leave_line(call);
+        int r = send_call(guest, call, data);
+        if (r == 0) {
+            free(steal_ptr(&call->frame));
+            continue;
+        }
+        TAILQ_INSERT_HEAD(&guest->waiting, call, entry);
+        guest->waiting_count++;
+        guest->waiting_bytes += bytes;
+        guest->serve->counts.waiting++;
+        guest->serve->counts.waiting_bytes += bytes;
+        if (r < 0)
+            guest_end(guest, "is gone: it cannot be sent to: %s", strerror(-r));
+        return;
+    }
+}
+
+static struct bus_text text_of(const char *text)
+{
+    return (struct bus_text){text, strlen(text)};
+}
+
+static size_t add_pair(uint8_t *block, size_t used, const char *key, const char *value)
+{
+    size_t key_bytes = strlen(key), value_bytes = strlen(value);
+    block[used++] = (uint8_t)key_bytes;
+    block[used++] = (uint8_t)value_bytes;
+    block[used++] = 0;
+    memcpy(block + used, key, key_bytes);
+    memcpy(block + used + key_bytes, value, value_bytes);
+    return used + key_bytes + value_bytes;
+}
+
+/* The call's own metadata, its trace as text, and who calls: what a handler of a native service
+ * could ask its context for. @block: of BUS_FRAME_METADATA_BYTES_MAX. */
+static size_t fill_metadata(struct parley_context *context, uint8_t *block)
+{
+    static const char *const peer[] = {"parley.peer.uid", "parley.peer.gid", "parley.peer.pid"};
+    size_t used, bytes;
+    const uint8_t *own = rpc_context_metadata(context, &used);
+    if (used)
+        memcpy(block, own, used);
+    const char *trace = rpc_context_trace(context);
+    if (trace)
+        used = add_pair(block, used, "traceparent", trace);
+    for (size_t i = 0; i < 3; i++) {
+        const char *value = parley_context_metadata(context, peer[i], &bytes);
+        if (value)
+            used = add_pair(block, used, peer[i], value);
+    }
+    return used;
+}
+
+/* Memory for the call that arrives, with its frame's head written. */
+static uint8_t *guest_room(struct parley_context *context, unsigned method, size_t bytes_max,
+                           void *userdata)
+{
+    struct guest *guest = userdata;
+    const struct schema_service *service = schema_service(guest->schema->schema);
+    uint8_t block[BUS_FRAME_METADATA_BYTES_MAX];
+    struct bus_frame frame = {
+        .header = {.kind = rpc_context_one_way(context) ? FRAME_ONE_WAY : FRAME_REQUEST,
+                   .method = BUS_FRAME_METHOD_BY_NAME},
+        .interface = text_of(service->interface->name),
+        .version = text_of(service->interface->version),
+        .method = text_of(service->methods[method].name),
+        .metadata = block,
+        .metadata_bytes = fill_metadata(context, block),
+    };
+    struct guest_call *call = guest->arriving;
+    if (call)
+        free(steal_ptr(&call->frame)); /* its request turned out to be none */
+    else
+        call = guest->arriving = malloc(sizeof(*call));
+    if (!call)
+        return NULL;
+    *call = (struct guest_call){.guest = guest, .head_bytes = bus_frame_head_bytes(&frame)};
+    size_t bytes = call->head_bytes + bytes_max;
+    uint8_t *data;
+    if (may_send(guest) && TAILQ_EMPTY(&guest->waiting)) {
+        if (caller_send_begin(guest->caller, bytes, &data) < 0)
+            return NULL;
+    } else {
+        data = call->frame = malloc(bytes);
+        if (!data)
+            return NULL;
+    }
+    return bus_frame_write(&frame, data, call->head_bytes) < 0 ? NULL : data + call->head_bytes;
+}
+
+/* Return: whether there is room for it; else it has ended. */
+static bool may_wait(struct guest *guest, struct guest_call *call)
+{
+    char text[160];
+    struct serve_counts *counts = &guest->serve->counts;
+    size_t bytes = call->head_bytes + call->bytes;
+    if (guest->waiting_count >= SERVE_WAITING_MAX)
+        (void)snprintf(text, sizeof(text), "%u calls wait for the instance already",
+                       guest->waiting_count);
+    else if (guest->waiting_count > 0 && guest->waiting_bytes + bytes > SERVE_WAITING_BYTES_MAX)
+        (void)snprintf(text, sizeof(text), "%zu bytes wait for the instance already",
+                       guest->waiting_bytes);
+    else if (counts->waiting_bytes + bytes > SERVE_BYTES_MAX)
+        (void)snprintf(text, sizeof(text), "%zu bytes wait for instances already",
+                       counts->waiting_bytes);
+    else
+        return true;
+    counts->full++;
+    answer(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO, text);
+    call_free(call);
+    return false;
+}
+
+/* @data: the frame in the caller's memory, which had no room; NULL: it is in call->frame, which may
+ * be longer than what is used. */
+static void wait_in_line(struct guest *guest, struct guest_call *call, const uint8_t *data)
+{
+    size_t bytes = call->head_bytes + call->bytes;
+    if (!may_wait(guest, call))
+        return;
+    uint8_t *frame = realloc(call->frame, bytes);
+    if (!frame) {
+        answer(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO, "the broker is out of memory");
+        call_free(call);
+        return;
+    }
+    if (data)
+        memcpy(frame, data, bytes);
+    call->frame = frame;
+    TAILQ_INSERT_TAIL(&guest->waiting, call, entry);
+    guest->waiting_count++;
+    guest->waiting_bytes += bytes;
+    guest->serve->counts.waiting++;
+    guest->serve->counts.waiting_bytes += bytes;
+    parley_context_on_cancel(call->context, on_cancelled, call);
+}
+
+static void guest_serve(struct parley_context *context, unsigned method, uint8_t *payload,
+                        size_t bytes, void *userdata)
+{
+    struct guest *guest = userdata;
+    struct guest_call *call = steal_ptr(&guest->arriving);
+    (void)method;
+    call->context = context;
+    call->deadline_ns = rpc_context_deadline_ns(context);
+    call->bytes = bytes;
+    if (call->deadline_ns < guest->expire_ns)
+        guest->expire_ns = call->deadline_ns;
+    if (call->frame) {
+        wait_in_line(guest, call, NULL);
+        return;
+    }
+    int r = send_call(guest, call, payload - call->head_bytes);
+    if (r == 0) {
+        parley_context_on_cancel(context, on_cancelled, call);
+        return;
+    }
+    uint8_t *kept = NULL;
+    if (r == CALLER_E_AGAIN)
+        r = caller_send_begin(guest->caller, call->head_bytes + bytes, &kept);
+    if (r == 0) {
+        wait_in_line(guest, call, kept);
+        return;
+    }
+    answer(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO, "the service cannot be sent to");
+    call_free(call);
+    guest_end(guest, "is gone: it cannot be sent to: %s", strerror(-r));
+}
+
+/* ---- From the socket ---- */
+
+static void malformed(struct guest_call *call, const char *why)
+{
+    char text[256];
+    call->guest->serve->counts.malformed++;
+    (void)snprintf(text, sizeof(text), "the service's answer is no response: %.200s", why);
+    log_info("%s: %s", call->guest->name, text);
+    answer(call, PARLEY_INTERNAL, PARLEY_EXECUTED_YES, text);
+}
+
+static void on_answer(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes)
+{
+    struct guest_call *call;
+    struct error_text error = {""};
+    struct bus_frame frame;
+    if (number == NUMBER_OF_CANCELS)
+        return;
+    HASH_FIND(hh, guest->by_number, &number, sizeof(number), call);
+    if (!call) {
+        guest->serve->counts.stray++;
+        log_debug("%s answered what it was not asked, or twice", guest->name);
+        return;
+    }
+    take_back(call);
+    if (!call->context) {
+        guest->serve->counts.late++;
+        guest->abandoned--;
+        guest->silent_by_ns = CLOCK_NEVER;
+    } else if (bus_frame_read(data, bytes, &frame, &error) < 0) {
+        malformed(call, error.text);
+    } else if (frame.header.kind != FRAME_RESPONSE) {
+        (void)snprintf(error.text, sizeof(error.text), "its kind (byte 22) is %u, a response is %d",
+                       frame.header.kind, FRAME_RESPONSE);
+        malformed(call, error.text);
+    } else {
+        enum parley_status status = (enum parley_status)frame.header.status;
+        enum parley_executed executed = (enum parley_executed)frame.header.executed;
+        struct parley_context *context = steal_ptr(&call->context);
+        guest->serve->counts.answered++;
+        parley_context_on_cancel(context, NULL, NULL);
+        rpc_context_answer(context, status, status == PARLEY_OK ? PARLEY_EXECUTED_YES : executed,
+                           frame.payload, frame.payload_bytes);
+    }
+    call_free(call);
+}
+
+static void receive_answers(struct guest *guest)
+{
+    for (unsigned i = 0; i < ANSWERS_BATCH; i++) {
+        uint32_t number;
+        const uint8_t *data;
+        size_t bytes;
+        int r = caller_receive(guest->caller, &number, &data, &bytes);
+        if (r == CALLER_E_AGAIN)
+            return;
+        if (r < 0) {
+            guest_end(guest, "is gone: it cannot be heard: %s", strerror(-r));
+            return;
+        }
+        on_answer(guest, number, data, bytes);
+    }
+    guest->due = true;
+}
+
+/* ---- Time ---- */
+
+static uint64_t expire_list(struct guest_calls *calls, uint64_t now_ns, uint64_t next_ns)
+{
+    struct guest_call *call, *next;
+    for (call = TAILQ_FIRST(calls); call; call = next) {
+        next = TAILQ_NEXT(call, entry);
+        if (!call->context)
+            continue;
+        if (call->deadline_ns <= now_ns)
+            give_up(call, PARLEY_DEADLINE_EXCEEDED,
+                    call->number ? "the service did not answer in time"
+                                 : "the service had no time for it before its deadline");
+        else if (call->deadline_ns < next_ns)
+            next_ns = call->deadline_ns;
+    }
+    return next_ns;
+}
+
+static void expire(struct guest *guest, uint64_t now_ns)
+{
+    if (guest->expire_ns > now_ns)
+        return;
+    uint64_t next_ns = expire_list(&guest->waiting, now_ns, CLOCK_NEVER);
+    guest->expire_ns = expire_list(&guest->sent, now_ns, next_ns);
+}
+
+static void look_at_clock(struct guest *guest, uint64_t now_ns)
+{
+    expire(guest, now_ns);
+    if (guest->state == GUEST_EXPECTED && guest->dial_by_ns <= now_ns)
+        guest_end(guest, "did not dial %s in time: its publication is forgotten",
+                  caller_url(guest->caller));
+    if (guest->silent_by_ns <= now_ns)
+        guest_end(guest, "is gone: it has left %u calls unanswered", guest->abandoned);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t next_turn_ns(const struct guest *guest)
+{
+    uint64_t next_ns = sooner(guest->expire_ns, caller_next_deadline_ns(guest->caller));
+    if (guest->due)
+        return 0;
+    if (guest->endpoint)
+        next_ns = sooner(next_ns, parley_next_deadline_ns(guest->endpoint));
+    if (guest->state == GUEST_EXPECTED)
+        next_ns = sooner(next_ns, guest->dial_by_ns);
+    next_ns = sooner(next_ns, guest->silent_by_ns);
+    return next_ns;
+}
+
+/* ---- Joining the bus ---- */
+
+static void guest_published(struct parley_service *service, enum parley_status status,
+                            const char *text, void *userdata)
+{
+    struct guest *guest = userdata;
+    (void)service;
+    if (status != PARLEY_OK)
+        guest_end(guest, "is refused: %s", text);
+    else if (guest->state == GUEST_JOINING)
+        guest->state = GUEST_UP;
+}
+
+static const struct rpc_service_ops guest_ops = {
+    .published = guest_published,
+    .room = guest_room,
+    .serve = guest_serve,
+};
+
+static void on_caller(struct source *source, uint32_t events)
+{
+    (void)events;
+    mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, caller_source)));
+}
+
+static void on_endpoint(struct source *source, uint32_t events)
+{
+    (void)events;
+    mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, endpoint_source)));
+}
+
+/* It counts as its publisher's, as far as the kernel has told who that is. */
+static int take_identity(struct broker *broker, struct endpoint *session,
+                         const struct replier_peer *peer, struct error_text *error)
+{
+    session->peer = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    if (!peer->local)
+        return 0;
+    session->peer = (struct ucred){.pid = peer->pid, .uid = peer->uid, .gid = peer->gid};
+    struct account *account = admit_account(&broker->admit, peer->uid, clock_now_ns());
+    if (!account)
+        return error_set(error, -ENOMEM, "the broker is out of memory");
+    int r = admit_endpoint(&broker->admit, account, error);
+    if (r == 0)
+        session->account = account;
+    return r;
+}
+
+static int make_endpoint(struct guest *guest, struct error_text *error)
+{
+    struct broker *broker = guest->serve->broker;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+        return error_set(error, -errno, "cannot make a socket: %s", strerror(errno));
+    struct link *link;
+    struct endpoint *session;
+    int r = link_new(pair[0], &link);
+    if (r < 0)
+        fd_close(pair[0]);
+    else
+        r = session_new(broker, link, true, &session);
+    if (r < 0) {
+        fd_close(pair[1]);
+        return error_set(error, r, "cannot make a link: %s", strerror(-r));
+    }
+    r = take_identity(broker, session, &guest->peer, error);
+    if (r < 0) {
+        fd_close(pair[1]);
+        session_doom(session);
+        return r;
+    }
+    /* The endpoint takes the descriptor, on failure too; the session then hangs up by itself. */
+    if (rpc_endpoint_attach(pair[1], guest->name, &guest->endpoint) != PARLEY_OK)
+        return error_set(error, -EIO, "%s", parley_error_text());
+    return broker_watch(broker, parley_fd(guest->endpoint), WAIT_IN, &guest->endpoint_source);
+}
+
+static int join(struct guest *guest, struct error_text *error)
+{
+    int r = make_endpoint(guest, error);
+    if (r < 0)
+        return r;
+    const struct rpc_service_spec spec = {
+        .schema = guest->schema->schema,
+        .instance_id = guest->instance_id,
+        .calls_max = guest->calls_max + SERVE_WAITING_MAX + 1, /* we count ourselves */
+        .ops = &guest_ops,
+        .userdata = guest,
+    };
+    if (rpc_service_open(guest->endpoint, &spec, &guest->service) != PARLEY_OK)
+        return error_set(error, -EIO, "%s", parley_error_text());
+    guest->due = true;
+    return 0;
+}
+
+/* Nobody else may come in the publisher's place; who can be anybody may be another. */
+bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *b)
+{
+    if (a->local || b->local)
+        return a->local && b->local && a->uid == b->uid;
+    return strcmp(a->identity, b->identity) == 0;
+}
+
+static void on_came(const struct replier_peer *peer, void *data)
+{
+    struct guest *guest = data;
+    struct error_text error = {""};
+    if (guest->state != GUEST_EXPECTED)
+        return;
+    if (!guest_peers_alike(peer, &guest->peer)) {
+        guest_end(guest, "is refused: %s dialled in place of %s", peer->text, guest->peer.text);
+        return;
+    }
+    guest->state = GUEST_JOINING;
+    guest->came = true;
+    guest->serve->counts.expected--;
+    guest->serve->counts.instances++;
+    if (join(guest, &error) < 0)
+        guest_end(guest, "is refused: %s", error.text);
+}
+
+static void on_gone(void *data)
+{
+    struct guest *guest = data;
+    if (guest->state != GUEST_EXPECTED)
+        guest_end(guest, "is gone: it hung up");
+}
+
+/* ---- Life ---- */
+
+int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest **ret_guest,
+              struct error_text *error)
+{
+    struct guest *guest = calloc(1, sizeof(*guest));
+    if (!guest) {
+        schema_entry_drop(&serve->broker->negotiator, spec->schema);
+        return error_set(error, -ENOMEM, "the broker is out of memory");
+    }
+    guest->serve = serve;
+    guest->schema = spec->schema;
+    guest->instance_id = spec->instance_id;
+    guest->calls_max = spec->calls_max;
+    guest->cancels = spec->cancels;
+    guest->peer = *spec->peer;
+    guest->dial_by_ns = clock_add(clock_now_ns(), spec->dial_ns);
+    guest->silent_ns = spec->silent_ns;
+    guest->expire_ns = guest->silent_by_ns = CLOCK_NEVER;
+    guest->caller_source.ready = on_caller;
+    guest->endpoint_source.ready = on_endpoint;
+    (void)snprintf(guest->name, sizeof(guest->name), "%s", spec->name);
+    TAILQ_INIT(&guest->waiting);
+    TAILQ_INIT(&guest->sent);
+    TAILQ_INSERT_TAIL(&serve->guests, guest, entry);
+    serve->counts.expected++;
+    struct caller_options options = *spec->caller;
+    options.listen = true;
+    options.bytes_max =
+        sizeof(struct frame_header) + BUS_FRAME_METADATA_BYTES_MAX + WIRE_MESSAGE_BYTES_MAX;
+    options.came = on_came;
+    options.gone = on_gone;
+    options.data = guest;
+    int r = caller_new(&options, &guest->caller, error);
+    if (r == 0)
+        r = broker_watch(serve->broker, caller_fd(guest->caller), WAIT_IN, &guest->caller_source);
+    if (r < 0) {
+        guest_free(guest);
+        return r;
+    }
+    guest->next_ns = next_turn_ns(guest);
+    serve->next_ns = sooner(serve->next_ns, guest->next_ns);
+    *ret_guest = guest;
+    return 0;
+}
+
+static void end_calls(struct guest *guest)
+{
+    struct guest_call *call;
+    while ((call = TAILQ_FIRST(&guest->waiting)) != NULL) {
+        leave_line(call);
+        answer(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO,
+               "the service has left before it was given the call");
+        call_free(call);
+    }
+    while ((call = TAILQ_FIRST(&guest->sent)) != NULL) {
+        take_back(call);
+        if (call->context)
+            answer(call, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_UNKNOWN,
+                   "the service has left while it had the call");
+        call_free(call);
+    }
+    if (guest->arriving)
+        call_free(guest->arriving);
+}
+
+struct guest *guest_free(struct guest *guest)
+{
+    struct serve *serve = guest->serve;
+    struct broker *broker = serve->broker;
+    TAILQ_REMOVE(&serve->guests, guest, entry);
+    if (guest->came)
+        serve->counts.instances--;
+    else
+        serve->counts.expected--;
+    end_calls(guest);
+    if (guest->endpoint)
+        broker_unwatch(broker, parley_fd(guest->endpoint), &guest->endpoint_source);
+    parley_endpoint_free(guest->endpoint);
+    if (guest->caller)
+        broker_unwatch(broker, caller_fd(guest->caller), &guest->caller_source);
+    caller_free(guest->caller);
+    schema_entry_drop(&broker->negotiator, guest->schema);
+    free(guest);
+    return NULL;
+}
+
+void guest_withdraw(struct guest *guest, bool drain)
+{
+    if (!drain || !guest->service || guest->state != GUEST_UP) {
+        guest_end(guest, "is gone: it was withdrawn");
+        return;
+    }
+    guest->leaving = true;
+    parley_service_close(guest->service);
+    mark_due(guest);
+}
+
+void guest_turn(struct guest *guest, uint64_t now_ns)
+{
+    guest->due = false;
+    caller_turn(guest->caller);
+    if (guest->endpoint && parley_dispatch(guest->endpoint, 0) != PARLEY_OK)
+        guest_end(guest, "is gone: %s", parley_error_text());
+    if (guest->state != GUEST_ENDED)
+        receive_answers(guest);
+    look_at_clock(guest, now_ns);
+    send_waiting(guest);
+    if (guest->endpoint && guest->state != GUEST_ENDED && !rpc_endpoint_linked(guest->endpoint))
+        guest_end(guest, "is gone: the broker ended its link");
+    if (guest->leaving && parley_service_drained(guest->service))
+        guest_end(guest, "is gone: it has drained");
+    guest->next_ns = next_turn_ns(guest);
+}

@@ -1,0 +1,79 @@
+/*
+ * Inside serve.c and guest.c: one REP socket that serves.
+ */
+#ifndef PARLEY_BROKER_GUEST_H
+#define PARLEY_BROKER_GUEST_H
+
+#include "broker/serve.h"
+
+struct guest;
+
+struct serve {
+    struct broker *broker;
+    TAILQ_HEAD(, guest) guests;
+    uint64_t next_ns; /* no guest needs a turn before; CLOCK_NEVER: unless something comes */
+    struct serve_counts counts;
+};
+
+enum guest_state {
+    GUEST_EXPECTED, /* has not dialled */
+    GUEST_JOINING,  /* has; its instance is being published */
+    GUEST_UP,
+    GUEST_ENDED, /* to be freed */
+};
+
+struct guest_call; /* guest.c */
+
+struct guest {
+    TAILQ_ENTRY(guest) entry;
+    struct serve *serve;
+    enum guest_state state;
+    bool due;
+    bool came;        /* it has dialled */
+    bool leaving;     /* it was withdrawn, and drains */
+    bool cancels;     /* it takes frames of kind CANCEL */
+    uint64_t next_ns; /* when it needs a turn; CLOCK_NEVER: when something comes */
+    uint64_t instance_id;
+    uint64_t dial_by_ns;
+    uint32_t calls_max;
+    char name[BROKER_NAME_BYTES];
+    struct replier_peer peer;    /* who published it */
+    struct schema_entry *schema; /* one of its users */
+    const char *version;
+    struct source caller_source, endpoint_source;
+    struct caller *caller;
+    struct parley_endpoint *endpoint; /* the broker's own, for this one; NULL: not yet */
+    struct parley_service *service;
+    TAILQ_HEAD(guest_calls, guest_call) waiting, sent; /* in the order they came */
+    struct guest_call *by_number;                      /* hash: sent */
+    struct guest_call *arriving;                       /* between room() and serve() */
+    uint32_t waiting_count, sent_count;
+    uint32_t abandoned;       /* of sent: nobody waits for them any more */
+    uint64_t silent_ns;    /* how long it may leave as many unanswered as may be */
+    uint64_t silent_by_ns; /* then that time is over; CLOCK_NEVER: fewer are abandoned */
+    size_t waiting_bytes;
+    uint64_t expire_ns; /* no call's deadline is before */
+    uint32_t number;    /* of the last that was sent */
+};
+
+struct guest_spec {
+    struct schema_entry *schema; /* handed over */
+    uint64_t instance_id;
+    uint32_t calls_max;
+    bool cancels;
+    uint64_t dial_ns, silent_ns;
+    const char *name;
+    const struct replier_peer *peer;
+    const struct caller_options *caller; /* url, tls, mode */
+};
+
+int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest **ret_guest,
+              struct error_text *error);
+struct guest *guest_free(struct guest *guest); /* ends its calls */
+void guest_turn(struct guest *guest, uint64_t now_ns);
+/* It is to leave; @drain: when it has answered what it has. */
+void guest_withdraw(struct guest *guest, bool drain);
+/* Whether both are the same, as far as can be known. */
+bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *b);
+
+#endif

@@ -1,0 +1,267 @@
+#include "guests.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <nng/protocol/reqrep0/rep.h>
+
+#include "base/clock.h"
+#include "rpc/rpc.h"
+#include "wire/wire.h"
+
+struct guests guests;
+static pthread_t thread;
+static _Atomic int stop;
+
+static void *run(void *data)
+{
+    while (!atomic_load(&stop))
+        if (broker_turn(guests.broker, WAIT_FOREVER) < 0)
+            abort();
+    return data;
+}
+
+void guests_begin(const struct serve_options *options)
+{
+    memset(&guests, 0, sizeof(guests));
+    strcpy(guests.folder, "/tmp/parley-test-XXXXXX");
+    assert_non_null(mkdtemp(guests.folder));
+    snprintf(guests.socket, sizeof(guests.socket), "%s/parleyd.sock", guests.folder);
+    snprintf(guests.control, sizeof(guests.control), "ipc://%s/control.ipc", guests.folder);
+    const char *control[] = {guests.control};
+    struct broker_options all = {
+        .socket = guests.socket,
+        .socket_mode = 0600,
+        .control_urls = control,
+        .control_url_count = 1,
+    };
+    if (options)
+        all.serve = *options;
+    all.serve.dir = guests.folder;
+    struct error_text error = {""};
+    if (broker_new(&all, &guests.broker, &error) < 0)
+        fail_msg("%s", error.text);
+    atomic_store(&stop, 0);
+    assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
+    const struct parley_endpoint_options mine = {
+        .broker = guests.socket, .name = "asker", .connect_timeout_ns = PATIENCE_NS};
+    assert_int_equal(parley_endpoint_new(&mine, &guests.endpoint), PARLEY_OK);
+}
+
+void guests_end(void)
+{
+    parley_endpoint_free(guests.endpoint);
+    atomic_store(&stop, 1);
+    wait_wake(guests.broker->wait);
+    pthread_join(thread, NULL);
+    broker_free(guests.broker);
+    assert_int_equal(rmdir(guests.folder), 0); /* nothing was left behind */
+}
+
+/* ---- The control API ---- */
+
+Parley__ControlReply *guests_ask(const Parley__ControlRequest *request)
+{
+    size_t bytes = parley__control_request__get_packed_size(request), answer_bytes = 0;
+    uint8_t *data = malloc(bytes), *answer = NULL;
+    assert_non_null(data);
+    parley__control_request__pack(request, data);
+    struct nng_asker *asker;
+    struct error_text error = {""};
+    if (nng_asker_new(guests.control, PATIENCE_NS, &asker, &error) < 0 ||
+        nng_asker_ask(asker, data, bytes, &answer, &answer_bytes, &error) < 0)
+        fail_msg("%s", error.text);
+    nng_asker_free(asker);
+    free(data);
+    ProtobufCMessage *message;
+    assert_int_equal(wire_unpack(&parley__control_reply__descriptor, answer, answer_bytes, NULL,
+                                 &message, &error),
+                     0);
+    free(answer);
+    return (Parley__ControlReply *)message;
+}
+
+Parley__PublishRequest guests_request(const struct parley_interface *interface)
+{
+    Parley__PublishRequest request = PARLEY__PUBLISH_REQUEST__INIT;
+    request.has_descriptor_set = true;
+    request.descriptor_set.data = (uint8_t *)(uintptr_t)interface->descriptor_set;
+    request.descriptor_set.len = interface->descriptor_set_bytes;
+    request.name = (char *)(uintptr_t) "guest";
+    return request;
+}
+
+Parley__ControlReply *guests_publish(const Parley__PublishRequest *request)
+{
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_PUBLISH;
+    control.publish = (Parley__PublishRequest *)(uintptr_t)request;
+    return guests_ask(&control);
+}
+
+void guests_await_counter(const char *name, uint64_t value)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS, is = 0;
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(&parley__serve_stats__descriptor, name);
+    assert_non_null(field);
+    do {
+        Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+        Parley__StatsRequest stats = PARLEY__STATS_REQUEST__INIT;
+        control.body_case = PARLEY__CONTROL_REQUEST__BODY_STATS;
+        control.stats = &stats;
+        Parley__ControlReply *reply = guests_ask(&control);
+        const uint8_t *at = (const uint8_t *)reply->stats->serve + field->offset;
+        uint32_t small;
+        memcpy(&small, at, sizeof(small));
+        memcpy(&is, at, sizeof(is));
+        if (field->type == PROTOBUF_C_TYPE_UINT32)
+            is = small;
+        wire_free(reply);
+        guests_turn();
+    } while (is != value && clock_now_ns() < until);
+    if (is != value)
+        fail_msg("%s is %llu instead of %llu", name, (unsigned long long)is,
+                 (unsigned long long)value);
+}
+
+/* ---- The REP socket ---- */
+
+void guests_join(struct guest_socket *guest, const struct parley_interface *interface,
+                 uint32_t calls_max)
+{
+    Parley__PublishRequest request = guests_request(interface);
+    request.has_calls_max = calls_max > 0;
+    request.calls_max = calls_max;
+    Parley__ControlReply *reply = guests_publish(&request);
+    if (reply->status != PARLEY_OK)
+        fail_msg("%s", reply->text);
+    guest->id = reply->publish->instance_id;
+    snprintf(guest->url, sizeof(guest->url), "%s", reply->publish->url);
+    assert_int_equal(nng_rep0_open_raw(&guest->socket), 0);
+    assert_int_equal(nng_dial(guest->socket, guest->url, NULL, 0), 0);
+    wire_free(reply);
+}
+
+void guests_leave(struct guest_socket *guest)
+{
+    assert_int_equal(nng_close(guest->socket), 0);
+}
+
+void guests_turn(void)
+{
+    assert_int_equal(parley_dispatch(guests.endpoint, NS_PER_MS), PARLEY_OK);
+}
+
+void guests_take(struct guest_socket *guest, struct guest_ask *ret)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    struct error_text error = {""};
+    int n;
+    while ((n = nng_recvmsg(guest->socket, &ret->message, NNG_FLAG_NONBLOCK)) == NNG_EAGAIN &&
+           clock_now_ns() < until)
+        guests_turn();
+    assert_int_equal(n, 0);
+    if (bus_frame_read(nng_msg_body(ret->message), nng_msg_len(ret->message), &ret->frame, &error) <
+        0)
+        fail_msg("%s", error.text);
+}
+
+bool guests_quiet(struct guest_socket *guest)
+{
+    nng_msg *message;
+    for (int i = 0; i < 30; i++) {
+        guests_turn();
+        if (nng_recvmsg(guest->socket, &message, NNG_FLAG_NONBLOCK) != NNG_EAGAIN)
+            return false;
+    }
+    return true;
+}
+
+void guests_send(struct guest_socket *guest, struct guest_ask *ask, const void *data, size_t bytes,
+                 bool again)
+{
+    nng_msg *answer;
+    assert_int_equal(nng_msg_dup(&answer, ask->message), 0);
+    nng_msg_clear(answer);
+    assert_int_equal(nng_msg_append(answer, data, bytes), 0);
+    nng_msg_set_pipe(answer, nng_msg_get_pipe(ask->message));
+    assert_int_equal(nng_sendmsg(guest->socket, answer, 0), 0);
+    if (!again)
+        nng_msg_free(ask->message);
+}
+
+void guests_reply(struct guest_socket *guest, struct guest_ask *ask, enum parley_status status,
+                  enum parley_executed executed, const void *payload, size_t bytes)
+{
+    uint8_t out[4096 + sizeof(struct frame_header)];
+    const struct bus_frame frame = {
+        .header = {.kind = FRAME_RESPONSE,
+                   .status = (uint8_t)status,
+                   .executed = (uint8_t)executed},
+        .payload_bytes = bytes,
+    };
+    size_t head = bus_frame_head_bytes(&frame);
+    assert_true(head + bytes <= sizeof(out));
+    assert_int_equal(bus_frame_write(&frame, out, sizeof(out)), 0);
+    if (bytes)
+        memcpy(out + head, payload, bytes);
+    guests_send(guest, ask, out, head + bytes, false);
+}
+
+/* ---- The client ---- */
+
+struct parley_client *guests_client(const struct parley_interface *interface)
+{
+    struct parley_client *client;
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    enum parley_status status;
+    /* The instance is up a moment after its socket has dialled. */
+    while ((status = parley_client_new(guests.endpoint, interface, NULL, &client)) ==
+               PARLEY_UNAVAILABLE &&
+           clock_now_ns() < until)
+        guests_turn();
+    assert_int_equal(status, PARLEY_OK);
+    while (parley_client_channel_count(client) == 0 && clock_now_ns() < until)
+        guests_turn();
+    assert_true(parley_client_channel_count(client) > 0);
+    return client;
+}
+
+static void on_end(const struct rpc_outcome *outcome, const uint8_t *payload, size_t bytes,
+                   void *userdata)
+{
+    struct guest_call_end *end = userdata;
+    end->count++;
+    end->status = outcome->status;
+    end->executed = outcome->executed;
+    snprintf(end->text, sizeof(end->text), "%s", outcome->text ? outcome->text : "");
+    assert_true(!payload || bytes <= sizeof(end->payload));
+    if (payload)
+        memcpy(end->payload, payload, bytes);
+    end->bytes = payload ? bytes : 0;
+}
+
+uint64_t guests_start(struct parley_client *client, unsigned method, uint64_t timeout_ns,
+                      struct guest_call_end *end)
+{
+    static const uint8_t seven[] = {0x10, 7};
+    const struct rpc_call call = {.timeout_ns = timeout_ns ? timeout_ns : PATIENCE_NS,
+                                  .payload = seven,
+                                  .payload_bytes = sizeof(seven),
+                                  .replied = on_end,
+                                  .userdata = end};
+    return rpc_call_raw(client, method, &call);
+}
+
+void guests_await(const struct guest_call_end *end, size_t count)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    while (end->count < count && clock_now_ns() < until)
+        guests_turn();
+    assert_int_equal(end->count, count);
+}
