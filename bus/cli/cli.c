@@ -10,6 +10,7 @@
 static const struct cli_command *const commands[] = {
     &cmd_ls, &cmd_stats, &cmd_describe, &cmd_call, &cmd_diff, &cmd_route,
     &cmd_drain, &cmd_rollout, &cmd_schemas, &cmd_events, &cmd_health, &cmd_top, &cmd_trace,
+    &cmd_publish, &cmd_withdraw,
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

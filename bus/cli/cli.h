@@ -59,8 +59,8 @@ struct cli_command {
     int (*run)(struct cli *cli, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events, cmd_health, cmd_ls,
-    cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace;
+extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events,
+    cmd_health, cmd_ls, cmd_publish, cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace, cmd_withdraw;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */
 int cli_main(int argc, char **argv, FILE *in, FILE *out, FILE *err);

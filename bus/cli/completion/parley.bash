@@ -36,7 +36,7 @@ _parley_command()
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats top describe call route rollout drain schemas events health trace help"
+    local commands="ls stats top describe call route rollout drain schemas events health trace publish withdraw help"
     local rollout_actions="ls show history apply pause resume approve promote rollback undo delete"
     local options="--url --events --timeout --json --help"
     local at command
@@ -78,6 +78,8 @@ _parley()
         events) options+=" --follow --last --count" ;;
         top) options+=" --interval --sort --once --batch --count" ;;
         route) options+=" --force" ;;
+        publish) options+=" --service --name --calls" ;;
+        withdraw) options+=" --now" ;;
         rollout) options+=" --follow --full --reason" ;;
         esac
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
@@ -96,7 +98,7 @@ _parley()
             mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --methods)" -- "$cur")
         fi
         ;;
-    diff) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    diff | publish) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     route)
         if ((COMP_CWORD == at + 1)); then
             mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur")
