@@ -245,6 +245,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     broker->started_ns = clock_now_ns();
     broker->routes.region = REGION_NONE;
     broker->serve_options = options->serve;
+    broker->bus_url_count = options->bus_url_count;
+    broker->tls = options->tls;
     TAILQ_INIT(&broker->strangers);
     TAILQ_INIT(&broker->endpoints);
     TAILQ_INIT(&broker->doomed);

@@ -832,10 +832,7 @@ struct serve;
 struct tls_settings;
 /* How it listens for them. All borrowed while the broker lives. */
 struct serve_options {
-    const char *dir;         /* a folder for the sockets of peers on this host; NULL: none can serve */
-    const char *const *urls; /* of the bus: peers from elsewhere get ports of these hosts */
-    size_t url_count;
-    const struct tls_settings *tls;
+    const char *dir; /* a folder for the sockets of peers on this host; NULL: none can serve */
     unsigned mode;      /* of a socket in the folder; 0: as the umask says */
     uint64_t dial_ns;   /* 0: SERVE_DIAL_NS */
     uint64_t silent_ns; /* 0: SERVE_SILENT_NS */
@@ -916,6 +913,8 @@ struct broker {
     struct front_self *front_self; /* NULL: not needed yet */
     struct serve *serve;    /* NULL: not needed yet */
     struct serve_options serve_options;
+    size_t bus_url_count;    /* hosts of which peers from elsewhere get ports to serve on */
+    struct tls_settings tls; /* for them; its certificate NULL: none */
     uint64_t drain_last;    /* order of a Drain */
     struct ejector ejector;
     struct audit audit;

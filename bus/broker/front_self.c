@@ -26,6 +26,7 @@
 #include "base/random.h"
 #include "broker/health.h"
 #include "broker/policy.h"
+#include "broker/serve.h"
 #include "parley/bus.pb-c.h"
 #include "wire/wire.h"
 
@@ -361,6 +362,33 @@ static enum parley_status handle_health(struct front_self_call *call, const void
     return PARLEY_OK;
 }
 
+static enum parley_status handle_publish(struct front_self_call *call, const void *message,
+                                         struct error_text *error)
+{
+    struct serve_published published;
+    enum parley_status status =
+        serve_publish(call->broker, message, &call->peer, &published, error);
+    if (status != PARLEY_OK)
+        return status;
+    Parley__PublishReply reply = PARLEY__PUBLISH_REPLY__INIT;
+    reply.has_instance_id = reply.has_dial_within_ms = true;
+    reply.instance_id = published.instance_id;
+    reply.dial_within_ms = published.dial_within_ms;
+    reply.url = published.url;
+    front_self_reply(call, &reply.base);
+    return PARLEY_OK;
+}
+
+static enum parley_status handle_withdraw(struct front_self_call *call, const void *message,
+                                          struct error_text *error)
+{
+    enum parley_status status = serve_withdraw(call->broker, message, &call->peer, error);
+    Parley__WithdrawReply reply = PARLEY__WITHDRAW_REPLY__INIT;
+    if (status == PARLEY_OK)
+        front_self_reply(call, &reply.base);
+    return status;
+}
+
 /* In the order of the service. */
 static const struct {
     const char *name;
@@ -369,9 +397,12 @@ static const struct {
     enum parley_status (*handle)(struct front_self_call *call, const void *message,
                                  struct error_text *error);
 } methods[] = {
-    {"List", POLICY_LOOK, handle_list}, {"Describe", POLICY_LOOK, handle_describe},
-    {"Open", POLICY_CALL, handle_open}, {"Publish", POLICY_PUBLISH, NULL},
-    {"Withdraw", POLICY_PUBLISH, NULL}, {"Health", POLICY_LOOK, handle_health},
+    {"List", POLICY_LOOK, handle_list},
+    {"Describe", POLICY_LOOK, handle_describe},
+    {"Open", POLICY_CALL, handle_open},
+    {"Publish", POLICY_PUBLISH, handle_publish},
+    {"Withdraw", POLICY_PUBLISH, handle_withdraw},
+    {"Health", POLICY_LOOK, handle_health},
     {"Ping", POLICY_LOOK, handle_ping},
 };
 #define METHOD_COUNT (sizeof(methods) / sizeof(methods[0]))

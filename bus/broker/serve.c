@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/front.h"
 #include "broker/guest.h"
 
 /* ---- Life ---- */
@@ -103,15 +104,15 @@ void serve_counts(const struct broker *broker, struct serve_counts *ret)
 /* ---- Where it is to dial ---- */
 
 /* The scheme and host of the bus URL that such a peer may have come by. */
-static int host_of(const struct serve_options *options, const struct replier_peer *peer, char *url,
+static int host_of(const struct broker *broker, const struct replier_peer *peer, char *url,
                    size_t bytes)
 {
     static const char *const schemes[2][5] = {
         {"tcp://", "tcp4://", "tcp6://", "ws://", NULL},
         {"tls+tcp://", "tls+tcp4://", "tls+tcp6://", "wss://", NULL},
     };
-    for (size_t i = 0; i < options->url_count; i++) {
-        const char *from = options->urls[i];
+    for (size_t i = 0; i < broker->bus_url_count; i++) {
+        const char *from = front_url(broker, i);
         for (const char *const *scheme = schemes[peer->encrypted]; *scheme; scheme++) {
             size_t n = strlen(*scheme);
             if (strncmp(from, *scheme, n) != 0)
@@ -139,7 +140,7 @@ static int choose_url(struct broker *broker, const struct replier_peer *peer, ui
 {
     const struct serve_options *options = &broker->serve_options;
     if (!peer->local) {
-        int r = host_of(options, peer, url, bytes);
+        int r = host_of(broker, peer, url, bytes);
         return r == 0 ? 0
                       : error_set(error, r,
                                   "%s can reach no socket of this broker: give parleyd a --bus URL "
@@ -246,8 +247,9 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
         schema_entry_drop(&broker->negotiator, schema);
         return PARLEY_FAILED_PRECONDITION;
     }
-    const struct caller_options caller = {
-        .url = url, .tls = broker->serve_options.tls, .mode = broker->serve_options.mode};
+    const struct caller_options caller = {.url = url,
+                                          .tls = broker->tls.certificate ? &broker->tls : NULL,
+                                          .mode = broker->serve_options.mode};
     const struct serve_options *options = &broker->serve_options;
     uint64_t dial_ns = options->dial_ns ? options->dial_ns : SERVE_DIAL_NS;
     const struct guest_spec spec = {

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include <nng/protocol/reqrep0/rep.h>
+#include <nng/protocol/reqrep0/req.h>
 
 #include "base/clock.h"
+#include "broker/front.h"
 #include "rpc/rpc.h"
 #include "wire/wire.h"
 
@@ -33,11 +35,14 @@ void guests_begin(const struct serve_options *options)
     snprintf(guests.socket, sizeof(guests.socket), "%s/parleyd.sock", guests.folder);
     snprintf(guests.control, sizeof(guests.control), "ipc://%s/control.ipc", guests.folder);
     const char *control[] = {guests.control};
+    const char *bus[] = {"tcp://127.0.0.1:0"};
     struct broker_options all = {
         .socket = guests.socket,
         .socket_mode = 0600,
         .control_urls = control,
         .control_url_count = 1,
+        .bus_urls = bus,
+        .bus_url_count = 1,
     };
     if (options)
         all.serve = *options;
@@ -45,6 +50,7 @@ void guests_begin(const struct serve_options *options)
     struct error_text error = {""};
     if (broker_new(&all, &guests.broker, &error) < 0)
         fail_msg("%s", error.text);
+    snprintf(guests.bus, sizeof(guests.bus), "%s", front_url(guests.broker, 0));
     atomic_store(&stop, 0);
     assert_int_equal(pthread_create(&thread, NULL, run, NULL), 0);
     const struct parley_endpoint_options mine = {
@@ -103,6 +109,40 @@ Parley__ControlReply *guests_publish(const Parley__PublishRequest *request)
     return guests_ask(&control);
 }
 
+static struct bus_text text_of(const char *text)
+{
+    return (struct bus_text){text, strlen(text)};
+}
+
+enum parley_status guests_bus_call(const char *method, const ProtobufCMessage *request,
+                                   const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret)
+{
+    struct bus_frame frame = {.header = {.kind = FRAME_REQUEST, .method = BUS_FRAME_METHOD_BY_NAME},
+                              .interface = text_of("parley.bus"),
+                              .method = text_of(method)};
+    frame.payload_bytes = protobuf_c_message_get_packed_size(request);
+    size_t head = bus_frame_head_bytes(&frame);
+    struct error_text error = {""};
+    nng_socket socket;
+    nng_msg *message;
+    assert_int_equal(nng_msg_alloc(&message, head + frame.payload_bytes), 0);
+    assert_int_equal(bus_frame_write(&frame, nng_msg_body(message), head), 0);
+    protobuf_c_message_pack(request, (uint8_t *)nng_msg_body(message) + head);
+    assert_int_equal(nng_req0_open(&socket), 0);
+    assert_int_equal(nng_dial(socket, guests.bus, NULL, 0), 0);
+    assert_int_equal(nng_sendmsg(socket, message, 0), 0);
+    assert_int_equal(nng_recvmsg(socket, &message, 0), 0);
+    if (bus_frame_read(nng_msg_body(message), nng_msg_len(message), &frame, &error) < 0)
+        fail_msg("%s", error.text);
+    enum parley_status status = (enum parley_status)frame.header.status;
+    if (status == PARLEY_OK)
+        assert_int_equal(wire_unpack(type, frame.payload, frame.payload_bytes, NULL, ret, &error),
+                         0);
+    nng_msg_free(message);
+    nng_close(socket);
+    return status;
+}
+
 void guests_await_counter(const char *name, uint64_t value)
 {
     uint64_t until = clock_now_ns() + PATIENCE_NS, is = 0;
@@ -131,6 +171,14 @@ void guests_await_counter(const char *name, uint64_t value)
 
 /* ---- The REP socket ---- */
 
+void guests_dial(struct guest_socket *guest, const Parley__PublishReply *reply)
+{
+    guest->id = reply->instance_id;
+    snprintf(guest->url, sizeof(guest->url), "%s", reply->url);
+    assert_int_equal(nng_rep0_open_raw(&guest->socket), 0);
+    assert_int_equal(nng_dial(guest->socket, guest->url, NULL, 0), 0);
+}
+
 void guests_join(struct guest_socket *guest, const struct parley_interface *interface,
                  uint32_t calls_max)
 {
@@ -140,10 +188,7 @@ void guests_join(struct guest_socket *guest, const struct parley_interface *inte
     Parley__ControlReply *reply = guests_publish(&request);
     if (reply->status != PARLEY_OK)
         fail_msg("%s", reply->text);
-    guest->id = reply->publish->instance_id;
-    snprintf(guest->url, sizeof(guest->url), "%s", reply->publish->url);
-    assert_int_equal(nng_rep0_open_raw(&guest->socket), 0);
-    assert_int_equal(nng_dial(guest->socket, guest->url, NULL, 0), 0);
+    guests_dial(guest, reply->publish);
     wire_free(reply);
 }
 

@@ -18,7 +18,7 @@
 #define PATIENCE_NS (UINT64_C(20) * 1000000000)
 
 struct guests {
-    char folder[64], socket[96], control[112];
+    char folder[64], socket[96], control[112], bus[112];
     struct broker *broker;            /* in its own thread */
     struct parley_endpoint *endpoint; /* of the test's client */
 };
@@ -35,6 +35,10 @@ Parley__ControlReply *guests_publish(const Parley__PublishRequest *request);
 /* A request with the interface's descriptor set. */
 Parley__PublishRequest guests_request(const struct parley_interface *interface);
 
+/* A call of parley.bus on the bus URL, which is of tcp. @ret: wire_free(). */
+enum parley_status guests_bus_call(const char *method, const ProtobufCMessage *request,
+                                   const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret);
+
 /* A raw REP socket that has published and dialled, and whose instance is up. */
 struct guest_socket {
     nng_socket socket;
@@ -43,6 +47,7 @@ struct guest_socket {
 };
 void guests_join(struct guest_socket *guest, const struct parley_interface *interface,
                  uint32_t calls_max);
+void guests_dial(struct guest_socket *guest, const Parley__PublishReply *reply);
 void guests_leave(struct guest_socket *guest);
 
 /* What it was sent. */

@@ -698,6 +698,57 @@ static void test_so_many_calls_wait_and_no_more(void **state)
     guests_leave(&guest);
 }
 
+static void test_who_comes_by_tcp_serves_by_tcp(void **state)
+{
+    (void)state;
+    struct guest_socket guest;
+    struct guest_ask ask;
+    struct guest_call_end end = {0};
+    ProtobufCMessage *reply = NULL;
+    Parley__PublishRequest request = guests_request(&echo__v1__echo__interface);
+    assert_int_equal(
+        guests_bus_call("Publish", &request.base, &parley__publish_reply__descriptor, &reply),
+        PARLEY_OK);
+    assert_memory_equal(((Parley__PublishReply *)reply)->url, "tcp://127.0.0.1:", 16);
+    guests_dial(&guest, (Parley__PublishReply *)reply);
+    wire_free(reply);
+    struct parley_client *client = guests_client(&echo__v1__echo__interface);
+    guests_start(client, ECHO, 0, &end);
+    guests_take(&guest, &ask);
+    guests_reply(&guest, &ask, PARLEY_OK, PARLEY_EXECUTED_YES, seven, sizeof(seven));
+    guests_await(&end, 1);
+    assert_int_equal(end.status, PARLEY_OK);
+    Parley__WithdrawRequest withdrawal = PARLEY__WITHDRAW_REQUEST__INIT;
+    withdrawal.has_instance_id = true;
+    assert_int_equal(
+        guests_bus_call("Withdraw", &withdrawal.base, &parley__withdraw_reply__descriptor, &reply),
+        PARLEY_NOT_FOUND);
+    withdrawal.instance_id = guest.id;
+    assert_int_equal(
+        guests_bus_call("Withdraw", &withdrawal.base, &parley__withdraw_reply__descriptor, &reply),
+        PARLEY_OK);
+    wire_free(reply);
+    guests_await_counter("instances", 0);
+    guests_leave(&guest);
+}
+
+static void test_nobody_withdraws_another_s(void **state)
+{
+    (void)state;
+    ProtobufCMessage *reply = NULL;
+    Parley__PublishRequest request = guests_request(&echo__v1__echo__interface);
+    Parley__ControlReply *published = guests_publish(&request);
+    assert_int_equal(published->status, PARLEY_OK);
+    Parley__WithdrawRequest withdrawal = PARLEY__WITHDRAW_REQUEST__INIT;
+    withdrawal.has_instance_id = true;
+    withdrawal.instance_id = published->publish->instance_id;
+    assert_int_equal(
+        guests_bus_call("Withdraw", &withdrawal.base, &parley__withdraw_reply__descriptor, &reply),
+        PARLEY_PERMISSION_DENIED); /* by tcp it is somebody, here it was a user */
+    guests_await_counter("expected", 1);
+    wire_free(published);
+}
+
 static void test_who_is_told_apart(void **state)
 {
     (void)state;
@@ -743,6 +794,8 @@ int main(void)
         UNIT(test_one_peer_has_so_many_and_no_more),
         cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry, end),
         UNIT(test_so_many_calls_wait_and_no_more),
+        UNIT(test_who_comes_by_tcp_serves_by_tcp),
+        UNIT(test_nobody_withdraws_another_s),
         cmocka_unit_test(test_who_is_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
