@@ -285,6 +285,7 @@ static uint8_t *guest_room(struct parley_context *context, unsigned method, size
 {
     struct guest *guest = userdata;
     const struct schema_service *service = schema_service(guest->schema->schema);
+    const char *client = parley_context_client_version(context);
     uint8_t block[BUS_FRAME_METADATA_BYTES_MAX];
     struct bus_frame frame = {
         .header = {.kind = rpc_context_one_way(context) ? FRAME_ONE_WAY : FRAME_REQUEST,
@@ -292,6 +293,7 @@ static uint8_t *guest_room(struct parley_context *context, unsigned method, size
         .interface = text_of(service->interface->name),
         .version = text_of(service->interface->version),
         .method = text_of(service->methods[method].name),
+        .client = client[0] ? text_of(client) : (struct bus_text){0},
         .metadata = block,
         .metadata_bytes = fill_metadata(context, block),
     };

@@ -157,6 +157,7 @@ static const struct own_key own_keys[] = {
     {"method", true, false, 1, 255, offsetof(struct bus_frame, method)},
     {"accept", true, false, 1, 255, offsetof(struct bus_frame, accept)},
     {"contract", true, false, 16, 16, offsetof(struct bus_frame, contract)},
+    {"client", true, false, 1, 31, offsetof(struct bus_frame, client)},
     {"translation", false, true, 1, 15, offsetof(struct bus_frame, translation)},
 };
 #define OWN_KEY_COUNT (sizeof(own_keys) / sizeof(own_keys[0]))

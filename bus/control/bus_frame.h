@@ -12,6 +12,7 @@
  * | parley.method | request | "Get"; absent: header.method is the index in that version's service |
  * | parley.accept | request | ranges of versions that may serve it |
  * | parley.contract | request | 16 hexadecimal digits, instead of interface, version and accept |
+ * | parley.client | request to a REP service | the version that its caller was built against |
  * | parley.version | response | that served it |
  * | parley.translation | response | "identity", "iso", "carried", "lossy" |
  *
@@ -53,7 +54,7 @@ struct bus_text {
 /* What bus_frame_read() found. All borrowed from the frame. */
 struct bus_frame {
     struct frame_header header;
-    struct bus_text interface, version, method, accept, contract, translation;
+    struct bus_text interface, version, method, accept, contract, client, translation;
     const uint8_t *metadata; /* the whole block, checked; "parley." keys are still in it */
     size_t metadata_bytes;
     bool plain;     /* the block has no "parley." key */

@@ -124,6 +124,7 @@ static void test_its_messages_are_in_its_own_version(void **state)
     ware__v1__store__weigh(parley_client_service(client), &request, on_nothing, &done);
     guests_take(&guest, &ask);
     assert_true(is(ask.frame.version, "2.0.0"));
+    assert_true(is(ask.frame.client, "1.0.0"));
     Ware__V2__Ware *got = ware__v2__ware__unpack(NULL, ask.frame.payload_bytes, ask.frame.payload);
     assert_non_null(got);
     assert_string_equal(got->title, "salt");
