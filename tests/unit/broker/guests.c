@@ -27,7 +27,7 @@ static void *run(void *data)
     return data;
 }
 
-void guests_begin(const struct serve_options *options)
+void guests_begin(const struct serve_options *options, const struct eject_settings *eject)
 {
     memset(&guests, 0, sizeof(guests));
     strcpy(guests.folder, "/tmp/parley-test-XXXXXX");
@@ -43,6 +43,7 @@ void guests_begin(const struct serve_options *options)
         .control_url_count = 1,
         .bus_urls = bus,
         .bus_url_count = 1,
+        .eject = eject,
     };
     if (options)
         all.serve = *options;
@@ -202,18 +203,29 @@ void guests_turn(void)
     assert_int_equal(parley_dispatch(guests.endpoint, NS_PER_MS), PARLEY_OK);
 }
 
-void guests_take(struct guest_socket *guest, struct guest_ask *ret)
+bool guests_try(struct guest_socket *guest, struct guest_ask *ret)
 {
-    uint64_t until = clock_now_ns() + PATIENCE_NS;
     struct error_text error = {""};
-    int n;
-    while ((n = nng_recvmsg(guest->socket, &ret->message, NNG_FLAG_NONBLOCK)) == NNG_EAGAIN &&
-           clock_now_ns() < until)
-        guests_turn();
+    int n = nng_recvmsg(guest->socket, &ret->message, NNG_FLAG_NONBLOCK);
+    if (n == NNG_EAGAIN)
+        return false;
     assert_int_equal(n, 0);
     if (bus_frame_read(nng_msg_body(ret->message), nng_msg_len(ret->message), &ret->frame, &error) <
         0)
         fail_msg("%s", error.text);
+    return true;
+}
+
+void guests_take(struct guest_socket *guest, struct guest_ask *ret)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    bool taken = false;
+    while (!taken && clock_now_ns() < until) {
+        taken = guests_try(guest, ret);
+        if (!taken)
+            guests_turn();
+    }
+    assert_true(taken);
 }
 
 bool guests_quiet(struct guest_socket *guest)

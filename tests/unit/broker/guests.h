@@ -24,8 +24,8 @@ struct guests {
 };
 extern struct guests guests;
 
-/* @options: for the broker's serve_options, but for dir; NULL: none. */
-void guests_begin(const struct serve_options *options);
+/* @options: for the broker's serve_options, but for dir; NULL: none. @eject: NULL: the defaults. */
+void guests_begin(const struct serve_options *options, const struct eject_settings *eject);
 void guests_end(void);
 
 /* One request of the control API. The caller's: wire_free(). */
@@ -57,6 +57,8 @@ struct guest_ask {
 };
 /* Waits for the next; the test's client is served meanwhile. */
 void guests_take(struct guest_socket *guest, struct guest_ask *ret);
+/* Whether there was one. */
+bool guests_try(struct guest_socket *guest, struct guest_ask *ret);
 /* Whether nothing comes, as far as a few turns tell. */
 bool guests_quiet(struct guest_socket *guest);
 /* Sends any bytes as the answer, and frees the request; @again: keeps it. */

@@ -22,7 +22,7 @@ enum { ECHO = 0, FAIL = 1, NEVER = 4 };
 static int begin(void **state)
 {
     (void)state;
-    guests_begin(NULL);
+    guests_begin(NULL, NULL);
     return 0;
 }
 
@@ -31,7 +31,7 @@ static int begin_in_a_hurry(void **state)
 {
     (void)state;
     const struct serve_options options = {.dial_ns = 50 * NS_PER_MS, .silent_ns = 50 * NS_PER_MS};
-    guests_begin(&options);
+    guests_begin(&options, NULL);
     return 0;
 }
 
@@ -417,6 +417,69 @@ static void test_who_never_answers_is_given_up_in_the_end(void **state)
     guests_leave(&guest);
 }
 
+static void await_channels(const struct parley_client *client, size_t count)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    while (parley_client_channel_count(client) != count && clock_now_ns() < until)
+        guests_turn();
+    assert_int_equal(parley_client_channel_count(client), count);
+}
+
+static bool is_ejected(uint64_t id)
+{
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__ListRequest list = PARLEY__LIST_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_LIST;
+    control.list = &list;
+    bool ejected = false;
+    Parley__ControlReply *reply = guests_ask(&control);
+    const Parley__VersionInfo *version = reply->list->interface[0]->version[0];
+    for (size_t i = 0; i < version->n_instance; i++)
+        ejected |= version->instance[i]->instance_id == id && version->instance[i]->ejected;
+    wire_free(reply);
+    return ejected;
+}
+
+static int begin_with_a_quick_jury(void **state)
+{
+    (void)state;
+    struct eject_settings settings = EJECT_DEFAULTS;
+    settings.interval_ns = 20 * NS_PER_MS;
+    guests_begin(NULL, &settings);
+    return 0;
+}
+
+static void test_who_answers_nonsense_is_ejected(void **state)
+{
+    (void)state;
+    struct guest_socket good, bad;
+    guests_join(&good, &echo__v1__echo__interface, 0);
+    guests_join(&bad, &echo__v1__echo__interface, 0);
+    guests_await_counter("instances", 2);
+    struct parley_client *client = guests_client(&echo__v1__echo__interface);
+    await_channels(client, 2);
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    unsigned refused = 0;
+    for (unsigned i = 0; clock_now_ns() < until && (i % 20 != 19 || !is_ejected(bad.id)); i++) {
+        struct guest_ask ask;
+        struct guest_call_end end = {0};
+        guests_start(client, FAIL, 0, &end);
+        while (end.count == 0 && clock_now_ns() < until) {
+            if (guests_try(&good, &ask))
+                guests_reply(&good, &ask, PARLEY_OK, PARLEY_EXECUTED_YES, seven, sizeof(seven));
+            else if (guests_try(&bad, &ask))
+                guests_send(&bad, &ask, "nonsense", 8, false);
+            guests_turn();
+        }
+        refused += end.status == PARLEY_INTERNAL;
+    }
+    assert_true(is_ejected(bad.id));
+    assert_true(refused > 0);
+    assert_false(is_ejected(good.id));
+    guests_leave(&good);
+    guests_leave(&bad);
+}
+
 /* ---- Leaving ---- */
 
 static void test_calls_end_when_the_socket_hangs_up(void **state)
@@ -534,14 +597,6 @@ static enum parley_status order_drain(uint64_t id, bool undo)
     enum parley_status status = (enum parley_status)reply->status;
     wire_free(reply);
     return status;
-}
-
-static void await_channels(const struct parley_client *client, size_t count)
-{
-    uint64_t until = clock_now_ns() + PATIENCE_NS;
-    while (parley_client_channel_count(client) != count && clock_now_ns() < until)
-        guests_turn();
-    assert_int_equal(parley_client_channel_count(client), count);
 }
 
 static void test_an_operator_drains_it_and_takes_that_back(void **state)
@@ -785,6 +840,8 @@ int main(void)
         UNIT(test_who_never_answers_is_given_no_more_after_a_while),
         cmocka_unit_test_setup_teardown(test_who_never_answers_is_given_up_in_the_end,
                                         begin_in_a_hurry, end),
+        cmocka_unit_test_setup_teardown(test_who_answers_nonsense_is_ejected,
+                                        begin_with_a_quick_jury, end),
         UNIT(test_calls_end_when_the_socket_hangs_up),
         UNIT(test_what_waited_goes_to_another_instance),
         UNIT(test_it_withdraws_and_drains),
