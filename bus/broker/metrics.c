@@ -398,6 +398,36 @@ static void write_bus(struct metrics *metrics, const Parley__BusStats *bus)
     write_routes(metrics, bus);
 }
 
+/* REP sockets that serve: serve.h. */
+static void write_serve(struct metrics *metrics, const Parley__ServeStats *serve)
+{
+    const struct {
+        const char *state;
+        uint64_t value;
+    } calls[] = {{"sent", serve->calls}, {"waiting", serve->waiting}},
+      answers[] = {{"response", serve->answered},
+                   {"malformed", serve->malformed},
+                   {"late", serve->late},
+                   {"stray", serve->stray},
+                   {"none", serve->abandoned}};
+    one_count(metrics, "parley_serve_instances", METRIC_GAUGE,
+              "Instances that are REP sockets of programs without the library.", serve->instances);
+    metrics_family(metrics, "parley_serve_calls", METRIC_GAUGE,
+                   "Calls that such sockets have been sent, or that wait for their turn.");
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        metrics_count(metrics, &(struct label){"parley_state", calls[i].state}, 1, calls[i].value);
+    one_count(metrics, "parley_serve_waiting_bytes", METRIC_GAUGE, "Of the calls that wait.",
+              serve->waiting_bytes);
+    metrics_family(metrics, "parley_serve_answers", METRIC_COUNTER,
+                   "What they answered: a response, what is none, after the call's end, what was "
+                   "not asked or once more, or nothing until the call's end.");
+    for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++)
+        metrics_count(metrics, &(struct label){"parley_answer", answers[i].state}, 1,
+                      answers[i].value);
+    one_count(metrics, "parley_serve_full", METRIC_COUNTER,
+              "Calls that were refused because too many waited.", serve->full);
+}
+
 /* ---- The broker ---- */
 
 static void write_process(struct metrics *metrics, const Parley__BrokerStats *broker)
@@ -444,6 +474,7 @@ int metrics_stats(struct metrics *metrics, struct broker *broker)
         return r;
     write_broker(metrics, stats.broker);
     write_bus(metrics, stats.bus);
+    write_serve(metrics, stats.serve);
     write_endpoints(metrics, &stats);
     write_calls(metrics, &stats);
     stats_reply_free(&stats);
