@@ -180,7 +180,8 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
         .time_left_us = time_left_us(call, now),
         .method = (uint16_t)call->method,
         .kind = call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
-        .flags = (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0)),
+        .flags = (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0) |
+                           (call->ranges ? FRAME_IN_RANGE : 0)),
         .plan_tag = channel->held->tag,
     };
     call->channel = channel;
@@ -417,8 +418,8 @@ void call_accepted(struct call *call)
 static bool may_retry(struct call *call, enum parley_status status, enum parley_executed executed)
 {
     struct parley_client *client = call->client;
-    if (client->freed || call->mirror || status != PARLEY_UNAVAILABLE || call->attempts >= RPC_ATTEMPTS_MAX ||
-        clock_now_ns() >= call->deadline_ns)
+    if (client->freed || call->mirror || status != PARLEY_UNAVAILABLE ||
+        call->attempts >= RPC_ATTEMPTS_MAX || clock_now_ns() >= call->deadline_ns)
         return false;
     if (executed == PARLEY_EXECUTED_NO)
         return true;
@@ -472,14 +473,13 @@ static void reply_refused(struct call *call, const struct frame *frame)
     call_fail_attempt(call, status, executed, text);
 }
 
-__attribute__((noinline, cold)) static int reply_cross_timed(struct call *call,
-                                                             const struct frame *frame,
-                                                             struct plan_failure *failure)
+__attribute__((noinline, cold)) static int
+reply_cross_timed(struct call *call, const struct frame *frame, struct plan_failure *failure)
 {
     struct quick_clock *clock = &call->client->endpoint->clock;
     uint64_t began = quick_clock_now_ns(clock);
-    int r = refs_unpack(call->channel, frame, call->held->binding, call->method, &call->reply,
-                        failure);
+    int r =
+        refs_unpack(call->channel, frame, call->held->binding, call->method, &call->reply, failure);
     stats_crossed(cell_of(call), plan_class(call->held->plan), quick_clock_now_ns(clock) - began);
     return r;
 }
@@ -724,7 +724,8 @@ uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struc
     call->room = raw->room;
     call->userdata = raw->userdata;
     if (raw->payload_bytes > WIRE_MESSAGE_BYTES_MAX || !keep_payload(call, raw))
-        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO, "the request is too large");
+        call_finish(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO,
+                    "the request is too large");
     else
         call_submit(call);
     return endpoint_call_find(endpoint, id) ? id : 0;

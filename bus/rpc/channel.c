@@ -819,6 +819,8 @@ int channel_drain(struct channel *channel, unsigned batch)
             (void)error_set(&error, r, "an impossible record");
         else if ((r = frame_read(channel, record, bytes, &refs, &frame, &error)) == 0)
             r = channel->ops->frame(channel, &frame, &error);
+        if (r > 0)
+            break;
         if (r < 0) {
             channel_break(channel, error.text); /* nothing if it is dead already */
             return taken + 1;

@@ -347,8 +347,7 @@ struct parley_client *parley_client_free(struct parley_client *client)
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_CLOSE;
     message.close = &body;
-    if (endpoint->welcomed)
-        (void)endpoint_send(endpoint, &message, NULL, 0);
+    (void)endpoint_send(endpoint, &message, NULL, 0);
     TAILQ_REMOVE(&endpoint->clients, client, entry);
     if (--endpoint->turns)
         TAILQ_INSERT_TAIL(&endpoint->dead_clients, client, entry);

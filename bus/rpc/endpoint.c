@@ -20,6 +20,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     if (!endpoint)
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for an endpoint");
     endpoint->link_source.ready = uplink_ready;
+    endpoint->uplink = &link_uplink;
     endpoint->generation = fork_generation();
     endpoint->endpoint_id = random_id();
     endpoint->random = random_id();
@@ -64,8 +65,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
 }
 
 /* Waits for the broker's Welcome. */
-static enum parley_status endpoint_greet(struct parley_endpoint *endpoint,
-                                         uint64_t timeout)
+static enum parley_status endpoint_greet(struct parley_endpoint *endpoint, uint64_t timeout)
 {
     uint64_t deadline = clock_add(clock_now_ns(), timeout);
     while (!endpoint->welcomed) {
@@ -80,7 +80,7 @@ static enum parley_status endpoint_greet(struct parley_endpoint *endpoint,
                                      "running there?",
                                      endpoint->broker, (unsigned long long)(timeout / NS_PER_MS));
         if (!endpoint->link && endpoint->reconnect_at_ns <= clock_now_ns())
-            (void)uplink_try(endpoint);
+            (void)endpoint->uplink->turn(endpoint);
         int r = endpoint_turn(endpoint, deadline);
         if (r < 0)
             return status_fail(status_from_errno(r), "waiting for the broker failed: %s",
@@ -109,12 +109,17 @@ enum parley_status parley_endpoint_new(const struct parley_endpoint_options *opt
     if (r < 0) {
         parley_endpoint_free(endpoint);
         return status_fail(PARLEY_INVALID_ARGUMENT,
-                           "the path of the broker's socket is longer than %zu bytes",
+                           "the path or URL of the broker is longer than %zu bytes",
                            sizeof(endpoint->broker) - 1);
     }
     uint64_t timeout =
         options->connect_timeout_ns ? options->connect_timeout_ns : RPC_CONNECT_TIMEOUT_NS;
     endpoint->reconnect_at_ns = 0;
+    struct error_text error = {0};
+    if (strstr(endpoint->broker, "://") && (r = remote_begin(endpoint, options, &error)) < 0) {
+        parley_endpoint_free(endpoint);
+        return status_fail(status_from_errno(r), "%s", error.text);
+    }
     status = endpoint_greet(endpoint, timeout);
     if (status != PARLEY_OK) {
         parley_endpoint_free(endpoint);
@@ -157,10 +162,7 @@ static void endpoint_end(struct parley_endpoint *endpoint)
     while (!TAILQ_EMPTY(&endpoint->services))
         parley_service_free(TAILQ_FIRST(&endpoint->services));
     endpoint->reconnects = false;
-    if (endpoint->link) {
-        (void)link_flush(endpoint->link);
-        wait_remove(endpoint->wait, link_fd(endpoint->link));
-    }
+    endpoint->uplink->end(endpoint);
     endpoint_bury(endpoint);
 }
 
@@ -190,8 +192,7 @@ static void endpoint_forget(struct parley_endpoint *endpoint)
     channels_forget(&endpoint->dead);
     TAILQ_CONCAT(&endpoint->dead_clients, &endpoint->clients, entry);
     struct parley_service *service;
-    TAILQ_FOREACH(service, &endpoint->services, entry)
-    {
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
         contexts_disown(service);
     }
     TAILQ_CONCAT(&endpoint->dead_services, &endpoint->services, entry);
@@ -207,7 +208,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
         endpoint_forget(endpoint);
     else
         endpoint_end(endpoint);
-    link_free(endpoint->link);
+    endpoint->uplink->free(endpoint);
     plans_drop(endpoint);
     free(endpoint->plans);
     for (uint32_t i = 0; i < endpoint->call_count; i++) {
@@ -265,8 +266,7 @@ enum parley_status parley_dispatch(struct parley_endpoint *endpoint, uint64_t ti
 static bool all_drained(const struct parley_endpoint *endpoint)
 {
     const struct parley_service *service;
-    TAILQ_FOREACH(service, &endpoint->services, entry)
-    {
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
         if (!parley_service_drained(service))
             return false;
     }
@@ -277,8 +277,7 @@ static enum parley_status drain(struct parley_endpoint *endpoint)
 {
     uint64_t timeout = 0;
     struct parley_service *service;
-    TAILQ_FOREACH(service, &endpoint->services, entry)
-    {
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
         parley_service_close(service);
         if (service->drain_timeout_ns > timeout)
             timeout = service->drain_timeout_ns;
@@ -290,8 +289,7 @@ static enum parley_status drain(struct parley_endpoint *endpoint)
         int r = endpoint_turn(endpoint, until < deadline ? until : deadline);
         if (r < 0)
             return waiting_failed(endpoint, r);
-        TAILQ_FOREACH(service, &endpoint->services, entry)
-        {
+        TAILQ_FOREACH (service, &endpoint->services, entry) {
             service_hang_up_silent(service);
         }
         now = clock_now_ns();

@@ -30,6 +30,7 @@
 #define RPC_NAME_BYTES 64
 #define RPC_VERSION_BYTES 32
 #define RPC_TEXT_BYTES 256
+#define RPC_BROKER_BYTES 256
 
 #define RPC_CONNECT_TIMEOUT_NS NS_PER_S
 #define RPC_WAIT_TIMEOUT_NS (5 * NS_PER_S)
@@ -233,8 +234,9 @@ struct frame {
 };
 
 struct channel_ops {
-    /* One frame arrived. Must call channel_consume() once it has copied what it needs. Returns 0 or
-     * a negative code with a sentence: the channel then breaks. */
+    /* One frame arrived. Must call channel_consume() once it has copied what it needs. Returns 0;
+     * CHANNEL_E_FULL: it was not consumed, and is to come again, as the channel is paused; or a
+     * negative code with a sentence: the channel then breaks. */
     int (*frame)(struct channel *channel, const struct frame *frame, struct error_text *error);
     /* The peer's segment was attached (client) . */
     void (*attached)(struct channel *channel);
@@ -280,6 +282,8 @@ struct channel {
     bool rang; /* the bell did: to be looked at, whatever its ring seems to hold */
     uint8_t deaf; /* dozes in a row that it did not end, though it published: CHANNEL_DEAF_MAX */
     bool due;  /* this pass over the hot list has something to do for it */
+    bool paused; /* a far end's: what waits stays there for now */
+    struct far *far; /* it stands for somebody who is reached by NNG: remote.h; NULL: it is one's own */
     uint64_t pass; /* the last one that had */
     int bell;
     uint64_t rung;      /* position in our ring up to which the sleeping peer was rung */
@@ -756,8 +760,22 @@ struct plan_entry {
 };
 #define RPC_LINE_PLANS_MAX 4 /* of one line */
 
+/* How an endpoint reaches its broker: by a socket (uplink.c), or by NNG (remote.c). */
+struct uplink_ops {
+    /* reconnect_at_ns has come: looks for the broker, or what else is due; sets it anew. Return: 0;
+     * -errno: no broker, and uplink_error says why. */
+    int (*turn)(struct parley_endpoint *endpoint);
+    int (*send)(struct parley_endpoint *endpoint, const Parley__LinkMessage *message, const int *fds,
+                size_t fd_count);
+    void (*end)(struct parley_endpoint *endpoint);  /* not in a child of fork(2) */
+    void (*free)(struct parley_endpoint *endpoint); /* there, too */
+};
+extern const struct uplink_ops link_uplink;
+
 struct parley_endpoint {
     struct source link_source;
+    const struct uplink_ops *uplink;
+    struct remote *remote; /* NULL: it has a link */
     uint32_t generation; /* of the process that made it: base/fork.h */
     struct wait *wait;
     struct quick_clock clock; /* for what is stamped in each call */
@@ -772,7 +790,7 @@ struct parley_endpoint {
     uint64_t endpoint_id;
     uint64_t random;
     char name[RPC_NAME_BYTES];
-    char broker[108];
+    char broker[RPC_BROKER_BYTES]; /* path or URL */
     bool reconnects;
 
     struct link *link; /* NULL: the broker is away */
@@ -884,9 +902,13 @@ void signals_forget(struct parley_endpoint *endpoint);
 
 /* Takes a connected link over and says hello. */
 int uplink_begin(struct parley_endpoint *endpoint, struct link *link);
-/* Connects to endpoint->broker; on failure uplink_error says why, and the next try is set. */
-int uplink_try(struct parley_endpoint *endpoint);
 void uplink_ready(struct source *source, uint32_t events);
+
+/* ---- remote.c ---- */
+
+/* Begins to connect to the URL that endpoint->broker is. Return: 0; -errno with a sentence. */
+int remote_begin(struct parley_endpoint *endpoint, const struct parley_endpoint_options *options,
+                 struct error_text *error);
 
 /* ---- plans.c ---- */
 

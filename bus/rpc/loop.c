@@ -32,6 +32,8 @@
 
 static bool served_now(const struct parley_endpoint *endpoint, const struct channel *channel)
 {
+    if (__builtin_expect(channel->far != NULL, 0))
+        return !channel->paused; /* its program is elsewhere */
     return !channel->service_side || endpoint->handlers == 0;
 }
 
@@ -155,7 +157,7 @@ static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
         attach_again(endpoint, now);
     if (endpoint->hang_up_at_ns <= now)
         services_hang_up_due(endpoint, now);
-    if (!endpoint->link && endpoint->reconnect_at_ns <= now && uplink_try(endpoint) < 0)
+    if (!endpoint->link && endpoint->reconnect_at_ns <= now && endpoint->uplink->turn(endpoint) < 0)
         log_debug("%s", endpoint->uplink_error.text);
 }
 

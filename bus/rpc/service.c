@@ -384,8 +384,7 @@ static void withdraw(struct parley_service *service, enum leave leave)
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_WITHDRAW;
     message.withdraw = &body;
-    if (service->endpoint->welcomed)
-        (void)endpoint_send(service->endpoint, &message, NULL, 0);
+    (void)endpoint_send(service->endpoint, &message, NULL, 0);
 }
 
 /* Of an order of the broker it wants to know when it is done. */

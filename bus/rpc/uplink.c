@@ -47,13 +47,11 @@ static void link_lost(struct parley_endpoint *endpoint, const char *why)
         log_warn("lost the broker at %s (%s); channels go on, looking for it again",
                  endpoint->broker, why);
     struct parley_service *service;
-    TAILQ_FOREACH(service, &endpoint->services, entry)
-    {
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
         service_link_down(service);
     }
     struct parley_client *client;
-    TAILQ_FOREACH(client, &endpoint->clients, entry)
-    {
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
         client_link_down(client);
     }
     wait_remove(endpoint->wait, link_fd(endpoint->link));
@@ -77,7 +75,14 @@ static void link_watch(struct parley_endpoint *endpoint)
 int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
                   const int *fds, size_t fd_count)
 {
-    if (!endpoint->link)
+    return endpoint->uplink->send(endpoint, message, fds, fd_count);
+}
+
+static int uplink_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
+                       const int *fds, size_t fd_count)
+{
+    bool greets = message->body_case == PARLEY__LINK_MESSAGE__BODY_HELLO;
+    if (!endpoint->link || !(endpoint->welcomed || greets))
         return -EPIPE;
     int r = link_send(endpoint->link, message, fds, fd_count);
     if (r < 0)
@@ -111,13 +116,11 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
     endpoint->reconnect_attempt = 0;
     endpoint->farewell_status = PARLEY_OK;
     struct parley_service *service;
-    TAILQ_FOREACH(service, &endpoint->services, entry)
-    {
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
         service_link_up(service);
     }
     struct parley_client *client;
-    TAILQ_FOREACH(client, &endpoint->clients, entry)
-    {
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
         client_link_up(client);
     }
     return 0;
@@ -126,8 +129,7 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
 static struct parley_client *client_find(struct parley_endpoint *endpoint, uint64_t contract_id)
 {
     struct parley_client *client;
-    TAILQ_FOREACH(client, &endpoint->clients, entry)
-    {
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
         if (client->contract_id == contract_id)
             return client;
     }
@@ -137,8 +139,7 @@ static struct parley_client *client_find(struct parley_endpoint *endpoint, uint6
 static struct parley_service *service_find(struct parley_endpoint *endpoint, uint64_t instance_id)
 {
     struct parley_service *service;
-    TAILQ_FOREACH(service, &endpoint->services, entry)
-    {
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
         if (service->instance_id == instance_id)
             return service;
     }
@@ -241,7 +242,8 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
 void uplink_ready(struct source *source, uint32_t events)
 {
     struct parley_endpoint *endpoint =
-        (struct parley_endpoint *)((uint8_t *)source - offsetof(struct parley_endpoint, link_source));
+        (struct parley_endpoint *)((uint8_t *)source -
+                                   offsetof(struct parley_endpoint, link_source));
     if (!endpoint->link)
         return;
     if ((events & WAIT_OUT) && link_flush(endpoint->link) == 0)
@@ -299,7 +301,8 @@ int uplink_begin(struct parley_endpoint *endpoint, struct link *link)
     return endpoint_send(endpoint, &message, &endpoint->stats.region.fd, 1);
 }
 
-int uplink_try(struct parley_endpoint *endpoint)
+/* Connects to endpoint->broker; on failure uplink_error says why, and the next try is set. */
+static int uplink_try(struct parley_endpoint *endpoint)
 {
     struct link *link;
     endpoint->uplink_error.text[0] = '\0';
@@ -310,3 +313,23 @@ int uplink_try(struct parley_endpoint *endpoint)
         reconnect_later(endpoint);
     return r;
 }
+
+static void uplink_end(struct parley_endpoint *endpoint)
+{
+    if (!endpoint->link)
+        return;
+    (void)link_flush(endpoint->link);
+    wait_remove(endpoint->wait, link_fd(endpoint->link));
+}
+
+static void uplink_free(struct parley_endpoint *endpoint)
+{
+    endpoint->link = link_free(endpoint->link);
+}
+
+const struct uplink_ops link_uplink = {
+    .turn = uplink_try,
+    .send = uplink_send,
+    .end = uplink_end,
+    .free = uplink_free,
+};

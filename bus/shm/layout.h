@@ -110,6 +110,7 @@ enum frame_flag {
     FRAME_IN_ARENA = 1 << 0, /* metadata and payload are in the arena, by the frame_ref behind */
     FRAME_TRACED = 1 << 1,   /* request: the metadata's last bytes are a frame_trace */
     FRAME_MIRROR = 1 << 2,   /* request: a copy of a call; the caller gets another's reply */
+    FRAME_IN_RANGE = 1 << 3, /* request: its call asks for this version, by a range of its own */
 };
 
 struct frame_header {

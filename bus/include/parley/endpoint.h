@@ -33,7 +33,8 @@ struct parley_endpoint;
 
 struct parley_endpoint_options {
     /* Path of the broker's socket. NULL: $PARLEY_BROKER, else parleyd.sock in $PARLEY_DIR,
-     * /run/parley (root), $XDG_RUNTIME_DIR/parley or /tmp/parley-UID. */
+     * /run/parley (root), $XDG_RUNTIME_DIR/parley or /tmp/parley-UID. Or the URL of its bus, on this
+     * host or another: "tls+tcp://bus.example:7433", tcp://, ipc://, ws://, wss://. */
     const char *broker;
     /* What `parley ls` shows. NULL: the program's name. */
     const char *name;
@@ -43,6 +44,14 @@ struct parley_endpoint_options {
      * CPU. PARLEY_FOREVER never sleeps while a call or a service waits: for benchmarks. 1: never
      * spins. */
     uint64_t spin_ns_max;
+    /* For URLs with TLS: files of PEM text. Whose certificates are believed (NULL: $PARLEY_TLS_CA,
+     * else the system's); our own certificate, with its chain, and its key (NULL: $PARLEY_TLS_CERT,
+     * $PARLEY_TLS_KEY, else none; a key may be in the certificate's file); the name that the broker's
+     * certificate must have (NULL: $PARLEY_TLS_NAME, else the URL's host). */
+    const char *tls_ca;
+    const char *tls_certificate;
+    const char *tls_key;
+    const char *tls_server_name;
 };
 
 /**
