@@ -66,7 +66,7 @@ static void stop(int number)
 static struct parley_endpoint *connect_to(struct bus *bus)
 {
     const struct parley_endpoint_options options = {
-        .broker = bus->socket, .connect_timeout_ns = 10000000000, .spin_ns_max = 1};
+        .broker = bus_broker(bus), .connect_timeout_ns = 10000000000, .spin_ns_max = 1};
     struct parley_endpoint *endpoint;
     return parley_endpoint_new(&options, &endpoint) == PARLEY_OK ? endpoint : NULL;
 }

@@ -14,19 +14,39 @@
 
 #define BUS_CHILD_MAX 16
 
+/* With $BUS_TRANSPORT ("ipc", "tcp", "ws", "tls+tcp") endpoints reach the broker by NNG; each test
+ * is then a process of its own, for libnng does not outlive a fork. */
 struct bus {
     char dir[64];
     char socket[96];
     char log[96];     /* what parleyd says */
     char schemas[96]; /* a folder for --schemas; "": none */
+    char url[160];    /* of the bus, if $BUS_TRANSPORT says that endpoints come by it; "": none */
     const char *more[4]; /* of parleyd's arguments, NULL at the end; borrowed */
-    pid_t guard;      /* of the folder */
-    pid_t broker;     /* 0: not running */
+    pid_t guard;         /* of the folder */
+    pid_t broker;        /* 0: not running */
     pid_t children[BUS_CHILD_MAX];
     size_t child_count;
 };
 
 #define BUS_EXIT_SKIP 77 /* meson's */
+
+/* Where an endpoint that is made by hand finds the broker: the URL; the socket in a child whose
+ * parent has used libnng. */
+const char *bus_broker(const struct bus *bus);
+/* Whether endpoints are reached by NNG; for tests of what only memory that is shared can do: says
+ * that it is skipped, and why. Use: if (bus_is_remote("...")) skip(); */
+bool bus_is_remote(const char *why);
+
+/* bus_tests.c: as cmocka's. */
+struct CMUnitTest;
+int bus_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t count,
+                        int (*setup)(void **state), int (*teardown)(void **state));
+#ifdef cmocka_run_group_tests
+#undef cmocka_run_group_tests
+#define cmocka_run_group_tests(tests, setup, teardown)                                             \
+    bus_run_group_tests(#tests, tests, sizeof(tests) / sizeof((tests)[0]), setup, teardown)
+#endif
 
 /* Whether the backend that PARLEY_WAIT forces does not work here; says so. */
 bool bus_must_skip(void);
@@ -53,7 +73,8 @@ struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name);
 /* Whether the broker's log has the text, waiting up to 5 s for it. */
 bool bus_log_has(struct bus *bus, const char *text);
 
-/* Waits until `ready(argument)` is true, dispatching the endpoint (NULL: none); false after 10 s. */
+/* Waits until `ready(argument)` is true, dispatching the endpoint (NULL: none); false after 10 s.
+ */
 bool bus_wait(struct parley_endpoint *endpoint, bool (*ready)(void *argument), void *argument);
 
 #endif

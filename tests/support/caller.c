@@ -77,7 +77,7 @@ static void stop(int signal)
 static int serve(struct bus *bus, void *argument)
 {
     struct served *served = argument;
-    served->options.broker = bus->socket;
+    served->options.broker = bus_broker(bus);
     served->options.name = "echo";
     served->options.connect_timeout_ns = 10000000000;
     if (parley_endpoint_new(&served->options, &serving) != PARLEY_OK)
