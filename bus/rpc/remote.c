@@ -546,6 +546,12 @@ int remote_begin(struct parley_endpoint *endpoint, const struct parley_endpoint_
     remote->id_last = UINT64_C(1) << 63; /* apart from the calls' */
     LIST_INIT(&remote->clients);
     LIST_INIT(&remote->services);
+    /* What it waits for comes by descriptors, and libnng's threads need the CPU. */
+    endpoint->doze_max = 0;
+    endpoint->watches = false;
+    endpoint->spin_ns_max = 1;
+    spin_init(&endpoint->spin[false], 0, CLOCK_NEVER);
+    spin_init(&endpoint->spin[true], 0, 0);
     tls_read(remote, options);
     const struct caller_options how = {
         .url = endpoint->broker,

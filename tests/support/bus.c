@@ -307,6 +307,32 @@ struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name)
     return endpoint;
 }
 
+static size_t channels(struct parley_endpoint *endpoint, struct parley_client *client,
+                       size_t wanted)
+{
+    for (int i = 0; i < 5000 && parley_client_channel_count(client) != wanted; i++)
+        (void)parley_dispatch(endpoint, 2000000);
+    return parley_client_channel_count(client);
+}
+
+size_t bus_instances(struct bus *bus, struct parley_endpoint *endpoint,
+                     struct parley_client *client, const struct parley_interface *interface,
+                     size_t wanted)
+{
+    if (!bus->url[0])
+        return channels(endpoint, client, wanted);
+    struct parley_endpoint_options options = {.broker = bus->socket, .name = "counts"};
+    struct parley_endpoint *probe;
+    struct parley_client *counted;
+    size_t count = 0;
+    if (parley_endpoint_new(&options, &probe) != PARLEY_OK)
+        return 0;
+    if (parley_client_new(probe, interface, NULL, &counted) == PARLEY_OK)
+        count = channels(probe, counted, wanted);
+    parley_endpoint_free(probe);
+    return count;
+}
+
 bool bus_log_has(struct bus *bus, const char *text)
 {
     for (int waited = 0; waited < WATCHDOG_MS / 2; waited += 10) {

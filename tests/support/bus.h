@@ -70,6 +70,11 @@ int bus_reap(struct bus *bus, pid_t pid);
 
 /* An endpoint on this bus. Fails the test if there is none. */
 struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name);
+/* Waits until the client has so many instances to call, and returns how many: its channels, or by NNG
+ * those that the broker has. */
+size_t bus_instances(struct bus *bus, struct parley_endpoint *endpoint,
+                     struct parley_client *client, const struct parley_interface *interface,
+                     size_t wanted);
 /* Whether the broker's log has the text, waiting up to 5 s for it. */
 bool bus_log_has(struct bus *bus, const char *text);
 
