@@ -280,7 +280,7 @@ void audit_control(struct broker *broker, const Parley__ControlRequest *request,
     const struct refusal refusal = {
         .topic = "audit.control",
         .known = peer.local,
-        .who = {.pid = peer.pid, .uid = peer.uid, .gid = (gid_t)-1},
+        .who = {.pid = peer.pid, .uid = peer.uid, .gid = peer.gid},
         .from = peer.text,
         .asked = asked_of(request),
         .status = (enum parley_status)answer->status,

@@ -26,6 +26,7 @@
 #include "broker/front.h"
 #include "broker/health.h"
 #include "broker/relay.h"
+#include "broker/guard.h"
 #include "broker/rollouts.h"
 
 int broker_watch(struct broker *broker, int fd, uint32_t events, struct source *source)
@@ -205,10 +206,23 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
 
 /* ---- Life ---- */
 
+static int check_urls(const char *const *urls, size_t count, bool insecure,
+                      struct error_text *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = guard_url(urls[i], insecure, error);
+    return r;
+}
+
 static int open_sockets(struct broker *broker, const struct broker_options *options,
                         struct error_text *error)
 {
-    int r;
+    int r = check_urls(options->control_urls, options->control_url_count, options->insecure, error);
+    if (r == 0)
+        r = check_urls(options->event_urls, options->event_url_count, options->insecure, error);
+    if (r < 0)
+        return r;
     if (options->socket) {
         r = link_listen(options->socket, options->socket_mode, &broker->listener, error);
         if (r < 0)
@@ -256,6 +270,8 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     negotiator_init(&broker->negotiator);
     ejector_init(&broker->ejector, options->eject);
     int r = audit_init(&broker->audit, options->audit, error);
+    if (r == 0)
+        r = guard_init(broker, options->policy, error);
     if (r == 0)
         r = wait_new(options->backend, &broker->wait, error);
     if (r == 0)
@@ -315,6 +331,7 @@ struct broker *broker_free(struct broker *broker)
     quota_deinit(&broker->quota);
     trace_deinit(broker);
     audit_deinit(&broker->audit);
+    policy_free(broker->policy);
     routes_deinit(&broker->routes);
     stats_sums_deinit(&broker->left);
     events_deinit(&broker->events);

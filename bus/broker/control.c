@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "broker/relay.h"
+#include "broker/guard.h"
 #include "broker/rollouts.h"
 #include "wire/wire.h"
 
@@ -486,6 +487,10 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
     Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
     reply.has_status = true;
     reply.status = PARLEY_OK;
+    if (!guard_allows_control(broker, request, asker, &error)) {
+        fail(&reply, PARLEY_PERMISSION_DENIED, &error, NULL);
+        return control_pack(&reply, ret_data, ret_bytes);
+    }
     switch (request->body_case) {
     case PARLEY__CONTROL_REQUEST__BODY_LIST:
         return on_list(broker, &reply, ret_data, ret_bytes);

@@ -23,11 +23,21 @@ bool guard_allows(struct broker *broker, const struct replier_peer *peer, enum p
 bool guard_allows_endpoint(const struct endpoint *endpoint, enum policy_action action,
                            const char *interface, struct error_text *error);
 
+/* Of whoever asks over HTTP, who is nobody in particular. False: @response is a 403 that says so.
+ */
+bool guard_allows_http(struct broker *broker, enum policy_action action,
+                       struct http_response *response);
+/* Of the control API. @asker NULL: this process. False: as PERMISSION_DENIED, with @error. */
+bool guard_allows_control(struct broker *broker, const Parley__ControlRequest *request,
+                          const struct nng_request *asker, struct error_text *error);
+
+/* @path: borrowed; NULL: there is no policy. Return: 0; -errno with a sentence. */
+int guard_init(struct broker *broker, const char *path, struct error_text *error);
 /* Reads the file anew; one that is not right leaves what there was, with a line in the log. */
 void guard_reload(struct broker *broker);
 
 /* Whether a URL may be listened on: one that other machines reach needs TLS, unless @insecure.
- * Return: 0; -EINVAL with a sentence. */
+ * Return: 0; -EPERM with a sentence. */
 int guard_url(const char *url, bool insecure, struct error_text *error);
 
 #endif

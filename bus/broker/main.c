@@ -24,6 +24,7 @@
 #include "base/rate.h"
 #include "broker/broker.h"
 #include "broker/front.h"
+#include "broker/guard.h"
 #include "broker/trim.h"
 
 #define MAIN_URL_MAX 16
@@ -60,6 +61,10 @@ struct settings {
     uint32_t trace_rate; /* per 100,000 */
     struct eject_settings eject;
     const char *audit; /* NULL: none */
+    const char *policy; /* NULL: none */
+    struct quota_settings quota;
+    bool insecure;
+    struct tls_settings tls;
 };
 
 static const char usage[] =
@@ -93,6 +98,14 @@ static const char usage[] =
     "                         KEY=VALUE with commas between\n"
     "      --audit FILE       write there who was refused what, a line of JSON each; SIGHUP opens\n"
     "                         it anew\n"
+    "      --policy FILE      who may call, publish, look and control (YAML); SIGHUP reads it anew\n"
+    "      --limit LIMITS     of one peer of the bus URLs: KEY=VALUE with commas between: message,\n"
+    "                         bytes, connections, calls, user-calls, rate, burst, bad\n"
+    "      --tls-cert FILE    our certificate and its chain (PEM), for tls+tcp:// URLs\n"
+    "      --tls-key FILE     its key (default: in the same file)\n"
+    "      --tls-ca FILE      whose certificates of clients are believed\n"
+    "      --tls-optional     let clients come without a certificate\n"
+    "      --insecure         listen without TLS even where other machines reach us\n"
     "  -m, --mode OCTAL       of the socket files (default: 660)\n"
     "      --trace RATE       trace that per cent of calls, as 1 or 0.05%, and those that are "
     "marked;\n"
@@ -147,6 +160,12 @@ static int parse_eject(const char *text, struct eject_settings *ret_settings)
     return eject_parse(text, ret_settings, &error) < 0 ? complain("--eject: %s", error.text) : 0;
 }
 
+static int parse_limit(const char *text, struct quota_settings *ret_settings)
+{
+    struct error_text error = {""};
+    return quota_parse(text, ret_settings, &error) < 0 ? complain("--limit: %s", error.text) : 0;
+}
+
 static int parse_level(const char *text)
 {
     enum log_level level;
@@ -170,6 +189,13 @@ enum {
     OPTION_AUDIT,
     OPTION_BUS,
     OPTION_HEALTH,
+    OPTION_POLICY,
+    OPTION_LIMIT,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_TLS_CA,
+    OPTION_TLS_OPTIONAL,
+    OPTION_INSECURE,
 };
 
 static const struct option long_options[] = {
@@ -188,6 +214,13 @@ static const struct option long_options[] = {
     {"allow-calls", no_argument, NULL, OPTION_ALLOW_CALLS},
     {"audit", required_argument, NULL, OPTION_AUDIT},
     {"eject", required_argument, NULL, OPTION_EJECT},
+    {"policy", required_argument, NULL, OPTION_POLICY},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
+    {"tls-cert", required_argument, NULL, OPTION_TLS_CERT},
+    {"tls-key", required_argument, NULL, OPTION_TLS_KEY},
+    {"tls-ca", required_argument, NULL, OPTION_TLS_CA},
+    {"tls-optional", no_argument, NULL, OPTION_TLS_OPTIONAL},
+    {"insecure", no_argument, NULL, OPTION_INSECURE},
     {"mode", required_argument, NULL, 'm'},
     {"log-level", required_argument, NULL, 'l'},
     {"trace", required_argument, NULL, OPTION_TRACE},
@@ -196,6 +229,33 @@ static const struct option long_options[] = {
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
 };
+
+/* Those of security. Return: as below. */
+static int take_guard_option(struct settings *settings, int option)
+{
+    switch (option) {
+    case OPTION_POLICY:
+        settings->policy = optarg;
+        return 0;
+    case OPTION_LIMIT:
+        return parse_limit(optarg, &settings->quota);
+    case OPTION_TLS_CERT:
+        settings->tls.certificate = optarg;
+        return 0;
+    case OPTION_TLS_KEY:
+        settings->tls.key = optarg;
+        return 0;
+    case OPTION_TLS_CA:
+        settings->tls.ca = optarg;
+        return 0;
+    case OPTION_TLS_OPTIONAL:
+        settings->tls.optional = true;
+        return 0;
+    default:
+        settings->insecure = true;
+        return 0;
+    }
+}
 
 /* Of getopt_long(), with optarg. Return: -1: go on; else the exit code. */
 static int take_option(struct settings *settings, int option)
@@ -243,6 +303,15 @@ static int take_option(struct settings *settings, int option)
         break;
     case OPTION_AUDIT:
         settings->audit = optarg;
+        break;
+    case OPTION_POLICY:
+    case OPTION_LIMIT:
+    case OPTION_TLS_CERT:
+    case OPTION_TLS_KEY:
+    case OPTION_TLS_CA:
+    case OPTION_TLS_OPTIONAL:
+    case OPTION_INSECURE:
+        code = take_guard_option(settings, option);
         break;
     case OPTION_EJECT:
         code = parse_eject(optarg, &settings->eject);
@@ -402,6 +471,13 @@ struct signals {
     struct broker *broker; /* NULL: not yet */
 };
 
+/* What an operator has changed on disk. */
+static void on_hangup(struct broker *broker)
+{
+    audit_reopen(&broker->audit);
+    guard_reload(broker);
+}
+
 static void on_signal(struct source *source, uint32_t events)
 {
     (void)events;
@@ -409,7 +485,7 @@ static void on_signal(struct source *source, uint32_t events)
     struct signalfd_siginfo info;
     while (read(signals->fd, &info, sizeof(info)) == sizeof(info))
         if (info.ssi_signo == SIGHUP)
-            audit_reopen(&signals->broker->audit);
+            on_hangup(signals->broker);
         else
             signals->stop = (int)info.ssi_signo;
 }
@@ -512,6 +588,10 @@ static int run(const struct settings *settings, struct signals *signals)
         .eject = &settings->eject,
         .audit = settings->audit,
         .serve = {.dir = settings->dir},
+        .policy = settings->policy,
+        .quota = settings->quota,
+        .insecure = settings->insecure,
+        .tls = settings->tls,
     };
     struct broker *broker;
     struct error_text error = {""};

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/guard.h"
 
 /* ---- Contracts ---- */
 
@@ -47,6 +48,8 @@ static int contract_parts(struct endpoint *endpoint, const Parley__Open *open,
 {
     struct broker *broker = endpoint->broker;
     int r = session_check_names(open->interface, open->version, open->service, error);
+    if (r == 0 && !guard_allows_endpoint(endpoint, POLICY_CALL, open->interface, error))
+        r = -EACCES;
     if (r == 0 && endpoint->account)
         r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
     if (r < 0)
@@ -196,6 +199,11 @@ void session_on_connect(struct endpoint *endpoint, const Parley__Connect *connec
     if (!offer) {
         connect_failed(endpoint, connect, PARLEY_PERMISSION_DENIED,
                        "the instance is not of a version that this contract was offered");
+        return;
+    }
+    /* It was allowed when the contract was opened; the policy may be another one by now. */
+    if (!guard_allows_endpoint(endpoint, POLICY_CALL, contract->interface->name, &error)) {
+        connect_failed(endpoint, connect, PARLEY_PERMISSION_DENIED, error.text);
         return;
     }
     if (endpoint->account &&

@@ -13,6 +13,7 @@
  * may do it.
  */
 #include "broker/broker.h"
+#include "broker/guard.h"
 #include "broker/rollouts.h"
 
 #include <errno.h>
@@ -55,7 +56,8 @@ static void answer_json(struct http_response *response, char *text)
 static void on_list(void *data, const struct http_request *request, struct http_response *response)
 {
     (void)request;
-    answer_json(response, control_list_json(data));
+    if (guard_allows_http(data, POLICY_LOOK, response))
+        answer_json(response, control_list_json(data));
 }
 
 static void on_events(void *data, const struct http_request *request,
@@ -72,7 +74,8 @@ static void on_events(void *data, const struct http_request *request,
         http_response_say(response, 400, "/events takes ?since=N, the sequence of an event");
         return;
     }
-    answer_json(response, events_json(data, since));
+    if (guard_allows_http(data, POLICY_LOOK, response))
+        answer_json(response, events_json(data, since));
 }
 
 static char *dump(json_t *root)
@@ -86,7 +89,8 @@ static void on_rollouts(void *data, const struct http_request *request,
                         struct http_response *response)
 {
     (void)request;
-    answer_json(response, dump(rollouts_json(data)));
+    if (guard_allows_http(data, POLICY_LOOK, response))
+        answer_json(response, dump(rollouts_json(data)));
 }
 
 /* ---- Acting ---- */
@@ -156,7 +160,7 @@ static void on_act(void *data, const struct http_request *request, struct http_r
     const char *text = why_not(data, request);
     if (text)
         refuse(response, 403, text);
-    else
+    else if (guard_allows_http(data, POLICY_CONTROL, response))
         act(data, request, response);
 }
 

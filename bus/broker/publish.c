@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "broker/guard.h"
 
 /* ---- Instances that come and go ---- */
 
@@ -184,6 +185,8 @@ static enum parley_status publish(struct endpoint *endpoint, const Parley__Publi
     }
     struct schema_entry *schema;
     int r = session_check_names(publish->interface, publish->version, publish->service, error);
+    if (r == 0 && !guard_allows_endpoint(endpoint, POLICY_PUBLISH, publish->interface, error))
+        r = -EACCES;
     if (r == 0 && endpoint->account)
         r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
     if (r == 0)

@@ -36,6 +36,8 @@ enum parley_status session_status(int code)
     case -EBADMSG:
     case -E2BIG:
         return PARLEY_INVALID_ARGUMENT;
+    case -EACCES:
+        return PARLEY_PERMISSION_DENIED;
     case -ENOMEM:
     case -ENOSPC:
     case -EDQUOT:

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "broker/call_http.h"
+#include "broker/guard.h"
 #include "broker/metrics.h"
 
 static void on_http(struct source *source, uint32_t events)
@@ -43,6 +44,8 @@ static void on_stats(void *data, const struct http_request *request, struct http
 {
     (void)request;
     Parley__Stats stats;
+    if (!guard_allows_http(data, POLICY_LOOK, response))
+        return;
     if (stats_reply(data, true, &stats) < 0) {
         http_response_say(response, 500, "out of memory");
         return;
@@ -65,6 +68,8 @@ static void on_metrics(void *data, const struct http_request *request,
     struct metrics metrics = {.open_metrics =
                                   accept && strstr(accept, "application/openmetrics-text")};
     int r = 0;
+    if (!guard_allows_http(data, POLICY_LOOK, response))
+        return;
     for (size_t i = 0; r == 0 && i < sizeof(writers) / sizeof(writers[0]); i++)
         r = writers[i](&metrics, data);
     metrics_end(&metrics);

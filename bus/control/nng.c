@@ -332,12 +332,14 @@ void nng_request_peer(const struct nng_request *request, struct nng_peer *ret_pe
 {
     *ret_peer = (struct nng_peer){.text = "somebody who hung up"};
     nng_pipe pipe = nng_msg_get_pipe(request->message);
-    uint64_t uid, pid;
+    uint64_t uid, gid, pid;
     nng_sockaddr address;
     if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
+        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &gid) == 0 &&
         nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) == 0) {
         ret_peer->known = ret_peer->local = true;
         ret_peer->uid = (uid_t)uid;
+        ret_peer->gid = (gid_t)gid;
         ret_peer->pid = (pid_t)pid;
         (void)snprintf(ret_peer->text, sizeof(ret_peer->text), "user %u (pid %d)",
                        (unsigned)ret_peer->uid, (int)ret_peer->pid);

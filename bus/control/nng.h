@@ -38,8 +38,9 @@ int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_re
 /* Who asks, as the kernel says: of ipc:// user and process, of tcp:// the address. */
 struct nng_peer {
     bool known; /* false: it has hung up already, or its transport tells nothing */
-    bool local; /* uid and pid are set */
+    bool local; /* uid, gid and pid are set */
     uid_t uid;
+    gid_t gid;
     pid_t pid;
     char
         text[80]; /* for people: "user 1000 (pid 811)", "127.0.0.1:40312", "somebody who hung up" */

@@ -1,4 +1,5 @@
-/* Typed values of a document's nodes, with sentences about those that are wrong. rollout/ only. */
+/* Typed values of a document's nodes, with sentences about those that are wrong. rollout/ and
+ * broker/policy.c. */
 #ifndef PARLEY_ROLLOUT_FIELDS_H
 #define PARLEY_ROLLOUT_FIELDS_H
 

@@ -1,5 +1,6 @@
 /*
- * A YAML document as a tree whose nodes know where they were written. rollout/ only.
+ * A YAML document as a tree whose nodes know where they were written. rollout/ and
+ * broker/policy.c.
  *
  * What a Kubernetes resource needs of YAML: mappings with plain keys, lists, scalars. Anchors,
  * aliases, merge keys, tags and several documents are refused, each by name and place; so are keys
