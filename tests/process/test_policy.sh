@@ -72,13 +72,13 @@ policy "who: [\"user:$me\"], allow: [publish, look], interfaces: [\"cat*\"]" 'wh
 reload "the policy was read from $policy"
 "$catalog" --status-file "$status_file" >"$PARLEY_DIR/catalog" 2>&1 &
 pids+=($!)
-wait_for "$PARLEY_DIR/catalog" "published"
+wait_for "$log" "catalog 1.0.0 of catalog-v1"
 run 0 ls
 has "$out" catalog
 run 0 describe catalog
 run 1 call catalog@1.0.0/Get '{"name": "base-files"}'
 has "$err" "user $me (pid " "may not call catalog"
-run 1 drain --all catalog@1.0.0
+run 1 drain catalog-v1
 has "$err" "may not control"
 run 1 route catalog 1.0.0=1
 has "$err" "may not control"
