@@ -254,25 +254,32 @@ void quota_deinit(struct quota *quota)
 
 /* ---- Connections ---- */
 
-static const char too_many[] = "%s has %u connections already: at most %u are allowed (--limit "
-                               "connections=N)";
-
+/* One too many is refused by answers, so that its program hears why; but only as many again as are
+ * allowed, for each holds a place that another user may want. */
 int quota_connect(struct quota *quota, const struct replier_peer *peer, uint64_t now_ns,
                   struct quota_connection *ret_connection, struct error_text *error)
 {
+    uint32_t max = quota->settings.connections;
     *ret_connection = (struct quota_connection){.user = NULL};
     struct quota_user *user = user_take(quota, peer, now_ns);
     if (!user)
         return error_set(error, -ENOMEM, "the broker is out of memory");
-    if (user->connections >= quota->settings.connections) {
+    bool refused = user->connections >= max;
+    if (refused) {
         quota->counts.connections++;
-        return error_set(error, -EDQUOT, too_many, user->name, user->connections,
-                         quota->settings.connections);
+        error_set(error, 0,
+                  "%s has %u connections already: at most %u are allowed (--limit connections=N)",
+                  user->name, user->connections, max);
     }
+    if (refused && user->connections - max >= max)
+        return -ECONNREFUSED;
     user->connections++;
-    ret_connection->user = user;
-    ret_connection->bad = (struct quota_bucket){2 * TOKEN * quota->settings.bad, now_ns};
-    return 0;
+    *ret_connection = (struct quota_connection){
+        .user = user,
+        .refused = refused,
+        .bad = {2 * TOKEN * quota->settings.bad, now_ns},
+    };
+    return refused ? -EDQUOT : 0;
 }
 
 void quota_disconnect(struct quota *quota, struct quota_connection *connection)
@@ -314,7 +321,7 @@ enum parley_status quota_begin(struct quota *quota, struct quota_connection *con
     const struct quota_settings *max = &quota->settings;
     struct quota_counts *counts = &quota->counts;
     struct quota_user *user = connection->user;
-    if (!user)
+    if (!user || connection->refused)
         return refuse(&counts->connections, error,
                       "too many connections of this peer: at most %u are allowed (--limit "
                       "connections=N); close some, and connect anew",

@@ -65,7 +65,8 @@ struct quota_user {
 
 /* Of one connection; a part of whatever else its owner knows of it. Zeroed: not known. */
 struct quota_connection {
-    struct quota_user *user; /* NULL: it is one too many, or has gone */
+    struct quota_user *user; /* NULL: it is hung up on, or has gone */
+    bool refused;            /* one too many */
     uint32_t calls;
     struct quota_bucket bad;
 };
@@ -97,8 +98,8 @@ int quota_parse(const char *text, struct quota_settings *settings, struct error_
 /* What a replier must be able to receive, so that what is a little too large gets an answer. */
 size_t quota_receive_max(const struct quota *quota);
 
-/* Return: 0; -EDQUOT with a sentence: all its requests will be refused with the like, until it is
- * hung up on; -ENOMEM. */
+/* Return: 0; with a sentence -EDQUOT: one too many, all its requests will be refused with the like;
+ * -ECONNREFUSED: there are twice as many, hang up on it; -ENOMEM. */
 int quota_connect(struct quota *quota, const struct replier_peer *peer, uint64_t now_ns,
                   struct quota_connection *ret_connection, struct error_text *error);
 /* After quota_end() for each of its requests. Safe twice. */

@@ -73,8 +73,15 @@ static void test_connections_of_a_user_are_limited(void **state)
     assert_int_equal(quota_connect(&quota, &alice, NOW_NS, &c, &error), -EDQUOT);
     assert_non_null(strstr(error.text, "user 1000 has 2 connections already: at most 2"));
     refuses(&c, 10, NOW_NS, "at most 2 are allowed");
-    quota_disconnect(&quota, &c); /* it had not been counted */
-    assert_int_equal(quota.counts.connections, 2);
+    struct quota_connection e, f;
+    assert_int_equal(quota_connect(&quota, &alice, NOW_NS, &e, &error), -EDQUOT);
+    assert_int_equal(quota_connect(&quota, &alice, NOW_NS, &f, &error), -ECONNREFUSED);
+    assert_non_null(strstr(error.text, "user 1000 has 4 connections already"));
+    refuses(&f, 10, NOW_NS, "at most 2 are allowed");
+    quota_disconnect(&quota, &f); /* it had not been counted */
+    quota_disconnect(&quota, &e);
+    quota_disconnect(&quota, &c);
+    assert_int_equal(quota.counts.connections, 5);
     struct quota_connection d;
     join(&d, &bob); /* another user has his own */
     quota_disconnect(&quota, &a);
