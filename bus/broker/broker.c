@@ -206,21 +206,12 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
 
 /* ---- Life ---- */
 
-static int check_urls(const char *const *urls, size_t count, bool insecure,
-                      struct error_text *error)
-{
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < count; i++)
-        r = guard_url(urls[i], insecure, error);
-    return r;
-}
-
 static int open_sockets(struct broker *broker, const struct broker_options *options,
                         struct error_text *error)
 {
-    int r = check_urls(options->control_urls, options->control_url_count, options->insecure, error);
+    int r = guard_urls(options->control_urls, options->control_url_count, options->insecure, error);
     if (r == 0)
-        r = check_urls(options->event_urls, options->event_url_count, options->insecure, error);
+        r = guard_urls(options->event_urls, options->event_url_count, options->insecure, error);
     if (r < 0)
         return r;
     if (options->socket) {

@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/call_json.h"
+#include "broker/guard.h"
 #include "control/bus_frame.h"
 
 #define TARGET_MAX 4          /* that a connection remembers */
@@ -451,7 +452,11 @@ static void on_frame(struct front *front, struct front_connection *connection,
     error.text[0] = '\0';
     if (bus_frame_read(data, bytes, &frame, &error) < 0) {
         front->counts.malformed++;
-        (void)quota_bad(quota, &connection->quota, clock_now_ns());
+        if (quota_bad(quota, &connection->quota, clock_now_ns())) {
+            guard_limited(front->broker, replier_request_peer(request), "more of that",
+                          "too many messages that are none: the connection is hung up on");
+            replier_hang_up(front->replier, connection->number);
+        }
         refuse(front, request, call_id_in(data, bytes), PARLEY_INVALID_ARGUMENT, error.text);
         quota_end(quota, &connection->quota, bytes);
         return;
@@ -539,8 +544,12 @@ static void on_came(const struct replier_peer *peer, void *data)
     if (!connection)
         return; /* its requests are dropped, as if it had hung up */
     connection->number = peer->connection;
-    if (quota_connect(&front->broker->quota, peer, clock_now_ns(), &connection->quota, &error) < 0)
-        log_info("bus: %s: %s", peer->text, error.text);
+    int r =
+        quota_connect(&front->broker->quota, peer, clock_now_ns(), &connection->quota, &error);
+    if (r < 0)
+        guard_limited(front->broker, peer, "a connection", error.text);
+    if (r == -ECONNREFUSED)
+        replier_hang_up(front->replier, peer->connection);
     HASH_ADD(hh, front->connections, number, sizeof(connection->number), connection);
 }
 
@@ -657,7 +666,9 @@ int front_open(struct broker *broker, const struct broker_options *options,
         .gone = on_gone,
         .data = front,
     };
-    int r = replier_new(&replier, &front->replier, error);
+    int r = guard_urls(options->bus_urls, options->bus_url_count, options->insecure, error);
+    if (r == 0)
+        r = replier_new(&replier, &front->replier, error);
     if (r < 0) {
         free(front);
         return r;

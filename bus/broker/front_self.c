@@ -27,6 +27,7 @@
 #include "broker/health.h"
 #include "broker/policy.h"
 #include "broker/serve.h"
+#include "broker/guard.h"
 #include "parley/bus.pb-c.h"
 #include "wire/wire.h"
 
@@ -494,6 +495,20 @@ static void drop(struct front_self_call *call, enum parley_status status, const 
     call_tell(call);
 }
 
+/* By the policy. Anybody may ask whether the broker is there; and who withdraws what is its own has
+ * published it. */
+static bool may(const struct front_self_call *call, size_t method, const ProtobufCMessage *message,
+                struct error_text *error)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, "interface");
+    const char *interface =
+        field ? *(char *const *)((const uint8_t *)message + field->offset) : NULL;
+    const char *name = methods[method].name;
+    return !call->broker->policy || strcmp(name, "Ping") == 0 || strcmp(name, "Withdraw") == 0 ||
+           guard_allows(call->broker, &call->peer, methods[method].action, interface, NULL, error);
+}
+
 static enum parley_status run(struct front_self_call *call, const struct relay_ask *ask,
                               struct error_text *error)
 {
@@ -510,7 +525,9 @@ static enum parley_status run(struct front_self_call *call, const struct relay_a
         error_prefix(error, r, "the request of %s", methods[ask->method].name);
         return r == -ENOMEM ? PARLEY_RESOURCE_EXHAUSTED : PARLEY_INVALID_ARGUMENT;
     }
-    enum parley_status status = methods[ask->method].handle(call, message, error);
+    enum parley_status status =
+        may(call, ask->method, message, error) ? methods[ask->method].handle(call, message, error)
+                                               : PARLEY_PERMISSION_DENIED;
     wire_free(message);
     return status;
 }

@@ -27,22 +27,36 @@ static bool allows(struct broker *broker, const struct replier_peer *peer,
     return allowed;
 }
 
+static void refused(struct broker *broker, const struct replier_peer *peer, const char *topic,
+                    const struct refusal *about, const char *why)
+{
+    struct refusal refusal = *about;
+    refusal.topic = topic;
+    refusal.known = peer->local;
+    refusal.who = (struct ucred){.pid = peer->pid, .uid = peer->uid, .gid = peer->gid};
+    refusal.from = peer->identity[0] ? peer->identity : peer->text;
+    audit_refused(broker, &refusal, "%s", why);
+}
+
+void guard_limited(struct broker *broker, const struct replier_peer *peer, const char *what,
+                   const char *why)
+{
+    const struct refusal about = {.asked = what, .status = PARLEY_RESOURCE_EXHAUSTED};
+    refused(broker, peer, "audit.limit", &about, why);
+}
+
 bool guard_allows(struct broker *broker, const struct replier_peer *peer, enum policy_action action,
                   const char *interface, const char *version, struct error_text *error)
 {
     if (allows(broker, peer, action, interface, error))
         return true;
-    const struct refusal refusal = {
-        .topic = topics[action],
-        .known = peer->local,
-        .who = {.pid = peer->pid, .uid = peer->uid, .gid = peer->gid},
-        .from = peer->text,
+    const struct refusal about = {
         .asked = asked[action],
         .interface = interface,
         .version = version,
         .status = PARLEY_PERMISSION_DENIED,
     };
-    audit_refused(broker, &refusal, "%s", error->text);
+    refused(broker, peer, topics[action], &about, error->text);
     return false;
 }
 
@@ -100,6 +114,9 @@ static enum policy_action action_of(const Parley__ControlRequest *request, const
     case PARLEY__CONTROL_REQUEST__BODY_CALL:
         *interface = request->call->interface;
         return POLICY_CALL;
+    case PARLEY__CONTROL_REQUEST__BODY_PUBLISH:
+        *interface = request->publish->interface;
+        return POLICY_PUBLISH;
     case PARLEY__CONTROL_REQUEST__BODY_ROUTE:
         *interface = request->route->interface;
         return request->route->n_weight > 0 ? POLICY_CONTROL : POLICY_LOOK;
@@ -123,6 +140,8 @@ bool guard_allows_control(struct broker *broker, const Parley__ControlRequest *r
     const char *interface;
     if (!broker->policy || !asker) /* nobody: this process itself */
         return true;
+    if (request->body_case == PARLEY__CONTROL_REQUEST__BODY_WITHDRAW)
+        return true; /* who withdraws what is its own has published it */
     peer_of(asker, &peer);
     enum policy_action action = action_of(request, &interface);
     return allows(broker, &peer, action, interface, error); /* control.c audits its refusals */
@@ -200,4 +219,12 @@ int guard_url(const char *url, bool insecure, struct error_text *error)
                      "%s can be reached by other machines, and is not encrypted: use tls+tcp:// "
                      "with --tls-cert, an address of loopback, or say --insecure",
                      url);
+}
+
+int guard_urls(const char *const *urls, size_t count, bool insecure, struct error_text *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = guard_url(urls[i], insecure, error);
+    return r;
 }

@@ -39,5 +39,9 @@ void guard_reload(struct broker *broker);
 /* Whether a URL may be listened on: one that other machines reach needs TLS, unless @insecure.
  * Return: 0; -EPERM with a sentence. */
 int guard_url(const char *url, bool insecure, struct error_text *error);
+int guard_urls(const char *const *urls, size_t count, bool insecure, struct error_text *error);
+/* A limit of quota.h was passed, in a way that is worth a line of the audit trail. */
+void guard_limited(struct broker *broker, const struct replier_peer *peer, const char *what,
+                   const char *why);
 
 #endif

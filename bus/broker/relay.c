@@ -32,6 +32,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/front.h"
+#include "broker/guard.h"
 #include "rpc/rpc.h"
 
 #define RELAY_CONTRACT_MAX 256
@@ -527,12 +528,26 @@ static bool is_own(const struct broker *broker, const struct schema_entry *schem
     return broker->front_self && schema == front_self_served(broker->front_self);
 }
 
+/* By the policy. Without a peer it was asked already, of the control API. */
+static enum parley_status may_call(struct broker *broker, const struct relay_ask *ask,
+                                   struct error_text *error)
+{
+    if (!broker->policy || !ask->peer)
+        return PARLEY_OK;
+    const Parley__Interface *interface = schema_service(ask->schema->schema)->interface;
+    return guard_allows(broker, ask->peer, POLICY_CALL, interface->name, interface->version, error)
+               ? PARLEY_OK
+               : PARLEY_PERMISSION_DENIED;
+}
+
 uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
                      enum parley_status *ret_status, struct error_text *error)
 {
     if (__builtin_expect(is_own(broker, ask->schema), 0))
         return front_self_start(broker, ask, ret_status, error);
-    enum parley_status status = relay_ready(broker, error);
+    enum parley_status status = may_call(broker, ask, error);
+    if (status == PARLEY_OK)
+        status = relay_ready(broker, error);
     struct relay *relay = broker->relay;
     struct relay_contract *contract = ask->schema->relayed;
     if (status == PARLEY_OK && !contract)

@@ -274,6 +274,13 @@ struct replier_request *replier_drop(struct replier_request *request)
     return NULL;
 }
 
+void replier_hang_up(struct replier *replier, uint64_t connection)
+{
+    for (size_t i = 0; i < replier->part_count; i++)
+        if (replier->parts[i]->ops->hang_up)
+            replier->parts[i]->ops->hang_up(replier->parts[i], connection);
+}
+
 void replier_counts(const struct replier *replier, struct replier_counts *ret_counts)
 {
     *ret_counts = (struct replier_counts){0};

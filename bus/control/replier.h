@@ -80,6 +80,10 @@ int replier_answer_end(struct replier_request *request, size_t bytes);
 int replier_answer(struct replier_request *request, const uint8_t *data, size_t bytes);
 struct replier_request *replier_drop(struct replier_request *request); /* never answered */
 
+/* Ends a connection, as if it had hung up: `gone` runs later, and its requests can still be answered.
+ * What was not sent yet is lost. May be called in `came`. */
+void replier_hang_up(struct replier *replier, uint64_t connection);
+
 /* Counters, from the beginning. */
 struct replier_counts {
     uint64_t connections, refused, requests, answers, too_large, held_back;

@@ -259,6 +259,20 @@ static void take_changes(struct nng_part *part)
     }
 }
 
+/* Of thousands this walks over all, but only for who misbehaves. */
+static void hang_up(struct replier_part *base, uint64_t connection)
+{
+    struct nng_part *part = (struct nng_part *)base;
+    uint32_t pipe = 0;
+    pthread_mutex_lock(&part->lock);
+    for (const struct line *line = part->lines; line && !pipe; line = line->hh.next)
+        if (line->peer.connection == connection)
+            pipe = line->pipe;
+    pthread_mutex_unlock(&part->lock);
+    if (pipe) /* NNG's threads take the lock: not under it */
+        (void)nng_pipe_close((nng_pipe){.id = pipe});
+}
+
 /* ---- TLS ---- */
 
 static bool begins(const char *url, const char *with)
@@ -681,5 +695,6 @@ const struct replier_ops replier_nng_ops = {
     .answer_begin = answer_begin,
     .answer_end = answer_end,
     .drop = drop,
+    .hang_up = hang_up,
     .counts = part_counts,
 };
