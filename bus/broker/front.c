@@ -362,6 +362,20 @@ static enum parley_status fill_in(struct front *front, struct front_connection *
     return find_target(front, connection, frame, &ask->schema, &ask->method, error);
 }
 
+/* It is no message, or one to nowhere. Who sends too many is not read for a while: that costs the
+ * broker nothing, where hanging up would have it come again at once. */
+static void count_bad(struct front *front, struct front_connection *connection,
+                      const struct replier_request *request)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (!quota_bad(&front->broker->quota, &connection->quota, now_ns))
+        return;
+    guard_limited(front->broker, replier_request_peer(request), "to be heard",
+                  "too many messages that nobody can deliver: the connection is not read for a "
+                  "second (--limit bad=N)");
+    replier_hold(front->replier, connection->number, now_ns + NS_PER_S);
+}
+
 static void on_call(struct front *front, struct front_connection *connection,
                     struct replier_request *request, const struct bus_frame *frame, size_t bytes)
 {
@@ -387,7 +401,9 @@ static void on_call(struct front *front, struct front_connection *connection,
     }
     enum parley_status status = fill_in(front, connection, frame, &ask, accept, &error);
     struct front_call *call = NULL;
-    if (status == PARLEY_OK) {
+    if (status != PARLEY_OK) {
+        count_bad(front, connection, request);
+    } else {
         call = call_new(front, connection, request, frame->header.call_id, bytes);
         ask.userdata = call;
         if (call)
@@ -452,11 +468,7 @@ static void on_frame(struct front *front, struct front_connection *connection,
     error.text[0] = '\0';
     if (bus_frame_read(data, bytes, &frame, &error) < 0) {
         front->counts.malformed++;
-        if (quota_bad(quota, &connection->quota, clock_now_ns())) {
-            guard_limited(front->broker, replier_request_peer(request), "more of that",
-                          "too many messages that are none: the connection is hung up on");
-            replier_hang_up(front->replier, connection->number);
-        }
+        count_bad(front, connection, request);
         refuse(front, request, call_id_in(data, bytes), PARLEY_INVALID_ARGUMENT, error.text);
         quota_end(quota, &connection->quota, bytes);
         return;
@@ -544,8 +556,7 @@ static void on_came(const struct replier_peer *peer, void *data)
     if (!connection)
         return; /* its requests are dropped, as if it had hung up */
     connection->number = peer->connection;
-    int r =
-        quota_connect(&front->broker->quota, peer, clock_now_ns(), &connection->quota, &error);
+    int r = quota_connect(&front->broker->quota, peer, clock_now_ns(), &connection->quota, &error);
     if (r < 0)
         guard_limited(front->broker, peer, "a connection", error.text);
     if (r == -ECONNREFUSED)

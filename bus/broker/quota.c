@@ -297,7 +297,7 @@ bool quota_bad(struct quota *quota, struct quota_connection *connection, uint64_
     uint32_t bad = quota->settings.bad;
     if (bucket_take(&connection->bad, bad, 2 * bad, now_ns))
         return false;
-    quota->counts.hung_up++;
+    quota->counts.bad++;
     return true;
 }
 

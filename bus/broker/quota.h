@@ -34,7 +34,8 @@ struct quota_settings {
     uint32_t user_calls;  /* under way, of a user: "user-calls" */
     uint32_t rate;        /* requests a second of a user, in the long run */
     uint32_t burst;       /* of them at once */
-    uint32_t bad; /* of a connection: messages a second that are none; twice as many at once */
+    uint32_t bad; /* of a connection: messages a second that are none, or to nowhere; twice as many
+                     at once */
 };
 #define QUOTA_MESSAGE ((UINT64_C(64) << 20) + (64 << 10)) /* the largest body, and metadata */
 #define QUOTA_BYTES (UINT64_C(256) << 20)
@@ -73,7 +74,7 @@ struct quota_connection {
 
 /* What was refused, from the beginning. */
 struct quota_counts {
-    uint64_t connections, calls, rate, bytes, message, hung_up;
+    uint64_t connections, calls, rate, bytes, message, bad;
 };
 
 struct quota {
@@ -110,7 +111,7 @@ void quota_disconnect(struct quota *quota, struct quota_connection *connection);
 enum parley_status quota_begin(struct quota *quota, struct quota_connection *connection,
                                size_t bytes, uint64_t now_ns, struct error_text *error);
 void quota_end(struct quota *quota, struct quota_connection *connection, size_t bytes);
-/* True: it has sent too much of that, and is to be hung up on. */
+/* True: it has sent too much of that, and is not to be read for a second. */
 bool quota_bad(struct quota *quota, struct quota_connection *connection, uint64_t now_ns);
 
 #endif

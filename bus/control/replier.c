@@ -277,8 +277,18 @@ struct replier_request *replier_drop(struct replier_request *request)
 void replier_hang_up(struct replier *replier, uint64_t connection)
 {
     for (size_t i = 0; i < replier->part_count; i++)
-        if (replier->parts[i]->ops->hang_up)
-            replier->parts[i]->ops->hang_up(replier->parts[i], connection);
+        replier->parts[i]->ops->hang_up(replier->parts[i], connection);
+}
+
+void replier_hold(struct replier *replier, uint64_t connection, uint64_t until_ns)
+{
+    for (size_t i = 0; i < replier->part_count; i++) {
+        struct replier_part *part = replier->parts[i];
+        if (part->ops->hold)
+            part->ops->hold(part, connection, until_ns);
+        else
+            part->ops->hang_up(part, connection);
+    }
 }
 
 void replier_counts(const struct replier *replier, struct replier_counts *ret_counts)

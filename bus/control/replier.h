@@ -83,6 +83,9 @@ struct replier_request *replier_drop(struct replier_request *request); /* never 
 /* Ends a connection, as if it had hung up: `gone` runs later, and its requests can still be answered.
  * What was not sent yet is lost. May be called in `came`. */
 void replier_hang_up(struct replier *replier, uint64_t connection);
+/* Reads no more of a connection before that time, which costs nobody anything. Requests that had
+ * been read come all the same. A backend that cannot hangs up on it. */
+void replier_hold(struct replier *replier, uint64_t connection, uint64_t until_ns);
 
 /* Counters, from the beginning. */
 struct replier_counts {

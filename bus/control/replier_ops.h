@@ -24,8 +24,9 @@ struct replier_ops {
     int (*answer_begin)(struct replier_request *request, size_t bytes, uint8_t **ret_data);
     int (*answer_end)(struct replier_request *request, size_t bytes);
     void (*drop)(struct replier_request *request);
-    /* NULL: it cannot. One of another part: nothing. */
+    /* Of a connection of another part: nothing. */
     void (*hang_up)(struct replier_part *part, uint64_t connection);
+    void (*hold)(struct replier_part *part, uint64_t connection, uint64_t until_ns); /* or NULL */
     /* Adds to what is there. */
     void (*counts)(const struct replier_part *part, struct replier_counts *counts);
 };

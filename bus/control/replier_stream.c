@@ -121,6 +121,29 @@ static void part_counts(const struct replier_part *base, struct replier_counts *
     counts->unanswered_now += part->counts.unanswered_now;
 }
 
+/* Of thousands this walks over all, but only for who misbehaves. NULL: it is gone. */
+static struct stream_line *line_of(const struct replier_part *base, uint64_t connection)
+{
+    struct stream_line *line = ((const struct stream_part *)base)->lines;
+    while (line && line->peer.connection != connection)
+        line = line->next;
+    return line;
+}
+
+static void hang_up(struct replier_part *base, uint64_t connection)
+{
+    struct stream_line *line = line_of(base, connection);
+    if (line)
+        stream_line_end(line, "as the bus wants");
+}
+
+static void hold(struct replier_part *base, uint64_t connection, uint64_t until_ns)
+{
+    struct stream_line *line = line_of(base, connection);
+    if (line)
+        stream_line_hold(line, until_ns);
+}
+
 /* ---- Requests ---- */
 
 static void check(struct stream_part *part)
@@ -243,5 +266,7 @@ const struct replier_ops replier_stream_ops = {
     .answer_begin = answer_begin,
     .answer_end = answer_end,
     .drop = drop,
+    .hang_up = hang_up,
+    .hold = hold,
     .counts = part_counts,
 };

@@ -116,7 +116,8 @@ struct stream_line {
     uint32_t references; /* the part's, and of each ask */
     uint32_t events;     /* that epoll watches */
     bool came;           /* the caller was told */
-    bool held;           /* not read: too much of it is unanswered or unread */
+    bool held;           /* not read: too much of it is unanswered or unread; or as told */
+    uint64_t hold_ns;    /* until when it was told; 0: it was not */
     uint32_t unanswered;
     uint64_t in_deadline_ns, out_deadline_ns;
 
@@ -154,6 +155,7 @@ void stream_line_check(struct stream_line *line, uint64_t now_ns); /* its deadli
 void stream_line_unref(struct stream_line *line);
 /* Takes the answer; sends it, or what it can of it. */
 void stream_line_send(struct stream_line *line, struct stream_answer *answer);
+void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */
 /* One of its requests is answered or dropped: it may be read on. */
 void stream_line_answered(struct stream_line *line);
 /* Tells who is gone and frees them. No event may be on its way to anybody. */

@@ -44,8 +44,24 @@ static void set_in_deadline(struct stream_line *line, uint64_t after_ns)
     stream_check_at(line->part, line->in_deadline_ns);
 }
 
+static void release(struct stream_line *line);
+static void watch_state(struct stream_line *line);
+
+void stream_line_hold(struct stream_line *line, uint64_t until_ns)
+{
+    line->hold_ns = until_ns;
+    stream_check_at(line->part, until_ns);
+}
+
 void stream_line_check(struct stream_line *line, uint64_t now_ns)
 {
+    if (line->hold_ns && line->hold_ns <= now_ns) {
+        line->hold_ns = 0;
+        if (line->state == STREAM_OPEN)
+            release(line);
+        if (line->state == STREAM_OPEN)
+            watch_state(line);
+    }
     if (line->in_deadline_ns <= now_ns)
         stream_line_end(line, line->state == STREAM_OPEN ? "a request took too long to come"
                                                          : "it did not greet in time");
@@ -55,6 +71,8 @@ void stream_line_check(struct stream_line *line, uint64_t now_ns)
         return;
     stream_check_at(line->part, line->in_deadline_ns);
     stream_check_at(line->part, line->out_deadline_ns);
+    if (line->hold_ns)
+        stream_check_at(line->part, line->hold_ns);
 }
 
 /* ---- Life ---- */
@@ -209,7 +227,7 @@ static bool flush(struct stream_line *line)
 
 static bool full(const struct stream_line *line)
 {
-    return line->unanswered >= line->part->options.unanswered_max ||
+    return line->hold_ns || line->unanswered >= line->part->options.unanswered_max ||
            line->out_bytes >= STREAM_OUT_BYTES_HOLD;
 }
 

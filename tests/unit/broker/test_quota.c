@@ -209,7 +209,7 @@ static void test_who_is_one_user(void **state)
     }
 }
 
-static void test_what_is_no_message_is_hung_up_on_in_the_end(void **state)
+static void test_what_is_no_message_is_too_much_in_the_end(void **state)
 {
     (void)state;
     with("bad=5");
@@ -218,7 +218,7 @@ static void test_what_is_no_message_is_hung_up_on_in_the_end(void **state)
         assert_false(quota_bad(&quota, &a, NOW_NS));
     assert_true(quota_bad(&quota, &a, NOW_NS));
     assert_false(quota_bad(&quota, &a, NOW_NS + NS_PER_S));
-    assert_int_equal(quota.counts.hung_up, 1);
+    assert_int_equal(quota.counts.bad, 1);
 }
 
 static void test_settings_are_read(void **state)
@@ -282,7 +282,7 @@ int main(void)
         TEST(test_hanging_up_does_not_refill),
         TEST(test_users_that_left_are_forgotten_oldest_first),
         TEST(test_who_is_one_user),
-        TEST(test_what_is_no_message_is_hung_up_on_in_the_end),
+        TEST(test_what_is_no_message_is_too_much_in_the_end),
         TEST(test_settings_are_read),
         TEST(test_wrong_settings_are_refused_and_change_nothing),
     };
