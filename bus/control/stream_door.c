@@ -18,7 +18,8 @@
 #include "control/stream.h"
 
 #define BACKLOG 512
-#define ACCEPTS_AT_ONCE 64
+#define ACCEPTS_AT_ONCE                                                                            \
+    8 /* who connects without end holds up those who are there no longer than that */
 #define PAUSE_NS (100 * NS_PER_MS) /* until it is listened again, if there were no descriptors */
 #define REDIAL_NS_MIN (50 * NS_PER_MS)
 #define REDIAL_NS_MAX (2 * NS_PER_S)
