@@ -212,6 +212,8 @@ static int open_sockets(struct broker *broker, const struct broker_options *opti
     int r = guard_urls(options->control_urls, options->control_url_count, options->insecure, error);
     if (r == 0)
         r = guard_urls(options->event_urls, options->event_url_count, options->insecure, error);
+    if (r == 0)
+        r = guard_urls(options->health_urls, options->health_url_count, options->insecure, error);
     if (r < 0)
         return r;
     if (options->socket) {
