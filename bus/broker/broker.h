@@ -674,6 +674,7 @@ struct self {
     Parley__BrokerStats broker;
     Parley__Latency turn;
     Parley__ServeStats serve;
+    Parley__FrontStats front;
 };
 struct self *self_new(struct broker *broker); /* NULL: no memory */
 struct self *self_free(struct self *self);    /* NULL is fine; returns NULL */

@@ -720,3 +720,34 @@ void front_counts(const struct broker *broker, struct front_counts *ret_counts)
     *ret_counts = broker->front->counts;
     replier_counts(broker->front->replier, &ret_counts->replier);
 }
+
+bool front_stats(const struct broker *broker, Parley__FrontStats *ret)
+{
+    struct front_counts counts;
+    parley__front_stats__init(ret);
+    if (!broker->front)
+        return false;
+    front_counts(broker, &counts);
+#define FILL(field, value)                                                                         \
+    do {                                                                                           \
+        ret->has_##field = true;                                                                   \
+        ret->field = value;                                                                        \
+    } while (0)
+    FILL(connections, counts.replier.connections_now);
+    FILL(connections_ever, counts.replier.connections);
+    FILL(connections_refused, counts.replier.refused + broker->quota.counts.connections);
+    FILL(frames, counts.frames);
+    FILL(json, counts.json);
+    FILL(malformed, counts.malformed);
+    FILL(limited, counts.limited);
+    FILL(too_large, counts.replier.too_large);
+    FILL(held_back, counts.replier.held_back);
+    FILL(cancelled, counts.cancelled);
+    FILL(abandoned, counts.abandoned);
+    FILL(calls, counts.calls_now);
+    FILL(calls_most, counts.calls_most);
+    FILL(bytes_in, counts.bytes_in);
+    FILL(bytes_out, counts.bytes_out);
+#undef FILL
+    return true;
+}

@@ -34,6 +34,8 @@ struct front_counts {
     uint32_t calls_now, calls_most; /* under way; the most that there ever were */
 };
 void front_counts(const struct broker *broker, struct front_counts *ret_counts);
+/* The same for who asks. False: there is no bus URL. */
+bool front_stats(const struct broker *broker, Parley__FrontStats *ret);
 
 /* ---- front_self.c ---- */
 

@@ -398,6 +398,35 @@ static void write_bus(struct metrics *metrics, const Parley__BusStats *bus)
     write_routes(metrics, bus);
 }
 
+/* ---- The bus URLs ---- */
+
+static void write_front(struct metrics *metrics, const Parley__FrontStats *front)
+{
+    one_count(metrics, "parley_front_connections", METRIC_GAUGE, "Connections to the bus URLs.",
+              front->connections);
+    one_count(metrics, "parley_front_calls", METRIC_GAUGE,
+              "Calls by the bus URLs that are under way.", front->calls);
+    const struct label messages[] = {{"parley_message", "frame"},
+                                     {"parley_message", "json"},
+                                     {"parley_message", "malformed"},
+                                     {"parley_message", "limited"},
+                                     {"parley_message", "too_large"}};
+    const uint64_t counts[] = {front->frames, front->json, front->malformed, front->limited,
+                               front->too_large};
+    metrics_family(metrics, "parley_front_messages", METRIC_COUNTER,
+                   "Messages to the bus URLs, by what they were.");
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        metrics_count(metrics, &messages[i], 1, counts[i]);
+    one_count(metrics, "parley_front_held_back", METRIC_COUNTER,
+              "Times a connection was read no further until requests of it had been answered.",
+              front->held_back);
+    one_count(metrics, "parley_front_abandoned", METRIC_COUNTER,
+              "Calls whose asker hung up, or cancelled them.",
+              front->abandoned + front->cancelled);
+    one_count(metrics, "parley_front_received_bytes", METRIC_COUNTER,
+              "What came by the bus URLs.", front->bytes_in);
+    one_count(metrics, "parley_front_sent_bytes", METRIC_COUNTER,
+              "What was answered by the bus URLs.", front->bytes_out);
 /* REP sockets that serve: serve.h. */
 static void write_serve(struct metrics *metrics, const Parley__ServeStats *serve)
 {
@@ -476,6 +505,8 @@ int metrics_stats(struct metrics *metrics, struct broker *broker)
     write_bus(metrics, stats.bus);
     write_serve(metrics, stats.serve);
     write_endpoints(metrics, &stats);
+    if (stats.front)
+        write_front(metrics, stats.front);
     write_calls(metrics, &stats);
     stats_reply_free(&stats);
     return metrics->failed ? -ENOMEM : 0;

@@ -15,6 +15,7 @@
  * "(other)".
  */
 #include "broker/broker.h"
+#include "broker/front.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -516,6 +517,7 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     struct self *self = self_new(broker);
     ret->bus = self ? &self->bus : NULL;
     ret->broker = self ? &self->broker : NULL;
+    ret->front = self && front_stats(broker, &self->front) ? &self->front : NULL;
     ret->serve = self ? &self->serve : NULL;
     int r = self ? fill_methods(&sums, ret) : -ENOMEM;
     stats_sums_deinit(&sums);

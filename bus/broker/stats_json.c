@@ -160,6 +160,27 @@ static json_t *broker_json(const Parley__BrokerStats *broker)
     return object;
 }
 
+static json_t *front_json(const Parley__FrontStats *front)
+{
+    json_t *object = json_object();
+    set(object, "connections", front->connections);
+    set(object, "connections_ever", front->connections_ever);
+    set(object, "connections_refused", front->connections_refused);
+    set(object, "frames", front->frames);
+    set(object, "json", front->json);
+    set(object, "malformed", front->malformed);
+    set(object, "limited", front->limited);
+    set(object, "too_large", front->too_large);
+    set(object, "held_back", front->held_back);
+    set(object, "cancelled", front->cancelled);
+    set(object, "abandoned", front->abandoned);
+    set(object, "calls", front->calls);
+    set(object, "calls_most", front->calls_most);
+    set(object, "bytes_in", front->bytes_in);
+    set(object, "bytes_out", front->bytes_out);
+    return object;
+}
+
 static json_t *serve_json(const Parley__ServeStats *serve)
 {
     json_t *object = json_object();
@@ -197,6 +218,8 @@ char *stats_json(const Parley__Stats *stats)
     set(root, "ejections", stats->ejections);
     json_object_set_new(root, "bus", bus_json(stats->bus));
     json_object_set_new(root, "process", broker_json(stats->broker));
+    if (stats->front)
+        json_object_set_new(root, "front", front_json(stats->front));
     if (stats->serve)
         json_object_set_new(root, "serve", serve_json(stats->serve));
     for (size_t i = 0; i < stats->n_method; i++)

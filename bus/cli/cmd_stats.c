@@ -152,6 +152,16 @@ static void print_rest(struct cli *cli, const Parley__Stats *stats)
                 " plans.\n",
                 bus->endpoints, bus->instances, bus->versions, bus->interfaces, bus->contracts,
                 bus->contracts_waiting, bus->contracts_refused, bus->schemas, bus->plans);
+    const Parley__FrontStats *front = stats->front;
+    if (front)
+        fprintf(cli->out,
+                "Bus URLs: %" PRIu32 " connections, %" PRIu32 " calls under way (%" PRIu32
+                " at most so far); %" PRIu64 " frames, %" PRIu64 " in JSON, %" PRIu64
+                " malformed, %" PRIu64 " over a limit; held back %" PRIu64 " times; %" PRIu64
+                " calls were given up.\n",
+                front->connections, front->calls, front->calls_most, front->frames, front->json,
+                front->malformed, front->limited + front->too_large, front->held_back,
+                front->cancelled + front->abandoned);
     if (broker && broker->turn)
         fprintf(cli->out, "Broker: %.1f MiB of its own, a turn of its loop %s (p99).\n",
                 (double)broker->private_bytes / (1 << 20),

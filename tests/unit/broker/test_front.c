@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "broker/front.h"
+#include "broker/metrics.h"
 #include "control/bus_frame.h"
 #include "echo.parley.h"
 #include "parley/bus.pb-c.h"
@@ -882,6 +883,50 @@ static void test_wrong_or_cut_at_every_byte_it_is_answered(void **state)
     sp_free(sp);
 }
 
+/* ---- Statistics ---- */
+
+static void test_what_came_is_counted(void **state)
+{
+    (void)state;
+    start_server(0, serve_echo);
+    struct sp *sp = dial();
+    struct answer answer = {0};
+    struct bus_frame frame = frame_of("echo", "Echo", 1);
+    for (unsigned i = 0; i < 3; i++) {
+        say(sp, 1, &frame, NULL);
+        expect(sp, &answer, 1, PARLEY_OK, NULL);
+    }
+    sp_ask(sp, 1, "nonsense", 8);
+    expect(sp, &answer, 0, PARLEY_INVALID_ARGUMENT, "8 bytes are no frame");
+    frame = frame_of("echo", "Never", 2);
+    say(sp, 1, &frame, NULL);
+    wait_for(&never_count, 1);
+    stop_broker();
+    Parley__Stats stats;
+    assert_int_equal(stats_reply(broker, false, &stats), 0);
+    assert_non_null(stats.front);
+    assert_int_equal(stats.front->connections, 1);
+    assert_int_equal(stats.front->connections_ever, 1);
+    assert_int_equal(stats.front->frames, 4);
+    assert_int_equal(stats.front->malformed, 1);
+    assert_int_equal(stats.front->calls, 1);
+    assert_int_equal(stats.front->calls_most, 1);
+    assert_true(stats.front->bytes_in > 4 * 32 && stats.front->bytes_out > 4 * 32);
+    stats_reply_free(&stats);
+    assert_int_equal(stats_reply(broker, true, &stats), 0);
+    assert_non_null(strstr(stats.json, "\"frames\":4,\"json\":0,\"malformed\":1"));
+    stats_reply_free(&stats);
+    struct metrics metrics = {.failed = false};
+    assert_int_equal(metrics_stats(&metrics, broker), 0);
+    metrics_end(&metrics);
+    assert_non_null(
+        strstr(metrics.text, "parley_front_messages_total{parley_message=\"frame\"} 4"));
+    metrics_deinit(&metrics);
+    start_broker();
+    heard(&answer);
+    sp_free(sp);
+}
+
 /* ---- parley.bus ---- */
 
 static void test_reflection(void **state)
@@ -1035,6 +1080,7 @@ int main(void)
         FRONT(test_who_asks_cannot_say_who_it_is),
         FRONT(test_a_service_s_frames_are_refused),
         FRONT(test_wrong_or_cut_at_every_byte_it_is_answered),
+        FRONT(test_what_came_is_counted),
         FRONT(test_reflection),
         FRONT(test_open_says_what_does_not_fit),
         FRONT(test_contracts_are_bounded),
