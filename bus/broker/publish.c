@@ -9,6 +9,7 @@
  * An instance may bring the weights that it saw of a broker before us (routes.c).
  */
 #include "broker/broker.h"
+#include "broker/front.h"
 
 #include <errno.h>
 
@@ -187,6 +188,11 @@ static enum parley_status publish(struct endpoint *endpoint, const Parley__Publi
     int r = session_check_names(publish->interface, publish->version, publish->service, error);
     if (r == 0 && !guard_allows_endpoint(endpoint, POLICY_PUBLISH, publish->interface, error))
         r = -EACCES;
+    if (r == 0 && strcmp(publish->interface, FRONT_SELF_INTERFACE) == 0)
+        r = error_set(error, -EINVAL,
+                      "%s is what the broker itself serves: publish under another "
+                      "name",
+                      FRONT_SELF_INTERFACE);
     if (r == 0 && endpoint->account)
         r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
     if (r == 0)

@@ -255,6 +255,8 @@ static void test_publications_that_make_no_sense_are_refused_with_a_reason(void 
     struct set odd = things;
     strcpy(odd.interface, "No Name");
     publish_refused(&peer, 2, &odd, PARLEY_INVALID_ARGUMENT, "name of an interface");
+    strcpy(odd.interface, "parley.bus");
+    publish_refused(&peer, 2, &odd, PARLEY_INVALID_ARGUMENT, "the broker itself serves");
     odd = things;
     strcpy(odd.version, "one");
     publish_refused(&peer, 2, &odd, PARLEY_INVALID_ARGUMENT, "semantic version");
