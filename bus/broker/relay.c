@@ -78,6 +78,7 @@ struct relay {
     struct parley_endpoint *endpoint;
     bool due;        /* something is to be done in this turn */
     bool ready;      /* ... by parley_dispatch(), for its descriptor says so */
+    bool turning;    /* its endpoint is, and must not be freed */
     bool connected;  /* it was welcomed once */
     uint64_t now_ns; /* when the turn began */
     TAILQ_HEAD(relay_contracts, relay_contract) busy, idle; /* idle: longest first */
@@ -411,9 +412,19 @@ void relay_tell(struct broker *broker)
 static void dispatch(struct relay *relay)
 {
     relay->ready = false;
+    relay->turning = true;
     if (parley_dispatch(relay->endpoint, 0) != PARLEY_OK)
         log_error("relay: %s", parley_error_text());
+    relay->turning = false;
     relay->connected = relay->connected || parley_connected(relay->endpoint);
+}
+
+static bool take_replies(struct relay *relay)
+{
+    relay->turning = true;
+    bool any = rpc_take_replies(relay->endpoint, RELAY_SPIN_NS);
+    relay->turning = false;
+    return any;
 }
 
 /* While replies come soon after requests, neither side sleeps, and a turn takes no system call
@@ -431,7 +442,7 @@ void relay_turn(struct broker *broker)
            idle->idle_since_ns + RELAY_IDLE_NS <= relay->now_ns)
         contract_end(relay, idle);
     tell_ended(relay);
-    if (!relay->ready && !timer && rpc_take_replies(relay->endpoint, RELAY_SPIN_NS))
+    if (!relay->ready && !timer && take_replies(relay))
         relay->due = true;
     else
         dispatch(relay);
@@ -478,8 +489,13 @@ enum parley_status relay_method(const struct schema_entry *entry, const char *na
 
 static enum parley_status relay_ready(struct broker *broker, struct error_text *error)
 {
-    if (broker->relay && broker->relay->connected && !parley_connected(broker->relay->endpoint))
-        relay_free(broker->relay); /* it lost its link, and does not look for another */
+    if (broker->relay && broker->relay->connected && !parley_connected(broker->relay->endpoint)) {
+        if (broker->relay->turning) {
+            error_set(error, 0, "the broker's own link was lost: try again");
+            return PARLEY_UNAVAILABLE;
+        }
+        relay_free(broker->relay); /* it does not look for another link */
+    }
     if (broker->stopping) {
         error_set(error, 0, "the broker ends");
         return PARLEY_UNAVAILABLE;

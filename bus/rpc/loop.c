@@ -492,11 +492,9 @@ bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
     if (endpoint_forked(endpoint))
         return false;
     endpoint->turns++;
-    bool any = replies_come(endpoint, spin_ns_max);
-    if (any)
-        (void)hot_drain(endpoint);
+    int taken = replies_come(endpoint, spin_ns_max) ? hot_drain(endpoint) : 0;
     (void)turn_end(endpoint, 0);
-    return any;
+    return taken > 0;
 }
 
 void endpoint_leave(struct parley_endpoint *endpoint)
