@@ -1,0 +1,620 @@
+/*
+ * What does the bus cost a program that speaks NNG, and nothing else?
+ *
+ * A REQ socket of libnng asks a REP socket of libnng: bare NNG, which only sends the bytes back.
+ * And it asks the bus: the same order as a frame in version 1, which the broker relays to a service
+ * of libparley in version 2 and back, so each way it is checked and translated, and the service
+ * unpacks and packs it. By both ways that the broker has to listen (PARLEY_REPLIER), over ipc and
+ * tcp, one call after the other, many at once, and with 1 MiB of bytes, where versions are equal.
+ *
+ * libnng has threads of its own and three processes share what cores there are, so nobody is
+ * pinned. libnng must not be used across a fork: each side calls it after its own.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <nng/protocol/reqrep0/req.h>
+
+#include <parley/parley.h>
+
+#include "control/bus_frame.h"
+#include "echo.parley.h"
+#include "messages.h"
+#include "order_v1.parley.h"
+#include "order_v2.parley.h"
+#include "parley_call.h"
+
+#define SAMPLES 6000
+#define FLOWS 2000 /* FLOW_TIMED calls each */
+#define LARGES 200
+#define LARGE_BYTES (1u << 20)
+#define IN_FLIGHT 64
+#define TRIES_NS (10 * NS_PER_S) /* until the service is there */
+#define LATENCY_GOAL 1.25
+#define RATE_GOAL 0.8
+
+enum way { BARE, BY_STREAM, BY_NNG, WAYS };
+enum scheme { IPC, TCP, SCHEMES };
+enum what { ONE, MANY, LARGE, WHATS };
+
+static const char *const way_names[] = {"bare", "stream", "nng"};
+static const char *const scheme_names[] = {"ipc", "tcp"};
+
+#define SUBJECTS (WHATS * SCHEMES * WAYS)
+
+static size_t index_of(enum what what, enum scheme scheme, enum way way)
+{
+    return (size_t)((what * SCHEMES + scheme) * WAYS + way);
+}
+
+/* ---- Brokers ---- */
+
+static pid_t brokers[WAYS];
+static char urls[WAYS][SCHEMES][128];
+
+static void run_broker(const char *program, const char *folder, enum way way)
+{
+    char dir[BENCH_PATH_BYTES + 16], ipc[BENCH_PATH_BYTES + 40], log[BENCH_PATH_BYTES + 40];
+    (void)snprintf(dir, sizeof(dir), "%s/%s", folder, way_names[way]);
+    (void)snprintf(ipc, sizeof(ipc), "ipc://%s/bus.ipc", dir);
+    (void)snprintf(log, sizeof(log), "%s/parleyd.log", dir);
+    if (mkdir(dir, 0700) != 0)
+        _exit(126);
+    int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 ||
+        setenv("PARLEY_REPLIER", way_names[way], 1) != 0)
+        _exit(126);
+    (void)execl(program, program, "--dir", dir, "--bus", ipc, "--bus", "tcp://127.0.0.1:0",
+                (char *)NULL);
+    _exit(127);
+}
+
+/* Where it listens, as it says itself. */
+static bool read_urls(const char *folder, enum way way)
+{
+    char path[BENCH_PATH_BYTES + 40], text[4096] = "";
+    (void)snprintf(path, sizeof(path), "%s/%s/parleyd.log", folder, way_names[way]);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    size_t n = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[n] = '\0';
+    const char *ipc = strstr(text, " bus=ipc://"), *tcp = strstr(text, " bus=tcp://");
+    return ipc && tcp && sscanf(ipc, " bus=%127s", urls[way][IPC]) == 1 &&
+           sscanf(tcp, " bus=%127s", urls[way][TCP]) == 1;
+}
+
+static int begin(const char *folder, struct error_text *error)
+{
+    const char *program = getenv("PARLEYD");
+    pid_t parent = getpid();
+    if (!program)
+        program = BENCH_PARLEYD;
+    for (enum way way = BY_STREAM; way < WAYS; way++) {
+        brokers[way] = fork();
+        if (brokers[way] < 0)
+            return error_set(error, -errno, "cannot start the broker: %s", strerror(errno));
+        if (brokers[way] == 0) {
+            (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() == parent)
+                run_broker(program, folder, way);
+            _exit(1);
+        }
+        uint64_t until = clock_now_ns() + TRIES_NS;
+        while (!read_urls(folder, way)) {
+            if (clock_now_ns() > until)
+                return error_set(error, -1, "the broker does not say where it listens");
+            (void)usleep(10000);
+        }
+    }
+    return 0;
+}
+
+static void end(void)
+{
+    for (enum way way = BY_STREAM; way < WAYS; way++) {
+        if (brokers[way] <= 0)
+            continue;
+        (void)kill(brokers[way], SIGKILL);
+        while (waitpid(brokers[way], NULL, 0) < 0 && errno == EINTR)
+            continue;
+        brokers[way] = 0;
+    }
+}
+
+/* ---- The service, and bare NNG's ---- */
+
+struct place {
+    enum what what;
+    enum scheme scheme;
+    enum way way;
+    char folder[BENCH_PATH_BYTES + 16];
+    char url[128];
+    int ready[2];
+};
+
+static void answer_orders_echo(Order__V2__Orders_Service *service, const Order__V2__Order *request,
+                               Order__V2__Order_Closure closure, void *closure_data)
+{
+    (void)service;
+    closure(request, closure_data);
+}
+
+static void answer_bytes_echo(Bench__V1__Echo_Service *service,
+                              const Bench__V1__EchoMessage *request,
+                              Bench__V1__EchoMessage_Closure closure, void *closure_data)
+{
+    (void)service;
+    closure(request, closure_data);
+}
+
+static int serve_parley(struct place *place)
+{
+    static Order__V2__Orders_Service orders = ORDER__V2__ORDERS__INIT(answer_orders_);
+    static Bench__V1__Echo_Service bytes = BENCH__V1__ECHO__INIT(answer_bytes_);
+    struct parley_endpoint *endpoint = NULL;
+    struct parley_service *service = NULL;
+    enum parley_status status = parley_call_join(place->folder, "bench-service", 0, &endpoint);
+    if (status == PARLEY_OK)
+        status = order__v2__orders__serve(endpoint, &orders, NULL, &service);
+    if (status == PARLEY_OK)
+        status = bench__v1__echo__serve(endpoint, &bytes, NULL, &service);
+    if (status == PARLEY_OK && write(place->ready[1], "r", 1) == 1)
+        status = parley_run(endpoint);
+    fprintf(stderr, "service: %s\n", parley_error_text());
+    return -1;
+}
+
+/* As its manual has it: contexts, each with an operation of its own. */
+struct reply_context {
+    nng_ctx context;
+    nng_aio *aio;
+    bool sending;
+};
+
+static void step_reply(void *data)
+{
+    struct reply_context *reply = data;
+    if (nng_aio_result(reply->aio) != 0)
+        return;
+    reply->sending = !reply->sending;
+    if (reply->sending)
+        nng_ctx_send(reply->context, reply->aio);
+    else
+        nng_ctx_recv(reply->context, reply->aio);
+}
+
+static int serve_many(nng_socket socket, const struct place *place)
+{
+    static struct reply_context replies[2 * IN_FLIGHT];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < 2 * IN_FLIGHT; i++) {
+        r = nng_ctx_open(&replies[i].context, socket);
+        if (r == 0)
+            r = nng_aio_alloc(&replies[i].aio, step_reply, &replies[i]);
+        if (r == 0)
+            nng_ctx_recv(replies[i].context, replies[i].aio);
+    }
+    if (r != 0 || write(place->ready[1], "r", 1) != 1)
+        return -1;
+    for (;;)
+        (void)pause();
+}
+
+static int serve_bare(struct place *place)
+{
+    nng_socket socket;
+    nng_msg *message = NULL;
+    if (nng_rep0_open(&socket) != 0 || nng_listen(socket, place->url, NULL, 0) != 0)
+        return -1;
+    if (place->what == MANY)
+        return serve_many(socket, place);
+    if (write(place->ready[1], "r", 1) != 1)
+        return -1;
+    while (nng_recvmsg(socket, &message, 0) == 0 && nng_sendmsg(socket, message, 0) == 0)
+        continue;
+    return -1;
+}
+
+static int serve(const struct bench_run *run, void *userdata)
+{
+    struct place *place = userdata;
+    (void)run;
+    return place->way == BARE ? serve_bare(place) : serve_parley(place);
+}
+
+/* ---- The asker ---- */
+
+/* A request, as it is sent; bare NNG's is as long. */
+struct request {
+    uint8_t *data;
+    size_t bytes, head_bytes;
+};
+
+static struct bus_text text(const char *text)
+{
+    return (struct bus_text){text, strlen(text)};
+}
+
+static int request_make(const struct place *place, struct request *ret)
+{
+    static uint8_t large[LARGE_BYTES + 16];
+    struct packed order;
+    struct bus_frame frame = {.header = {.kind = FRAME_REQUEST, .method = BUS_FRAME_METHOD_BY_NAME},
+                              .interface = text(place->what == LARGE ? "bench" : "bench-orders"),
+                              .version = text("1.0.0"),
+                              .method = text("Echo")};
+    const uint8_t *payload = order.data;
+    if (place->what == LARGE) {
+        Bench__V1__EchoMessage message = BENCH__V1__ECHO_MESSAGE__INIT;
+        message.payload = (ProtobufCBinaryData){.len = LARGE_BYTES, .data = calloc(1, LARGE_BYTES)};
+        if (!message.payload.data)
+            return -1;
+        frame.payload_bytes = bench__v1__echo_message__pack(&message, large);
+        payload = large;
+        free(message.payload.data);
+    } else {
+        order_v1(&order);
+        frame.payload_bytes = order.bytes;
+    }
+    ret->head_bytes = bus_frame_head_bytes(&frame);
+    ret->bytes = ret->head_bytes + frame.payload_bytes;
+    ret->data = malloc(ret->bytes);
+    if (!ret->data || bus_frame_write(&frame, ret->data, ret->head_bytes) != 0)
+        return -1;
+    memcpy(ret->data + ret->head_bytes, payload, frame.payload_bytes);
+    return 0;
+}
+
+/* Each call has a number, which is also in the answer, at the same place. */
+static void put_number(nng_msg *message, uint64_t number)
+{
+    memcpy((uint8_t *)nng_msg_body(message) + offsetof(struct frame_header, call_id), &number,
+           sizeof(number));
+}
+
+static nng_msg *message_of(const struct request *request, uint64_t number)
+{
+    nng_msg *message;
+    if (nng_msg_alloc(&message, request->bytes) != 0)
+        abort();
+    memcpy(nng_msg_body(message), request->data, request->bytes);
+    put_number(message, number);
+    return message;
+}
+
+/* It brought the number back, a status that is good, and all of the payload. */
+static bool is_answer(const struct place *place, const struct request *request, nng_msg *message,
+                      uint64_t number)
+{
+    const uint8_t *body = nng_msg_body(message);
+    size_t bytes = nng_msg_len(message);
+    size_t payload = request->bytes - request->head_bytes;
+    struct frame_header header;
+    if (bytes < sizeof(header) + payload)
+        return false;
+    memcpy(&header, body, sizeof(header));
+    return header.call_id == number &&
+           (place->way == BARE || (header.kind == FRAME_RESPONSE && header.status == 0 &&
+                                   header.payload_bytes == payload)) &&
+           memcmp(body + bytes - payload, request->data + request->head_bytes, payload) == 0;
+}
+
+static int ask_once(nng_socket socket, const struct request *request, uint64_t number,
+                    nng_msg **ret_answer)
+{
+    nng_msg *message = message_of(request, number);
+    int r = nng_sendmsg(socket, message, 0);
+    if (r != 0) {
+        nng_msg_free(message);
+        return r;
+    }
+    return nng_recvmsg(socket, ret_answer, 0);
+}
+
+static int connect_to(struct bench_run *run, struct place *place, const struct request *request,
+                      nng_socket *ret_socket)
+{
+    char byte;
+    if (read(place->ready[0], &byte, 1) != 1)
+        return error_set(run->error, -1, "the other side is not there");
+    int r = nng_req0_open(ret_socket);
+    if (r == 0)
+        r = nng_socket_set_ms(*ret_socket, NNG_OPT_RECVTIMEO, PEER_TIMEOUT_MS);
+    if (r == 0)
+        r = nng_socket_set_size(*ret_socket, NNG_OPT_RECVMAXSZ, 4 * LARGE_BYTES);
+    if (r == 0)
+        r = nng_dial(*ret_socket, place->url, NULL, 0);
+    uint64_t until = clock_now_ns() + TRIES_NS;
+    bool good = false;
+    while (r == 0 && !good) {
+        nng_msg *answer;
+        r = ask_once(*ret_socket, request, 1, &answer);
+        if (r != 0)
+            break;
+        good = is_answer(place, request, answer, 1);
+        if (!good && clock_now_ns() > until) {
+            size_t bytes = nng_msg_len(answer);
+            const char *body = nng_msg_body(answer);
+            r = error_set(run->error, -1, "%s: %.*s", place->url,
+                          (int)(bytes > 32 ? bytes - 32 : 0), body + 32);
+        }
+        nng_msg_free(answer);
+        if (!good)
+            (void)usleep(20000);
+    }
+    if (r > 0)
+        return error_set(run->error, -1, "%s: %s", place->url, nng_strerror(r));
+    return r;
+}
+
+static int ask_in_turn(struct bench_run *run, struct place *place, const struct request *request,
+                       nng_socket socket)
+{
+    for (uint32_t i = 0; i < run->sample_count; i++) {
+        nng_msg *answer;
+        uint64_t from = clock_now_ns();
+        int r = ask_once(socket, request, i, &answer);
+        uint64_t to = clock_now_ns();
+        if (r != 0)
+            return error_set(run->error, -1, "%s: %s", place->url, nng_strerror(r));
+        bool good = is_answer(place, request, answer, i);
+        nng_msg_free(answer);
+        if (!good)
+            return error_set(run->error, -1, "%s: another answer came", place->url);
+        run->samples_ns[i] = bench_sample(from, to);
+    }
+    return 0;
+}
+
+/* ---- Many at once ---- */
+
+struct many {
+    pthread_mutex_t lock; /* of the flow and `failed`: callbacks run in several threads */
+    struct flow flow;
+    bool failed;
+    sem_t done;
+    const struct place *place;
+    const struct request *request;
+};
+
+struct request_context {
+    nng_ctx context;
+    nng_aio *aio;
+    bool sending;
+    uint32_t number;
+    struct many *many;
+};
+
+static void start_request(struct request_context *context)
+{
+    struct many *many = context->many;
+    pthread_mutex_lock(&many->lock);
+    bool more = !many->failed && flow_may_start(&many->flow);
+    if (more)
+        context->number = flow_start(&many->flow);
+    bool over = many->failed || flow_done(&many->flow);
+    pthread_mutex_unlock(&many->lock);
+    if (over)
+        (void)sem_post(&many->done);
+    if (!more)
+        return;
+    context->sending = true;
+    nng_aio_set_msg(context->aio, message_of(many->request, context->number));
+    nng_ctx_send(context->context, context->aio);
+}
+
+static void step_request(void *data)
+{
+    struct request_context *context = data;
+    struct many *many = context->many;
+    bool failed = nng_aio_result(context->aio) != 0;
+    if (!failed && context->sending) {
+        context->sending = false;
+        nng_ctx_recv(context->context, context->aio);
+        return;
+    }
+    if (!failed) {
+        nng_msg *answer = nng_aio_get_msg(context->aio);
+        failed = !is_answer(many->place, many->request, answer, context->number);
+        nng_msg_free(answer);
+    }
+    pthread_mutex_lock(&many->lock);
+    if (failed || flow_end(&many->flow, context->number) != 0)
+        many->failed = true;
+    pthread_mutex_unlock(&many->lock);
+    start_request(context);
+}
+
+static int ask_many(struct bench_run *run, struct place *place, const struct request *request,
+                    nng_socket socket)
+{
+    static struct many many = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    static struct request_context contexts[IN_FLIGHT];
+    many.place = place;
+    many.request = request;
+    flow_init(&many.flow, run);
+    if (sem_init(&many.done, 0, 0) != 0)
+        return error_set(run->error, -1, "no semaphore");
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < run->load.in_flight; i++) {
+        contexts[i].many = &many;
+        r = nng_ctx_open(&contexts[i].context, socket);
+        if (r == 0)
+            r = nng_aio_alloc(&contexts[i].aio, step_request, &contexts[i]);
+        if (r == 0)
+            nng_aio_set_timeout(contexts[i].aio, PEER_TIMEOUT_MS);
+    }
+    if (r != 0)
+        return error_set(run->error, -1, "%s: %s", place->url, nng_strerror(r));
+    for (size_t i = 0; i < run->load.in_flight; i++)
+        start_request(&contexts[i]);
+    while (sem_wait(&many.done) != 0)
+        continue;
+    return many.failed ? error_set(run->error, -1, "%s: a call failed", place->url) : 0;
+}
+
+/* ---- Subjects ---- */
+
+static struct bench_subject subjects[SUBJECTS];
+
+static int run_subject(struct bench_run *run)
+{
+    struct place place = {0};
+    size_t i = 0;
+    while (i < SUBJECTS && strcmp(subjects[i].name, run->name) != 0)
+        i++;
+    place.way = (enum way)(i % WAYS);
+    place.scheme = (enum scheme)(i / WAYS % SCHEMES);
+    place.what = (enum what)(i / WAYS / SCHEMES);
+    (void)snprintf(place.folder, sizeof(place.folder), "%s/%s", run->folder, way_names[place.way]);
+    if (place.way != BARE)
+        (void)snprintf(place.url, sizeof(place.url), "%s", urls[place.way][place.scheme]);
+    else if (place.scheme == IPC)
+        (void)snprintf(place.url, sizeof(place.url), "ipc://%s/bare-%zu-%d.ipc", run->folder, i,
+                       run->round);
+    else
+        (void)snprintf(place.url, sizeof(place.url), "tcp://127.0.0.1:%u",
+                       20000 + (unsigned)(getpid() % 20000));
+    struct request request;
+    if (pipe(place.ready) != 0 || request_make(&place, &request) != 0)
+        return error_set(run->error, -1, "no pipe, or no memory");
+    pid_t pid = bench_peer_start(run, serve, &place);
+    if (pid < 0)
+        return error_set(run->error, -1, "fork failed");
+    close(place.ready[1]);
+    nng_socket socket;
+    int r = connect_to(run, &place, &request, &socket);
+    if (r == 0)
+        r = place.what == MANY ? ask_many(run, &place, &request, socket)
+                               : ask_in_turn(run, &place, &request, socket);
+    bench_peer_stop(pid);
+    free(request.data);
+    return r;
+}
+
+static void make_subjects(void)
+{
+    static const char *const modes[] = {"", "/many", "/large"};
+    static char names[SUBJECTS][32], about[SUBJECTS][48];
+    static const uint32_t counts[] = {SAMPLES, FLOWS, LARGES};
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        size_t way = i % WAYS, scheme = i / WAYS % SCHEMES, what = i / WAYS / SCHEMES;
+        (void)snprintf(names[i], sizeof(names[i]), "%s-%s%s", way_names[way], scheme_names[scheme],
+                       modes[what]);
+        (void)snprintf(about[i], sizeof(about[i]), "%s%s, %s%s",
+                       way == BARE ? "bare NNG" : "relayed, by ", way == BARE ? "" : way_names[way],
+                       scheme_names[scheme],
+                       what == MANY    ? ", 64 in flight"
+                       : what == LARGE ? ", 1 MiB"
+                                       : "");
+        subjects[i] = (struct bench_subject){.name = names[i],
+                                             .about = about[i],
+                                             .sample_count = counts[what],
+                                             .placement = BENCH_ANYWHERE,
+                                             .load = {.in_flight = what == MANY ? IN_FLIGHT : 0},
+                                             .run = run_subject};
+    }
+}
+
+/* ---- What it says ---- */
+
+static double times(const struct bench_result *results, enum what what, enum scheme scheme,
+                    enum way way)
+{
+    const struct bench_result *result = &results[index_of(what, scheme, way)];
+    const struct bench_result *bare = &results[index_of(what, scheme, BARE)];
+    if (!result->measured || !bare->measured)
+        return 0;
+    return what == MANY ? bench_rate_ratio(result, bare) : bench_ratio(result, bare);
+}
+
+static void print(const struct bench_result *results)
+{
+    printf("%-34s %10s %10s %10s %12s  times bare NNG\n", "", "p50", "p90", "p99", "calls/s");
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        const struct bench_result *result = &results[i];
+        if (!result->measured)
+            continue;
+        size_t way = i % WAYS, scheme = i / WAYS % SCHEMES, what = i / WAYS / SCHEMES;
+        printf("%-34s %7.1f us %7.1f us %7.1f us %12.0f  %.2f\n", subjects[i].about,
+               result->ns[BENCH_P50] / 1e3, result->ns[BENCH_P90] / 1e3,
+               result->ns[BENCH_P99] / 1e3,
+               what == MANY ? result->per_s : 1e9 / result->ns[BENCH_P50],
+               times(results, (enum what)what, (enum scheme)scheme, (enum way)way));
+    }
+}
+
+static void write_rows(const struct bench_result *results, FILE *file)
+{
+    static const char *const modes[] = {"sync", "pipelined", "large"};
+    const char *separator = "\n";
+    fprintf(file, "\"rows\":[");
+    for (size_t i = 0; i < SUBJECTS; i++) {
+        const struct bench_result *result = &results[i];
+        size_t what = i / WAYS / SCHEMES;
+        if (!result->measured)
+            continue;
+        fprintf(file,
+                "%s{\"bench\":\"nng\",\"peer\":\"%s\",\"mode\":\"%s\",\"clients\":1,"
+                "\"in_flight\":%u,\"p50_ns\":%.1f,\"p90_ns\":%.1f,\"p99_ns\":%.1f,"
+                "\"p999_ns\":%.1f,\"calls_per_s\":%.0f}",
+                separator, subjects[i].name, modes[what], what == MANY ? IN_FLIGHT : 1,
+                result->ns[BENCH_P50], result->ns[BENCH_P90], result->ns[BENCH_P99],
+                result->ns[BENCH_P999], what == MANY ? result->per_s : 1e9 / result->ns[BENCH_P50]);
+        separator = ",\n";
+    }
+    fprintf(file, "\n]");
+}
+
+static int conclude(const struct bench_result *results)
+{
+    int missed = 0;
+    printf("\n");
+    for (enum scheme scheme = IPC; scheme < SCHEMES; scheme++) {
+        double latency = times(results, ONE, scheme, BY_STREAM);
+        double rate = times(results, MANY, scheme, BY_STREAM);
+        if (latency > 0)
+            printf("%s: a relayed call takes %.2f times a bare one; the goal, %.2f, is %s.\n",
+                   scheme_names[scheme], latency, LATENCY_GOAL,
+                   latency <= LATENCY_GOAL ? "met" : "MISSED");
+        if (rate > 0)
+            printf("%s: of many at once, %.2f times as many a second; the goal, %.1f, is %s.\n",
+                   scheme_names[scheme], rate, RATE_GOAL, rate >= RATE_GOAL ? "met" : "MISSED");
+        missed |= latency > LATENCY_GOAL || (rate > 0 && rate < RATE_GOAL);
+    }
+    return missed;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct bench bench = {
+        .name = "nng",
+        .question = "What does a call through the bus cost a program that speaks only NNG?",
+        .subjects = subjects,
+        .subject_count = SUBJECTS,
+        .round_count = 3,
+        .tries = 1,
+        .partial = true,
+        .begin = begin,
+        .end = end,
+        .print = print,
+        .write_rows = write_rows,
+        .conclude = conclude,
+    };
+    make_subjects();
+    return bench_main(argc, argv, &bench);
+}
