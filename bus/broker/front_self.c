@@ -369,8 +369,10 @@ static enum parley_status handle_publish(struct front_self_call *call, const voi
     struct serve_published published;
     enum parley_status status =
         serve_publish(call->broker, message, &call->peer, &published, error);
-    if (status != PARLEY_OK)
+    if (status != PARLEY_OK) {
+        serve_refused(call->broker, message, &call->peer, status, error->text);
         return status;
+    }
     Parley__PublishReply reply = PARLEY__PUBLISH_REPLY__INIT;
     reply.has_instance_id = reply.has_dial_within_ms = true;
     reply.instance_id = published.instance_id;

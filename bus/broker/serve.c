@@ -291,16 +291,24 @@ enum parley_status serve_publish(struct broker *broker, const Parley__PublishReq
         status = take_schema(broker, request, &schema, error);
     if (status == PARLEY_OK)
         status = expect(serve, request, peer, schema, ret, error);
-    if (status == PARLEY_OK)
-        return status;
-    const struct event event = {
-        .topic = "refused",
+    return status;
+}
+
+void serve_refused(struct broker *broker, const Parley__PublishRequest *request,
+                   const struct replier_peer *peer, enum parley_status status, const char *why)
+{
+    const struct refusal refusal = {
+        .topic = "audit.publish",
+        .known = peer->local,
+        .who = {.pid = peer->pid, .uid = peer->uid, .gid = peer->gid},
+        .from = peer->identity[0] ? peer->identity : peer->text,
+        .asked = "a publication",
         .interface = request->interface,
         .version = request->version,
-        .pid = peer->pid,
+        .status = status,
     };
-    event_publish(broker, &event, "%s may not publish: %s", peer->text, error->text);
-    return status;
+    log_debug("%s may not publish: %s", peer->text, why);
+    audit_refused(broker, &refusal, "%s", why);
 }
 
 enum parley_status serve_withdraw(struct broker *broker, const Parley__WithdrawRequest *request,

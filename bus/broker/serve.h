@@ -48,6 +48,9 @@ struct serve_published {
 enum parley_status serve_publish(struct broker *broker, const Parley__PublishRequest *request,
                                  const struct replier_peer *peer, struct serve_published *ret,
                                  struct error_text *error);
+/* Tells the audit trail, which bounds how often. The control API does so by itself. */
+void serve_refused(struct broker *broker, const Parley__PublishRequest *request,
+                   const struct replier_peer *peer, enum parley_status status, const char *why);
 /* Only by who published it. NOT_FOUND; PERMISSION_DENIED. */
 enum parley_status serve_withdraw(struct broker *broker, const Parley__WithdrawRequest *request,
                                   const struct replier_peer *peer, struct error_text *error);

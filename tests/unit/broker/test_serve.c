@@ -788,6 +788,33 @@ static void test_who_comes_by_tcp_serves_by_tcp(void **state)
     guests_leave(&guest);
 }
 
+static bool was_audited(const char *words)
+{
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__EventsRequest events = PARLEY__EVENTS_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_EVENTS;
+    control.events = &events;
+    bool was = false;
+    Parley__ControlReply *reply = guests_ask(&control);
+    for (size_t i = 0; i < reply->events->n_event; i++)
+        was |= strcmp(reply->events->event[i]->topic, "audit.publish") == 0 &&
+               strstr(reply->events->event[i]->text, words);
+    wire_free(reply);
+    return was;
+}
+
+static void test_who_may_not_publish_is_in_the_audit_trail(void **state)
+{
+    (void)state;
+    ProtobufCMessage *reply = NULL;
+    Parley__PublishRequest request = guests_request(&echo__v1__echo__interface);
+    request.interface = (char *)(uintptr_t) "ware";
+    assert_int_equal(
+        guests_bus_call("Publish", &request.base, &parley__publish_reply__descriptor, &reply),
+        PARLEY_INVALID_ARGUMENT);
+    assert_true(was_audited("a publication was refused (INVALID_ARGUMENT)"));
+}
+
 static void test_nobody_withdraws_another_s(void **state)
 {
     (void)state;
@@ -853,6 +880,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry, end),
         UNIT(test_so_many_calls_wait_and_no_more),
         UNIT(test_who_comes_by_tcp_serves_by_tcp),
+        UNIT(test_who_may_not_publish_is_in_the_audit_trail),
         UNIT(test_nobody_withdraws_another_s),
         cmocka_unit_test(test_who_is_told_apart),
     };
