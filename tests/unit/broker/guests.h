@@ -76,12 +76,14 @@ struct guest_call_end {
     enum parley_status status;
     enum parley_executed executed;
     char text[256];
-    uint8_t payload[4096];
+    uint8_t payload[4096]; /* the first of them */
     size_t bytes;
 };
 /* Return: its number, for parley_client_cancel(). */
 uint64_t guests_start(struct parley_client *client, unsigned method, uint64_t timeout_ns,
                       struct guest_call_end *end);
+uint64_t guests_start_with(struct parley_client *client, unsigned method, uint64_t timeout_ns,
+                           const uint8_t *payload, size_t bytes, struct guest_call_end *end);
 void guests_await(const struct guest_call_end *end, size_t count);
 void guests_turn(void); /* of the test's endpoint: a moment */
 /* Waits until a counter of Stats.serve, by its name in stats.proto, has the value. */

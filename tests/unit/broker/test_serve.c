@@ -832,6 +832,79 @@ static void test_nobody_withdraws_another_s(void **state)
     wire_free(published);
 }
 
+/* A Message of about that length. */
+static uint8_t *large_message(size_t bytes, size_t *ret_bytes)
+{
+    Echo__V1__Message message = ECHO__V1__MESSAGE__INIT;
+    message.payload.len = bytes;
+    message.payload.data = malloc(bytes);
+    uint8_t *packed = malloc(bytes + 64);
+    assert_non_null(message.payload.data);
+    assert_non_null(packed);
+    memset(message.payload.data, 'x', bytes);
+    *ret_bytes = echo__v1__message__pack(&message, packed);
+    free(message.payload.data);
+    return packed;
+}
+
+/* One goes right on, the other one waits before. */
+static void test_large_messages_pass(void **state)
+{
+    (void)state;
+    struct guest_socket guest;
+    struct guest_ask ask;
+    struct guest_call_end ends[2] = {0};
+    size_t bytes;
+    uint8_t *packed = large_message(3000000, &bytes);
+    guests_join(&guest, &echo__v1__echo__interface, 0);
+    struct parley_client *client = guests_client(&echo__v1__echo__interface);
+    for (unsigned i = 0; i < 2; i++)
+        guests_start_with(client, FAIL, 0, packed, bytes, &ends[i]);
+    guests_await_counter("waiting", 1);
+    for (unsigned i = 0; i < 2; i++) {
+        guests_take(&guest, &ask);
+        assert_int_equal(ask.frame.payload_bytes, bytes);
+        assert_memory_equal(ask.frame.payload, packed, bytes);
+        guests_reply(&guest, &ask, PARLEY_OK, PARLEY_EXECUTED_YES, packed, bytes);
+        guests_await(&ends[i], 1);
+        assert_int_equal(ends[i].status, PARLEY_OK);
+        assert_int_equal(ends[i].bytes, bytes);
+        assert_memory_equal(ends[i].payload, packed, sizeof(ends[i].payload));
+    }
+    free(packed);
+    guests_leave(&guest);
+}
+
+static void test_so_many_bytes_wait_and_no_more(void **state)
+{
+    (void)state;
+    struct guest_socket guest;
+    struct guest_ask ask;
+    struct guest_call_end first = {0}, waiting = {0}, past = {0};
+    size_t bytes;
+    uint8_t *packed = large_message(SERVE_WAITING_BYTES_MAX / 4, &bytes);
+    guests_join(&guest, &echo__v1__echo__interface, 0);
+    struct parley_client *client = guests_client(&echo__v1__echo__interface);
+    guests_start(client, FAIL, 0, &first);
+    guests_take(&guest, &ask);
+    for (uint64_t i = 1; i <= 3; i++) {
+        guests_start_with(client, FAIL, 0, packed, bytes, &waiting);
+        guests_await_counter("waiting", i);
+    }
+    guests_start_with(client, FAIL, 0, packed, bytes, &past);
+    guests_await(&past, 1);
+    assert_int_equal(past.status, PARLEY_RESOURCE_EXHAUSTED);
+    assert_int_equal(past.executed, PARLEY_EXECUTED_NO);
+    assert_non_null(strstr(past.text, "bytes wait for the instance already"));
+    guests_start(client, FAIL, 0, &waiting); /* a small one finds its place */
+    guests_await_counter("waiting", 4);
+    assert_int_equal(waiting.count, 0);
+    nng_msg_free(ask.message);
+    free(packed);
+    parley_client_free(client);
+    guests_leave(&guest);
+}
+
 static void test_who_is_told_apart(void **state)
 {
     (void)state;
@@ -879,6 +952,8 @@ int main(void)
         UNIT(test_one_peer_has_so_many_and_no_more),
         cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry, end),
         UNIT(test_so_many_calls_wait_and_no_more),
+        UNIT(test_so_many_bytes_wait_and_no_more),
+        UNIT(test_large_messages_pass),
         UNIT(test_who_comes_by_tcp_serves_by_tcp),
         UNIT(test_who_may_not_publish_is_in_the_audit_trail),
         UNIT(test_nobody_withdraws_another_s),
