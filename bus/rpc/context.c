@@ -324,6 +324,8 @@ bool context_given_up(struct parley_context *context)
     struct channel *channel = context->channel;
     if (context->cancelled || !channel || channel->hung_up || endpoint_forked(channel->endpoint))
         return true;
+    if (__builtin_expect(channel->endpoint->uplink->look != NULL, 0))
+        channel->endpoint->uplink->look(channel->endpoint);
     look_ahead(channel);
     return context->cancelled;
 }

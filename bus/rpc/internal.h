@@ -767,6 +767,9 @@ struct uplink_ops {
     int (*turn)(struct parley_endpoint *endpoint);
     int (*send)(struct parley_endpoint *endpoint, const Parley__LinkMessage *message, const int *fds,
                 size_t fd_count);
+    /* Takes what its clients have sent into their channels, without running anything, for a handler
+     * that asks whether it is cancelled. NULL: it is there by itself. */
+    void (*look)(struct parley_endpoint *endpoint);
     void (*end)(struct parley_endpoint *endpoint);  /* not in a child of fork(2) */
     void (*free)(struct parley_endpoint *endpoint); /* there, too */
 };

@@ -480,6 +480,14 @@ static int told(struct parley_endpoint *endpoint, const Parley__LinkMessage *mes
     }
 }
 
+static void look(struct parley_endpoint *endpoint)
+{
+    struct far_service *service;
+    LIST_FOREACH (service, &endpoint->remote->services, entry) {
+        far_service_look(service);
+    }
+}
+
 static void end(struct parley_endpoint *endpoint)
 {
     struct remote *remote = endpoint->remote;
@@ -511,6 +519,7 @@ static void remote_free(struct parley_endpoint *endpoint)
 const struct uplink_ops remote_uplink = {
     .turn = turn,
     .send = told,
+    .look = look,
     .end = end,
     .free = remote_free,
 };

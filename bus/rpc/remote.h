@@ -148,6 +148,8 @@ void far_service_published(struct far_service *service, const struct bus_frame *
 void far_service_failed(struct far_service *service);
 void far_service_withdrawn(struct far_service *service);
 uint64_t far_service_timer(struct far_service *service, uint64_t now);
+/* Only takes what has come, into the channel. */
+void far_service_look(struct far_service *service);
 void far_service_lost(struct far_service *service);
 void far_service_free(struct far_service *service);
 

@@ -299,6 +299,22 @@ static void begin_again(struct far_service *service)
         remote_later(service->remote, &service->pause_ns, &service->retry_at_ns);
 }
 
+void far_service_look(struct far_service *service)
+{
+    struct replier_request *request;
+    const uint8_t *data;
+    size_t bytes;
+    for (unsigned i = 0; i < REMOTE_REQUEST_BATCH && service->replier; i++) {
+        if (replier_receive(service->replier, &request, &data, &bytes) != 0)
+            break;
+        received(service, request, data, bytes);
+    }
+    if (service->replier) { /* whatever else there is comes with the next turn */
+        wait_wake(service->remote->endpoint->wait);
+        wait_modify(service->remote->endpoint->wait, replier_fd(service->replier), WAIT_IN);
+    }
+}
+
 static void replier_ready(struct source *source, uint32_t events)
 {
     struct far_service *service =

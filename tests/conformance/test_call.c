@@ -340,9 +340,11 @@ static void test_metadata_and_identity_reach_the_handler(void **state)
     Echo__V1__Message *reply;
     assert_int_equal(echo__v1__echo__context_call(client, &request, &reply, &call), PARLEY_OK);
     assert_string_equal(reply->text, "00-1");
-    assert_int_equal(reply->payload.len, 5);
-    assert_memory_equal(reply->payload.data, "1.0.0", 5);
-    assert_int_equal(reply->number, getpid());
+    if (!bus.url[0]) { /* else it is the broker that calls, and nobody whom the kernel knows */
+        assert_int_equal(reply->payload.len, 5);
+        assert_memory_equal(reply->payload.data, "1.0.0", 5);
+        assert_int_equal(reply->number, getpid());
+    }
     parley_reply_free(reply);
 
     metadata[0].key = "Bad Key";
@@ -390,7 +392,7 @@ static void count(const Echo__V1__Message *message, void *data)
 
 static void await_tally(struct tally *tally, size_t ended)
 {
-    for (int i = 0; i < 5000 && tally->ended < ended; i++)
+    for (int i = 0; i < 50000 && tally->ended < ended; i++)
         assert_int_equal(parley_dispatch(endpoint, 2000000), PARLEY_OK);
     assert_int_equal(tally->ended, ended);
 }
@@ -571,7 +573,8 @@ static void test_an_idempotent_call_goes_to_another_instance(void **state)
     Echo__V1__Message *reply = NULL;
     struct parley_call call = {0};
     assert_int_equal(echo__v1__echo__die_once_call(client, &request, &reply, &call), PARLEY_OK);
-    assert_int_equal(call.attempts, 2);
+    /* By NNG it is the broker that tries again. */
+    assert_int_equal(call.attempts, bus.url[0] ? 1 : 2);
     parley_reply_free(reply);
     unlink(path);
 }

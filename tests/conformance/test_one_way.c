@@ -167,6 +167,8 @@ static void test_a_full_ring_makes_one_way_calls_wait(void **state)
 static void test_waiting_for_room_ends_at_the_deadline(void **state)
 {
     (void)state;
+    if (bus_is_remote("the broker takes them, whatever the service does"))
+        skip();
     uint32_t sent = 0;
     struct parley_call call = {.timeout_ns = 10000000};
     kill(service, SIGSTOP);

@@ -79,8 +79,8 @@ const char *bus_broker(const struct bus *bus)
     static pid_t user; /* of libnng */
     if (!bus->url[0] || (nng_used && user != getpid()))
         return bus->socket;
-    nng_used = true;
     user = getpid();
+    nng_used = true;
     return bus->url;
 }
 

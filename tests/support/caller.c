@@ -55,8 +55,12 @@ uint64_t caller_start(struct caller *caller, unsigned method, const Echo__V1__Me
                       const struct parley_call *call, struct tally *data)
 {
     static const Echo__V1__Message empty = ECHO__V1__MESSAGE__INIT;
-    return parley_client_start(caller->client, method, request ? &request->base : &empty.base, call,
-                               (ProtobufCClosure)tally, data);
+    uint64_t id = parley_client_start(caller->client, method,
+                                      request ? &request->base : &empty.base, call,
+                                      (ProtobufCClosure)tally, data);
+    for (int i = 0; caller->bus.url[0] && i < 4; i++)
+        (void)parley_dispatch(caller->endpoint, 100000); /* on its way, as it is at once elsewhere */
+    return id;
 }
 
 /* ---- The service ---- */
