@@ -295,7 +295,7 @@ int wire_packing_new(struct wire_packing **ret_packing)
     struct wire_packing *packing = malloc(sizeof(*packing));
     if (!packing)
         return -ENOMEM;
-    packing->text_reach = reads_are_watched() ? 0 : PACK_PAGE_BYTES - PACK_TEXT_AT_ONCE + 1;
+    packing->text_reach = reads_are_watched() ? 0 : PACK_PAGE_BYTES - 16 + 1;
     packing->sizes = NULL;
     packing->size_max = 0;
     *ret_packing = packing;

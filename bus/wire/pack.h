@@ -94,7 +94,7 @@ struct wire_packing {
     enum pack_mode mode;
     int error;            /* why a step returned NULL */
     const uint8_t *limit; /* a step may begin up to here */
-    size_t text_reach;    /* texts that begin below this, in their page, are read by sixteen */
+    size_t text_reach;    /* sixteen bytes that begin below this, in their page, can be read */
     const struct pack_table *table;
     const ProtobufCMessage *message;
     size_t bytes;           /* of the message */

@@ -136,11 +136,56 @@ __attribute__((noinline)) static uint8_t *put_long_text(struct wire_packing *pac
 
 #if PACK_BY_SIXTEEN
 /* Return: bit i: byte i ends the text. */
+static inline unsigned ends_in(__m128i block)
+{
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_setzero_si128()));
+}
+
 static inline unsigned copy_sixteen(uint8_t *to, const char *text)
 {
     __m128i block = _mm_loadu_si128((const __m128i *)(const void *)text);
     _mm_storeu_si128((__m128i *)(void *)to, block);
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_setzero_si128()));
+    return ends_in(block);
+}
+
+/* The same of the @left bytes before a page's end, fewer than sixteen, of which the last sixteen
+ * are read. */
+static inline unsigned copy_last(uint8_t *to, const char *text, size_t left)
+{
+    uint8_t both[32];
+    const char *last = text - (16 - left);
+    __m128i block = _mm_loadu_si128((const __m128i *)(const void *)last);
+    _mm_storeu_si128((__m128i *)(void *)both, block);
+    _mm_storeu_si128((__m128i *)(void *)(both + 16), block);
+    memcpy(to, both + 16 - left, 16);
+    return ends_in(block) >> (16 - left);
+}
+
+/* Whether sixteen bytes can be read there, for they are in one page. */
+static inline bool can_read(const struct wire_packing *packing, const char *text)
+{
+    return ((uintptr_t)text & (PACK_PAGE_BYTES - 1)) < packing->text_reach;
+}
+
+/* A text that comes to the end of a page, of which no more is read than has to be. Its tag and
+ * @bytes of it are there. */
+__attribute__((noinline)) static uint8_t *put_text_at_edge(struct wire_packing *packing,
+                                                           const struct pack_op *op, uint8_t *pos,
+                                                           const char *text, size_t bytes)
+{
+    uint8_t *to = pos + op->tag_bytes + 1;
+    while (bytes < PACK_TEXT_AT_ONCE - 16 && packing->text_reach > 0) {
+        const size_t left = PACK_PAGE_BYTES - ((uintptr_t)(text + bytes) & (PACK_PAGE_BYTES - 1));
+        const unsigned ends = left < 16 ? copy_last(to + bytes, text + bytes, left)
+                                        : copy_sixteen(to + bytes, text + bytes);
+        if (ends) {
+            bytes += (unsigned)__builtin_ctz(ends);
+            to[-1] = (uint8_t)bytes;
+            return to + bytes;
+        }
+        bytes += left < 16 ? left : 16;
+    }
+    return put_long_text(packing, op, pos, text, bytes);
 }
 #endif
 
@@ -148,26 +193,29 @@ static inline uint8_t *put_text(struct wire_packing *packing, const struct pack_
                                 uint8_t *pos, const char *text)
 {
 #if PACK_BY_SIXTEEN
-    if (__builtin_expect(((uintptr_t)text & (PACK_PAGE_BYTES - 1)) < packing->text_reach, 1)) {
-        uint8_t *to = put_tag(op, pos) + 1;
-        unsigned ends = copy_sixteen(to, text);
-        if (__builtin_expect(ends != 0, 1)) {
-            size_t bytes = (unsigned)__builtin_ctz(ends);
+    uint8_t *to = put_tag(op, pos) + 1;
+    if (__builtin_expect(!can_read(packing, text), 0))
+        return put_text_at_edge(packing, op, pos, text, 0);
+    unsigned ends = copy_sixteen(to, text);
+    if (__builtin_expect(ends != 0, 1)) {
+        size_t bytes = (unsigned)__builtin_ctz(ends);
+        to[-1] = (uint8_t)bytes;
+        return to + bytes;
+    }
+    for (unsigned bytes = 16; bytes < PACK_TEXT_AT_ONCE; bytes += 16) {
+        if (__builtin_expect(!can_read(packing, text + bytes), 0))
+            return put_text_at_edge(packing, op, pos, text, bytes);
+        ends = copy_sixteen(to + bytes, text + bytes);
+        if (ends) {
+            bytes += (unsigned)__builtin_ctz(ends);
             to[-1] = (uint8_t)bytes;
             return to + bytes;
         }
-        for (unsigned bytes = 16; bytes < PACK_TEXT_AT_ONCE; bytes += 16) {
-            ends = copy_sixteen(to + bytes, text + bytes);
-            if (ends) {
-                bytes += (unsigned)__builtin_ctz(ends);
-                to[-1] = (uint8_t)bytes;
-                return to + bytes;
-            }
-        }
-        return put_long_text(packing, op, pos, text, PACK_TEXT_AT_ONCE);
     }
-#endif
+    return put_long_text(packing, op, pos, text, PACK_TEXT_AT_ONCE);
+#else
     return put_long_text(packing, op, pos, text, 0);
+#endif
 }
 
 /* ---- Arrays ---- */

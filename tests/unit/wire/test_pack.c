@@ -238,6 +238,25 @@ static void test_text_may_end_where_its_page_ends(void **state)
     assert_int_equal(munmap(pages, 2 * page), 0);
 }
 
+static void test_text_may_begin_where_its_page_ends(void **state)
+{
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = aligned_alloc(page, 2 * page);
+    assert_non_null(pages);
+    Catalog__V1__Package package = CATALOG__V1__PACKAGE__INIT;
+    for (size_t before = 0; before <= 80; before++) {
+        package.name = pages + page - before;
+        for (size_t bytes = 0; bytes <= 150; bytes++) {
+            for (size_t i = 0; i < bytes; i++)
+                package.name[i] = (char)('a' + (before + i) % 26);
+            package.name[bytes] = '\0';
+            check(&package.base);
+        }
+    }
+    free(pages);
+}
+
 static void test_text_of_any_length_is_packed(void **state)
 {
     (void)state;
@@ -515,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_one_packer_serves_many_types),
         cmocka_unit_test(test_empty_message_needs_no_place),
         cmocka_unit_test(test_text_may_end_where_its_page_ends),
+        cmocka_unit_test(test_text_may_begin_where_its_page_ends),
         cmocka_unit_test(test_text_of_any_length_is_packed),
         cmocka_unit_test(test_length_of_a_nested_message_takes_what_it_needs),
         cmocka_unit_test(test_many_small_fields_make_a_large_message),
