@@ -67,7 +67,8 @@ struct unpack {
     bool detects;                  /* pieces end the crossing with UNPACK_E_PIECES */
     struct growing growing;
     uint8_t **terminators_end;
-    uint8_t *terminators[TERMINATOR_MAX]; /* to be NUL when their message has been read */
+    uint8_t *terminators[TERMINATOR_MAX + 1]; /* to be NUL when their message has been read; one is
+                                                 machine code's, for an even number of them */
 };
 
 /* ---- store.c ---- */

@@ -13,11 +13,16 @@
  * back here.) So nothing unusual and no error is decided here; and as in the loop, what a value may
  * do past the message's end is to be read.
  *
- * The function of a table that only checks counts no fields: a message of at most
- * UNPACK_CODE_BYTES_MAX cannot have too many of them. Of one that translates they are counted, in
- * RBP, since rules may add some. If what has been read is looked at again at the end (`waits`), or
- * if something is carried, there is a struct reading on the stack, as in the loop, which C's
- * functions work on.
+ * The function of a table that only checks, or whose rules add no field, counts none: a message of
+ * at most UNPACK_CODE_BYTES_MAX cannot have too many of them. Else they are counted, in RBP. If
+ * what has been read is looked at again at the end (`waits`), or if something is carried, there is
+ * a struct reading on the stack, as in the loop, which C's functions work on.
+ *
+ * Many a table waits only for numbers that are converted, in case one has lost something, or in
+ * case a carrier comes back with what one had lost. If it has but texts, bytes and numbers, reading
+ * it twice comes to the same as reading it once, and its function is *calm*: it has no slots and
+ * counts nothing, as if nothing could be lost; and when something is, or when a carrier or anything
+ * else unexpected comes, it gives up by leaving the whole message to the loop, from the beginning.
  *
  * This file has the functions as a whole, and what goes around them; the pieces are in the others
  * (unpack_make.h).
@@ -197,10 +202,29 @@ static void call_loop(struct maker *m)
     unpack_make_ones(m, RCX);
 }
 
+/* The loop does all of it. Nobody has seen yet which strings were to be ended. */
+static void make_again(struct maker *m)
+{
+    struct assembler *as = &m->as;
+    asm_bind(as, &m->other);
+    asm_bind(as, &m->give_up);
+    asm_load(as, 8, AT, IN_HERE(start));
+    asm_load(as, 8, STOP, IN_HERE(end));
+    asm_load(as, 4, DEPTH, IN_HERE(depth));
+    make_c_arguments(m, m->table);
+    asm_alu(as, ASM_XOR, 4, RAX, RAX);
+    call_loop(m);
+    asm_jump(as, &m->fail);
+}
+
 /* The loop does the rest, from AT on. */
 static void make_give_up(struct maker *m)
 {
     struct assembler *as = &m->as;
+    if (m->calm) {
+        make_again(m);
+        return;
+    }
     asm_bind(as, &m->other);
     if (!m->waits)
         asm_store(as, 1, asm_at(AT, 0), RAX);
@@ -234,7 +258,7 @@ static void make_return(struct maker *m)
     else
         asm_alu(as, ASM_XOR, 4, RAX, RAX);
     asm_bind(as, &m->fail);
-    if (m->counted)
+    if (m->counted || m->calm)
         asm_alu_imm(as, ASM_ADD, 8, RSP, HERE_BYTES);
     asm_ret(as);
 }
@@ -285,6 +309,17 @@ static void make_open(struct maker *m)
         make_here(m);
 }
 
+/* What make_again() and the end want to know. */
+static void make_open_calmly(struct maker *m)
+{
+    struct assembler *as = &m->as;
+    asm_alu_imm(as, ASM_SUB, 8, RSP, HERE_BYTES);
+    asm_store(as, 8, IN_HERE(start), AT);
+    asm_store(as, 8, IN_HERE(end), STOP);
+    asm_store(as, 4, IN_HERE(depth), DEPTH);
+    asm_load(as, 8, LATER, IN_U(terminators_end));
+}
+
 /* Of a table that waits: it begins only if there is room for its slots; the loop says so if not. */
 static void make_check_slots(struct maker *m)
 {
@@ -305,7 +340,9 @@ static void make_begin(struct maker *m)
     struct assembler *as = &m->as;
     if (m->waits)
         make_check_slots(m);
-    if (m->counted)
+    if (m->calm)
+        make_open_calmly(m);
+    else if (m->counted)
         make_open(m);
     asm_mov(as, 8, NEXT, AT);
     if (m->waits) {
@@ -377,6 +414,36 @@ static void make_function(struct maker *m)
 
 /* ---- The whole ---- */
 
+/* Whether its function can be a calm one: nothing of the message is left at its end but what was
+ * lost, and each of its fields may be stored twice. */
+static bool is_calm(const struct maker *m)
+{
+    const struct bound_table *table = m->table;
+    bool calm = table->waits;
+    for (uint32_t i = 0; calm && i < table->table->emit_count; i++)
+        calm = table->emits[i].make == MAKE_LOST;
+    for (size_t i = 0; calm && i < m->count; i++) {
+        const uint8_t way = m->fields[i].way->way;
+        calm = way == QUICK_STRING || (way >= QUICK_BYTES && way <= QUICK_MAP);
+    }
+    return calm;
+}
+
+/* Whether a message in the source's version has as many fields as one in the target's, or more. */
+static bool adds_fields(const struct maker *m)
+{
+    const struct plan *plan = m->binding->plan;
+    const struct program_table *table = m->table->table;
+    bool adds = m->waits || (table->flags & TABLE_MARK);
+    for (uint32_t i = 0; i < table->op_count && !adds; i++) {
+        const struct program_op *op = &plan->ops[table->op_first + i];
+        adds = op->pipe != 0 || (op->action != ACTION_VERBATIM && op->action != ACTION_RENUMBER &&
+                                 op->action != ACTION_MESSAGE && op->action != ACTION_SCALAR &&
+                                 op->action != ACTION_OPEN);
+    }
+    return adds;
+}
+
 /* Whether @table has a function of its own. Sets which of its fields are in it. */
 static bool begin_table(struct maker *m, const struct bound_table *table)
 {
@@ -384,9 +451,10 @@ static bool begin_table(struct maker *m, const struct bound_table *table)
         (table->translated && table->table->slot_count > SLOT_CLEARED_MAX))
         return false;
     m->table = table;
-    m->counted = table->translated;
     m->waits = table->waits;
     collect_fields(m);
+    m->calm = is_calm(m);
+    m->counted = table->translated && !m->calm && (m->pieces || adds_fields(m));
     const uint32_t emits = table->translated ? table->table->emit_count : 0;
     const size_t most = TABLE_CODE_BYTES_MAX + m->count * FIELD_CODE_BYTES_MAX +
                         (emits < EMIT_CODE_MAX ? emits : EMIT_CODE_MAX) * EMIT_CODE_BYTES_MAX;

@@ -38,14 +38,24 @@ static void give_registers_back(struct maker *m)
         asm_pop(&m->as, kept[i]);
 }
 
+/* R8: the place behind those RAX that the array has, which has room. */
+static void make_next_element(struct maker *m, struct field *field)
+{
+    struct assembler *as = &m->as;
+    asm_load(as, 8, R8, in_message(field->way->offset));
+    asm_lea(as, R8, asm_at_index(R8, RAX, 8, 0));
+    asm_alu_imm(as, ASM_ADD, 8, RAX, 1);
+    asm_store(as, 8, in_message(field->way->quantifier), RAX);
+}
+
 static void make_beside_append(struct maker *m, struct beside *beside)
 {
     struct assembler *as = &m->as;
     const struct quick *way = beside->field->way;
     const int32_t bytes = ARRAY_COUNT_MIN * sizeof(void *);
-    struct asm_label full = {0};
+    struct asm_label full = {0}, some = {0};
     asm_test(as, 8, RAX, RAX);
-    asm_jump_if(as, ASM_NE, &full);
+    asm_jump_if(as, ASM_NE, &some);
     asm_load(as, 8, R8, IN_U(bump.pos));
     asm_lea(as, RAX, asm_at(R8, bytes));
     asm_alu_load(as, ASM_CMP, 8, RAX, IN_U(bump.end));
@@ -53,6 +63,11 @@ static void make_beside_append(struct maker *m, struct beside *beside)
     asm_store(as, 8, IN_U(bump.pos), RAX);
     asm_store(as, 8, in_message(way->offset), R8);
     asm_store_imm(as, 8, in_message(way->quantifier), 1);
+    asm_jump(as, &beside->to);
+    asm_bind(as, &some); /* 1 and 2 are no capacities */
+    asm_alu_imm(as, ASM_CMP, 8, RAX, ARRAY_COUNT_MIN);
+    asm_jump_if(as, ASM_AE, &full);
+    make_next_element(m, beside->field);
     asm_jump(as, &beside->to);
     asm_bind(as, &full);
     keep_registers(m);
@@ -76,10 +91,7 @@ static void make_append(struct maker *m, struct field *field)
     asm_lea(as, R8, asm_at(RAX, -1));
     asm_test(as, 8, RAX, R8);
     asm_jump_if(as, ASM_E, &beside->from); /* 0, or a power of two: array_is_full(), mostly */
-    asm_load(as, 8, R8, in_message(field->way->offset));
-    asm_lea(as, R8, asm_at_index(R8, RAX, 8, 0));
-    asm_alu_imm(as, ASM_ADD, 8, RAX, 1);
-    asm_store(as, 8, in_message(field->way->quantifier), RAX);
+    make_next_element(m, field);
     asm_bind(as, &beside->to);
 }
 
@@ -272,9 +284,10 @@ static bool is_taken(const struct program_op *op)
            !(op->flags & (OP_REPEATED | OP_YIELDS | OP_GATHERED));
 }
 
-/* The text at RDI, before NEXT, for its slot, of those at RSI. R10: the slots that got something.
- */
-static void make_taken_text(struct maker *m, const struct program_op *op, struct asm_label *in_c)
+/* The text at RDI, before NEXT, for its slot, of those at RSI. R10, if @notes: the slots that got
+ * something. */
+static void make_taken_text(struct maker *m, const struct program_op *op, bool notes,
+                            struct asm_label *in_c)
 {
     struct assembler *as = &m->as;
     struct asm_label empty = {0};
@@ -291,6 +304,8 @@ static void make_taken_text(struct maker *m, const struct program_op *op, struct
     asm_alu(as, ASM_ADD, 8, RDI, RCX);
     asm_alu(as, ASM_CMP, 8, RDI, NEXT);
     asm_jump_if(as, ASM_A, in_c);
+    if (!notes)
+        return;
     if (!(op->flags & OP_OWN_PRESENCE)) {
         asm_bit(as, ASM_BTR, 8, R10, op->slot % 64);
         asm_test(as, 4, RCX, RCX);
@@ -326,6 +341,7 @@ void unpack_make_taken(struct maker *m, struct field *field)
     const struct program_table *table = &plan->tables[field->way->u.message.op->op->table];
     const struct program_op *ops = plan->ops + table->op_first;
     const uint64_t piece = field->way->u.message.piece;
+    const bool notes = field->way->u.message.op->op->action == ACTION_RESIDUE;
     struct asm_label end = {0};
     unpack_make_read_length(m, field);
     asm_mov(as, 8, R8, RDI);
@@ -335,7 +351,8 @@ void unpack_make_taken(struct maker *m, struct field *field)
         jump_undo(m, ASM_B, field);
     }
     asm_load(as, 8, RSI, IN_HERE(slots));
-    asm_alu(as, ASM_XOR, 4, R10, R10);
+    if (notes)
+        asm_alu(as, ASM_XOR, 4, R10, R10);
     asm_alu(as, ASM_CMP, 8, RDI, NEXT);
     asm_jump_if(as, ASM_AE, &end);
     for (uint32_t i = 0; i < table->op_count && i < QUICK_NUMBER_COUNT; i++) {
@@ -345,7 +362,7 @@ void unpack_make_taken(struct maker *m, struct field *field)
         asm_alu_store_imm(as, ASM_CMP, 1, asm_at(RDI, 0),
                           (int8_t)(ops[i].number << 3 | WIRE_BYTES));
         asm_jump_if(as, ASM_NE, &other);
-        make_taken_text(m, &ops[i], &beside->from);
+        make_taken_text(m, &ops[i], notes, &beside->from);
         asm_alu(as, ASM_CMP, 8, RDI, NEXT);
         asm_jump_if(as, ASM_AE, &end);
         asm_bind(as, &other);

@@ -121,23 +121,29 @@ void unpack_make_fixed(struct maker *m, struct field *field)
     make_store(m, field, (unsigned)bytes, RAX);
 }
 
-/* RAX was converted to RDI; whether something was lost is in R8, or: it was not. */
-static void make_keep_number(struct maker *m, const struct field *field, bool may_lose)
+static bool keeps_number(const struct maker *m, const struct field *field)
 {
+    return m->waits && !m->calm && field->way->slot != PROGRAM_SLOT_NONE;
+}
+
+enum lost { LOST_NOT, LOST_R8, LOST };
+
+/* RAX was converted to RDI. @lost: whether something was lost, or: that is in R8. */
+static void make_keep_number(struct maker *m, const struct field *field, enum lost lost)
+{
+    static_assert(offsetof(struct slot, lost) == offsetof(struct slot, seen) + 1, "stored at once");
     struct assembler *as = &m->as;
     const uint16_t slot = field->way->slot;
-    if (!m->waits || slot == PROGRAM_SLOT_NONE)
+    if (!keeps_number(m, field))
         return;
     asm_load(as, 8, RSI, IN_HERE(slots));
-    if (may_lose)
+    asm_store_imm(as, 2, IN_SLOT(RSI, slot, seen), lost == LOST ? 0x101 : 0x001);
+    if (lost == LOST_R8)
         asm_store(as, 1, IN_SLOT(RSI, slot, lost), R8);
-    else
-        asm_store_imm(as, 1, IN_SLOT(RSI, slot, lost), 0);
     asm_store(as, 8, IN_SLOT(RSI, slot, value), RAX);
     asm_store(as, 8, IN_SLOT(RSI, slot, mapped), RDI);
     asm_mov(as, 4, RAX, NEXT);
     asm_alu(as, ASM_SUB, 4, RAX, AT);
-    asm_store_imm(as, 1, IN_SLOT(RSI, slot, seen), 1);
     asm_store(as, 8, IN_SLOT(RSI, slot, data), AT);
     asm_store(as, 4, IN_SLOT(RSI, slot, bytes), RAX);
 }
@@ -166,17 +172,21 @@ void unpack_make_multiply(struct maker *m, struct field *field)
         asm_mov_imm(as, RDI, number->factor);
         asm_imul(as, 8, RDI, RAX);
     }
-    make_keep_number(m, field, false);
+    make_keep_number(m, field, LOST_NOT);
     make_store(m, field, field->way->way == QUICK_MULTIPLY64 ? 8 : 4, RDI);
 }
 
-/* As fast_divide(): the quotient, or one less, by the reciprocal. */
-void unpack_make_divide(struct maker *m, struct field *field)
+/* There is a remainder, or it is too much. As fast_divide(): the quotient, or one less, by the
+ * reciprocal. */
+static void make_beside_remainder(struct maker *m, struct beside *beside)
 {
     struct assembler *as = &m->as;
-    const struct fast_number *number = &field->way->u.number;
-    unpack_make_read_varint(m, field);
-    make_at_most(m, field, number->most);
+    const struct fast_number *number = &beside->field->way->u.number;
+    if (!keeps_number(m, beside->field)) {
+        asm_jump(as, &beside->field->undo);
+        return;
+    }
+    make_at_most(m, beside->field, number->most);
     asm_mov(as, 8, R9, NEXT);
     asm_mov(as, 8, R10, RAX);
     asm_mov(as, 8, R11, RAX);
@@ -186,17 +196,46 @@ void unpack_make_divide(struct maker *m, struct field *field)
     asm_mov(as, 8, RDI, RDX);
     asm_imul(as, 8, RDX, RCX);
     asm_alu(as, ASM_SUB, 8, R11, RDX); /* the remainder, or more by the factor */
-    asm_mov(as, 8, RDX, R11);
-    asm_alu(as, ASM_SUB, 8, RDX, RCX);
-    asm_cmov(as, ASM_AE, 8, R11, RDX);
+    asm_alu(as, ASM_CMP, 8, R11, RCX);
     asm_alu_imm(as, ASM_SBB, 8, RDI, -1); /* one more, then */
     asm_mov(as, 8, NEXT, R9);
-    asm_test(as, 8, R11, R11);
-    if (!m->waits || field->way->slot == PROGRAM_SLOT_NONE)
-        jump_undo(m, ASM_NE, field);
-    asm_setcc(as, ASM_NE, R8);
     asm_mov(as, 8, RAX, R10);
-    make_keep_number(m, field, true);
+    make_keep_number(m, beside->field, LOST);
+    asm_jump(as, &beside->to);
+}
+
+/* The inverse of an odd number, modulo 2^64: each step doubles how many of its bits are right. */
+static uint64_t inverse_of(uint64_t odd)
+{
+    uint64_t inverse = odd;
+    for (unsigned bits = 3; bits < 64; bits *= 2)
+        inverse *= 2 - odd * inverse;
+    return inverse;
+}
+
+/* A multiple of the factor, times the inverse of the factor's odd part and turned by its power of
+ * two, is the quotient; no other number comes to anything as small as that. */
+void unpack_make_divide(struct maker *m, struct field *field)
+{
+    struct assembler *as = &m->as;
+    const struct fast_number *number = &field->way->u.number;
+    const unsigned twos = (unsigned)__builtin_ctzll(number->factor);
+    const uint64_t most = number->most / number->factor;
+    struct beside *beside = unpack_make_beside(m, make_beside_remainder, field);
+    unpack_make_read_varint(m, field);
+    asm_mov_imm(as, RDI, inverse_of(number->factor >> twos));
+    asm_imul(as, 8, RDI, RAX);
+    if (twos > 0)
+        asm_shift(as, ASM_ROR, 8, RDI, twos);
+    if (most <= INT32_MAX) {
+        asm_alu_imm(as, ASM_CMP, 8, RDI, (int32_t)most);
+    } else {
+        asm_mov_imm(as, RCX, most);
+        asm_alu(as, ASM_CMP, 8, RDI, RCX);
+    }
+    asm_jump_if(as, ASM_A, &beside->from);
+    make_keep_number(m, field, LOST_NOT);
+    asm_bind(as, &beside->to);
     make_store(m, field, field->way->way == QUICK_DIVIDE64 ? 8 : 4, RDI);
 }
 
@@ -204,20 +243,21 @@ void unpack_make_map(struct maker *m, struct field *field)
 {
     struct assembler *as = &m->as;
     const struct quick_map *map = field->way->u.map;
+    const bool keeps = keeps_number(m, field);
     unpack_make_read_varint(m, field);
     make_at_most(m, field, QUICK_MAP_COUNT - 1);
-    asm_mov_imm(as, RCX, map->known);
+    asm_mov_imm(as, RCX, map->known & ~(m->calm ? map->lost : 0));
     asm_shift_by(as, ASM_SHR, 4, RCX, RCX, RAX);
     asm_test_imm(as, 1, RCX, 1);
     jump_undo(m, ASM_E, field);
     asm_mov_imm(as, RCX, (uintptr_t)map->targets);
     asm_load_signed(as, 4, RDI, asm_at_index(RCX, RAX, 4, 0));
-    if (map->lost) {
+    if (map->lost && keeps) {
         asm_mov_imm(as, R8, map->lost);
         asm_shift_by(as, ASM_SHR, 4, R8, R8, RAX);
         asm_alu_imm(as, ASM_AND, 4, R8, 1);
     }
-    make_keep_number(m, field, map->lost != 0);
+    make_keep_number(m, field, map->lost ? LOST_R8 : LOST_NOT);
     make_store(m, field, 4, RDI);
 }
 

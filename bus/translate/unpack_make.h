@@ -76,6 +76,7 @@ struct maker {
     /* The function that is being made. */
     const struct bound_table *table;
     bool counted, waits;
+    bool calm;   /* waits, mostly for nothing: what is not as expected is read again, all of it */
     bool wide;   /* has tags of two bytes */
     bool pieces; /* notes which messages have come */
     bool shown;  /* C works on `here` on the way, not only when this function is left for good */
