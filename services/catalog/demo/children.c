@@ -75,7 +75,7 @@ struct child *child_start(struct demo *demo, enum child_kind kind, const char *n
         return NULL;
     }
     free(child->line);
-    *child = (struct child){.kind = kind, .in = -1, .out = -1, .mark = -1};
+    *child = (struct child){.kind = kind, .in = -1, .out = -1, .asked = -1, .mark = -1};
     if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0) {
         demo_fail(demo, "%s cannot be started: %s.", name, strerror(errno));
         if (in[0] >= 0) {
@@ -332,12 +332,17 @@ int demo_totals(struct demo *demo, struct tally *ret_total)
 {
     uint64_t end = now_ns() + ANSWER_NS;
     long long mark = ++demo->mark;
-    for (unsigned i = 0; i < demo->child_count; i++)
-        if (answers(&demo->children[i]))
-            dprintf(demo->children[i].in, "mark %lld\n", mark);
     for (unsigned i = 0; i < demo->child_count; i++) {
         struct child *child = &demo->children[i];
-        while (answers(child) && child->mark < mark) {
+        if (!answers(child))
+            continue;
+        child->asked = mark;
+        dprintf(child->in, "mark %lld\n", mark);
+    }
+    /* One that attaches meanwhile was not asked: nothing is to be waited for. */
+    for (unsigned i = 0; i < demo->child_count; i++) {
+        struct child *child = &demo->children[i];
+        while (answers(child) && child->mark < child->asked) {
             if (now_ns() > end)
                 return demo_fail(demo, "%s has not answered for %d seconds: a call hangs.",
                                  child->name, (int)(ANSWER_NS / SECOND));

@@ -40,7 +40,8 @@ struct child {
     bool ready;       /* it has said that it serves, or calls */
     bool final;       /* a client's last totals have come */
     int status;       /* of waitpid(), once pid is 0 */
-    long long mark;   /* the last one that it answered */
+    long long asked;  /* the last mark that it was asked for, -1: none */
+    long long mark;   /* the last one that it answered, -1: none */
     struct tally tally;
     char *line;       /* what it printed since its last newline; a tool: all of it */
     size_t line_bytes;
