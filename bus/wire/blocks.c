@@ -21,10 +21,13 @@
 #define CLASS_BYTES_MIN 512 /* with its header; each class is twice the one before it */
 #define CLASS_COUNT 6       /* up to 16 KiB */
 #define BLOCKS_KEPT 8
+#define LARGE CLASS_COUNT /* the class of those that are not kept */
 
 struct kept {
     struct wire_chunk *first[CLASS_COUNT];
-    uint8_t count[CLASS_COUNT];
+    /* For so many more: none if the thread is not watched yet, or ends. So there is one question.
+     */
+    uint8_t room[CLASS_COUNT + 1];
     bool ends; /* the thread does, or cannot be watched: nothing is kept any more */
     bool watched;
 };
@@ -39,6 +42,7 @@ static void drop_all(void *data)
     struct kept *all = data;
     all->ends = true; /* other destructors may still free messages */
     for (unsigned i = 0; i < CLASS_COUNT; i++) {
+        all->room[i] = 0;
         while (all->first[i]) {
             struct wire_chunk *next = all->first[i]->next;
             free(all->first[i]);
@@ -66,13 +70,15 @@ static void watch_thread(void)
     pthread_once(&once, make_key);
     kept.watched = true;
     kept.ends = !has_key || pthread_setspecific(at_thread_end, &kept) != 0;
+    for (unsigned i = 0; i < CLASS_COUNT && !kept.ends; i++)
+        kept.room[i] = BLOCKS_KEPT;
 }
 
-/* The class of blocks that hold @bytes, header and all; CLASS_COUNT: none does. */
+/* The class of blocks that hold @bytes, header and all. */
 static unsigned class_of(size_t bytes)
 {
     if (SANITIZED || bytes > (size_t)CLASS_BYTES_MIN << (CLASS_COUNT - 1))
-        return CLASS_COUNT;
+        return LARGE;
     if (bytes <= CLASS_BYTES_MIN)
         return 0;
     unsigned bits = 64 - (unsigned)__builtin_clzll(bytes - 1);
@@ -84,12 +90,12 @@ struct wire_chunk *wire_block_new(size_t *bytes)
     size_t whole = sizeof(struct wire_chunk) + *bytes;
     unsigned class = class_of(whole);
     struct wire_chunk *chunk;
-    if (class < CLASS_COUNT) {
+    if (class != LARGE) {
         whole = (size_t)CLASS_BYTES_MIN << class;
         chunk = kept.first[class];
         if (chunk) {
             kept.first[class] = chunk->next;
-            kept.count[class]--;
+            kept.room[class]++;
             *bytes = whole - sizeof(*chunk);
             return chunk;
         }
@@ -97,26 +103,27 @@ struct wire_chunk *wire_block_new(size_t *bytes)
     chunk = malloc(whole);
     if (!chunk)
         return NULL;
-    chunk->kept_as = class < CLASS_COUNT ? class : WIRE_BLOCK_LARGE;
+    chunk->kept_as = class;
     *bytes = whole - sizeof(*chunk);
     return chunk;
+}
+
+/* Of a class that has no room, or not yet. */
+__attribute__((noinline)) static bool makes_room(uint32_t class)
+{
+    if (class != LARGE && !kept.watched)
+        watch_thread();
+    return kept.room[class] > 0;
 }
 
 void wire_block_free(struct wire_chunk *chunk)
 {
     uint32_t class = chunk->kept_as;
-    if (class == WIRE_BLOCK_LARGE || kept.ends || kept.count[class] == BLOCKS_KEPT) {
+    if (__builtin_expect(kept.room[class] == 0, 0) && !makes_room(class)) {
         free(chunk);
         return;
     }
-    if (__builtin_expect(!kept.watched, 0)) {
-        watch_thread();
-        if (kept.ends) {
-            free(chunk);
-            return;
-        }
-    }
     chunk->next = kept.first[class];
     kept.first[class] = chunk;
-    kept.count[class]++;
+    kept.room[class]--;
 }

@@ -14,10 +14,8 @@ struct wire_hold;
 struct wire_chunk {
     alignas(16) struct wire_chunk *next;
     struct wire_hold *hold; /* of the first: the message's */
-    uint32_t kept_as; /* blocks.c: of which size class it is; WIRE_BLOCK_LARGE: of none */
+    uint32_t kept_as;       /* blocks.c: of which size class it is */
 };
-
-#define WIRE_BLOCK_LARGE UINT32_MAX
 
 /* A chunk with room for @*bytes, or somewhat more, and then says how many. NULL: no memory. */
 struct wire_chunk *wire_block_new(size_t *bytes);

@@ -103,7 +103,12 @@ uint8_t *pack_negative(uint8_t *pos, uint64_t value)
 static uint8_t *put_bytes(struct wire_packing *packing, const struct pack_op *op, uint8_t *pos,
                           const void *data, size_t bytes)
 {
-    return pack_bulk(packing, pack_varint(put_tag(op, pos), bytes), data, bytes);
+    pos = pack_varint(put_tag(op, pos), bytes);
+    if (bytes - 1 < PACK_TEXT_AT_ONCE) { /* the step has asked for that, and 0 has nothing */
+        memcpy(pos, data, bytes);
+        return pos + bytes;
+    }
+    return pack_bulk(packing, pos, data, bytes);
 }
 
 /* Bytes that are not short: maybe something that stands for them. */

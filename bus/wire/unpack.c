@@ -114,13 +114,15 @@ int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *dat
 
 void *wire_free(void *message)
 {
-    if (message) {
-        struct wire_bump bump = {.first = (struct wire_chunk *)message - 1};
-        struct wire_hold *hold = bump.first->hold;
-        wire_bump_free(&bump);
-        if (hold)
-            hold->release(hold);
+    struct wire_chunk *chunk = message ? (struct wire_chunk *)message - 1 : NULL;
+    struct wire_hold *hold = chunk ? chunk->hold : NULL;
+    while (chunk) {
+        struct wire_chunk *next = chunk->next;
+        wire_block_free(chunk);
+        chunk = next;
     }
+    if (hold)
+        hold->release(hold);
     return NULL;
 }
 

@@ -20,7 +20,7 @@
 #include "wire/bump.h"
 #include "wire/wire.h"
 
-#define GUARDED_BLOCK (WIRE_BLOCK_LARGE - 1)
+#define GUARDED_BLOCK UINT32_MAX /* no class of blocks.c */
 
 /* Before guarded memory. */
 struct mark {
