@@ -519,8 +519,8 @@ void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use us
 /* ---- The whole ---- */
 
 /* Room for the struct, for about what hangs on it, and for the copy with what is read behind it. */
-static int open_block(struct unpack *u, const struct bound_table *table, uint8_t **ret_message,
-                      uint8_t **ret_copy)
+static inline int open_block(struct unpack *u, const struct bound_table *table,
+                             uint8_t **ret_message, uint8_t **ret_copy)
 {
     const size_t copy_bytes = (u->source_bytes + READ_BYTES + 7) & ~(size_t)7;
     size_t guess = u->source_bytes < 512 ? u->source_bytes : 2 * u->source_bytes;
@@ -532,11 +532,21 @@ static int open_block(struct unpack *u, const struct bound_table *table, uint8_t
         bytes > CACHED_BYTES && table->image_bytes + copy_bytes + guess <= CACHED_BYTES;
     if (cached)
         bytes = CACHED_BYTES;
-    if (wire_bump_grow(&u->bump, bytes) < 0)
+    const size_t budget = wire_unpacked_bytes_max(u->source_bytes);
+    size_t room = bytes;
+    struct wire_chunk *chunk = wire_block_new(&room);
+    if (!chunk) {
+        u->bump.error = -ENOMEM;
         return unpack_no_memory(u);
-    if (cached)
-        u->bump.chunk_bytes = CACHED_BYTES / 2; /* the next one is twice that */
-    u->bump.end -= copy_bytes;
+    }
+    chunk->next = NULL;
+    chunk->hold = NULL;
+    u->bump.first = u->bump.last = chunk;
+    u->bump.pos = (uint8_t *)(chunk + 1);
+    u->bump.end = u->bump.pos + room - copy_bytes;
+    u->bump.chunk_bytes = cached ? CACHED_BYTES / 2 : bytes; /* the next one is twice that */
+    u->bump.left = budget - bytes;
+    u->bump.error = 0;
     *ret_copy = u->bump.end;
     *ret_message = new_message(u, table);
     return 0;
@@ -549,8 +559,8 @@ static void end_source(struct unpack *u, uint8_t *end)
     u->run.readable = end + READ_BYTES;
 }
 
-/* Everything as if nothing had been done. */
-static void begin(struct unpack *u, bool detects)
+/* Everything as if nothing had been done; but for the bump, which open_block() begins. */
+static inline void begin(struct unpack *u, bool detects)
 {
     u->run.elements = 0;
     u->run.slots_used = 0;
@@ -560,7 +570,6 @@ static void begin(struct unpack *u, bool detects)
     u->run.watches = false;
     u->run.source = u->run.source_end = u->run.readable = u->run.origin = NULL;
     u->run.out = u->run.limit = u->fragment = u->scratch = NULL;
-    u->bump = (struct wire_bump){.left = wire_unpacked_bytes_max(u->source_bytes)};
     u->finished = NULL;
     u->growing.at = NULL;
     u->copying = false;
@@ -568,9 +577,10 @@ static void begin(struct unpack *u, bool detects)
     u->terminators_end = u->terminators;
 }
 
-/* One crossing. */
-static int cross(struct unpack *u, const struct bound_table *table, const uint8_t *source,
-                 bool detects, ProtobufCMessage **ret_message, const uint8_t **ret_copy)
+/* One crossing. Part of its callers: a small message is a few hundred instructions in all. */
+static inline __attribute__((always_inline)) int
+cross(struct unpack *u, const struct bound_table *table, const uint8_t *source, bool detects,
+      ProtobufCMessage **ret_message, const uint8_t **ret_copy)
 {
     uint8_t *message = NULL, *copy = NULL;
     begin(u, detects);
@@ -590,7 +600,8 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
         end_source(u, copy + bytes);
     }
     if (r == 0)
-        r = unpack_message(u, table, message, copy, copy + bytes, 1);
+        r = table->staged ? unpack_message(u, table, message, copy, copy + bytes, 1)
+                          : unpack_quickly(u, table, message, copy, copy + bytes, 1);
     if (r == 0) {
         *ret_message = (ProtobufCMessage *)(void *)message;
         *ret_copy = copy;
@@ -600,6 +611,14 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
     if (r < 0)
         wire_bump_free(&u->bump);
     return r;
+}
+
+/* What came in pieces, or was refused: pieces first. */
+__attribute__((noinline, cold)) static int
+cross_joined(struct unpack *u, const struct bound_table *table, const uint8_t *source,
+             ProtobufCMessage **ret_message, const uint8_t **ret_copy)
+{
+    return cross(u, table, source, false, ret_message, ret_copy);
 }
 
 int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
@@ -635,7 +654,7 @@ int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const u
             bool detects = table->translated && !table->hides_pieces;
             r = cross(&u, table, source, detects, ret_message, ret_copy);
             if (r < 0 && detects && r != -ENOMEM)
-                r = cross(&u, table, source, false, ret_message, ret_copy);
+                r = cross_joined(&u, table, source, ret_message, ret_copy);
         }
     }
     if (r < 0 && ret_failure)
