@@ -69,11 +69,11 @@ static struct channel *less_busy_of_two(struct parley_endpoint *endpoint, struct
     return load_b < load_a ? b : a;
 }
 
-struct channel *client_pick(struct parley_client *client, const struct call *call)
+/* Of several, or none. */
+__attribute__((noinline)) static struct channel *pick_among(struct parley_client *client,
+                                                            const struct call *call)
 {
     struct parley_endpoint *endpoint = client->endpoint;
-    if (client->routed && route_refresh(&client->view, &endpoint->route, client->route_slot))
-        client_route_changed(client);
     struct channel **live = client->live;
     struct channel *in_range[ROUTE_INSTANCE_MAX];
     uint32_t live_count = client->live_count;
@@ -84,7 +84,7 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     }
     if (live_count == 0)
         return NULL;
-    if (live_count == 1 && (live[0]->weighted || picky))
+    if (live_count == 1 && picky)
         return live[0];
     if (!picky && client->live_alike)
         return less_busy_of_two(endpoint, live, live_count); /* whatever its bucket is */
@@ -108,6 +108,18 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
     if (!picky && client_attaching(client))
         return NULL;
     return less_busy_of_two(endpoint, live, live_count);
+}
+
+struct channel *client_pick(struct parley_client *client, const struct call *call)
+{
+    const struct region *page = &client->endpoint->route;
+    if (client->routed && route_is_news(&client->view, page, client->route_slot) &&
+        route_refresh(&client->view, page, client->route_slot))
+        client_route_changed(client);
+    if (client->live_count == 1 && client->live[0]->weighted && !call->ranges &&
+        !client->methods_missing)
+        return client->live[0];
+    return pick_among(client, call);
 }
 
 /* ---- Sending ---- */
@@ -194,8 +206,10 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
     memcpy(call->version, channel->version, sizeof(call->version));
     TAILQ_INSERT_TAIL(&channel->calls, call, entry);
     channel->in_flight++;
-    if (__builtin_expect(!call->mirror, 1))
-        stats_started(cell_of(call));
+    if (__builtin_expect(!call->mirror, 1)) {
+        call->cell = cell_of(call);
+        stats_started(call->cell);
+    }
 
     if (!call->one_way)
         channel_wake(channel); /* first: a fast answer rings no bell */
@@ -377,7 +391,7 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     struct parley_client *client = call->client;
     uint32_t served = call->channel ? call->channel->route_version : ROUTE_NOBODY;
     if (__builtin_expect(!call->mirror, 1)) {
-        struct stats_cell *cell = cell_of(call);
+        struct stats_cell *cell = call->counted ? call->cell : cell_of(call);
         if (!call->counted)
             stats_started(cell); /* it waits for a channel: begun and ended at once */
         count_end(call, cell, status, now);

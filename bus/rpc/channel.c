@@ -454,7 +454,7 @@ bool channel_wants_cpu(const struct channel *channel)
 /* ---- Sending ---- */
 
 /* Return: 0, or as wire_pack_write(). */
-static int body_write(struct channel *channel, uint8_t *out, const struct body *body)
+static inline int body_write(struct channel *channel, uint8_t *out, const struct body *body)
 {
     if (body->metadata_bytes)
         memcpy(out, body->metadata, body->metadata_bytes);
@@ -477,7 +477,7 @@ static size_t body_bytes(const struct body *body)
  * and what is read in larger pieces has to wait until all of them have left the store buffer,
  * behind lines of the ring that are on their way from the other core. That was an eighth of a call,
  * and a compiler that merges members into words or vectors brings it back. */
-static void header_write(struct frame_header *out, const struct frame_header *header)
+static inline void header_write(struct frame_header *out, const struct frame_header *header)
 {
 #define WRITE(member)                                                                              \
     do {                                                                                           \
@@ -554,7 +554,9 @@ static int send_by_arena(struct channel *channel, struct frame_header *header,
     return 0;
 }
 
-int channel_send(struct channel *channel, struct frame_header *header, const struct body *body)
+/* Part of its callers: one of them is on the way of each message. */
+static inline __attribute__((always_inline)) int
+send_now(struct channel *channel, struct frame_header *header, const struct body *body)
 {
     if (channel->state != CHANNEL_UP)
         return -EPIPE;
@@ -578,6 +580,11 @@ int channel_send(struct channel *channel, struct frame_header *header, const str
         return r; /* a record that is not committed is nothing */
     ring_commit(&channel->ours, (uint32_t)record_bytes);
     return 0;
+}
+
+int channel_send(struct channel *channel, struct frame_header *header, const struct body *body)
+{
+    return send_now(channel, header, body);
 }
 
 /* With a copy of the body. Return: 0, -ENOBUFS, or as body_write(). */
@@ -636,7 +643,7 @@ int channel_send_or_queue(struct channel *channel, struct frame_header *header, 
     if (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) &&
         channel->queue_frames % QUEUED_PER_LOOK == 0 && channel_has_room(channel))
         channel_flush(channel);
-    int r = STAILQ_EMPTY(&channel->queue) ? channel_send(channel, header, body) : CHANNEL_E_FULL;
+    int r = STAILQ_EMPTY(&channel->queue) ? send_now(channel, header, body) : CHANNEL_E_FULL;
     if (r == 0) {
         if (call)
             call->ring_end = channel->ours.head;

@@ -155,6 +155,17 @@ struct route_view {
 /* @base: the mapped route page. True if @view changed. Bounded: keeps the old view while the broker
  * writes, for ever if it died while writing. */
 bool route_refresh(struct route_view *view, const struct region *page, uint32_t slot);
+/* Whether route_refresh() has something to do: one load, for each call. */
+static inline bool route_is_news(const struct route_view *view, const struct region *page,
+                                 uint32_t slot)
+{
+    if (!page->base || slot >= ROUTE_SLOT_MAX)
+        return false;
+    const struct route_slot *slots =
+        (const struct route_slot *)((const uint8_t *)page->base + ROUTE_SLOTS_OFFSET);
+    /* relaxed: who copies the slot looks again */
+    return atomic_load_explicit(&slots[slot].sequence, memory_order_relaxed) != view->sequence;
+}
 /* The version's index for a bucket; ROUTE_NOBODY: none. */
 uint32_t route_version(const struct route_view *view, uint32_t bucket);
 uint32_t route_bucket(const struct route_view *view, const char *key, size_t bytes);
@@ -434,6 +445,7 @@ struct call {
     struct parley_client *client;     /* NULL: free */
     struct channel *channel;          /* NULL: waits for one */
     struct held_plan *held;           /* that it began with; NULL if channel is */
+    struct stats_cell *cell;          /* in which it is counted, if `counted` */
     uint32_t index;                   /* in the endpoint's table */
     uint32_t generation;
     uint64_t ring_end;                /* our ring's head behind the request; 0: not in the ring */
