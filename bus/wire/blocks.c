@@ -85,25 +85,29 @@ static unsigned class_of(size_t bytes)
     return bits - (unsigned)__builtin_ctz(CLASS_BYTES_MIN);
 }
 
-struct wire_chunk *wire_block_new(size_t *bytes)
+__attribute__((noinline)) static struct wire_chunk *block_make(size_t whole, unsigned class,
+                                                               size_t *ret_bytes)
 {
-    size_t whole = sizeof(struct wire_chunk) + *bytes;
-    unsigned class = class_of(whole);
-    struct wire_chunk *chunk;
-    if (class != LARGE) {
-        whole = (size_t)CLASS_BYTES_MIN << class;
-        chunk = kept.first[class];
-        if (chunk) {
-            kept.first[class] = chunk->next;
-            kept.room[class]++;
-            *bytes = whole - sizeof(*chunk);
-            return chunk;
-        }
-    }
-    chunk = malloc(whole);
+    struct wire_chunk *chunk = malloc(whole);
     if (!chunk)
         return NULL;
     chunk->kept_as = class;
+    *ret_bytes = whole - sizeof(*chunk);
+    return chunk;
+}
+
+struct wire_chunk *wire_block_new(size_t *bytes)
+{
+    size_t whole = sizeof(struct wire_chunk) + *bytes;
+    const unsigned class = class_of(whole);
+    if (class == LARGE)
+        return block_make(whole, class, bytes);
+    whole = (size_t)CLASS_BYTES_MIN << class;
+    struct wire_chunk *chunk = kept.first[class];
+    if (!chunk)
+        return block_make(whole, class, bytes);
+    kept.first[class] = chunk->next;
+    kept.room[class]++;
     *bytes = whole - sizeof(*chunk);
     return chunk;
 }

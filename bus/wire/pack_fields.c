@@ -100,8 +100,10 @@ uint8_t *pack_negative(uint8_t *pos, uint64_t value)
     return pos + 10;
 }
 
-static uint8_t *put_bytes(struct wire_packing *packing, const struct pack_op *op, uint8_t *pos,
-                          const void *data, size_t bytes)
+static inline __attribute__((always_inline)) uint8_t *put_bytes(struct wire_packing *packing,
+                                                                const struct pack_op *op,
+                                                                uint8_t *pos, const void *data,
+                                                                size_t bytes)
 {
     pos = pack_varint(put_tag(op, pos), bytes);
     if (bytes - 1 < PACK_TEXT_AT_ONCE) { /* the step has asked for that, and 0 has nothing */
