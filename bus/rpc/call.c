@@ -124,12 +124,10 @@ struct channel *client_pick(struct parley_client *client, const struct call *cal
 
 /* ---- Sending ---- */
 
-static struct stats_cell *cell_of(struct call *call)
+__attribute__((noinline, cold)) static struct stats_cell *find_cell(struct call *call)
 {
     struct parley_client *client = call->client;
     struct channel *channel = call->channel;
-    if (channel && channel->cells && channel->cells[call->method])
-        return channel->cells[call->method];
     struct stats_cell *cell =
         stats_cell_find(&client->endpoint->stats, STATS_CLIENT, client->spec.interface,
                         method_name(call), client->spec.version, call->version);
@@ -138,6 +136,14 @@ static struct stats_cell *cell_of(struct call *call)
         stats_translation(cell, plan_class(channel->held->plan));
     }
     return cell;
+}
+
+static inline struct stats_cell *cell_of(struct call *call)
+{
+    const struct channel *channel = call->channel;
+    if (channel && channel->cells && channel->cells[call->method])
+        return channel->cells[call->method];
+    return find_cell(call);
 }
 
 static uint64_t now_ns(const struct call *call)
@@ -330,11 +336,10 @@ static void deliver_raw(struct call *call)
     call->replied(&outcome, ok ? call->raw : NULL, ok ? call->raw_bytes : 0, call->userdata);
 }
 
+/* To whom does not wait for it. */
 static void deliver(struct call *call)
 {
     struct parley_endpoint *endpoint = call->client->endpoint;
-    if (call->delivery == CALL_SYNC)
-        return; /* parley_client_call() takes it from here */
     struct outcome outcome, *outer = current_outcome;
     outcome.ended = call;
     current_outcome = &outcome;
@@ -348,7 +353,7 @@ static void deliver(struct call *call)
     endpoint_call_free(endpoint, call);
 }
 
-static void detach(struct call *call)
+static inline void detach(struct call *call)
 {
     struct channel *channel = call->channel;
     if (call->waiting) {
@@ -415,7 +420,8 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     }
     if (__builtin_expect(client->view.mirror_buckets != 0, 0))
         mirror_consider(call, served);
-    deliver(call);
+    if (call->delivery != CALL_SYNC) /* parley_client_call() takes it from here */
+        deliver(call);
 }
 
 void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,

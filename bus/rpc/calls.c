@@ -57,7 +57,6 @@ struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     call->translated = false;
     call->translation = PARLEY_IDENTITY;
     call->version[0] = '\0';
-    call->error[0] = '\0';
     return call;
 }
 

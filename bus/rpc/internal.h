@@ -462,9 +462,6 @@ struct call {
     bool mirror;   /* a copy of another call: counted nowhere but as such, tried once */
     bool accepted; /* one-way, was queued and is sent: to be ended */
     bool traced;   /* it is sampled: a frame_trace is behind its metadata */
-    struct call_span span; /* if traced */
-    struct queued frame; /* while it waits for room, if `packed` has its message */
-    TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 
     const ProtobufCMessage *message; /* sync: the caller's; else NULL */
     const uint8_t *given;            /* raw: the caller's, until the call ends; NULL: `packed` */
@@ -490,6 +487,11 @@ struct call {
     enum parley_translation translation;
     char version[RPC_VERSION_BYTES];
     char error[RPC_TEXT_BYTES];
+
+    /* what most calls do not need, out of the way of what each touches */
+    struct call_span span; /* if traced */
+    struct queued frame; /* while it waits for room, if `packed` has its message */
+    TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 };
 
 /* A version that may serve a client. */

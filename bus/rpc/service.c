@@ -171,17 +171,23 @@ void raw_context_end(struct parley_context *context, const struct raw_answer *an
 
 /* ---- Requests ---- */
 
-static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
+__attribute__((noinline, cold)) static struct stats_cell *find_cell(struct channel *channel,
+                                                                    uint32_t method)
 {
-    struct parley_service *service = channel->service;
-    if (!channel->cells[method]) {
-        channel->cells[method] =
-            stats_cell_find(&channel->endpoint->stats, STATS_SERVICE, service->interface->name,
-                            service->interface->methods[method].name, channel->client_version,
-                            service->interface->version);
-        stats_translation(channel->cells[method], plan_class(channel->held->plan));
-    }
-    return channel->cells[method];
+    const struct parley_service *service = channel->service;
+    struct stats_cell *cell =
+        stats_cell_find(&channel->endpoint->stats, STATS_SERVICE, service->interface->name,
+                        service->interface->methods[method].name, channel->client_version,
+                        service->interface->version);
+    channel->cells[method] = cell;
+    stats_translation(cell, plan_class(channel->held->plan));
+    return cell;
+}
+
+static inline struct stats_cell *cell_of(struct channel *channel, uint32_t method)
+{
+    struct stats_cell *cell = channel->cells[method];
+    return cell ? cell : find_cell(channel, method);
 }
 
 static const char *service_input_name(const struct parley_service *service, uint32_t method)
@@ -203,11 +209,9 @@ static void refuse_message(struct channel *channel, const struct frame *frame, u
                failure->offset);
 }
 
-__attribute__((noinline, cold)) static int request_cross_timed(struct channel *channel,
-                                                               const struct frame *frame,
-                                                               uint32_t method,
-                                                               ProtobufCMessage **ret_input,
-                                                               struct plan_failure *failure)
+__attribute__((noinline, cold)) static int
+request_cross_timed(struct channel *channel, const struct frame *frame, uint32_t method,
+                    ProtobufCMessage **ret_input, struct plan_failure *failure)
 {
     struct quick_clock *clock = &channel->endpoint->clock;
     uint64_t began = quick_clock_now_ns(clock);
