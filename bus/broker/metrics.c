@@ -427,6 +427,8 @@ static void write_front(struct metrics *metrics, const Parley__FrontStats *front
               "What came by the bus URLs.", front->bytes_in);
     one_count(metrics, "parley_front_sent_bytes", METRIC_COUNTER,
               "What was answered by the bus URLs.", front->bytes_out);
+}
+
 /* REP sockets that serve: serve.h. */
 static void write_serve(struct metrics *metrics, const Parley__ServeStats *serve)
 {
