@@ -171,6 +171,15 @@ static enum parley_status enter(struct endpoint *endpoint, const Parley__Publish
     return PARLEY_OK;
 }
 
+static int check_not_ours(const char *interface, struct error_text *error)
+{
+    return strcmp(interface, FRONT_SELF_INTERFACE) != 0
+               ? 0
+               : error_set(error, -EINVAL,
+                           "%s is what the broker itself serves: publish under another name",
+                           FRONT_SELF_INTERFACE);
+}
+
 static enum parley_status publish(struct endpoint *endpoint, const Parley__Publish *publish,
                                   struct instance **ret_instance, struct error_text *error)
 {
@@ -188,11 +197,8 @@ static enum parley_status publish(struct endpoint *endpoint, const Parley__Publi
     int r = session_check_names(publish->interface, publish->version, publish->service, error);
     if (r == 0 && !guard_allows_endpoint(endpoint, POLICY_PUBLISH, publish->interface, error))
         r = -EACCES;
-    if (r == 0 && strcmp(publish->interface, FRONT_SELF_INTERFACE) == 0)
-        r = error_set(error, -EINVAL,
-                      "%s is what the broker itself serves: publish under another "
-                      "name",
-                      FRONT_SELF_INTERFACE);
+    if (r == 0)
+        r = check_not_ours(publish->interface, error);
     if (r == 0 && endpoint->account)
         r = admit_registration(&broker->admit, endpoint->account, clock_now_ns(), error);
     if (r == 0)
@@ -255,6 +261,8 @@ enum parley_status publish_check(struct broker *broker, const Parley__Publish *p
     const struct schema_service *service = schema_service(schema->schema);
     const Parley__Interface *declared = service->interface;
     r = session_check_names(declared->name, declared->version, service->name, error);
+    if (r == 0)
+        r = check_not_ours(declared->name, error);
     enum parley_status status = r < 0 ? session_status(r) : PARLEY_OK;
     if (r == 0) {
         r = compat_neighbours(&broker->negotiator, schema, error);

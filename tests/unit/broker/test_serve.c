@@ -815,6 +815,22 @@ static void test_who_may_not_publish_is_in_the_audit_trail(void **state)
     assert_true(was_audited("a publication was refused (INVALID_ARGUMENT)"));
 }
 
+static void test_what_the_broker_serves_is_nobody_else_s(void **state)
+{
+    (void)state;
+    ProtobufCMessage *reply = NULL;
+    Parley__DescribeRequest describe = PARLEY__DESCRIBE_REQUEST__INIT;
+    describe.interface = (char *)(uintptr_t) "parley.bus";
+    assert_int_equal(
+        guests_bus_call("Describe", &describe.base, &parley__describe_reply__descriptor, &reply),
+        PARLEY_OK);
+    Parley__PublishRequest request = PARLEY__PUBLISH_REQUEST__INIT;
+    request.has_descriptor_set = true;
+    request.descriptor_set = ((Parley__DescribeReply *)reply)->descriptor_set;
+    assert_refused(&request, PARLEY_INVALID_ARGUMENT, "the broker itself serves");
+    wire_free(reply);
+}
+
 static void test_nobody_withdraws_another_s(void **state)
 {
     (void)state;
@@ -956,6 +972,7 @@ int main(void)
         UNIT(test_large_messages_pass),
         UNIT(test_who_comes_by_tcp_serves_by_tcp),
         UNIT(test_who_may_not_publish_is_in_the_audit_trail),
+        UNIT(test_what_the_broker_serves_is_nobody_else_s),
         UNIT(test_nobody_withdraws_another_s),
         cmocka_unit_test(test_who_is_told_apart),
     };
