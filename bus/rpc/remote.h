@@ -16,10 +16,12 @@
 #include "rpc/internal.h"
 
 #define REMOTE_BYTES_MAX (WIRE_MESSAGE_BYTES_MAX + (UINT32_C(64) << 10)) /* of a message */
-#define REMOTE_PING_NS (5 * NS_PER_S) /* of silence, then a ping; as much again, then it is dead   \
-                                       */
+#define REMOTE_PING_NS                                                                             \
+    (5 * NS_PER_S) /* of silence, then a ping; as much again, then it is dead                      \
+                    */
 #define REMOTE_ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define REMOTE_CONTRACT_IDLE_NS (60 * NS_PER_S) /* far less than the broker's five minutes */
+#define REMOTE_LINGER_NS (100 * NS_PER_MS)      /* for answers that libnng has still to send */
 #define REMOTE_RETRY_NS_MIN (20 * NS_PER_MS)
 #define REMOTE_RETRY_NS_MAX NS_PER_S
 
@@ -66,7 +68,8 @@ struct far_service {
     bool asked;           /* Publish is under way */
     bool came;            /* the broker has connected to the replier */
     bool withdrawn;
-    bool bye; /* said */
+    bool bye;             /* said */
+    uint64_t answered_ns; /* the last time */
     uint64_t retry_at_ns, pause_ns;
     LIST_HEAD(, far_request) requests[FAR_REQUEST_BUCKETS];
 };

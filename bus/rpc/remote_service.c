@@ -16,6 +16,7 @@
 #include "rpc/remote.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -85,6 +86,13 @@ static void answer(struct replier_request *request, const struct frame_header *f
     (void)replier_answer_end(request, head + bytes);
 }
 
+static void answer_call(struct far_service *service, struct replier_request *request,
+                        const struct frame_header *from, const uint8_t *payload, size_t bytes)
+{
+    answer(request, from, payload, bytes);
+    service->answered_ns = clock_now_ns();
+}
+
 static void refuse(struct replier_request *request, uint64_t call_id, enum parley_status status,
                    const char *text)
 {
@@ -104,8 +112,8 @@ static int response(struct far_service *service, const struct frame *frame)
     size_t bytes = header.payload_bytes;
     int r = request && frame->refs->count > 0 ? refs_expand(frame, &expanded, &bytes) : 0;
     if (request && r == 0)
-        answer(request_take(service, request), &header, expanded ? expanded : frame->payload,
-               bytes);
+        answer_call(service, request_take(service, request), &header,
+                    expanded ? expanded : frame->payload, bytes);
     channel_consume(channel, frame);
     if (request && r < 0)
         refuse(request_take(service, request), header.call_id, PARLEY_RESOURCE_EXHAUSTED,
@@ -141,14 +149,7 @@ static int far_frame(struct channel *channel, const struct frame *frame, struct 
     }
 }
 
-static void replier_end(struct far_service *service)
-{
-    if (!service->replier)
-        return;
-    wait_remove(service->remote->endpoint->wait, replier_fd(service->replier));
-    service->replier = replier_free(service->replier);
-    service->came = false;
-}
+static void replier_end(struct far_service *service);
 
 static void far_dead(struct channel *channel, enum parley_status status, const char *text)
 {
@@ -261,6 +262,31 @@ static void received(struct far_service *service, struct replier_request *reques
     else
         refuse(request, frame.header.call_id, PARLEY_INVALID_ARGUMENT,
                "a frame of a kind that is not for a service");
+}
+
+/* libnng drops what it has not sent when a socket is closed, and does not tell when it has. */
+static void linger(struct far_service *service)
+{
+    uint64_t until = clock_add(service->answered_ns, REMOTE_LINGER_NS);
+    while (service->came && clock_now_ns() < until) {
+        struct pollfd fd = {.fd = replier_fd(service->replier), .events = POLLIN};
+        struct replier_request *request;
+        const uint8_t *data;
+        size_t bytes;
+        (void)poll(&fd, 1, 10);
+        while (replier_receive(service->replier, &request, &data, &bytes) == 0)
+            received(service, request, data, bytes); /* refused */
+    }
+}
+
+static void replier_end(struct far_service *service)
+{
+    if (!service->replier)
+        return;
+    linger(service);
+    wait_remove(service->remote->endpoint->wait, replier_fd(service->replier));
+    service->replier = replier_free(service->replier);
+    service->came = false;
 }
 
 /* ---- The instance ---- */
