@@ -490,14 +490,40 @@ static void write_split(struct maker *maker, const struct program_emit *emit,
     asm_bind(as, &skip);
 }
 
-/* A message that becomes text, of which every field has something. That it comes back is sure if
- * taking the text apart gives pieces of the same lengths: then they lie where they were put. */
+/* To @unsure unless no field's text has the last byte of the literal before it: then no literal is
+ * found behind its place, and so the text comes apart as it was put together. Keeps RSI and RDI. */
+static void see_apart(struct maker *maker, const struct program_template *template,
+                      struct asm_label *unsure)
+{
+    struct assembler *as = &maker->as;
+    const struct program_part *parts = maker->plan->parts + template->part_first;
+    for (uint32_t i = 1; i < template->part_count; i++) {
+        const struct program_part *part = &parts[i];
+        if (part->slot == PROGRAM_SLOT_NONE)
+            continue;
+        asm_load(as, 4, RAX, SLOT(part->slot, bytes));
+        asm_alu_imm(as, ASM_CMP, 4, RAX, 32);
+        asm_jump_if(as, ASM_A, unsure);
+        asm_load(as, 8, RDX, SLOT(part->slot, data));
+        asm_mov_imm(as, RCX, maker->plan->text[part->text_first + part->text_bytes - 1]);
+        asm_vfrom(as, 4, 1, RCX);
+        asm_vspread(as, 1, 1);
+        asm_vop_mem(as, ASM_PCMPEQB, 32, 1, 1, asm_at(RDX, 0));
+        asm_vmask(as, 32, RCX, 1);
+        asm_bzhi(as, 4, RCX, RCX, RAX);
+        asm_jump_if(as, ASM_NE, unsure);
+    }
+}
+
+/* A message that becomes text, of which every field has something. That it comes back can be seen
+ * by its fields, mostly, and is sure if taking the text apart gives pieces of the same lengths:
+ * then they lie where they were put. */
 static void write_join(struct maker *maker, const struct program_emit *emit, struct asm_label *by_c)
 {
     struct assembler *as = &maker->as;
     const struct program_template *template = &maker->plan->templates[emit->template];
     const struct program_part *parts = maker->plan->parts + template->part_first;
-    struct asm_label skip = {0}, function = {0}, large = {0};
+    struct asm_label skip = {0}, function = {0}, large = {0}, unsure = {0};
     asm_alu_store_imm(as, ASM_CMP, 1, SLOT(emit->slot, seen), 0);
     asm_jump_if(as, ASM_E, &skip);
     if (is_searched(maker->plan, template)) {
@@ -517,6 +543,9 @@ static void write_join(struct maker *maker, const struct program_emit *emit, str
         asm_alu_imm(as, ASM_CMP, 8, RDI, 64);
         asm_jump_if(as, ASM_A, &large);
         asm_store(as, 1, asm_at(RSI, -1), RDI);
+        see_apart(maker, template, &unsure);
+        asm_jump(as, &skip);
+        asm_bind(as, &unsure);
         take_apart(maker, template, by_c);
         for (uint32_t i = 0; i < template->part_count; i++) {
             if (parts[i].slot == PROGRAM_SLOT_NONE)

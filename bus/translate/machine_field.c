@@ -628,30 +628,43 @@ static void carry_block(struct maker *maker, struct asm_mem from, struct asm_mem
         asm_vop(as, ASM_PCMPGTB, 32, ret, VEC_ONES, 0);
 }
 
+/* @count times 32 bytes from RSI to RDI, which move on; which are not plain, to VEC 2 as well. */
+static void carry_blocks(struct maker *maker, int32_t count, bool string)
+{
+    struct assembler *as = &maker->as;
+    for (int32_t i = 0; i < count; i++) {
+        carry_block(maker, asm_at(RSI, 32 * i), asm_at(RDI, 32 * i), 1, string);
+        if (string)
+            asm_vop(as, ASM_POR, 32, 2, 2, 1);
+    }
+    asm_alu_imm(as, ASM_ADD, 8, RSI, 32 * count);
+    asm_alu_imm(as, ASM_ADD, 8, RDI, 32 * count);
+}
+
 /* LENGTH bytes of text, from RSI to RDI, which end at RDX; a text that is not plain goes to by_c.
  * Uses RCX and R8. What is read and written passes the end by less than 32 bytes. */
 static void carry_text(struct maker *maker, struct field *field)
 {
     struct assembler *as = &maker->as;
     const bool string = field->way->value == FAST_STRING;
-    struct asm_label is_short = {0}, last = {0}, again = {0}, done = {0};
+    struct asm_label is_short = {0}, last = {0}, again = {0}, two = {0}, done = {0};
     asm_alu_imm(as, ASM_CMP, 4, LENGTH, 32);
     asm_jump_if(as, ASM_BE, &is_short);
-    asm_lea(as, R8, asm_at(RDX, -64)); /* as long as there are 64, and more */
     asm_vop(as, ASM_PXOR, 32, 2, 2, 2);
+    asm_lea(as, R8, asm_at(RDX, -64)); /* as long as there are 64, and more */
     asm_alu(as, ASM_CMP, 8, RSI, R8);
     asm_jump_if(as, ASM_AE, &last);
+    asm_lea(as, RCX, asm_at(RDX, -128));
+    asm_alu(as, ASM_CMP, 8, RSI, RCX);
+    asm_jump_if(as, ASM_AE, &two);
     asm_bind(as, &again);
-    carry_block(maker, asm_at(RSI, 0), asm_at(RDI, 0), 1, string);
-    carry_block(maker, asm_at(RSI, 32), asm_at(RDI, 32), 3, string);
-    asm_alu_imm(as, ASM_ADD, 8, RSI, 64);
-    asm_alu_imm(as, ASM_ADD, 8, RDI, 64);
-    if (string) {
-        asm_vop(as, ASM_POR, 32, 2, 2, 1);
-        asm_vop(as, ASM_POR, 32, 2, 2, 3);
-    }
-    asm_alu(as, ASM_CMP, 8, RSI, R8);
+    carry_blocks(maker, 4, string);
+    asm_alu(as, ASM_CMP, 8, RSI, RCX);
     asm_jump_if(as, ASM_B, &again);
+    asm_alu(as, ASM_CMP, 8, RSI, R8);
+    asm_jump_if(as, ASM_AE, &last);
+    asm_bind(as, &two);
+    carry_blocks(maker, 2, string);
     asm_bind(as, &last); /* 64 at most: its first 32, and the text's last 32, some of it again */
     asm_mov(as, 8, RCX, RDX);
     asm_alu(as, ASM_SUB, 8, RCX, RSI);
