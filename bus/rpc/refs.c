@@ -403,7 +403,8 @@ static bool all_pass(const struct plan *plan, uint32_t entry, const struct frame
     return pass;
 }
 
-/* @payload: private. Return: 0; or -EAGAIN: with the bytes in it, then. */
+/* @payload: private, or that of the frame if the plan does not look at it (all_pass()): then it is
+ * read once here, by the crossing. Return: 0; or -EAGAIN: with the bytes in it, then. */
 static int unpack_by_reference(struct channel *channel, const struct frame *frame,
                                const struct plan_binding *binding, uint32_t entry,
                                const uint8_t *payload, ProtobufCMessage **ret_message)
@@ -423,9 +424,11 @@ static int unpack_by_reference(struct channel *channel, const struct frame *fram
     return 0;
 }
 
-static int unpack_shared(struct channel *channel, const struct frame *frame,
-                         const struct plan_binding *binding, uint32_t entry,
-                         ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
+/* By a private copy of the payload: another crossing, if there was one before, of bytes that are
+ * read anew. @try_reference: it has not been tried yet */
+static int unpack_private(struct channel *channel, const struct frame *frame,
+                          const struct plan_binding *binding, uint32_t entry, bool try_reference,
+                          ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
 {
     size_t bytes = frame->header.payload_bytes, expanded_bytes;
     uint8_t small[SMALL_BYTES];
@@ -435,7 +438,8 @@ static int unpack_shared(struct channel *channel, const struct frame *frame,
     if (!payload)
         return -ENOMEM;
     memcpy(payload, frame->payload, bytes);
-    if (unpack_by_reference(channel, frame, binding, entry, payload, ret_message) == 0)
+    if (try_reference &&
+        unpack_by_reference(channel, frame, binding, entry, payload, ret_message) == 0)
         return 0;
     int r = wire_expand(payload, bytes, frame->refs->refs, frame->refs->count, &expanded,
                         &expanded_bytes);
@@ -443,6 +447,17 @@ static int unpack_shared(struct channel *channel, const struct frame *frame,
         return plan_unpack(binding, entry, expanded, expanded_bytes, ret_message, ret_failure);
     *ret_failure = (struct plan_failure){.what = "a reference that is no field's value"};
     return r;
+}
+
+static int unpack_shared(struct channel *channel, const struct frame *frame,
+                         const struct plan_binding *binding, uint32_t entry,
+                         ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
+{
+    const bool identity = plan_class(plan_binding_plan(binding)) == PLAN_IDENTITY;
+    if (identity &&
+        unpack_by_reference(channel, frame, binding, entry, frame->payload, ret_message) == 0)
+        return 0;
+    return unpack_private(channel, frame, binding, entry, !identity, ret_message, ret_failure);
 }
 
 int refs_unpack(struct channel *channel, const struct frame *frame,
