@@ -259,6 +259,18 @@ static size_t add_pair(uint8_t *block, size_t used, const char *key, const char 
     return used + key_bytes + value_bytes;
 }
 
+static bool has_key(const uint8_t *block, size_t bytes, const char *key)
+{
+    size_t key_bytes = strlen(key);
+    for (size_t at = 0; at < bytes;) {
+        const uint8_t *pair = block + at;
+        if (pair[0] == key_bytes && memcmp(pair + 3, key, key_bytes) == 0)
+            return true;
+        at += 3 + pair[0] + (pair[1] | (size_t)pair[2] << 8);
+    }
+    return false;
+}
+
 /* The call's own metadata, its trace as text, and who calls: what a handler of a native service
  * could ask its context for. @block: of BUS_FRAME_METADATA_BYTES_MAX. */
 static size_t fill_metadata(struct parley_context *context, uint8_t *block)
@@ -273,7 +285,7 @@ static size_t fill_metadata(struct parley_context *context, uint8_t *block)
         used = add_pair(block, used, "traceparent", trace);
     for (size_t i = 0; i < 3; i++) {
         const char *value = parley_context_metadata(context, peer[i], &bytes);
-        if (value)
+        if (value && !has_key(block, used, peer[i])) /* a relayed call's say so themselves */
             used = add_pair(block, used, peer[i], value);
     }
     return used;
