@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "broker/front.h"
+#include "broker/guard.h"
 #include "broker/guest.h"
 
 /* ---- Life ---- */
@@ -222,7 +223,9 @@ static enum parley_status check_request(struct serve *serve, const Parley__Publi
     return PARLEY_ALREADY_EXISTS;
 }
 
-static enum parley_status take_schema(struct broker *broker, const Parley__PublishRequest *request,
+/* Also for who left the interface's name to the set, which is read only now. */
+static enum parley_status take_schema(struct broker *broker, const struct replier_peer *peer,
+                                      const Parley__PublishRequest *request,
                                       struct schema_entry **ret_schema, struct error_text *error)
 {
     Parley__Publish publish = PARLEY__PUBLISH__INIT;
@@ -231,7 +234,14 @@ static enum parley_status take_schema(struct broker *broker, const Parley__Publi
     publish.service = request->service;
     publish.has_descriptor_set = request->has_descriptor_set;
     publish.descriptor_set = request->descriptor_set;
-    return publish_check(broker, &publish, ret_schema, error);
+    enum parley_status status = publish_check(broker, &publish, ret_schema, error);
+    if (status != PARLEY_OK)
+        return status;
+    const Parley__Interface *interface = schema_service((*ret_schema)->schema)->interface;
+    if (guard_allows(broker, peer, POLICY_PUBLISH, interface->name, interface->version, error))
+        return PARLEY_OK;
+    schema_entry_drop(&broker->negotiator, *ret_schema);
+    return PARLEY_PERMISSION_DENIED;
 }
 
 static enum parley_status expect(struct serve *serve, const Parley__PublishRequest *request,
@@ -288,7 +298,7 @@ enum parley_status serve_publish(struct broker *broker, const Parley__PublishReq
         status = PARLEY_RESOURCE_EXHAUSTED;
     struct schema_entry *schema;
     if (status == PARLEY_OK)
-        status = take_schema(broker, request, &schema, error);
+        status = take_schema(broker, peer, request, &schema, error);
     if (status == PARLEY_OK)
         status = expect(serve, request, peer, schema, ret, error);
     return status;
