@@ -151,6 +151,8 @@ static void test_the_closure_runs_when_the_call_is_on_its_way(void **state)
 static void test_a_full_ring_makes_one_way_calls_wait(void **state)
 {
     (void)state;
+    if (bus_is_remote("what stands for the service takes them, whatever it does"))
+        skip();
     struct tally tally = {0};
     kill(service, SIGSTOP);
     for (uint32_t i = 0; i < 300; i++)
@@ -184,6 +186,8 @@ static void test_waiting_for_room_ends_at_the_deadline(void **state)
 static void test_what_waits_for_room_can_be_cancelled(void **state)
 {
     (void)state;
+    if (bus_is_remote("what stands for the service takes them, whatever it does"))
+        skip();
     struct tally sent = {0}, cancelled = {0};
     uint32_t count = 0;
     uint64_t id = 0;
@@ -205,6 +209,8 @@ static void test_what_waits_for_room_can_be_cancelled(void **state)
 static void test_freeing_the_client_ends_what_waits_for_room(void **state)
 {
     (void)state;
+    if (bus_is_remote("what stands for the service takes them, whatever it does"))
+        skip();
     struct tally tally = {0};
     kill(service, SIGSTOP);
     for (uint32_t i = 0; i < 1000; i++)
@@ -226,6 +232,8 @@ static void free_client(const Echo__V1__Message *reply, void *data)
 static void test_a_closure_of_a_one_way_call_may_free_the_client(void **state)
 {
     (void)state;
+    if (bus_is_remote("what stands for the service takes them, whatever it does"))
+        skip();
     struct tally first = {0}, others = {0};
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     struct parley_call call = {.one_way = true};
