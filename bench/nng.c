@@ -64,19 +64,33 @@ static size_t index_of(enum what what, enum scheme scheme, enum way way)
 static pid_t brokers[WAYS];
 static char urls[WAYS][SCHEMES][128];
 
+/* Nobody serves version 1 here: the broker knows it from a folder. */
+static bool write_schema(const char *folder)
+{
+    const struct parley_interface *interface = &order__v1__orders__interface;
+    char path[2 * BENCH_PATH_BYTES];
+    (void)snprintf(path, sizeof(path), "%s/order_v1.set", folder);
+    FILE *file = fopen(path, "we");
+    if (!file)
+        return false;
+    size_t n = fwrite(interface->descriptor_set, 1, interface->descriptor_set_bytes, file);
+    return fclose(file) == 0 && n == interface->descriptor_set_bytes;
+}
+
 static void run_broker(const char *program, const char *folder, enum way way)
 {
-    char dir[BENCH_PATH_BYTES + 16], ipc[BENCH_PATH_BYTES + 40], log[BENCH_PATH_BYTES + 40];
+    char dir[BENCH_PATH_BYTES + 16], log[BENCH_PATH_BYTES + 40];
+    char schemas[BENCH_PATH_BYTES + 40];
     (void)snprintf(dir, sizeof(dir), "%s/%s", folder, way_names[way]);
-    (void)snprintf(ipc, sizeof(ipc), "ipc://%s/bus.ipc", dir);
     (void)snprintf(log, sizeof(log), "%s/parleyd.log", dir);
-    if (mkdir(dir, 0700) != 0)
+    (void)snprintf(schemas, sizeof(schemas), "%s/schemas", dir);
+    if (mkdir(dir, 0700) != 0 || mkdir(schemas, 0700) != 0 || !write_schema(schemas))
         _exit(126);
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0 ||
         setenv("PARLEY_REPLIER", way_names[way], 1) != 0)
         _exit(126);
-    (void)execl(program, program, "--dir", dir, "--bus", ipc, "--bus", "tcp://127.0.0.1:0",
+    (void)execl(program, program, "--dir", dir, "--bus", "tcp://127.0.0.1:0", "--schemas", schemas,
                 (char *)NULL);
     _exit(127);
 }

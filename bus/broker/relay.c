@@ -450,6 +450,23 @@ void relay_turn(struct broker *broker)
 
 /* ---- Calling ---- */
 
+/* A version that nobody publishes is known all the same, from a folder or from before: a caller
+ * that is built for it is translated, as a native one would be. Not by what only some client
+ * brought: that must not decide how the bytes of others are read. */
+static struct schema_entry *find_known(struct broker *broker, const char *interface,
+                                       const char *version)
+{
+    struct semver semver;
+    struct schema_entry *entry;
+    if (!interface || !version || semver_parse(version, &semver) != 0)
+        return NULL;
+    TAILQ_FOREACH (entry, &broker->negotiator.schemas, entry)
+        if (schema_entry_trusted(entry) && semver_compare(&entry->version, &semver) == 0 &&
+            strcmp(schema_service(entry->schema)->interface->name, interface) == 0)
+            return registry_in_force(&broker->negotiator, entry);
+    return NULL;
+}
+
 enum parley_status relay_find(struct broker *broker, const char *interface, const char *version,
                               struct schema_entry **ret_schema, struct error_text *error)
 {
@@ -458,10 +475,8 @@ enum parley_status relay_find(struct broker *broker, const char *interface, cons
         return *ret_schema ? PARLEY_OK : PARLEY_INTERNAL;
     }
     const struct version *found = lookup_schema(broker, interface, version, error);
-    if (!found)
-        return PARLEY_NOT_FOUND;
-    *ret_schema = found->schema;
-    return PARLEY_OK;
+    *ret_schema = found ? found->schema : find_known(broker, interface, version);
+    return *ret_schema ? PARLEY_OK : PARLEY_NOT_FOUND;
 }
 
 enum parley_status relay_method(const struct schema_entry *entry, const char *name,
