@@ -2,6 +2,7 @@
  * Calls by the control API: a CallRequest becomes a call of the relay's, and how that ends a
  * CallReply.
  */
+#include "broker/guard.h"
 #include "broker/broker.h"
 
 #include <stdlib.h>
@@ -63,7 +64,10 @@ enum parley_status control_call(struct broker *broker, const Parley__CallRequest
                                 struct nng_request *asker, struct error_text *error)
 {
     uint8_t block[RPC_METADATA_BLOCK_BYTES_MAX];
+    struct replier_peer peer;
+    guard_peer(asker, &peer);
     struct relay_ask ask = {
+        .peer = &peer,
         .accept = request->accept,
         .timeout_ns = request->timeout_ns,
         .metadata = block,

@@ -89,7 +89,7 @@ bool guard_allows_http(struct broker *broker, enum policy_action action,
 
 /* ---- The control API ---- */
 
-static void peer_of(const struct nng_request *asker, struct replier_peer *ret_peer)
+void guard_peer(const struct nng_request *asker, struct replier_peer *ret_peer)
 {
     struct nng_peer peer;
     nng_request_peer(asker, &peer);
@@ -142,7 +142,7 @@ bool guard_allows_control(struct broker *broker, const Parley__ControlRequest *r
         return true;
     if (request->body_case == PARLEY__CONTROL_REQUEST__BODY_WITHDRAW)
         return true; /* who withdraws what is its own has published it */
-    peer_of(asker, &peer);
+    guard_peer(asker, &peer);
     enum policy_action action = action_of(request, &interface);
     return allows(broker, &peer, action, interface, error); /* control.c audits its refusals */
 }

@@ -27,6 +27,8 @@ bool guard_allows_endpoint(const struct endpoint *endpoint, enum policy_action a
  */
 bool guard_allows_http(struct broker *broker, enum policy_action action,
                        struct http_response *response);
+/* Who asks the control API. */
+void guard_peer(const struct nng_request *asker, struct replier_peer *ret_peer);
 /* Of the control API. @asker NULL: this process. False: as PERMISSION_DENIED, with @error. */
 bool guard_allows_control(struct broker *broker, const Parley__ControlRequest *request,
                           const struct nng_request *asker, struct error_text *error);

@@ -175,6 +175,7 @@ static int attach(struct endpoint *client, const struct contract *contract,
     body.uid = client->peer.uid;
     body.gid = client->peer.gid;
     body.client_name = client->name;
+    body.has_relayed = body.relayed = client->internal;
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_ATTACH;
     message.attach = &body;

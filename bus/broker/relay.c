@@ -523,14 +523,95 @@ static enum parley_status relay_ready(struct broker *broker, struct error_text *
     return PARLEY_RESOURCE_EXHAUSTED;
 }
 
-static void submit(struct relayed *relayed, const struct relay_ask *ask)
+/* One more pair behind @at. Return: behind it. */
+static uint8_t *put_pair(uint8_t *at, const char *key, const char *value)
+{
+    size_t key_bytes = strlen(key), value_bytes = strlen(value);
+    at[0] = (uint8_t)key_bytes;
+    at[1] = (uint8_t)value_bytes;
+    at[2] = (uint8_t)(value_bytes >> 8);
+    memcpy(at + 3, key, key_bytes);
+    memcpy(at + 3 + key_bytes, value, value_bytes);
+    return at + 3 + key_bytes + value_bytes;
+}
+
+static uint8_t *put_number(uint8_t *at, const char *key, uint32_t value)
+{
+    char text[11];
+    char *digit = &text[10];
+    *digit = '\0';
+    do
+        *--digit = (char)('0' + value % 10);
+    while (value /= 10);
+    return put_pair(at, key, digit);
+}
+
+/* The asker's metadata behind those that say who it is, which the service believes of us
+ * (Attach.relayed). @out: of METADATA_BYTES. Return: bytes. */
+static size_t put_peer(const struct replier_peer *peer, uint8_t *out)
+{
+    uint8_t *at = out;
+    if (peer->local) {
+        at = put_number(at, "parley.peer.uid", peer->uid);
+        at = put_number(at, "parley.peer.gid", peer->gid);
+        at = put_number(at, "parley.peer.pid", (uint32_t)peer->pid);
+    } else if (peer->text[0]) {
+        at = put_pair(at, "parley.peer.address", peer->text);
+    }
+    if (peer->identity[0])
+        at = put_pair(at, "parley.peer.identity", peer->identity);
+    return (size_t)(at - out);
+}
+
+static size_t pair_count(const uint8_t *block, size_t bytes)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < bytes; count++)
+        at += 3 + (size_t)block[at] + (block[at + 1] | (size_t)block[at + 2] << 8);
+    return count;
+}
+
+#define PEER_PAIRS 4
+#define PEER_BYTES 512 /* of them: names, and what replier_peer has room for */
+#define METADATA_BYTES (RPC_METADATA_BLOCK_BYTES_MAX + PEER_BYTES)
+
+/* Return: bytes; 0: there are too many of the asker's. */
+static size_t put_metadata(const struct relay_ask *ask, uint8_t out[METADATA_BYTES])
+{
+    static const struct replier_peer nobody = {.text = "the broker's control socket"};
+    size_t used = put_peer(ask->peer ? ask->peer : &nobody, out);
+    if (ask->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX - used ||
+        (ask->metadata_bytes &&
+         pair_count(ask->metadata, ask->metadata_bytes) > RPC_METADATA_PAIRS_MAX - PEER_PAIRS))
+        return 0;
+    if (ask->metadata_bytes)
+        memcpy(out + used, ask->metadata, ask->metadata_bytes);
+    return used + ask->metadata_bytes;
+}
+
+static enum parley_status check_metadata(const struct relay_ask *ask, size_t bytes,
+                                         struct error_text *error)
+{
+    if (bytes > 0)
+        return PARLEY_OK;
+    error_set(
+        error, 0,
+        "metadata of %zu bytes: at most %d pairs and %d bytes are relayed, with those by which "
+        "the bus says who asks",
+        ask->metadata_bytes, RPC_METADATA_PAIRS_MAX - PEER_PAIRS,
+        RPC_METADATA_BLOCK_BYTES_MAX - PEER_BYTES);
+    return PARLEY_INVALID_ARGUMENT;
+}
+
+static void submit(struct relayed *relayed, const struct relay_ask *ask, const uint8_t *metadata,
+                   size_t metadata_bytes)
 {
     uint64_t timeout_ns = ask->timeout_ns ? ask->timeout_ns : RELAY_TIMEOUT_NS;
     const struct rpc_call call = {
         .timeout_ns = timeout_ns < RELAY_TIMEOUT_NS_MAX ? timeout_ns : RELAY_TIMEOUT_NS_MAX,
         .accept = ask->accept,
-        .metadata = ask->metadata,
-        .metadata_bytes = ask->metadata_bytes,
+        .metadata = metadata,
+        .metadata_bytes = metadata_bytes,
         .payload = ask->payload,
         .payload_bytes = ask->payload_bytes,
         .payload_stays = ask->payload_stays,
@@ -576,7 +657,11 @@ uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
 {
     if (__builtin_expect(is_own(broker, ask->schema), 0))
         return front_self_start(broker, ask, ret_status, error);
-    enum parley_status status = may_call(broker, ask, error);
+    uint8_t metadata[METADATA_BYTES];
+    size_t metadata_bytes = put_metadata(ask, metadata);
+    enum parley_status status = check_metadata(ask, metadata_bytes, error);
+    if (status == PARLEY_OK)
+        status = may_call(broker, ask, error);
     if (status == PARLEY_OK)
         status = relay_ready(broker, error);
     struct relay *relay = broker->relay;
@@ -592,7 +677,7 @@ uint64_t relay_start(struct broker *broker, const struct relay_ask *ask,
     if (status != PARLEY_OK)
         return 0;
     relayed->contract = contract;
-    submit(relayed, ask);
+    submit(relayed, ask, metadata, metadata_bytes);
     if (relayed->contract)
         return number_of(relayed);
     if (relayed->end.status != PARLEY_OK && relayed->end.executed == PARLEY_EXECUTED_NO) {

@@ -72,7 +72,9 @@ static enum parley_status take_metadata(struct call *call, const struct rpc_call
 {
     if (!keep_metadata(call, raw->metadata, raw->metadata_bytes))
         return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a call's metadata");
-    call->metadata_bytes = metadata_tidy(call->metadata, raw->metadata_bytes, false);
+    size_t peer = metadata_peer_bytes(call->metadata, raw->metadata_bytes);
+    call->metadata_bytes =
+        peer + metadata_tidy(call->metadata + peer, raw->metadata_bytes - peer, false);
     return PARLEY_OK;
 }
 

@@ -78,7 +78,7 @@ static struct parley_context *context_take(struct parley_endpoint *endpoint)
     return context;
 }
 
-static int copy_metadata(struct parley_context *context, struct parley_endpoint *endpoint,
+static int copy_metadata(struct parley_context *context, const struct channel *channel,
                          const struct frame *frame)
 {
     size_t bytes = frame->header.metadata_bytes;
@@ -95,13 +95,38 @@ static int copy_metadata(struct parley_context *context, struct parley_endpoint 
     memcpy(context->metadata, frame->metadata, bytes); /* once; checked in our copy */
     int r = 0;
     if (__builtin_expect(frame->header.flags & FRAME_TRACED, 0))
-        r = trace_context_begin(context, endpoint, &bytes);
+        r = trace_context_begin(context, channel->endpoint, &bytes);
     if (r == 0)
         r = metadata_check(context->metadata, bytes);
-    if (r == 0)
-        context->metadata_bytes =
-            (uint16_t)metadata_tidy(context->metadata, bytes, frame->header.flags & FRAME_TRACED);
-    return r;
+    if (r < 0)
+        return r;
+    size_t peer = channel->relayed ? metadata_peer_bytes(context->metadata, bytes) : 0;
+    context->metadata_bytes =
+        (uint16_t)(peer + metadata_tidy(context->metadata + peer, bytes - peer,
+                                        frame->header.flags & FRAME_TRACED));
+    return 0;
+}
+
+/* A number of the broker's, in digits. @none: it said nothing of it. */
+static uint32_t relayed_number(const struct parley_context *context, const char *key, uint32_t none)
+{
+    size_t bytes;
+    uint32_t value = 0;
+    const char *text = metadata_find(context->metadata, context->metadata_bytes, key, &bytes);
+    for (size_t i = 0; text && i < bytes && i < 10; i++)
+        value = value * 10 + (uint32_t)(text[i] - '0');
+    return text ? value : none;
+}
+
+/* For whom the broker relays: who has no uid, because he is not of this host or of a kind that
+ * nobody vouches for, has that of nobody. */
+static struct parley_peer relayed_peer(const struct parley_context *context)
+{
+    return (struct parley_peer){
+        .pid = (pid_t)relayed_number(context, "parley.peer.pid", 0),
+        .uid = relayed_number(context, "parley.peer.uid", UINT32_MAX),
+        .gid = relayed_number(context, "parley.peer.gid", UINT32_MAX),
+    };
 }
 
 int context_new(struct channel *channel, const struct frame *frame,
@@ -113,7 +138,7 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->buffers = NULL;
     context->hold = NULL;
     context->traced = false;
-    int r = copy_metadata(context, channel->endpoint, frame);
+    int r = copy_metadata(context, channel, frame);
     if (r < 0) {
         context_free(channel->endpoint, context);
         return r;
@@ -133,6 +158,9 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->on_cancel = NULL;
     context->text[0] = '\0';
     context->peer = channel->peer_id;
+    context->relayed = channel->relayed;
+    if (context->relayed)
+        context->peer = relayed_peer(context);
     memcpy(context->client_version, channel->client_version, sizeof(context->client_version));
     *ret_context = context;
     return 0;
@@ -156,7 +184,8 @@ uint64_t parley_context_time_left_ns(const struct parley_context *context)
     return clock_left(context->deadline_ns, clock_now_ns());
 }
 
-/* parley.peer.*: as the kernel said, whatever the caller's metadata did. NULL: no such key. */
+/* parley.peer.*: as the kernel said, whatever the caller's metadata did; of a call that the broker
+ * relays, as the broker said. NULL: no such key. */
 static const char *peer_metadata(const struct parley_context *context, const char *key,
                                  size_t *ret_bytes)
 {
@@ -165,6 +194,10 @@ static const char *peer_metadata(const struct parley_context *context, const cha
             *ret_bytes = 1;
         return "1";
     }
+    if (context->relayed) /* any other key that is reserved was never sent */
+        return strncmp(key, "parley.peer.", 12) == 0
+                   ? metadata_find(context->metadata, context->metadata_bytes, key, ret_bytes)
+                   : NULL;
     static const char *const keys[] = {"parley.peer.pid", "parley.peer.uid", "parley.peer.gid"};
     const unsigned values[] = {(unsigned)context->peer.pid, context->peer.uid, context->peer.gid};
     for (size_t i = 0; i < 3; i++) {

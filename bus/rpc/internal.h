@@ -94,6 +94,8 @@ size_t baggage_tidy(char *text, size_t bytes);
 /* A checked block: what the W3C lets travel, and no reserved key. @beside: the call's trace travels
  * as bytes of its own, and a traceparent in the block is none. Return: the bytes left. */
 size_t metadata_tidy(uint8_t *block, size_t bytes, bool beside);
+/* How many bytes at the beginning of a block are pairs parley.peer.*: the relay's, who asks. */
+size_t metadata_peer_bytes(const uint8_t *block, size_t bytes);
 
 /* ---- What the endpoint waits for ---- */
 
@@ -332,6 +334,7 @@ struct channel {
     struct parley_service *service;
     char client_version[RPC_VERSION_BYTES];
     struct parley_peer peer_id;
+    bool relayed; /* a service's: the client is the broker's relay, and its calls say who makes them */
     bool bye; /* the client will send no more */
     bool goaway_sent;
     struct contexts *contexts; /* RPC_CONTEXT_BUCKETS lists, by call id */
@@ -650,6 +653,7 @@ struct parley_context {
     enum parley_status status; /* parley_context_fail() */
     bool one_way;
     bool mirror;    /* a copy: the caller gets another's reply */
+    bool relayed;   /* parley.peer.* in the metadata are the broker's words */
     bool cancelled; /* its caller said so; or is gone: then `channel` is NULL, too */
     bool traced;
     struct call_span span; /* if traced */

@@ -47,7 +47,8 @@ int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *
             return error_set(error, -EINVAL, "metadata '%s': %zu bytes of value, at most %d",
                              pair->key, pair->value_bytes, RPC_METADATA_VALUE_BYTES_MAX);
         content += key_bytes + pair->value_bytes;
-        if (content > RPC_METADATA_BYTES_MAX || used + 3 + key_bytes + pair->value_bytes > bytes_max)
+        if (content > RPC_METADATA_BYTES_MAX ||
+            used + 3 + key_bytes + pair->value_bytes > bytes_max)
             return error_set(error, -EINVAL, "metadata of more than %d bytes",
                              RPC_METADATA_BYTES_MAX);
         out[used++] = (uint8_t)key_bytes;
@@ -126,6 +127,14 @@ static bool is_inherited(const char *key, size_t bytes)
 static size_t pair_bytes(const uint8_t *block, size_t at)
 {
     return 3 + block[at] + (block[at + 1] | (size_t)block[at + 2] << 8);
+}
+
+size_t metadata_peer_bytes(const uint8_t *block, size_t bytes)
+{
+    size_t at = 0;
+    while (at < bytes && block[at] > 12 && memcmp(block + at + 3, "parley.peer.", 12) == 0)
+        at += pair_bytes(block, at);
+    return at;
 }
 
 static bool has_key(const uint8_t *block, size_t bytes, const uint8_t *pair)

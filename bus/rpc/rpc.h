@@ -77,7 +77,8 @@ typedef void (*rpc_replied)(const struct rpc_outcome *outcome, const uint8_t *pa
 struct rpc_call {
     uint64_t timeout_ns;     /* 0: the client's */
     const char *accept;      /* NULL or "": any */
-    const uint8_t *metadata; /* an encoded block that has been checked, without "parley." keys */
+    const uint8_t *metadata; /* an encoded block that has been checked, without "parley." keys, but for
+                              * parley.peer.* at its beginning: services believe those of the broker */
     size_t metadata_bytes;
     const uint8_t *payload; /* a packed message of the method's input in the contract's version; the
                              * service checks it */

@@ -468,6 +468,7 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     channel->service = service;
     channel->peer_id = (struct parley_peer){
         .pid = (pid_t)message->pid, .uid = (uid_t)message->uid, .gid = (gid_t)message->gid};
+    channel->relayed = message->relayed;
     (void)snprintf(channel->client_version, sizeof(channel->client_version), "%.31s",
                    message->client_version ? message->client_version : "");
     LIST_INSERT_HEAD(&service->channels, channel, owner_entry);

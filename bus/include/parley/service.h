@@ -99,7 +99,10 @@ PARLEY_API void parley_context_on_cancel(struct parley_context *context,
 PARLEY_API uint64_t parley_context_time_left_ns(const struct parley_context *context);
 
 /* The value of a metadata key, or NULL. Borrowed from the context. parley.peer.pid, .uid and .gid are
- * what parley_context_peer() tells, in digits; parley.mirror is "1" in a copy of a call, whose reply
+ * what parley_context_peer() tells, in digits. Of a call that the broker relays for a program without
+ * the library, parley.peer.address is where it called from, if that is no local socket, and
+ * parley.peer.identity the common name of its certificate, if TLS has verified one; pid, uid and gid
+ * are then NULL unless the kernel told them. parley.mirror is "1" in a copy of a call, whose reply
  * is compared with another version's and dropped. Nobody can send a key that begins with "parley.". */
 PARLEY_API const char *parley_context_metadata(const struct parley_context *context,
                                                const char *key, size_t *ret_bytes);
@@ -107,7 +110,9 @@ PARLEY_API const char *parley_context_metadata(const struct parley_context *cont
 /* The version that the caller was built against, "1.0.0". Borrowed. */
 PARLEY_API const char *parley_context_client_version(const struct parley_context *context);
 
-/* Who calls, from the kernel (SO_PEERCRED), never from what the caller claims. */
+/* Who calls, from the kernel (SO_PEERCRED), never from what the caller claims. Of a call that the
+ * broker relays: who asked the broker; pid 0, and uid and gid of all ones, if the kernel does not
+ * know (see parley.peer.identity above). */
 struct parley_peer {
     pid_t pid;
     uid_t uid;
