@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+#
+# TLS on the bus URL, with the real programs: test_tls.sh PARLEYD SOURCE
+#
+# An unmodified nngcat with a certificate is who the certificate says, and may what the policy lets it;
+# who has none, an expired one or one of another authority is not let in; a server that is not who it
+# should be is not believed. Skipped, by name, without openssl or nngcat.
+set -u
+
+parleyd=$1 source_dir=$2 parley=:
+# shellcheck source=tests/process/bus.sh
+source "${BASH_SOURCE[0]%/*}/bus.sh"
+for tool in openssl nngcat; do
+    type "$tool" >/dev/null 2>&1 || { echo "skipped: no $tool here"; exit 77; }
+done
+certs=$PARLEY_DIR/certs
+sh "$source_dir/tests/support/certificates.sh" "$certs" || { echo "certificates were not made"; exit 1; }
+
+# ---- A frame: parley.bus/List ----
+
+# number BYTES VALUE: little-endian.
+number() {
+    local i
+    for ((i = 0; i < $1; i++)); do printf "\\x$(printf %02x $(($2 >> 8 * i & 255)))"; done
+}
+
+pair() { number 1 ${#1}; number 2 ${#2}; printf '%s%s' "$1" "$2"; }
+
+metadata() { pair parley.interface parley.bus; pair parley.method List; }
+
+{
+    number 8 7                                        # call_id
+    number 4 0; number 4 0                            # payload_bytes, time_left_us
+    number 2 "$(metadata | wc -c)"; number 2 65535    # metadata_bytes, method: by name
+    number 2 1; number 1 1; number 1 0                # version_tag, kind: request, flags
+    number 8 0
+    metadata
+} >"$PARLEY_DIR/frame"
+
+# ---- A broker ----
+
+policy=$PARLEY_DIR/policy.yaml
+cat >"$policy" <<END
+apiVersion: parley.dev/v1alpha1
+kind: Policy
+rules:
+- {who: ["certificate:ord*"], allow: [look]}
+END
+
+# serve CERTIFICATE [OPTION...]: a broker with that one; sets port.
+serve() {
+    local certificate=$1
+    shift
+    "$parleyd" --dir "$PARLEY_DIR/$certificate" --bus tls+tcp://127.0.0.1:0 --tls-cert "$certs/$certificate.pem" \
+        --tls-ca "$certs/ca.pem" --policy "$policy" --audit "$PARLEY_DIR/audit" "$@" >"$PARLEY_DIR/$certificate.out" 2>>"$log" &
+    pids+=($!)
+    wait_for "$PARLEY_DIR/$certificate.out" "ready"
+    port=$(sed -n 's/.*tls+tcp:..127.0.0.1:\([0-9]*\).*/\1/p' "$PARLEY_DIR/$certificate.out" | head -n 1)
+}
+
+# call CERTIFICATE: the answer's status and text, in $status and $out.
+call() {
+    timeout 20 nngcat --req --dial "tls+tcp://localhost:$port" --cacert "$certs/ca.pem" ${1:+--cert "$certs/$1.pem"} \
+        --file "$PARLEY_DIR/frame" --raw --recv-timeout 10 >"$out" 2>"$err"
+    status=$(od -An -tu1 -j24 -N1 "$out" 2>/dev/null | tr -d ' ')
+}
+
+# shake CERTIFICATE [OPTION...]: a handshake by openssl, and what both sides say, in $out.
+shake() {
+    local certificate=$1
+    shift
+    sleep 0.3 | timeout 20 openssl s_client -connect "localhost:$port" -CAfile "$certs/ca.pem" -verify_return_error \
+        ${certificate:+-cert "$certs/$certificate.pem"} "$@" >"$out" 2>&1
+}
+
+serve server
+[[ -n $port ]] || fail "the broker does not say its port: $(cat "$PARLEY_DIR/server.out")"
+
+call orders
+[[ $status == 0 ]] || fail "orders may look, and got ${status:-nothing}"
+call billing
+[[ $status == 7 ]] || fail "billing may not look, and got ${status:-nothing}"
+has "$out" "billing may not look: no rule of the broker's policy allows it"
+has "$PARLEY_DIR/audit" '"topic":"audit.look"' '"from":"billing"' '"status":"PERMISSION_DENIED"'
+
+shake orders
+lacks "$out" "alert"
+shake ""
+has "$out" "alert"
+shake late
+has "$out" "alert"
+shake stranger
+has "$out" "alert"
+call orders
+[[ $status == 0 ]] || fail "orders may look still, and got ${status:-nothing}"
+
+# Who need not have a certificate is nobody then, and one that is wrong is still wrong.
+cp "$certs/server.pem" "$certs/optional.pem"
+serve optional --tls-optional
+call ""
+[[ $status == 7 ]] || fail "nobody in particular may not look, and got ${status:-nothing}"
+shake stranger
+has "$out" "alert"
+
+# ---- Servers that are not who they should be ----
+
+serve elsewhere
+shake orders -verify_hostname localhost
+has "$out" "ostname mismatch"
+serve late-server
+shake orders
+has "$out" "certificate has expired"
+
+# ---- What cannot be ----
+
+refused() {
+    local wanted=$1
+    shift
+    if timeout 20 "$parleyd" --dir "$PARLEY_DIR/other" "$@" >"$out" 2>&1; then fail "parleyd $* started"; fi
+    grep -qiF -- "$wanted" "$out" || fail "parleyd $*: expected '$wanted'"
+}
+refused "certificate" --bus tls+tcp://127.0.0.1:0
+refused "/nowhere" --bus tls+tcp://127.0.0.1:0 --tls-cert /nowhere
+refused "is not encrypted" --bus tcp://0.0.0.0:0
+
+exit $((failures > 0))
