@@ -325,16 +325,16 @@ static void add_region_of(const struct region *region, const char *interface,
     }
 }
 
-/* What endpoints brought is taken away: or the first to come back to a broker that was started again
- * would look like a wave of calls. */
+/* What endpoints brought is taken away: or the first to come back to a broker that was started
+ * again would look like a wave of calls. */
 void stats_figures(struct broker *broker, const char *interface, const char *const versions[2],
                    struct rollout_figures ret_figures[2])
 {
     const struct endpoint *endpoint;
     memset(ret_figures, 0, 2 * sizeof(*ret_figures));
-    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+    TAILQ_FOREACH (endpoint, &broker->endpoints, entry)
         add_region_of(&endpoint->stats, interface, versions, ret_figures);
-    TAILQ_FOREACH(endpoint, &broker->doomed, entry) /* until it is buried, and in `left` */
+    TAILQ_FOREACH (endpoint, &broker->doomed, entry) /* until it is buried, and in `left` */
         add_region_of(&endpoint->stats, interface, versions, ret_figures);
     add_sums_of(&broker->left, interface, versions, 1, ret_figures);
     add_sums_of(&broker->brought, interface, versions, -1, ret_figures);
@@ -362,7 +362,7 @@ void stats_mirrored(struct broker *broker, const char *interface, const char *ve
     struct stats_sums sums = {0};
     const struct endpoint *endpoint;
     memset(ret_figures, 0, sizeof(*ret_figures));
-    TAILQ_FOREACH(endpoint, &broker->endpoints, entry)
+    TAILQ_FOREACH (endpoint, &broker->endpoints, entry)
         stats_add(&sums, &endpoint->stats, false);
     add_mirrored(&sums, interface, version, 1, ret_figures);
     add_mirrored(&broker->left, interface, version, 1, ret_figures);
@@ -492,6 +492,22 @@ static void only_json(Parley__Stats *reply, char *json)
     reply->json = json;
 }
 
+/* By policy and limits. */
+static void fill_refused(const struct broker *broker, Parley__Stats *ret)
+{
+    const struct quota_counts *counts = &broker->quota.counts;
+    ret->has_denied = ret->has_limited_connections = ret->has_limited_calls = true;
+    ret->has_limited_bytes = ret->has_limited_rate = ret->has_limited_messages = true;
+    ret->has_held_bad = true;
+    ret->denied = broker->policy_denied;
+    ret->limited_connections = counts->connections;
+    ret->limited_calls = counts->calls;
+    ret->limited_bytes = counts->bytes;
+    ret->limited_rate = counts->rate;
+    ret->limited_messages = counts->message;
+    ret->held_bad = counts->bad;
+}
+
 int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
 {
     struct stats_sums sums = {0};
@@ -514,6 +530,7 @@ int stats_reply(struct broker *broker, bool json, Parley__Stats *ret)
     ret->ejected = ejector_count(broker);
     ret->ejections = broker->ejector.ejections;
     fill_totals(&sums, ret);
+    fill_refused(broker, ret);
     struct self *self = self_new(broker);
     ret->bus = self ? &self->bus : NULL;
     ret->broker = self ? &self->broker : NULL;

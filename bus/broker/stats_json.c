@@ -216,6 +216,13 @@ char *stats_json(const Parley__Stats *stats)
     set(root, "spins_missed", stats->spins_missed);
     set(root, "ejected", stats->ejected);
     set(root, "ejections", stats->ejections);
+    set(root, "denied", stats->denied);
+    set(root, "limited_connections", stats->limited_connections);
+    set(root, "limited_calls", stats->limited_calls);
+    set(root, "limited_bytes", stats->limited_bytes);
+    set(root, "limited_rate", stats->limited_rate);
+    set(root, "limited_messages", stats->limited_messages);
+    set(root, "held_bad", stats->held_bad);
     json_object_set_new(root, "bus", bus_json(stats->bus));
     json_object_set_new(root, "process", broker_json(stats->broker));
     if (stats->front)

@@ -52,11 +52,11 @@ pids+=("$broker")
 wait_for "$PARLEY_DIR/ready" "ready"
 port=$(sed -n 's/.* http=http:..127.0.0.1:\([0-9]*\).*/\1/p' "$PARLEY_DIR/ready")
 
-# http PATH: the first line of the answer.
+# http PATH: the whole answer.
 http() {
     exec 9<>"/dev/tcp/127.0.0.1/$port" || return 1
     printf 'GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n' "$1" >&9
-    timeout 20 head -n 1 <&9
+    timeout 20 cat <&9
     exec 9>&-
 }
 
@@ -64,7 +64,8 @@ run 0 ls
 timeout 30 "$catalog" --status-file "$status_file" >"$PARLEY_DIR/cuckoo" 2>&1 && fail "the catalogue may be published"
 has "$PARLEY_DIR/cuckoo" "user $me (pid " "may not publish catalog: no rule of the broker's policy allows it"
 has "$audit" '"topic":"audit.publish"' "\"uid\":$me" '"status":"PERMISSION_DENIED"'
-[[ $(http /stats) == *" 200 "* ]] || fail "/stats"
+stats=$(http /stats)
+[[ $stats == *" 200 "*'"denied":1,'* ]] || fail "/stats: $stats"
 
 # ---- Read anew ----
 
