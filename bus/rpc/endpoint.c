@@ -45,6 +45,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     uint64_t budget = endpoint->spin_ns_max > 1 ? endpoint->spin_ns_max : 0;
     spin_init(&endpoint->spin[false], budget, CLOCK_NEVER);
     spin_init(&endpoint->spin[true], budget, 0);
+    part_init(&endpoint->part);
     endpoint->doze_max = WAIT_WORDS_MAX;
     endpoint->watches = true;
     endpoint->cpu = spin_cpu();

@@ -803,6 +803,7 @@ struct parley_endpoint {
     uint64_t stamp_ns;        /* it, a moment ago, while a channel is drained; 0: read it */
     unsigned stamp_uses;
     struct spin spin[2]; /* of waits for whatever comes; for replies */
+    struct part part; /* from those who serve us on our CPU */
     uint64_t spin_ns_max;
     uint64_t polled_ns; /* when the descriptors were last looked at */
     uint32_t doze_max;  /* channels at once: WAIT_WORDS_MAX, if the kernel can */

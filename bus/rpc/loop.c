@@ -180,39 +180,60 @@ static bool stopping(const struct parley_endpoint *endpoint)
 
 /* ---- Spinning ---- */
 
-/* Tells the peers that may spin for us where we are. Return: spin_cpu(). */
-static uint32_t cpu_tell(struct parley_endpoint *endpoint)
+static void cpu_tell_as(struct parley_endpoint *endpoint, uint32_t cpu)
 {
-    uint32_t cpu = spin_cpu();
     struct channel *channel;
-    if (__builtin_expect(cpu == endpoint->cpu, 1))
-        return cpu;
     endpoint->cpu = cpu;
     TAILQ_FOREACH (channel, &endpoint->hot, entry) {
         cpu_publish(&channel->ours, cpu);
     }
+}
+
+/* Tells the peers that may spin for us where we are. Return: spin_cpu(). */
+static uint32_t cpu_tell(struct parley_endpoint *endpoint)
+{
+    uint32_t cpu = spin_cpu();
+    if (__builtin_expect(cpu != endpoint->cpu, 0))
+        cpu_tell_as(endpoint, cpu);
     return cpu;
 }
 
-/* Whether spinning would keep somebody from running that we spin for. */
-static bool cpu_is_wanted(struct parley_endpoint *endpoint)
+/* Return: a channel whose peer spinning would keep from running, and which we spin for; or NULL. */
+static const struct channel *cpu_wanted_by(struct parley_endpoint *endpoint)
 {
     uint32_t cpu = cpu_tell(endpoint);
     const struct channel *channel;
     TAILQ_FOREACH (channel, &endpoint->hot, entry) {
         if (peer_cpu(&channel->peer) == cpu && cpu != 0 && channel_wants_cpu(channel))
-            return true;
+            return channel;
     }
-    return false;
+    return NULL;
 }
 
-static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin)
+/* One of the two leaves, and it is the client. While it is on its way it is nowhere, so that who
+ * serves it spins for it meanwhile: one who sleeps may be woken up where the other has gone to. */
+static bool leave_cpu(struct parley_endpoint *endpoint, const struct channel *wants, uint64_t now)
+{
+    if (wants->service_side || !part_due(&endpoint->part, now))
+        return false;
+    bool left = false;
+    if (part_has_room()) {
+        cpu_tell_as(endpoint, 0);
+        left = part_leave_cpu();
+        (void)cpu_tell(endpoint);
+    }
+    part_done(&endpoint->part, left, now);
+    return left;
+}
+
+static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin, uint64_t now)
 {
     if (TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
         return 0;
     if (endpoint->spin_ns_max == PARLEY_FOREVER)
         return CLOCK_NEVER;
-    return cpu_is_wanted(endpoint) ? 0 : spin_begin(spin);
+    const struct channel *wants = cpu_wanted_by(endpoint);
+    return wants && !leave_cpu(endpoint, wants, now) ? 0 : spin_begin(spin);
 }
 
 /* Return: >0 something came; 0 the budget is spent; -errno. */
@@ -348,7 +369,7 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
     if (deadline_ns < until)
         until = deadline_ns;
     uint64_t left = clock_left(until, start);
-    uint64_t budget = left ? spin_budget(endpoint, spin) : 0;
+    uint64_t budget = left ? spin_budget(endpoint, spin, start) : 0;
     int n = 0;
     if (budget) {
         n = spin_for(endpoint, start, budget < left ? budget : left);

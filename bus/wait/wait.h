@@ -20,6 +20,7 @@
 #ifndef PARLEY_WAIT_WAIT_H
 #define PARLEY_WAIT_WAIT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -152,6 +153,35 @@ void spin_slept(struct spin *spin, uint64_t wait_ns);
 unsigned spin_cpu_count(void);
 /* The one that this thread runs on, plus 1; 0: not known. No system call. */
 uint32_t spin_cpu(void);
+
+/* ---- Leaving a CPU that is shared with whom we wait for ---- */
+
+#define PART_WAITS 32                          /* so many waits together ... */
+#define PART_WINDOW_NS UINT64_C(2000000)       /* ... in this time are worth it */
+#define PART_LASTED_NS UINT64_C(1000000)       /* apart for so long: it was worth it */
+#define PART_PAUSE_NS_MIN UINT64_C(2000000)    /* from one time to the next, if it is; */
+#define PART_PAUSE_NS_MAX UINT64_C(1000000000) /* doubled up to this, if not */
+
+struct part {
+    uint64_t since_ns; /* the first of the waits */
+    uint64_t next_ns;  /* not before */
+    uint64_t pause_ns;
+    uint64_t parted_ns; /* when we left, and have not been together since; 0: not so */
+    uint32_t waits;
+};
+
+void part_init(struct part *part);
+/* A wait begins on the CPU that its peer needs. Return: whether to leave it now; then follow it
+ * with part_done(). */
+bool part_due(struct part *part, uint64_t now_ns);
+/* @left: whether we did; if not, it is tried again soon. */
+void part_done(struct part *part, bool left, uint64_t now_ns);
+/* Whether a CPU may be idle, if we leave ours to who waits for it: no more run than there are. */
+bool part_has_room(void);
+/* What runs, of /proc/loadavg's text. -EINVAL: it is none. */
+int part_running(const char *loadavg);
+/* Moves this thread to another CPU, if it may run on all that there are. False: it was not done. */
+bool part_leave_cpu(void);
 
 static inline void spin_pause(void)
 {

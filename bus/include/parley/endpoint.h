@@ -42,7 +42,8 @@ struct parley_endpoint_options {
     uint64_t connect_timeout_ns;
     /* The longest time to spin before sleeping, in nanoseconds. 0: 100 microseconds, or none on one
      * CPU. PARLEY_FOREVER never sleeps while a call or a service waits: for benchmarks. 1: never
-     * spins. */
+     * spins. Else a thread that may run on every CPU, and whose calls are served again and again on
+     * its own one, leaves that by sched_setaffinity(2), for a moment: pin it to have that not. */
     uint64_t spin_ns_max;
     /* For URLs with TLS: files of PEM text. Whose certificates are believed (NULL: $PARLEY_TLS_CA,
      * else the system's); our own certificate, with its chain, and its key (NULL: $PARLEY_TLS_CERT,
