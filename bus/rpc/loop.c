@@ -494,12 +494,13 @@ static bool replies_come(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
         return false;
     if (hot_pending(endpoint, &looks))
         return true;
-    uint64_t budget = spin_budget(endpoint, spin);
+    uint64_t now = clock_now_ns();
+    uint64_t budget = spin_budget(endpoint, spin, now);
     if (budget > spin_ns_max)
         budget = spin_ns_max;
     if (budget == 0)
         return false;
-    bool hit = spin_for(endpoint, clock_now_ns(), budget) > 0;
+    bool hit = spin_for(endpoint, now, budget) > 0;
     if (hit)
         spin_hit(spin);
     else
