@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/log.h"
 
@@ -200,15 +201,15 @@ static bool is_loopback(const char *host, size_t bytes)
 
 int guard_url(const char *url, bool insecure, struct error_text *error)
 {
-    static const char *const safe[] = {"ipc://",    "unix://", "abstract://",
-                                       "inproc://", "tls+tcp", "wss"};
-    const char *host = strstr(url, "://");
-    if (!host || insecure)
-        return 0; /* what is no URL is refused by who listens */
-    for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
-        if (strncmp(url, safe[i], strlen(safe[i])) == 0)
-            return 0;
-    host += 3;
+    /* What else there is stays on this machine, is encrypted, or is refused by who listens. */
+    static const char *const open[] = {"tcp://", "tcp4://", "tcp6://", "ws://",
+                                       "ws4://", "ws6://",  "zt://"};
+    size_t i = 0, count = sizeof(open) / sizeof(open[0]);
+    while (i < count && strncasecmp(url, open[i], strlen(open[i])) != 0)
+        i++;
+    if (i == count || insecure)
+        return 0;
+    const char *host = url + strlen(open[i]);
     size_t bytes = strcspn(host, "/");
     const char *colon = memrchr(host, ':', bytes);
     if (colon && (host[0] != '[' || colon[-1] == ']'))

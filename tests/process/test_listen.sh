@@ -37,9 +37,10 @@ has "$PARLEY_DIR/routes" '"topic":"route"' '"interface":"catalog"' '"sequence":'
 lacks "$PARLEY_DIR/routes" 'instance.up'
 "$catalog" --status-file "$source_dir/tests/unit/catalog/status" --name second >"$PARLEY_DIR/second.out" 2>&1 &
 second=$!
-wait_for "$PARLEY_DIR/events" 'json.instance.up'
+wait_for "$PARLEY_DIR/events" 'of second '
 end "$second"
 wait_for "$PARLEY_DIR/events" 'json.instance.gone'
+has "$PARLEY_DIR/events" 'json.instance.up'
 has "$PARLEY_DIR/events" '"version":"1.0.0"' '"instance":"' '"pid":'
 
 # ---- Calls in JSON ----
