@@ -6,7 +6,7 @@
 # shows, and by JSON. Skipped without nngcat.
 set -u
 
-parleyd=$1 catalog_v1=$2 catalog_v2=$3 source_dir=$4 parley=unused
+parleyd=$(realpath "$1") catalog_v1=$(realpath "$2") catalog_v2=$(realpath "$3") source_dir=$4 parley=unused
 # shellcheck source=tests/process/bus.sh
 source "${BASH_SOURCE[0]%/*}/bus.sh"
 command -v nngcat >/dev/null || { echo "skipped: no nngcat (apt-get install nng-utils)"; exit 77; }
