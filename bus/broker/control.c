@@ -72,6 +72,13 @@ static void free_blocks(struct blocks *blocks)
     }
 }
 
+/* Whether a process of this machine is behind it: of a REP socket that came by tcp:// nobody knows
+ * user and process. */
+static bool is_local(const struct endpoint *endpoint)
+{
+    return endpoint->peer.uid != (uid_t)-1;
+}
+
 static void list_instances(struct blocks *blocks, const struct version *version,
                            Parley__VersionInfo *info)
 {
@@ -83,11 +90,12 @@ static void list_instances(struct blocks *blocks, const struct version *version,
     LIST_FOREACH (instance, &version->instances, version_entry) {
         Parley__InstanceInfo *out = &infos[info->n_instance];
         parley__instance_info__init(out);
-        out->has_instance_id = out->has_pid = out->has_uid = out->has_draining = true;
+        out->has_instance_id = out->has_draining = true;
         out->instance_id = instance->id;
         out->endpoint = instance->endpoint->name;
-        out->pid = (uint32_t)instance->endpoint->peer.pid;
-        out->uid = instance->endpoint->peer.uid;
+        out->has_pid = out->has_uid = is_local(instance->endpoint);
+        out->pid = out->has_pid ? (uint32_t)instance->endpoint->peer.pid : 0;
+        out->uid = out->has_uid ? instance->endpoint->peer.uid : 0;
         out->draining = instance->draining;
         out->has_ejected = true;
         out->ejected = instance->eject.ejected;
@@ -227,12 +235,12 @@ static void list_endpoints(struct blocks *blocks, struct broker *broker, Parley_
             continue;
         Parley__EndpointInfo *out = &infos[list->n_endpoint];
         parley__endpoint_info__init(out);
-        out->has_endpoint_id = out->has_pid = out->has_uid = true;
-        out->has_contracts = out->has_instances = true;
+        out->has_endpoint_id = out->has_contracts = out->has_instances = true;
         out->endpoint_id = endpoint->id;
         out->name = endpoint->name;
-        out->pid = (uint32_t)endpoint->peer.pid;
-        out->uid = endpoint->peer.uid;
+        out->has_pid = out->has_uid = is_local(endpoint);
+        out->pid = out->has_pid ? (uint32_t)endpoint->peer.pid : 0;
+        out->uid = out->has_uid ? endpoint->peer.uid : 0;
         out->contracts = endpoint->contract_count;
         out->instances = endpoint->instance_count;
         list->endpoint[list->n_endpoint++] = out;

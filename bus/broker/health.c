@@ -183,8 +183,8 @@ static void describe(const struct health_round *round, const struct instance *in
     out->interface = instance->version->interface->name;
     out->version = (char *)(uintptr_t)instance->version->name;
     out->endpoint = (char *)(uintptr_t)endpoint->name;
-    out->has_pid = true;
-    out->pid = (uint32_t)endpoint->peer.pid;
+    out->has_pid = endpoint->peer.pid > 0; /* not of who came by tcp:// */
+    out->pid = out->has_pid ? (uint32_t)endpoint->peer.pid : 0;
     out->has_state = true;
     out->state = state_of(round, instance);
     out->has_answered_ns = has_answered(round, endpoint);

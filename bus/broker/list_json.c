@@ -12,11 +12,21 @@ static void set_id(json_t *object, const char *key, uint64_t id)
     json_object_set_new(object, key, json_sprintf("%016llx", (unsigned long long)id));
 }
 
+/* Absent: of another machine, or by a socket that does not tell. */
+static void set_process(json_t *object, bool has, uint32_t pid, uint32_t uid)
+{
+    if (!has)
+        return;
+    json_object_set_new(object, "pid", json_integer((json_int_t)pid));
+    json_object_set_new(object, "uid", json_integer((json_int_t)uid));
+}
+
 static json_t *instance_json(const Parley__InstanceInfo *instance)
 {
-    json_t *object = json_pack("{s:s,s:I,s:I,s:b}", "endpoint", instance->endpoint, "pid",
-                               (json_int_t)instance->pid, "uid", (json_int_t)instance->uid,
-                               "draining", (int)instance->draining);
+    json_t *object = json_pack("{s:s}", "endpoint", instance->endpoint);
+    set_process(object, instance->has_uid, instance->pid, instance->uid);
+    json_object_set_new(object, "draining", json_boolean(instance->draining));
+    json_object_set_new(object, "ejected", json_boolean(instance->ejected));
     set_id(object, "instance", instance->instance_id);
     return object;
 }
@@ -59,10 +69,10 @@ static json_t *interface_json(const Parley__InterfaceInfo *interface)
 
 static json_t *endpoint_json(const Parley__EndpointInfo *endpoint)
 {
-    json_t *object =
-        json_pack("{s:s,s:I,s:I,s:I,s:I}", "endpoint", endpoint->name, "pid",
-                  (json_int_t)endpoint->pid, "uid", (json_int_t)endpoint->uid, "instances",
-                  (json_int_t)endpoint->instances, "clients", (json_int_t)endpoint->contracts);
+    json_t *object = json_pack("{s:s}", "endpoint", endpoint->name);
+    set_process(object, endpoint->has_uid, endpoint->pid, endpoint->uid);
+    json_object_set_new(object, "instances", json_integer((json_int_t)endpoint->instances));
+    json_object_set_new(object, "clients", json_integer((json_int_t)endpoint->contracts));
     set_id(object, "id", endpoint->endpoint_id);
     return object;
 }

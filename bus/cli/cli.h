@@ -192,6 +192,7 @@ struct table *table_new(const char *const *titles);
 struct table *table_free(struct table *table);
 /* Adds the next cell, row by row. Control characters are shown as '?'. */
 void table_cell(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void table_number(struct table *table, bool has, uint32_t number); /* "-" if there is none */
 void table_print(const struct table *table, FILE *out);
 
 /* "850 ns", "1.23 us", "45.6 ms", "12.0 s"; three digits. */

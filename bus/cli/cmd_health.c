@@ -33,7 +33,8 @@ static json_t *instance_json(const Parley__Bus__V1__InstanceHealth *instance)
     json_set_text(object, "interface", instance->interface);
     json_set_text(object, "version", instance->version);
     json_set_text(object, "endpoint", instance->endpoint);
-    json_object_set_new(object, "pid", json_integer(instance->pid));
+    if (instance->has_pid)
+        json_object_set_new(object, "pid", json_integer(instance->pid));
     json_set_text(object, "state", state_name(instance));
     if (instance->has_answered_ns)
         json_object_set_new(object, "answered_ns", json_integer((json_int_t)instance->answered_ns));
@@ -61,7 +62,7 @@ static void print_text(struct cli *cli, const Parley__Bus__V1__HealthReply *repl
         table_cell(table, "%s", instance->version ? instance->version : "?");
         table_cell(table, "%016" PRIx64, instance->instance_id);
         table_cell(table, "%s", instance->endpoint ? instance->endpoint : "?");
-        table_cell(table, "%" PRIu32, instance->pid);
+        table_number(table, instance->has_pid, instance->pid);
         table_cell(table, "%s", state_name(instance));
         table_cell(table, "%s",
                    instance->has_answered_ns ? text_duration(instance->answered_ns, took) : "-");

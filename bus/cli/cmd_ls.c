@@ -36,8 +36,8 @@ static void add_version(struct table *table, const Parley__InterfaceInfo *interf
     }
     table_cell(table, "%016" PRIx64, instance->instance_id);
     table_cell(table, "%s", or_dash(instance->endpoint));
-    table_cell(table, "%" PRIu32, instance->pid);
-    table_cell(table, "%" PRIu32, instance->uid);
+    table_number(table, instance->has_pid, instance->pid);
+    table_number(table, instance->has_uid, instance->uid);
     table_cell(table, "%s", instance->draining ? "draining" : instance->ejected ? "ejected" : "up");
 }
 
@@ -127,8 +127,8 @@ static void print_endpoints(FILE *out, const Parley__ListReply *list)
     for (size_t i = 0; i < list->n_endpoint; i++) {
         const Parley__EndpointInfo *endpoint = list->endpoint[i];
         table_cell(table, "%s", or_dash(endpoint->name));
-        table_cell(table, "%" PRIu32, endpoint->pid);
-        table_cell(table, "%" PRIu32, endpoint->uid);
+        table_number(table, endpoint->has_pid, endpoint->pid);
+        table_number(table, endpoint->has_uid, endpoint->uid);
         table_cell(table, "%" PRIu32, endpoint->instances);
         table_cell(table, "%" PRIu32, endpoint->contracts);
     }
@@ -139,13 +139,20 @@ static void print_endpoints(FILE *out, const Parley__ListReply *list)
     table_free(table);
 }
 
+/* Left out if there is none. */
+static void set_number(json_t *object, const char *key, bool has, uint32_t number)
+{
+    if (has)
+        json_object_set_new(object, key, json_integer(number));
+}
+
 static json_t *instance_json(const Parley__InstanceInfo *instance)
 {
     json_t *object = json_object();
     json_set_id(object, "instance", instance->instance_id);
     json_set_text(object, "endpoint", instance->endpoint);
-    json_object_set_new(object, "pid", json_integer(instance->pid));
-    json_object_set_new(object, "uid", json_integer(instance->uid));
+    set_number(object, "pid", instance->has_pid, instance->pid);
+    set_number(object, "uid", instance->has_uid, instance->uid);
     json_object_set_new(object, "draining", json_boolean(instance->draining));
     json_object_set_new(object, "ejected", json_boolean(instance->ejected));
     return object;
@@ -200,8 +207,8 @@ static json_t *endpoint_json(const Parley__EndpointInfo *endpoint)
     json_t *object = json_object();
     json_set_id(object, "id", endpoint->endpoint_id);
     json_set_text(object, "endpoint", endpoint->name);
-    json_object_set_new(object, "pid", json_integer(endpoint->pid));
-    json_object_set_new(object, "uid", json_integer(endpoint->uid));
+    set_number(object, "pid", endpoint->has_pid, endpoint->pid);
+    set_number(object, "uid", endpoint->has_uid, endpoint->uid);
     json_object_set_new(object, "instances", json_integer(endpoint->instances));
     json_object_set_new(object, "clients", json_integer(endpoint->contracts));
     return object;

@@ -9,6 +9,7 @@
  */
 #include "cli/cli.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -121,6 +122,14 @@ void table_cell(struct table *table, const char *format, ...)
     va_end(args);
     clean(cell);
     add(table, cell);
+}
+
+void table_number(struct table *table, bool has, uint32_t number)
+{
+    if (has)
+        table_cell(table, "%" PRIu32, number);
+    else
+        table_cell(table, "-");
 }
 
 static size_t width_of(const char *text)

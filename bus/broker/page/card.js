@@ -125,9 +125,10 @@ export class InterfaceCard {
   updateDetails() {
     const instances = (this.one.info?.versions || []).flatMap((version) =>
       version.instances.map((instance) => ({...instance, version: version.version})));
-    instances.sort((a, b) => compareVersions(a.version, b.version) || a.pid - b.pid);
+    instances.sort((a, b) => compareVersions(a.version, b.version) || (a.pid ?? 0) - (b.pid ?? 0));
     sync(this.instances, instances, (instance) => instance.instance, () => el('li'), (item, instance) =>
-      setText(item, `${instance.version}  ${instance.endpoint}, pid ${instance.pid}, uid ${instance.uid}` +
+      setText(item, `${instance.version}  ${instance.endpoint}` +
+        (instance.uid === undefined ? '' : `, pid ${instance.pid}, uid ${instance.uid}`) +
         `${instance.draining ? ', draining' : ''}${instance.ejected ? ', ejected' : ''}`));
     const flows = this.one.flows().map(flowLabel);
     const offers = (this.one.info?.offers || []).map((offer) => `${offer.clients} client${offer.clients === 1 ? '' : 's'} of ` +

@@ -109,8 +109,17 @@ static Parley__EndpointInfo endpoints[] = {
         .has_contracts = 1,
         .contracts = 12,
     },
+    {
+        /* A REP socket of another machine: nobody knows whose process that is. */
+        .base = PROTOBUF_C_MESSAGE_INIT(&parley__endpoint_info__descriptor),
+        .has_endpoint_id = 1,
+        .endpoint_id = 0xfed,
+        .name = (char *)"far",
+        .has_instances = 1,
+        .instances = 1,
+    },
 };
-static Parley__EndpointInfo *endpoint_pointers[] = {&endpoints[0], &endpoints[1]};
+static Parley__EndpointInfo *endpoint_pointers[] = {&endpoints[0], &endpoints[1], &endpoints[2]};
 
 static Parley__ListReply list = {
     .base = PROTOBUF_C_MESSAGE_INIT(&parley__list_reply__descriptor),
@@ -118,7 +127,7 @@ static Parley__ListReply list = {
     .broker_id = 0x0123456789abcdef,
     .n_interface = 2,
     .interface = interface_pointers,
-    .n_endpoint = 2,
+    .n_endpoint = 3,
     .endpoint = endpoint_pointers,
 };
 
