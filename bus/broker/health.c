@@ -59,10 +59,12 @@ static struct health *health_of(struct broker *broker)
 
 /* ---- Asking ---- */
 
+/* Not of who has hung up, and is buried at the end of this turn. */
 static bool concerns(const struct health_round *round, const struct instance *instance)
 {
-    return !round->interface[0] ||
-           strcmp(instance->version->interface->name, round->interface) == 0;
+    return !instance->endpoint->doomed &&
+           (!round->interface[0] ||
+            strcmp(instance->version->interface->name, round->interface) == 0);
 }
 
 static bool endpoint_concerns(const struct health_round *round, const struct endpoint *endpoint)
@@ -139,6 +141,12 @@ void health_on_pong(struct endpoint *endpoint, const Parley__Pong *message)
     endpoint->pong_at_ns = clock_now_ns();
     endpoint->pong_took_ns = endpoint->pong_at_ns - endpoint->ping_sent_ns;
     endpoint->broker->health->due = true;
+}
+
+void health_on_gone(struct broker *broker)
+{
+    if (broker->health)
+        broker->health->due = true;
 }
 
 /* ---- Telling ---- */

@@ -31,6 +31,8 @@ void health_drop(struct health_round *round); /* `done` will not run */
 
 /* session.c's */
 void health_on_pong(struct endpoint *endpoint, const Parley__Pong *message);
+/* An instance has left: nobody waits for it. */
+void health_on_gone(struct broker *broker);
 
 /* Surveys on these URLs. Return: 0; -errno with a sentence. */
 int health_open(struct broker *broker, const char *const *urls, size_t count,

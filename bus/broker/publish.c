@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "broker/guard.h"
+#include "broker/health.h"
 
 /* ---- Instances that come and go ---- */
 
@@ -45,6 +46,7 @@ void session_instance_gone(struct broker *broker, struct instance *instance, con
         swap_go_on(broker);
     if (!was.draining)
         contracts_instance_gone(broker, &was);
+    health_on_gone(broker);
     if (!broker->stopping)
         instance_event(broker, "instance.gone", &was, why);
 }
