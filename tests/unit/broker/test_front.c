@@ -415,6 +415,23 @@ static void test_a_method_can_be_named_by_its_number(void **state)
     sp_free(sp);
 }
 
+/* With the schema that its caller was built for: version 1 of ware. */
+static void say_open(struct sp *sp, uint32_t id)
+{
+    Parley__Bus__V1__OpenRequest open = PARLEY__BUS__V1__OPEN_REQUEST__INIT;
+    open.interface = (char *)(uintptr_t) "ware";
+    open.has_descriptor_set = true;
+    open.descriptor_set.data = (uint8_t *)(uintptr_t)ware__v1__store__interface.descriptor_set;
+    open.descriptor_set.len = ware__v1__store__interface.descriptor_set_bytes;
+    size_t bytes = parley__bus__v1__open_request__get_packed_size(&open);
+    uint8_t *packed = malloc(bytes);
+    assert_non_null(packed);
+    struct bus_frame asked = frame_of("parley.bus", "Open", id);
+    asked.payload_bytes = parley__bus__v1__open_request__pack(&open, packed);
+    say(sp, id, &asked, packed);
+    free(packed);
+}
+
 static void test_another_version_s_service_is_translated_for(void **state)
 {
     (void)state;
@@ -434,17 +451,7 @@ static void test_another_version_s_service_is_translated_for(void **state)
     assert_true(text_is(&answer.frame.version, "2.0.0"));
 
     /* By a schema of its own. */
-    Parley__Bus__V1__OpenRequest open = PARLEY__BUS__V1__OPEN_REQUEST__INIT;
-    open.interface = (char *)(uintptr_t) "ware";
-    open.has_descriptor_set = true;
-    open.descriptor_set.data = (uint8_t *)(uintptr_t)ware__v1__store__interface.descriptor_set;
-    open.descriptor_set.len = ware__v1__store__interface.descriptor_set_bytes;
-    size_t bytes = parley__bus__v1__open_request__get_packed_size(&open);
-    uint8_t *packed = malloc(bytes);
-    struct bus_frame asked = frame_of("parley.bus", "Open", 2);
-    asked.payload_bytes = parley__bus__v1__open_request__pack(&open, packed);
-    say(sp, 2, &asked, packed);
-    free(packed);
+    say_open(sp, 2);
     expect(sp, &answer, 2, PARLEY_OK, NULL);
     Parley__Bus__V1__OpenReply *opened =
         parley__bus__v1__open_reply__unpack(NULL, answer.frame.payload_bytes, answer.frame.payload);
@@ -489,6 +496,51 @@ static void test_another_version_s_service_is_translated_for(void **state)
     digits[3] = 'x';
     say(sp, 7, &frame, payload);
     expect(sp, &answer, 3, PARLEY_INVALID_ARGUMENT, "16 hexadecimal digits");
+    heard(&answer);
+    sp_free(sp);
+}
+
+static void test_a_version_is_known_that_nobody_publishes_now(void **state)
+{
+    (void)state;
+    start_server(0, serve_ware);
+    struct sp *sp = dial();
+    struct answer answer = {0};
+    uint8_t payload[64];
+    Ware__V1__Ware old = WARE__V1__WARE__INIT;
+    old.name = (char *)(uintptr_t) "nut";
+    old.grams = 7;
+    struct bus_frame frame = frame_of("ware", "Weigh", 1);
+    frame.version = TEXT("1.0.0");
+    frame.payload_bytes = ware__v1__ware__pack(&old, payload);
+    say(sp, 1, &frame, payload);
+    expect(sp, &answer, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
+
+    /* What only a client brought does not say how the bytes of others are read. */
+    say_open(sp, 2);
+    expect(sp, &answer, 2, PARLEY_OK, NULL);
+    say(sp, 3, &frame, payload);
+    expect(sp, &answer, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
+
+    start_server(1, serve_old_ware);
+    stop_server(1);
+    say(sp, 4, &frame, payload);
+    expect(sp, &answer, 1, PARLEY_OK, NULL);
+    assert_true(text_is(&answer.frame.version, "2.0.0"));
+    assert_false(text_is(&answer.frame.translation, "identity"));
+    Ware__V1__Ware *reply =
+        ware__v1__ware__unpack(NULL, answer.frame.payload_bytes, answer.frame.payload);
+    assert_non_null(reply);
+    assert_string_equal(reply->name, "nut");
+    assert_int_equal(reply->grams, 8);
+    ware__v1__ware__free_unpacked(reply, NULL);
+
+    frame.version = TEXT("1.0.1");
+    say(sp, 5, &frame, payload);
+    expect(sp, &answer, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
+    frame.version = TEXT("one");
+    say(sp, 6, &frame, payload);
+    expect(sp, &answer, 1, PARLEY_NOT_FOUND, "no version \"one\"");
     heard(&answer);
     sp_free(sp);
 }
@@ -1063,6 +1115,7 @@ int main(void)
         FRONT(test_a_frame_is_answered_with_the_reply_and_who_served),
         FRONT(test_a_method_can_be_named_by_its_number),
         FRONT(test_another_version_s_service_is_translated_for),
+        FRONT(test_a_version_is_known_that_nobody_publishes_now),
         FRONT(test_ranges_restrict_who_serves),
         FRONT(test_a_target_that_is_remembered_changes_with_the_bus),
         FRONT(test_metadata_travel_but_not_the_bus_s_own),
