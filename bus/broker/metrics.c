@@ -421,12 +421,34 @@ static void write_front(struct metrics *metrics, const Parley__FrontStats *front
               "Times a connection was read no further until requests of it had been answered.",
               front->held_back);
     one_count(metrics, "parley_front_abandoned", METRIC_COUNTER,
-              "Calls whose asker hung up, or cancelled them.",
-              front->abandoned + front->cancelled);
-    one_count(metrics, "parley_front_received_bytes", METRIC_COUNTER,
-              "What came by the bus URLs.", front->bytes_in);
+              "Calls whose asker hung up, or cancelled them.", front->abandoned + front->cancelled);
+    one_count(metrics, "parley_front_received_bytes", METRIC_COUNTER, "What came by the bus URLs.",
+              front->bytes_in);
     one_count(metrics, "parley_front_sent_bytes", METRIC_COUNTER,
               "What was answered by the bus URLs.", front->bytes_out);
+}
+
+/* What the policy and the limits refused: guard.c, quota.c. */
+static void write_guard(struct metrics *metrics, const Parley__Stats *stats)
+{
+    const struct {
+        const char *limit;
+        uint64_t value;
+    } refused[] = {{"connections", stats->limited_connections},
+                   {"calls", stats->limited_calls},
+                   {"bytes", stats->limited_bytes},
+                   {"rate", stats->limited_rate},
+                   {"message", stats->limited_messages}};
+    one_count(metrics, "parley_guard_denied", METRIC_COUNTER, "What the policy denied somebody.",
+              stats->denied);
+    metrics_family(
+        metrics, "parley_guard_limited", METRIC_COUNTER,
+        "Connections and messages to the bus URLs that a limit of their peer's refused.");
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        metrics_count(metrics, &(struct label){"parley_limit", refused[i].limit}, 1,
+                      refused[i].value);
+    one_count(metrics, "parley_guard_held_bad", METRIC_COUNTER,
+              "Times a connection was not read for a while, for its garbage.", stats->held_bad);
 }
 
 /* REP sockets that serve: serve.h. */
@@ -506,6 +528,7 @@ int metrics_stats(struct metrics *metrics, struct broker *broker)
     write_broker(metrics, stats.broker);
     write_bus(metrics, stats.bus);
     write_serve(metrics, stats.serve);
+    write_guard(metrics, &stats);
     write_endpoints(metrics, &stats);
     if (stats.front)
         write_front(metrics, stats.front);

@@ -131,6 +131,39 @@ static bool wanted(const struct watch *watch, const Parley__MethodStats *method)
     return !watch->interface || same_text(watch->interface, method->interface);
 }
 
+/* The bus URLs, the REP sockets that serve, and what policy and limits refused. */
+static void print_front(struct cli *cli, const Parley__Stats *stats)
+{
+    const Parley__FrontStats *front = stats->front;
+    const Parley__ServeStats *serve = stats->serve;
+    if (front)
+        fprintf(cli->out,
+                "Bus URLs: %" PRIu32 " connections, %" PRIu32 " calls under way (%" PRIu32
+                " at most so far); %" PRIu64 " frames, %" PRIu64 " in JSON, %" PRIu64
+                " malformed, %" PRIu64 " over a limit; held back %" PRIu64 " times; %" PRIu64
+                " calls were given up.\n",
+                front->connections, front->calls, front->calls_most, front->frames, front->json,
+                front->malformed, front->limited + front->too_large, front->held_back,
+                front->cancelled + front->abandoned);
+    if (serve)
+        fprintf(cli->out,
+                "REP sockets: %" PRIu32 " serve, %" PRIu32 " are awaited; %" PRIu32
+                " calls are with them, %" PRIu32 " wait; answered %" PRIu64 ", malformed %" PRIu64
+                ", late %" PRIu64 ", stray %" PRIu64 ", given up %" PRIu64 ", refused %" PRIu64
+                ".\n",
+                serve->instances, serve->expected, serve->calls, serve->waiting, serve->answered,
+                serve->malformed, serve->late, serve->stray, serve->abandoned, serve->full);
+    if (stats->has_denied)
+        fprintf(
+            cli->out,
+            "Refused: %" PRIu64 " by the policy; by limits %" PRIu64 " for connections, %" PRIu64
+            " for calls, %" PRIu64 " for bytes, %" PRIu64 " for the rate, %" PRIu64
+            " for a message's size; %" PRIu64 " times a connection was slowed for its "
+            "garbage.\n",
+            stats->denied, stats->limited_connections, stats->limited_calls, stats->limited_bytes,
+            stats->limited_rate, stats->limited_messages, stats->held_bad);
+}
+
 /* How the endpoints wait, what there is, and how the broker is: what an older one does not say is
  * left out. */
 static void print_rest(struct cli *cli, const Parley__Stats *stats)
@@ -152,16 +185,7 @@ static void print_rest(struct cli *cli, const Parley__Stats *stats)
                 " plans.\n",
                 bus->endpoints, bus->instances, bus->versions, bus->interfaces, bus->contracts,
                 bus->contracts_waiting, bus->contracts_refused, bus->schemas, bus->plans);
-    const Parley__FrontStats *front = stats->front;
-    if (front)
-        fprintf(cli->out,
-                "Bus URLs: %" PRIu32 " connections, %" PRIu32 " calls under way (%" PRIu32
-                " at most so far); %" PRIu64 " frames, %" PRIu64 " in JSON, %" PRIu64
-                " malformed, %" PRIu64 " over a limit; held back %" PRIu64 " times; %" PRIu64
-                " calls were given up.\n",
-                front->connections, front->calls, front->calls_most, front->frames, front->json,
-                front->malformed, front->limited + front->too_large, front->held_back,
-                front->cancelled + front->abandoned);
+    print_front(cli, stats);
     if (broker && broker->turn)
         fprintf(cli->out, "Broker: %.1f MiB of its own, a turn of its loop %s (p99).\n",
                 (double)broker->private_bytes / (1 << 20),
@@ -301,6 +325,46 @@ static json_t *process_json(const Parley__BrokerStats *broker)
     return object;
 }
 
+static json_t *front_json(const Parley__FrontStats *front)
+{
+    json_t *object = json_object();
+    json_set_count(object, "connections", front->has_connections, front->connections);
+    json_set_count(object, "connections_ever", front->has_connections_ever,
+                   front->connections_ever);
+    json_set_count(object, "connections_refused", front->has_connections_refused,
+                   front->connections_refused);
+    json_set_count(object, "frames", front->has_frames, front->frames);
+    json_set_count(object, "json", front->has_json, front->json);
+    json_set_count(object, "malformed", front->has_malformed, front->malformed);
+    json_set_count(object, "limited", front->has_limited, front->limited);
+    json_set_count(object, "too_large", front->has_too_large, front->too_large);
+    json_set_count(object, "held_back", front->has_held_back, front->held_back);
+    json_set_count(object, "cancelled", front->has_cancelled, front->cancelled);
+    json_set_count(object, "abandoned", front->has_abandoned, front->abandoned);
+    json_set_count(object, "calls", front->has_calls, front->calls);
+    json_set_count(object, "calls_most", front->has_calls_most, front->calls_most);
+    json_set_count(object, "bytes_in", front->has_bytes_in, front->bytes_in);
+    json_set_count(object, "bytes_out", front->has_bytes_out, front->bytes_out);
+    return object;
+}
+
+static json_t *serve_json(const Parley__ServeStats *serve)
+{
+    json_t *object = json_object();
+    json_set_count(object, "expected", serve->has_expected, serve->expected);
+    json_set_count(object, "instances", serve->has_instances, serve->instances);
+    json_set_count(object, "calls", serve->has_calls, serve->calls);
+    json_set_count(object, "waiting", serve->has_waiting, serve->waiting);
+    json_set_count(object, "waiting_bytes", serve->has_waiting_bytes, serve->waiting_bytes);
+    json_set_count(object, "answered", serve->has_answered, serve->answered);
+    json_set_count(object, "malformed", serve->has_malformed, serve->malformed);
+    json_set_count(object, "late", serve->has_late, serve->late);
+    json_set_count(object, "stray", serve->has_stray, serve->stray);
+    json_set_count(object, "abandoned", serve->has_abandoned, serve->abandoned);
+    json_set_count(object, "full", serve->has_full, serve->full);
+    return object;
+}
+
 static void print_json(struct cli *cli, const struct watch *watch, const Parley__Stats *stats)
 {
     json_t *object = json_object(), *methods = json_array();
@@ -318,6 +382,19 @@ static void print_json(struct cli *cli, const struct watch *watch, const Parley_
         json_object_set_new(object, "bus", bus_json(stats->bus));
     if (stats->broker)
         json_object_set_new(object, "process", process_json(stats->broker));
+    if (stats->front)
+        json_object_set_new(object, "front", front_json(stats->front));
+    if (stats->serve)
+        json_object_set_new(object, "serve", serve_json(stats->serve));
+    json_set_count(object, "denied", stats->has_denied, stats->denied);
+    json_set_count(object, "limited_connections", stats->has_limited_connections,
+                   stats->limited_connections);
+    json_set_count(object, "limited_calls", stats->has_limited_calls, stats->limited_calls);
+    json_set_count(object, "limited_bytes", stats->has_limited_bytes, stats->limited_bytes);
+    json_set_count(object, "limited_rate", stats->has_limited_rate, stats->limited_rate);
+    json_set_count(object, "limited_messages", stats->has_limited_messages,
+                   stats->limited_messages);
+    json_set_count(object, "held_bad", stats->has_held_bad, stats->held_bad);
     for (size_t i = 0; i < stats->n_method; i++) {
         if (wanted(watch, stats->method[i]))
             json_array_append_new(methods, method_json(stats->method[i]));

@@ -226,6 +226,9 @@ static void test_routes_and_instances_are_by_version(void **state)
     _cleanup_(freep) char *text = all_of(false);
     expect_line(text, "# TYPE parley_route_share_ratio gauge");
     expect_line(text, "parley_contracts{parley_state=\"refused\"} 0");
+    expect_line(text, "parley_guard_denied_total 0");
+    expect_line(text, "parley_guard_limited_total{parley_limit=\"rate\"} 0");
+    expect_line(text, "parley_guard_held_bad_total 0");
     expect_line(text, "parley_serve_instances 0");
     expect_line(text, "parley_serve_calls{parley_state=\"waiting\"} 0");
     expect_line(text, "parley_serve_answers_total{parley_answer=\"malformed\"} 0");

@@ -24,6 +24,8 @@ struct script {
     Parley__RouteStats *routes[1];
     Parley__BrokerStats broker;
     Parley__Latency turn;
+    Parley__FrontStats front;
+    Parley__ServeStats serve;
 };
 
 static void say_all(struct script *script)
@@ -32,6 +34,20 @@ static void say_all(struct script *script)
     parley__route_stats__init(&script->route);
     parley__broker_stats__init(&script->broker);
     parley__latency__init(&script->turn);
+    parley__front_stats__init(&script->front);
+    parley__serve_stats__init(&script->serve);
+    script->front.has_frames = script->front.has_too_large = true;
+    script->front.frames = 21;
+    script->front.too_large = 3;
+    script->serve.has_answered = script->serve.has_full = true;
+    script->serve.answered = 31;
+    script->serve.full = 6;
+    script->stats.front = &script->front;
+    script->stats.serve = &script->serve;
+    script->stats.has_denied = script->stats.has_limited_rate = script->stats.has_held_bad = true;
+    script->stats.denied = 41;
+    script->stats.limited_rate = 42;
+    script->stats.held_bad = 43;
     script->bus.endpoints = 7;
     script->bus.has_endpoints = true;
     script->route.interface = (char *)(uintptr_t) "catalog";
@@ -123,6 +139,12 @@ static void test_verbose_adds_the_bus_and_the_broker(void **state)
     assert_non_null(strstr(run.out, "woken 5 times; spun 10 times, 2 of them in vain"));
     assert_non_null(strstr(run.out, "Bus: 7 endpoints"));
     assert_non_null(strstr(run.out, "Broker: 1.5 MiB of its own"));
+    assert_non_null(strstr(run.out, "21 frames, 0 in JSON, 0 malformed, 3 over a limit"));
+    assert_non_null(strstr(run.out, "answered 31, malformed 0"));
+    assert_non_null(strstr(run.out, "refused 6."));
+    assert_non_null(strstr(run.out, "Refused: 41 by the policy"));
+    assert_non_null(strstr(run.out, "42 for the rate"));
+    assert_non_null(strstr(run.out, "43 times a connection was slowed"));
     run_free(&run);
 
     run = RUN("stats", "--url", fake_broker_url(*state));
@@ -141,6 +163,13 @@ static void test_json_has_the_bus_and_the_broker(void **state)
     json_t *route = json_array_get(json_object_get(bus, "routes"), 0);
     json_t *method = json_array_get(json_object_get(root, "methods"), 0);
     assert_int_equal(json_integer_value(json_object_get(root, "wakeups")), 5);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(root, "front"), "frames")),
+                     21);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(root, "serve"), "answered")), 31);
+    assert_int_equal(json_integer_value(json_object_get(root, "denied")), 41);
+    assert_int_equal(json_integer_value(json_object_get(root, "limited_rate")), 42);
+    assert_null(json_object_get(root, "limited_calls"));
     assert_int_equal(json_integer_value(json_object_get(bus, "endpoints")), 7);
     assert_int_equal(json_integer_value(json_object_get(route, "share_per_100000")), 30000);
     assert_int_equal(
