@@ -51,7 +51,7 @@ static int exchange(struct cli *cli, struct bus_frame *frame, uint64_t timeout_n
     if (frame->payload_bytes > 0)
         memcpy(data + head_bytes, frame->payload, frame->payload_bytes);
     uint8_t *answer = NULL;
-    int r = nng_asker_new(url, timeout_ns, &asker, &error);
+    int r = control_asker_new(cli, url, timeout_ns, &asker, &error);
     if (r == 0)
         r = nng_asker_ask(asker, data, head_bytes + frame->payload_bytes, &answer, &bytes, &error);
     nng_asker_free(asker);

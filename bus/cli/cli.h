@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "base/paths.h"
+#include "control/tls.h"
 #include "parley/control.pb-c.h"
 
 /* parley(1) documents these. */
@@ -39,9 +40,10 @@ struct cli {
     FILE *in, *out, *err;
     const struct cli_command *command; /* NULL: none yet */
     /* Global options; they may stand before or behind the command's name. */
-    const char *url;        /* NULL: the default */
-    const char *events_url; /* NULL: the default */
-    uint64_t timeout_ns;    /* 0: not given */
+    const char *url;         /* NULL: the default */
+    const char *events_url;  /* NULL: the default */
+    struct tls_settings tls; /* for URLs with TLS in them */
+    uint64_t timeout_ns;     /* 0: not given */
     bool json;
     bool help;
     bool version;
@@ -59,8 +61,9 @@ struct cli_command {
     int (*run)(struct cli *cli, int argc, char **argv);
 };
 
-extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events,
-    cmd_health, cmd_ls, cmd_publish, cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace, cmd_withdraw;
+extern const struct cli_command cmd_call, cmd_describe, cmd_diff, cmd_drain, cmd_events, cmd_health,
+    cmd_ls, cmd_publish, cmd_rollout, cmd_route, cmd_schemas, cmd_stats, cmd_top, cmd_trace,
+    cmd_withdraw;
 
 /* All of the program but its process: argv[0] is its name. Return: an exit code. */
 int cli_main(int argc, char **argv, FILE *in, FILE *out, FILE *err);
@@ -137,6 +140,11 @@ int control_ask(struct cli *cli, const Parley__ControlRequest *request,
                 Parley__ControlReply__BodyCase body, Parley__ControlReply **ret_reply);
 /* Complains that a reply, though OK, does not hold what was asked for. */
 int control_bad_reply(struct cli *cli, const char *what);
+
+struct nng_asker;
+/* Connected to @url, with what was said of TLS. As nng_asker_new(). */
+int control_asker_new(const struct cli *cli, const char *url, uint64_t timeout_ns,
+                      struct nng_asker **ret, struct error_text *error);
 
 struct schema;
 /* Describes INTERFACE[@VERSION] (@version NULL: the one with the largest weight).

@@ -68,6 +68,24 @@ int control_no_broker(struct cli *cli, int code, const struct error_text *error)
                         error->text);
 }
 
+static const char *or_env(const char *given, const char *name)
+{
+    const char *set = given ? given : getenv(name);
+    return set && *set ? set : NULL;
+}
+
+int control_asker_new(const struct cli *cli, const char *url, uint64_t timeout_ns,
+                      struct nng_asker **ret, struct error_text *error)
+{
+    const struct tls_settings tls = {
+        .ca = or_env(cli->tls.ca, "PARLEY_TLS_CA"),
+        .certificate = or_env(cli->tls.certificate, "PARLEY_TLS_CERT"),
+        .key = or_env(cli->tls.key, "PARLEY_TLS_KEY"),
+        .server_name = or_env(NULL, "PARLEY_TLS_NAME"),
+    };
+    return nng_asker_new_tls(url, &tls, timeout_ns, ret, error);
+}
+
 int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uint64_t timeout_ns,
                      Parley__ControlReply **ret_reply)
 {
@@ -85,7 +103,7 @@ int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uin
     _cleanup_(freep) uint8_t *data = text_alloc(bytes);
     protobuf_c_message_pack(&request->base, data);
 
-    int r = nng_asker_new(url, timeout_ns, &asker, &error);
+    int r = control_asker_new(cli, url, timeout_ns, &asker, &error);
     if (r == 0)
         r = nng_asker_ask(asker, data, bytes, &answer, &answer_bytes, &error);
     nng_asker_free(asker);

@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "base/duration.h"
 
-#define GLOBAL_COUNT 6
+#define GLOBAL_COUNT 9
 #define SPEC_MAX 24
 
 static void global_specs(struct cli *cli, struct option_spec specs[GLOBAL_COUNT])
@@ -25,6 +25,12 @@ static void global_specs(struct cli *cli, struct option_spec specs[GLOBAL_COUNT]
         {"url", 'u', OPTION_TEXT, "URL", "the broker's control socket, e.g. tcp://host:7400",
          &cli->url},
         {"events", 0, OPTION_TEXT, "URL", "the broker's events socket", &cli->events_url},
+        {"tls-ca", 0, OPTION_TEXT, "FILE", "tls+tcp://: authorities that are believed",
+         &cli->tls.ca},
+        {"tls-cert", 0, OPTION_TEXT, "FILE", "tls+tcp://: the certificate to show",
+         &cli->tls.certificate},
+        {"tls-key", 0, OPTION_TEXT, "FILE", "tls+tcp://: its key, if not in the same file",
+         &cli->tls.key},
         {"timeout", 't', OPTION_DURATION, "DURATION", "how long to wait: 5s, 200ms",
          &cli->timeout_ns},
         {"json", 0, OPTION_FLAG, NULL, "print JSON", &cli->json},

@@ -415,7 +415,8 @@ bool top_ask(struct top *top, uint64_t timeout_ns)
         top->documents = json_object();
     top->trouble.text[0] = '\0';
     top->foreign = false;
-    int r = top->asker ? 0 : nng_asker_new(url, timeout_ns, &top->asker, &top->trouble);
+    int r =
+        top->asker ? 0 : control_asker_new(top->cli, url, timeout_ns, &top->asker, &top->trouble);
     if (r == 0)
         r = ask_all(top, replies);
     if (r == 0) {

@@ -34,6 +34,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "control/nng_tls.h"
 
 /* Answers that NNG holds between us and its threads, which never wait for an asker. */
 #define NNG_ANSWER_BUFFER 1024
@@ -143,6 +144,8 @@ int nng_errno(int nng_code)
         {NNG_EUNREACHABLE, EHOSTUNREACH},
         {NNG_EADDRINVAL, EINVAL},
         {NNG_EPERM, EACCES},
+        {NNG_EPEERAUTH, EACCES},
+        {NNG_ECRYPTO, EPROTO},
         {NNG_EMSGSIZE, EMSGSIZE},
         {NNG_ECONNABORTED, ECONNABORTED},
         {NNG_ECONNRESET, ECONNRESET},
@@ -194,6 +197,10 @@ static const char *dial_advice(int nng_code)
     case NNG_EADDRINVAL:
     case NNG_EINVAL:
         return "use a URL such as ipc:///run/parley/control.ipc or tcp://HOST:7400";
+    case NNG_EPEERAUTH:
+    case NNG_ECRYPTO:
+        return "its certificate is for another name, or by nobody who is believed, or ours is "
+               "refused";
     case NNG_ENOTSUP:
         return "this libnng has no such transport: use ipc:// or tcp://";
     default:
@@ -539,6 +546,7 @@ int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, siz
 
 struct nng_asker {
     nng_socket socket;
+    nng_tls_config *tls; /* NULL: a URL without */
     uint64_t timeout_ns;
     char url[256];
 };
@@ -557,8 +565,23 @@ static int asker_set_up(struct nng_asker *asker)
     return n;
 }
 
+static int asker_dial(struct nng_asker *asker)
+{
+    nng_dialer dialer;
+    int n = nng_dialer_create(&dialer, asker->socket, asker->url);
+    if (n == 0 && asker->tls)
+        n = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, asker->tls);
+    return n == 0 ? nng_dialer_start(dialer, 0) : n;
+}
+
 int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
                   struct error_text *error)
+{
+    return nng_asker_new_tls(url, NULL, timeout_ns, ret, error);
+}
+
+int nng_asker_new_tls(const char *url, const struct tls_settings *tls, uint64_t timeout_ns,
+                      struct nng_asker **ret, struct error_text *error)
 {
     struct nng_asker *asker = calloc(1, sizeof(*asker));
     if (!asker)
@@ -574,9 +597,16 @@ int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
         free(asker);
         return fail(error, n, "open", "an NNG socket", NULL);
     }
+    if (nng_tls_url(url)) {
+        int r = nng_tls_new(tls, url, false, &asker->tls, error);
+        if (r < 0) {
+            nng_asker_free(asker);
+            return r;
+        }
+    }
     n = asker_set_up(asker);
     if (n == 0)
-        n = nng_dial(asker->socket, url, NULL, 0);
+        n = asker_dial(asker);
     if (n != 0) {
         nng_asker_free(asker);
         return fail(error, n, "connect to", url, dial_advice(n));
@@ -589,6 +619,8 @@ struct nng_asker *nng_asker_free(struct nng_asker *asker)
 {
     if (asker) {
         socket_close(asker->socket);
+        if (asker->tls)
+            nng_tls_config_free(asker->tls);
         free(asker);
     }
     return NULL;

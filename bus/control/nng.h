@@ -1,6 +1,7 @@
 /*
- * NNG, wrapped: nng.c, replier_nng.c and http.c are the only files that include its headers. No
- * type of NNG's shows here. Sockets are non-blocking and have a descriptor for an event loop.
+ * NNG, wrapped: nng.c, nng_tls.c, replier_nng.c and http.c are the only files that include its
+ * headers. No type of NNG's shows here. Sockets are non-blocking and have a descriptor for an event
+ * loop.
  */
 #ifndef PARLEY_CONTROL_NNG_H
 #define PARLEY_CONTROL_NNG_H
@@ -79,8 +80,12 @@ struct nng_survey *nng_survey_free(struct nng_survey *survey);
 /* ---- An asker and a subscriber, for the command line: these block ---- */
 
 struct nng_asker;
+struct tls_settings;
 int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
                   struct error_text *error);
+/* @tls: for URLs with TLS in them, read now; NULL: the defaults, as nng_asker_new(). */
+int nng_asker_new_tls(const char *url, const struct tls_settings *tls, uint64_t timeout_ns,
+                      struct nng_asker **ret, struct error_text *error);
 struct nng_asker *nng_asker_free(struct nng_asker *asker);
 /* @ret_data: the caller's; free(). -ETIMEDOUT, ... with a sentence that names the URL. */
 int nng_asker_ask(struct nng_asker *asker, const uint8_t *data, size_t bytes, uint8_t **ret_data,

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 #
-# TLS on the bus URL, with the real programs: test_tls.sh PARLEYD SOURCE
+# TLS on the bus URL, with the real programs: test_tls.sh PARLEY PARLEYD SOURCE
 #
 # An unmodified nngcat with a certificate is who the certificate says, and may what the policy lets it;
 # who has none, an expired one or one of another authority is not let in; a server that is not who it
 # should be is not believed. Skipped, by name, without openssl or nngcat.
 set -u
 
-parleyd=$1 source_dir=$2 parley=:
+parley=$1 parleyd=$2 source_dir=$3
 # shellcheck source=tests/process/bus.sh
 source "${BASH_SOURCE[0]%/*}/bus.sh"
+unset PARLEY_TLS_CA PARLEY_TLS_CERT PARLEY_TLS_KEY PARLEY_TLS_NAME
 for tool in openssl nngcat; do
     type "$tool" >/dev/null 2>&1 || { echo "skipped: no $tool here"; exit 77; }
 done
@@ -93,6 +94,27 @@ shake stranger
 has "$out" "alert"
 call orders
 [[ $status == 0 ]] || fail "orders may look still, and got ${status:-nothing}"
+
+# ---- The command line ----
+
+url=tls+tcp://localhost:$port
+orders=(--tls-ca "$certs/ca.pem" --tls-cert "$certs/orders.pem")
+run 0 "${orders[@]}" -u "$url" ls
+run 1 "${orders[@]}" -u "$url" describe nothing
+has "$err" "nothing"
+run 1 call "${orders[@]}" -u "$url" nothing/Method '{}'
+run 1 "${orders[@]}" -u "$url" health # there is nobody who could serve
+PARLEY_TLS_CA=$certs/ca.pem PARLEY_TLS_CERT=$certs/orders.pem PARLEY_TLS_KEY=$certs/orders.pem run 0 -u "$url" ls
+PARLEY_TLS_CERT=$certs/billing.pem run 0 "${orders[@]}" -u "$url" ls # the option counts
+PARLEY_TLS_NAME=localhost run 0 "${orders[@]}" -u "tls+tcp://127.0.0.1:$port" ls
+PARLEY_TLS_NAME=elsewhere.invalid run 3 "${orders[@]}" -u "$url" ls
+run 1 --tls-ca "$certs/ca.pem" --tls-cert "$certs/billing.pem" -u "$url" ls
+has "$err" "PERMISSION_DENIED"
+run 3 --tls-ca "$certs/ca.pem" -u "$url" ls # nobody
+run 3 --tls-ca "$certs/other-ca.pem" --tls-cert "$certs/orders.pem" -u "$url" ls
+has "$err" "certificate"
+run 3 --tls-ca /nowhere -u "$url" ls
+has "$err" "/nowhere"
 
 # Who need not have a certificate is nobody then, and one that is wrong is still wrong.
 cp "$certs/server.pem" "$certs/optional.pem"
