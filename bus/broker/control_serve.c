@@ -2,23 +2,8 @@
  * The control API's Publish and Withdraw: what parley.bus has of the same names, for who asks
  * there.
  */
+#include "broker/guard.h"
 #include "broker/serve.h"
-
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
-/* Who asks, in the terms of the bus. */
-static void peer_of(const struct nng_request *asker, struct replier_peer *peer)
-{
-    struct nng_peer known = {.known = true, .local = true, .uid = geteuid(), .pid = getpid()};
-    (void)snprintf(known.text, sizeof(known.text), "this process");
-    if (asker)
-        nng_request_peer(asker, &known);
-    *peer = (struct replier_peer){
-        .local = known.local, .uid = known.uid, .gid = (gid_t)-1, .pid = known.pid};
-    (void)snprintf(peer->text, sizeof(peer->text), "%s", known.text);
-}
 
 static int fail(Parley__ControlReply *reply, enum parley_status status, struct error_text *error,
                 uint8_t **ret_data, size_t *ret_bytes)
@@ -35,7 +20,7 @@ int control_publish(struct broker *broker, const Parley__PublishRequest *request
     struct error_text error = {""};
     struct replier_peer peer;
     struct serve_published published;
-    peer_of(asker, &peer);
+    guard_peer(asker, &peer);
     enum parley_status status = serve_publish(broker, request, &peer, &published, &error);
     if (status != PARLEY_OK)
         return fail(reply, status, &error, ret_data, ret_bytes);
@@ -55,7 +40,7 @@ int control_withdraw(struct broker *broker, const Parley__WithdrawRequest *reque
 {
     struct error_text error = {""};
     struct replier_peer peer;
-    peer_of(asker, &peer);
+    guard_peer(asker, &peer);
     enum parley_status status = serve_withdraw(broker, request, &peer, &error);
     if (status != PARLEY_OK)
         return fail(reply, status, &error, ret_data, ret_bytes);

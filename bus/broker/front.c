@@ -224,8 +224,9 @@ static bool names_match(const struct target *target, const struct bus_frame *fra
     const struct bus_text *texts[] = {&frame->interface, &frame->version, &frame->method};
     const char *at = target->text;
     for (size_t i = 0; i < 3; i++) {
-        if (texts[i]->bytes != target->bytes[i] ||
-            memcmp(at, texts[i]->text, target->bytes[i]) != 0)
+        if (texts[i]->bytes != target->bytes[i])
+            return false;
+        if (target->bytes[i] > 0 && memcmp(at, texts[i]->text, target->bytes[i]) != 0)
             return false;
         at += target->bytes[i];
     }

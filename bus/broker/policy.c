@@ -211,7 +211,8 @@ static int read_members(const struct fields *fields, const struct node *node,
         if (user)
             who->members[who->member_count++] = user->pw_uid;
     }
-    qsort(who->members, who->member_count, sizeof(uid_t), by_uid);
+    if (who->member_count > 0)
+        qsort(who->members, who->member_count, sizeof(uid_t), by_uid);
     return 0;
 }
 
