@@ -112,20 +112,6 @@ static Echo__V1__Echo_Service implementation = {
 
 static pid_t service;
 
-static int setup(void **state)
-{
-    (void)state;
-    service = caller_begin(&caller, &implementation);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    caller_end(&caller);
-    return 0;
-}
-
 static struct report ask(void)
 {
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT, *reply;
@@ -135,6 +121,22 @@ static struct report ask(void)
     memcpy(&said, reply->payload.data, sizeof(said));
     parley_reply_free(reply);
     return said;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    service = caller_begin(&caller, &implementation);
+    if (caller.bus.url[0])
+        (void)ask(); /* the broker has its channel, or it would keep the first calls itself */
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    caller_end(&caller);
+    return 0;
 }
 
 static void assert_cancelled(const struct tally *tally, enum parley_executed executed)
@@ -161,12 +163,14 @@ static void test_a_handler_at_work_sees_that_it_is_cancelled(void **state)
 {
     (void)state;
     struct tally tally = {0};
-    for (uint32_t i = 1; i <= 100; i++) {
+    /* A REP socket that leaves 64 unanswered is given no more until it has answered one. */
+    const uint32_t rounds = caller.bus.url[0] ? 50 : 100;
+    for (uint32_t i = 1; i <= rounds; i++) {
         uint64_t id = caller_start(&caller, METHOD_FAIL, NULL, NULL, &tally);
         assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
         assert_int_equal(tally.ended, i);
     }
-    assert_int_equal(ask().stopped, 100);
+    assert_int_equal(ask().stopped, rounds);
 }
 
 static void test_a_handler_at_work_sees_cancels_of_others_too(void **state)
@@ -217,6 +221,8 @@ static void test_a_handler_that_kept_its_call_can_ask(void **state)
 static void test_a_call_that_was_not_sent_was_not_executed(void **state)
 {
     (void)state;
+    if (bus_is_remote("what stands for the service takes them, whatever it does"))
+        skip();
     struct tally sent = {0}, unsent = {0};
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     uint8_t payload[1000] = {1};
@@ -243,6 +249,8 @@ static bool reply_is_there(void *argument)
 static void test_a_reply_that_comes_too_late_is_dropped_and_counted(void **state)
 {
     (void)state;
+    if (bus_is_remote("a reply is in the ring only once the endpoint has put it there itself"))
+        skip();
     const struct stats_header *stats = caller.endpoint->stats.header;
     for (size_t i = 1; i <= 10; i++) {
         struct tally tally = {0};

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "rpc/remote.h"
+
 static bool has_channels(void *argument)
 {
     const struct caller *caller = ((void **)argument)[0];
@@ -51,15 +53,28 @@ void tally(const Echo__V1__Message *reply, void *data)
     tally->executed = call->executed;
 }
 
+/* Whether its frame is with the broker, or it has ended: what a call is at once by shared memory.
+ */
+static bool is_on_its_way(const struct caller *caller, uint64_t id)
+{
+    const struct remote *remote = caller->endpoint->remote;
+    if (!remote || !endpoint_call_find(caller->endpoint, id))
+        return true;
+    for (uint32_t i = 0; i < remote->ask_count; i++)
+        if (remote->asks[i].kind == ASK_CALL && remote->asks[i].id == id)
+            return true;
+    return false;
+}
+
 uint64_t caller_start(struct caller *caller, unsigned method, const Echo__V1__Message *request,
                       const struct parley_call *call, struct tally *data)
 {
     static const Echo__V1__Message empty = ECHO__V1__MESSAGE__INIT;
-    uint64_t id = parley_client_start(caller->client, method,
-                                      request ? &request->base : &empty.base, call,
-                                      (ProtobufCClosure)tally, data);
-    for (int i = 0; caller->bus.url[0] && i < 4; i++)
-        (void)parley_dispatch(caller->endpoint, 100000); /* on its way, as it is at once elsewhere */
+    uint64_t id =
+        parley_client_start(caller->client, method, request ? &request->base : &empty.base, call,
+                            (ProtobufCClosure)tally, data);
+    for (int i = 0; i < 10000 && caller->client && !is_on_its_way(caller, id); i++)
+        (void)parley_dispatch(caller->endpoint, 100000);
     return id;
 }
 
