@@ -65,10 +65,9 @@ enum parley_status control_call(struct broker *broker, const Parley__CallRequest
 {
     uint8_t block[RPC_METADATA_BLOCK_BYTES_MAX];
     struct replier_peer peer;
-    if (asker)
-        guard_peer(asker, &peer);
+    guard_peer(asker, &peer);
     struct relay_ask ask = {
-        .peer = asker ? &peer : NULL,
+        .peer = &peer,
         .accept = request->accept,
         .timeout_ns = request->timeout_ns,
         .metadata = block,
