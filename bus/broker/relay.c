@@ -76,11 +76,12 @@ struct relay {
     struct source source;
     struct broker *broker;
     struct parley_endpoint *endpoint;
-    bool due;        /* something is to be done in this turn */
-    bool ready;      /* ... by parley_dispatch(), for its descriptor says so */
-    bool turning;    /* its endpoint is, and must not be freed */
-    bool connected;  /* it was welcomed once */
-    uint64_t now_ns; /* when the turn began */
+    bool due;         /* something is to be done in this turn */
+    bool ready;       /* ... by parley_dispatch(), for its descriptor says so */
+    bool turning;     /* its endpoint is, and must not be freed */
+    bool connected;   /* it was welcomed once */
+    uint64_t now_ns;  /* when the turn began */
+    uint64_t changes; /* directory.changes, when it last looked at its link */
     TAILQ_HEAD(relay_contracts, relay_contract) busy, idle; /* idle: longest first */
     uint32_t contract_count;
     struct relayed **calls; /* by index */
@@ -419,6 +420,17 @@ static void dispatch(struct relay *relay)
     relay->connected = relay->connected || parley_connected(relay->endpoint);
 }
 
+/* What the broker has told a publisher of its instance, the relay has to know before the next call:
+ * it is told by its link like everybody, and may not have looked yet. */
+static void catch_up(struct relay *relay)
+{
+    uint64_t changes = relay->broker->directory.changes;
+    if (relay->changes == changes || relay->turning)
+        return;
+    relay->changes = changes;
+    dispatch(relay);
+}
+
 static bool take_replies(struct relay *relay)
 {
     relay->turning = true;
@@ -517,6 +529,7 @@ static enum parley_status relay_ready(struct broker *broker, struct error_text *
     }
     if (!broker->relay && relay_new(broker, error) < 0)
         return PARLEY_INTERNAL;
+    catch_up(broker->relay);
     if (broker->relay->call_count < RELAY_CALL_MAX)
         return PARLEY_OK;
     error_set(error, 0, "%d calls are under way already: try again later", RELAY_CALL_MAX);
