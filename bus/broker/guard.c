@@ -202,17 +202,29 @@ static bool is_loopback(const char *host, size_t bytes)
            (inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6));
 }
 
+/* Whether it begins with one of them; a NULL ends the list. */
+static bool begins_with(const char *url, const char *const *schemes)
+{
+    for (; *schemes; schemes++)
+        if (strncmp(url, *schemes, strlen(*schemes)) == 0)
+            return true;
+    return false;
+}
+
 int guard_url(const char *url, bool insecure, struct error_text *error)
 {
-    /* What else there is stays on this machine, is encrypted, or is refused by who listens. */
-    static const char *const open[] = {"tcp://", "tcp4://", "tcp6://", "ws://",
-                                       "ws4://", "ws6://",  "zt://"};
-    size_t i = 0, count = sizeof(open) / sizeof(open[0]);
-    while (i < count && strncasecmp(url, open[i], strlen(open[i])) != 0)
-        i++;
-    if (i == count || insecure)
+    static const char *const safe[] = {"ipc://",  "unix://", "abstract://", "inproc://",
+                                       "tls+tcp", "wss",     NULL};
+    static const char *const plain[] = {"tcp", "ws", "http://", NULL};
+    const char *host = strstr(url, "://");
+    if (!host || insecure)
+        return 0; /* what is no URL is refused by who listens */
+    if (begins_with(url, safe))
         return 0;
-    const char *host = url + strlen(open[i]);
+    if (!begins_with(url, plain))
+        return error_set(error, -EINVAL,
+                         "cannot listen on %s: use ipc://, tls+tcp://, or tcp:// of loopback", url);
+    host += 3;
     size_t bytes = strcspn(host, "/");
     const char *colon = memrchr(host, ':', bytes);
     if (colon && (host[0] != '[' || colon[-1] == ']'))
