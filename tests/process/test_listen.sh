@@ -35,10 +35,15 @@ done
 wait_for "$PARLEY_DIR/routes" 'json.route'
 has "$PARLEY_DIR/routes" '"topic":"route"' '"interface":"catalog"' '"sequence":' '"text":"'
 lacks "$PARLEY_DIR/routes" 'instance.up'
-"$catalog" --status-file "$source_dir/tests/unit/catalog/status" --name second >"$PARLEY_DIR/second.out" 2>&1 &
-second=$!
-wait_for "$PARLEY_DIR/events" 'of second '
-end "$second"
+for ((tries = 0; tries < 50; tries++)); do
+    "$catalog" --status-file "$source_dir/tests/unit/catalog/status" --name second >"$PARLEY_DIR/second.out" 2>&1 &
+    second=$!
+    wait_for "$log" "of second (pid $second) is up"
+    end "$second"
+    wait_for "$log" "of second (pid $second) is gone"
+    grep -q 'json.instance.gone' "$PARLEY_DIR/events" && break
+done
+wait_for "$PARLEY_DIR/events" 'json.instance.up'
 wait_for "$PARLEY_DIR/events" 'json.instance.gone'
 has "$PARLEY_DIR/events" 'json.instance.up'
 has "$PARLEY_DIR/events" '"version":"1.0.0"' '"instance":"' '"pid":'
