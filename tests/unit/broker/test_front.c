@@ -32,6 +32,7 @@ static pthread_t broker_thread;
 static _Atomic int broker_stop;
 static _Atomic unsigned never_count, cancelled_count;
 static struct quota_settings quota;
+static const char *schemas; /* NULL: none */
 
 /* ---- The bus ---- */
 
@@ -80,6 +81,7 @@ static int begin(void **state)
         .bus_urls = bus,
         .bus_url_count = 1,
         .quota = quota,
+        .schemas = schemas,
     };
     struct error_text error = {""};
     if (broker_new(&options, &broker, &error) < 0)
@@ -88,6 +90,25 @@ static int begin(void **state)
     atomic_store(&cancelled_count, 0);
     start_broker();
     return 0;
+}
+
+/* Version 1 of ware lies in a folder. */
+static char schema_folder[64], schema_file[96];
+
+static int begin_with_schemas(void **state)
+{
+    strcpy(schema_folder, "/tmp/parley-test-XXXXXX");
+    assert_non_null(mkdtemp(schema_folder));
+    snprintf(schema_file, sizeof(schema_file), "%s/ware_v1.binpb", schema_folder);
+    FILE *file = fopen(schema_file, "we");
+    assert_non_null(file);
+    const struct parley_interface *ware = &ware__v1__store__interface;
+    assert_int_equal(fwrite(ware->descriptor_set, ware->descriptor_set_bytes, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+    schemas = schema_folder;
+    int r = begin(state);
+    schemas = NULL;
+    return r;
 }
 
 static int begin_with_few_calls(void **state)
@@ -253,6 +274,12 @@ static int end(void **state)
     stop_broker();
     broker = broker_free(broker);
     return rmdir(folder); /* empty: nothing was left behind */
+}
+
+static int end_with_schemas(void **state)
+{
+    int r = end(state);
+    return unlink(schema_file) == 0 && rmdir(schema_folder) == 0 ? r : -1;
 }
 
 /* ---- Askers ---- */
@@ -500,6 +527,45 @@ static void test_another_version_s_service_is_translated_for(void **state)
     sp_free(sp);
 }
 
+/* A call in version 1, of 7 grams. */
+static struct bus_frame old_frame(uint8_t payload[64])
+{
+    Ware__V1__Ware old = WARE__V1__WARE__INIT;
+    old.name = (char *)(uintptr_t) "nut";
+    old.grams = 7;
+    struct bus_frame frame = frame_of("ware", "Weigh", 1);
+    frame.version = TEXT("1.0.0");
+    frame.payload_bytes = ware__v1__ware__pack(&old, payload);
+    return frame;
+}
+
+static void expect_translated(struct sp *sp, struct answer *answer)
+{
+    expect(sp, answer, 1, PARLEY_OK, NULL);
+    assert_true(text_is(&answer->frame.version, "2.0.0"));
+    assert_false(text_is(&answer->frame.translation, "identity"));
+    Ware__V1__Ware *reply =
+        ware__v1__ware__unpack(NULL, answer->frame.payload_bytes, answer->frame.payload);
+    assert_non_null(reply);
+    assert_string_equal(reply->name, "nut");
+    assert_int_equal(reply->grams, 8);
+    ware__v1__ware__free_unpacked(reply, NULL);
+}
+
+static void test_a_version_of_the_folder_is_known(void **state)
+{
+    (void)state;
+    start_server(0, serve_ware);
+    struct sp *sp = dial();
+    struct answer answer = {0};
+    uint8_t payload[64];
+    struct bus_frame frame = old_frame(payload);
+    say(sp, 1, &frame, payload);
+    expect_translated(sp, &answer);
+    heard(&answer);
+    sp_free(sp);
+}
+
 static void test_a_version_is_known_that_nobody_publishes_now(void **state)
 {
     (void)state;
@@ -507,12 +573,7 @@ static void test_a_version_is_known_that_nobody_publishes_now(void **state)
     struct sp *sp = dial();
     struct answer answer = {0};
     uint8_t payload[64];
-    Ware__V1__Ware old = WARE__V1__WARE__INIT;
-    old.name = (char *)(uintptr_t) "nut";
-    old.grams = 7;
-    struct bus_frame frame = frame_of("ware", "Weigh", 1);
-    frame.version = TEXT("1.0.0");
-    frame.payload_bytes = ware__v1__ware__pack(&old, payload);
+    struct bus_frame frame = old_frame(payload);
     say(sp, 1, &frame, payload);
     expect(sp, &answer, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
 
@@ -525,15 +586,7 @@ static void test_a_version_is_known_that_nobody_publishes_now(void **state)
     start_server(1, serve_old_ware);
     stop_server(1);
     say(sp, 4, &frame, payload);
-    expect(sp, &answer, 1, PARLEY_OK, NULL);
-    assert_true(text_is(&answer.frame.version, "2.0.0"));
-    assert_false(text_is(&answer.frame.translation, "identity"));
-    Ware__V1__Ware *reply =
-        ware__v1__ware__unpack(NULL, answer.frame.payload_bytes, answer.frame.payload);
-    assert_non_null(reply);
-    assert_string_equal(reply->name, "nut");
-    assert_int_equal(reply->grams, 8);
-    ware__v1__ware__free_unpacked(reply, NULL);
+    expect_translated(sp, &answer);
 
     frame.version = TEXT("1.0.1");
     say(sp, 5, &frame, payload);
@@ -1116,6 +1169,8 @@ int main(void)
         FRONT(test_a_method_can_be_named_by_its_number),
         FRONT(test_another_version_s_service_is_translated_for),
         FRONT(test_a_version_is_known_that_nobody_publishes_now),
+        cmocka_unit_test_setup_teardown(test_a_version_of_the_folder_is_known, begin_with_schemas,
+                                        end_with_schemas),
         FRONT(test_ranges_restrict_who_serves),
         FRONT(test_a_target_that_is_remembered_changes_with_the_bus),
         FRONT(test_metadata_travel_but_not_the_bus_s_own),
