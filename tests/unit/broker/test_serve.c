@@ -774,6 +774,19 @@ static void test_who_comes_by_tcp_serves_by_tcp(void **state)
     guests_reply(&guest, &ask, PARLEY_OK, PARLEY_EXECUTED_YES, seven, sizeof(seven));
     guests_await(&end, 1);
     assert_int_equal(end.status, PARLEY_OK);
+
+    /* Whose process it is nobody knows. */
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__ListRequest list = PARLEY__LIST_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_LIST;
+    control.list = &list;
+    Parley__ControlReply *listed = guests_ask(&control);
+    const Parley__InstanceInfo *info = listed->list->interface[0]->version[0]->instance[0];
+    assert_int_equal(info->instance_id, guest.id);
+    assert_false(info->has_uid);
+    assert_false(info->has_pid);
+    wire_free(listed);
+
     Parley__WithdrawRequest withdrawal = PARLEY__WITHDRAW_REQUEST__INIT;
     withdrawal.has_instance_id = true;
     assert_int_equal(
