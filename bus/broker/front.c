@@ -6,7 +6,8 @@
  * where NNG has put them until they are answered, so what waits is not copied either.
  *
  * What a frame calls is the same again and again, so each connection remembers the last targets
- * that it named, and looks one up anew only when something on the bus has changed (stamp()).
+ * that it named, and looks one up anew only when something on the bus has changed
+ * (front_changes()).
  *
  * A connection owns its calls: their ids are its own, a CANCEL reaches no other's, and when it
  * hangs up they are cancelled. Connections are known by the replier's numbers, which are never used
@@ -213,8 +214,7 @@ static void on_ended(const struct relay_end *end, void *userdata)
 
 /* ---- Targets ---- */
 
-/* Grows with every change that may make a name mean something else. */
-static uint64_t stamp(const struct broker *broker)
+uint64_t front_changes(const struct broker *broker)
 {
     return 1 + broker->negotiator.generation + broker->directory.changes + broker->routes.writes;
 }
@@ -301,7 +301,7 @@ static void target_keep(struct front *front, struct front_connection *connection
     schema_entry_keep(&front->broker->negotiator, schema);
     target->schema = schema;
     target->method = method;
-    target->stamp = stamp(front->broker);
+    target->stamp = front_changes(front->broker);
 }
 
 /* By names. */
@@ -310,7 +310,7 @@ static enum parley_status find_target(struct front *front, struct front_connecti
                                       struct schema_entry **ret_schema, size_t *ret_method,
                                       struct error_text *error)
 {
-    uint64_t now = stamp(front->broker);
+    uint64_t now = front_changes(front->broker);
     for (size_t i = 0; i < TARGET_MAX && frame->method.text; i++) {
         const struct target *target = &connection->targets[i];
         if (target->stamp == now && names_match(target, frame)) {
@@ -325,16 +325,17 @@ static enum parley_status find_target(struct front *front, struct front_connecti
     return status;
 }
 
-/* By what Open gave. */
+/* By what Open gave; a call's own range is instead of the one that it gave. */
 static enum parley_status find_contract(struct front *front, const struct replier_peer *peer,
                                         const struct bus_frame *frame, struct relay_ask *ask,
                                         struct error_text *error)
 {
     char digits[17], *end;
-    if (frame->interface.text || frame->version.text || frame->accept.text) {
+    const char *accept;
+    if (frame->interface.text || frame->version.text) {
         error_set(error, 0,
-                  "parley.contract is instead of parley.interface, parley.version and "
-                  "parley.accept: leave those out");
+                  "parley.contract is instead of parley.interface and parley.version: leave those "
+                  "out");
         return PARLEY_INVALID_ARGUMENT;
     }
     uint64_t id = strtoull(string_of(&frame->contract, digits, sizeof(digits)), &end, 16);
@@ -343,7 +344,9 @@ static enum parley_status find_contract(struct front *front, const struct replie
         return PARLEY_INVALID_ARGUMENT;
     }
     enum parley_status status =
-        front_contract_find(front->broker, id, peer, &ask->schema, &ask->accept, error);
+        front_contract_find(front->broker, id, peer, &ask->schema, &accept, error);
+    if (status == PARLEY_OK && !ask->accept)
+        ask->accept = accept;
     return status == PARLEY_OK ? find_method(ask->schema, frame, &ask->method, error) : status;
 }
 
@@ -357,9 +360,9 @@ static enum parley_status fill_in(struct front *front, struct front_connection *
         error_set(error, 0, "metadata parley.peer.*: who asks the bus says itself");
         return PARLEY_INVALID_ARGUMENT;
     }
+    ask->accept = string_of(&frame->accept, accept, 256);
     if (frame->contract.text)
         return find_contract(front, ask->peer, frame, ask, error);
-    ask->accept = string_of(&frame->accept, accept, 256);
     return find_target(front, connection, frame, &ask->schema, &ask->method, error);
 }
 

@@ -141,12 +141,43 @@ static void contract_forget(struct broker *broker, struct front_contract *contra
     free(contract);
 }
 
+static struct front_contract *contract_used(struct front_self *self,
+                                            struct front_contract *contract)
+{
+    contract->used_at_ns = clock_now_ns();
+    TAILQ_REMOVE(&self->unused, contract, entry);
+    TAILQ_INSERT_TAIL(&self->unused, contract, entry);
+    return contract;
+}
+
+/* The one that its user has already: who looks again does not use up others'. */
+static struct front_contract *contract_same(struct broker *broker,
+                                            const struct schema_entry *schema, const char *accept,
+                                            const char *user)
+{
+    struct front_contract *contract;
+    TAILQ_FOREACH (contract, &broker->front_self->unused, entry) {
+        if (contract->schema == schema && strcmp(contract->user, user) == 0 &&
+            strcmp(contract->accept, accept ? accept : "") == 0)
+            return contract;
+    }
+    return NULL;
+}
+
 /* @schema: a user of it is taken over, on success. */
 static struct front_contract *contract_add(struct broker *broker, struct schema_entry *schema,
                                            const char *accept, const struct replier_peer *peer)
 {
     struct front_self *self = broker->front_self;
-    struct front_contract *contract = calloc(1, sizeof(*contract));
+    struct front_contract *contract;
+    char user[sizeof(contract->user)];
+    user_of(peer, user, sizeof(user));
+    contract = contract_same(broker, schema, accept, user);
+    if (contract) {
+        schema_entry_drop(&broker->negotiator, schema);
+        return contract_used(broker->front_self, contract);
+    }
+    contract = calloc(1, sizeof(*contract));
     if (!contract)
         return NULL;
     if (self->contract_count >= FRONT_CONTRACT_MAX)
@@ -154,7 +185,7 @@ static struct front_contract *contract_add(struct broker *broker, struct schema_
     contract->id = random_id();
     contract->schema = schema;
     contract->used_at_ns = clock_now_ns();
-    user_of(peer, contract->user, sizeof(contract->user));
+    memcpy(contract->user, user, sizeof(user));
     (void)snprintf(contract->accept, sizeof(contract->accept), "%s", accept ? accept : "");
     HASH_ADD(hh, self->contracts, id, sizeof(contract->id), contract);
     TAILQ_INSERT_TAIL(&self->unused, contract, entry);
@@ -180,9 +211,7 @@ enum parley_status front_contract_find(struct broker *broker, uint64_t id,
                   (unsigned long long)id, (unsigned long long)(FRONT_CONTRACT_IDLE_NS / NS_PER_S));
         return PARLEY_FAILED_PRECONDITION;
     }
-    contract->used_at_ns = clock_now_ns();
-    TAILQ_REMOVE(&self->unused, contract, entry);
-    TAILQ_INSERT_TAIL(&self->unused, contract, entry);
+    (void)contract_used(self, contract);
     *ret_schema = contract->schema;
     *ret_accept = contract->accept;
     return PARLEY_OK;
@@ -337,6 +366,8 @@ static enum parley_status handle_ping(struct front_self_call *call, const void *
     reply.number = request->number;
     reply.has_broker_id = true;
     reply.broker_id = call->broker->id;
+    reply.has_changes = true;
+    reply.changes = front_changes(call->broker);
     front_self_reply(call, &reply.base);
     return PARLEY_OK;
 }
@@ -527,9 +558,9 @@ static enum parley_status run(struct front_self_call *call, const struct relay_a
         error_prefix(error, r, "the request of %s", methods[ask->method].name);
         return r == -ENOMEM ? PARLEY_RESOURCE_EXHAUSTED : PARLEY_INVALID_ARGUMENT;
     }
-    enum parley_status status =
-        may(call, ask->method, message, error) ? methods[ask->method].handle(call, message, error)
-                                               : PARLEY_PERMISSION_DENIED;
+    enum parley_status status = may(call, ask->method, message, error)
+                                    ? methods[ask->method].handle(call, message, error)
+                                    : PARLEY_PERMISSION_DENIED;
     wire_free(message);
     return status;
 }

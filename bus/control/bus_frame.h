@@ -11,7 +11,7 @@
  * | parley.version | request | that the payload is in, "1.0.0"; absent: the one with most calls |
  * | parley.method | request | "Get"; absent: header.method is the index in that version's service |
  * | parley.accept | request | ranges of versions that may serve it |
- * | parley.contract | request | 16 hexadecimal digits, instead of interface, version and accept |
+ * | parley.contract | request | 16 hexadecimal digits, instead of interface and version |
  * | parley.client | request to a REP service | the version that its caller was built against |
  * | parley.version | response | that served it |
  * | parley.translation | response | "identity", "iso", "carried", "lossy" |

@@ -64,6 +64,7 @@ static void ask_free(struct remote *remote, struct ask *ask)
 {
     if (ask->kind != ASK_FREE && ask->deadline_ns != CLOCK_NEVER)
         remote->asks_due--;
+    remote->calls -= ask->kind == ASK_CALL;
     ask->kind = ASK_FREE;
     ask->owner = NULL;
     ask->next = remote->ask_free;
@@ -112,6 +113,7 @@ int remote_send(struct remote *remote, const struct bus_frame *frame, const uint
         return r == CALLER_E_AGAIN ? CHANNEL_E_FULL : r;
     }
     ask->kind = (uint8_t)kind;
+    remote->calls += kind == ASK_CALL;
     ask->id = frame->header.call_id;
     ask->owner = owner;
     ask->deadline_ns = kind == ASK_CALL || kind == ASK_CANCEL
@@ -191,10 +193,30 @@ static void farewell(struct remote *remote, enum parley_status status, const cha
     caller_hang_up(remote->caller);
 }
 
+/* A broker tells nobody by itself; contracts are opened anew when its number is another. */
+static void note_changes(struct remote *remote, const struct bus_frame *frame)
+{
+    ProtobufCMessage *message;
+    if (wire_unpack(&parley__bus__v1__ping_reply__descriptor, frame->payload, frame->payload_bytes,
+                    NULL, &message, NULL) < 0)
+        return;
+    uint64_t changes = ((const Parley__Bus__V1__PingReply *)message)->changes;
+    wire_free(message);
+    if (changes == remote->changes)
+        return;
+    remote->changes = changes;
+    struct far_client *client, *next;
+    for (client = LIST_FIRST(&remote->clients); client; client = next) {
+        next = LIST_NEXT(client, entry);
+        far_client_stale(client);
+    }
+}
+
 static void ping_answered(struct remote *remote, const struct bus_frame *frame)
 {
     remote->pinged = false;
     if (frame->header.status == PARLEY_OK) {
+        note_changes(remote, frame);
         welcome(remote);
         return;
     }
@@ -338,25 +360,30 @@ static void asks_expire(struct remote *remote, uint64_t now)
     }
 }
 
-static void heartbeat(struct remote *remote, uint64_t now)
-{
-    if (!caller_connected(remote->caller) || now < clock_add(remote->heard_ns, REMOTE_PING_NS))
-        return;
-    if (!remote->pinged)
-        ping(remote);
-    else if (now >= clock_add(remote->pinged_ns, REMOTE_PING_NS)) {
-        log_warn("the broker at %s says nothing: dialling it anew", remote->endpoint->broker);
-        caller_hang_up(remote->caller);
-    }
-}
-
+/* When a ping is due if none is under way; when the connection is given up if one is. */
 static uint64_t heartbeat_next(const struct remote *remote)
 {
     if (!caller_connected(remote->caller))
         return CLOCK_NEVER;
     uint64_t heard = clock_add(remote->heard_ns, REMOTE_PING_NS);
-    uint64_t pinged = remote->pinged ? clock_add(remote->pinged_ns, REMOTE_PING_NS) : 0;
-    return heard > pinged ? heard : pinged;
+    uint64_t pinged = clock_add(remote->pinged_ns, REMOTE_PING_NS);
+    if (remote->pinged)
+        return heard > pinged ? heard : pinged;
+    uint64_t look =
+        LIST_EMPTY(&remote->clients) ? CLOCK_NEVER : clock_add(remote->pinged_ns, REMOTE_LOOK_NS);
+    return look < heard ? look : heard;
+}
+
+static void heartbeat(struct remote *remote, uint64_t now)
+{
+    if (now < heartbeat_next(remote))
+        return;
+    if (!remote->pinged) {
+        ping(remote);
+    } else {
+        log_warn("the broker at %s says nothing: dialling it anew", remote->endpoint->broker);
+        caller_hang_up(remote->caller);
+    }
 }
 
 /* Does what has come, and sets when to look again. */

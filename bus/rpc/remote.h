@@ -17,8 +17,12 @@
 
 #define REMOTE_BYTES_MAX (WIRE_MESSAGE_BYTES_MAX + (UINT32_C(64) << 10)) /* of a message */
 #define REMOTE_PING_NS                                                                             \
-    (5 * NS_PER_S) /* of silence, then a ping; as much again, then it is dead                      \
-                    */
+    (5 * NS_PER_S)              /* of silence, then a ping; as much again, then it is dead         \
+                                 */
+#define REMOTE_LOOK_NS NS_PER_S /* between pings that ask whether what is on offer has changed */
+/* Calls on their way, of an endpoint: as many as an instance is given at once. More would wait at
+ * the broker, which has to refuse what no longer fits; here they wait in the client's ring. */
+#define REMOTE_CALLS_AT_ONCE 1024
 #define REMOTE_ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define REMOTE_CONTRACT_IDLE_NS (60 * NS_PER_S) /* far less than the broker's five minutes */
 #define REMOTE_LINGER_NS (100 * NS_PER_MS)      /* for answers that libnng has still to send */
@@ -43,6 +47,7 @@ struct far_client {
     uint64_t contract; /* 0: none, or the broker has forgotten it */
     uint64_t used_ns;
     bool asked; /* Open is under way */
+    bool stale; /* what is on offer has changed since it was asked */
     uint64_t retry_at_ns, pause_ns;
     LIST_HEAD(, far) fars;
 };
@@ -94,10 +99,12 @@ struct remote {
     char *tls_texts[4]; /* ours, that `tls` refers to */
     uint64_t heard_ns, pinged_ns;
     bool pinged;
+    uint64_t changes; /* that the broker spoke of last */
     uint64_t id_last; /* of frames that are not a client's calls, and of instances */
     struct ask *asks;
     uint32_t ask_count, ask_max, ask_free;
     uint32_t asks_due; /* that have a deadline */
+    uint32_t calls;    /* of them */
     LIST_HEAD(, far_client) clients;
     LIST_HEAD(, far_service) services;
 };
@@ -134,6 +141,7 @@ void far_client_connect(struct remote *remote, const Parley__Connect *message, i
                         int bell);
 void far_client_opened(struct far_client *client, const struct bus_frame *frame);
 void far_client_failed(struct far_client *client); /* Open came to nothing */
+void far_client_stale(struct far_client *client);  /* what is on offer may have changed */
 void far_call_answered(struct far *far, const struct bus_frame *frame);
 uint64_t far_client_timer(struct far_client *client, uint64_t now); /* does it; when next */
 /* The connection is lost: ends the channels. */

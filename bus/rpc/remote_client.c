@@ -33,12 +33,33 @@ void far_free(struct far *far)
 
 /* ---- Calls ---- */
 
+/* A call's own range, as the versions on offer that suit it as well as the one that the channel
+ * stands for: the broker chooses among them by weights. @text: of
+ * SEMVER_RANGE_BYTES_MAX + 1. */
+static void write_range(const struct far *far, const struct call *call, char *text)
+{
+    const struct parley_client *client = far->client->client;
+    struct semver own;
+    size_t used = (size_t)snprintf(text, SEMVER_RANGE_BYTES_MAX + 1, "%s", far->version);
+    if (!call || !call->ranges || semver_parse(far->version, &own) != 0)
+        return;
+    int rank = semver_ranges_match(call->ranges, &own);
+    for (size_t i = 0; i < client->offer_count; i++) {
+        const struct offer *offer = &client->offers[i];
+        size_t more = strlen(" || ") + strlen(offer->version);
+        if (semver_ranges_match(call->ranges, &offer->semver) != rank ||
+            strcmp(offer->version, far->version) == 0 || used + more > SEMVER_RANGE_BYTES_MAX)
+            continue;
+        used += (size_t)snprintf(text + used, more + 1, " || %s", offer->version);
+    }
+}
+
 static int send_frame(struct far *far, const struct frame *frame, const uint8_t *payload,
                       size_t bytes)
 {
     struct far_client *client = far->client;
-    const struct rpc_contract_spec *spec = &client->client->spec;
-    char contract[CONTRACT_TEXT_BYTES];
+    const struct call *call = endpoint_call_find(far->channel->endpoint, frame->header.call_id);
+    char contract[CONTRACT_TEXT_BYTES], range[SEMVER_RANGE_BYTES_MAX + 1];
     struct bus_frame out = {
         .header = {.kind = frame->header.kind,
                    .call_id = frame->header.call_id,
@@ -48,16 +69,13 @@ static int send_frame(struct far *far, const struct frame *frame, const uint8_t 
         .metadata_bytes = frame->header.metadata_bytes,
         .payload_bytes = bytes,
     };
+    (void)snprintf(contract, sizeof(contract), "%016llx", (unsigned long long)client->contract);
+    out.contract = bus_text_of(contract);
     if (frame->header.flags & FRAME_IN_RANGE) {
-        out.interface = bus_text_of(spec->interface);
-        out.version = bus_text_of(spec->version);
-        out.accept = bus_text_of(far->version);
-    } else {
-        (void)snprintf(contract, sizeof(contract), "%016llx", (unsigned long long)client->contract);
-        out.contract = bus_text_of(contract);
+        write_range(far, call, range);
+        out.accept = bus_text_of(range);
     }
     client->used_ns = clock_now_ns();
-    const struct call *call = endpoint_call_find(far->channel->endpoint, frame->header.call_id);
     if (call) { /* it may have waited here */
         uint64_t left = clock_left(call->deadline_ns, client->used_ns) / NS_PER_US;
         out.header.time_left_us = left < UINT32_MAX ? (uint32_t)left + 1 : UINT32_MAX;
@@ -86,7 +104,7 @@ static int request(struct far *far, const struct frame *frame)
         channel_consume(channel, frame); /* given up while it waited here */
         return 0;
     }
-    if (far->client->contract == 0) {
+    if (far->client->contract == 0 || far->client->remote->calls >= REMOTE_CALLS_AT_ONCE) {
         channel->paused = true;
         return CHANNEL_E_FULL;
     }
@@ -321,6 +339,7 @@ void far_client_open(struct remote *remote, struct parley_client *client)
     far_client->used_ns = clock_now_ns();
     far_client->retry_at_ns = CLOCK_NEVER;
     far_client->asked = true;
+    far_client->stale = false;
     if (remote_ask(remote, "Open", &request.base, ASK_OPEN, far_client) != 0)
         far_client_failed(far_client);
 }
@@ -419,10 +438,19 @@ static void opened(struct far_client *client, const struct bus_frame *frame,
         far_client_resume(client);
 }
 
+void far_client_stale(struct far_client *client)
+{
+    client->stale = true; /* one that is asked may have been answered before the change */
+    if (client->remote->endpoint->welcomed && !client->asked)
+        far_client_open(client->remote, client->client);
+}
+
 void far_client_opened(struct far_client *client, const struct bus_frame *frame)
 {
     struct remote *remote = client->remote;
     client->asked = false;
+    if (client->stale)
+        client->retry_at_ns = clock_now_ns();
     if (frame->header.status != PARLEY_OK) {
         if (frame->header.status == PARLEY_UNAVAILABLE)
             remote_later(remote, &client->pause_ns, &client->retry_at_ns);

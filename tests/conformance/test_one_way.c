@@ -101,6 +101,8 @@ static void test_a_one_way_call_is_heard_and_not_answered(void **state)
         assert_int_equal(call.attempts, 1);
         assert_string_equal(call.version, "1.0.0");
         assert_false(call.one_way); /* as it was given */
+        if (caller.bus.url[0] && i % 500 == 499)
+            assert_heard(i + 1); /* the broker keeps so many for a service, and drops more */
     }
     assert_heard(5000);
 }

@@ -298,7 +298,7 @@ static void test_a_method_that_no_version_has_ends_at_once(void **state)
     assert_int_equal(ware__v1__store__count_call(client, &request, &reply, &call),
                      PARLEY_UNIMPLEMENTED);
     assert_int_equal(call.executed, PARLEY_EXECUTED_NO);
-    assert_int_equal(call.attempts, 0);
+    assert_int_equal(call.attempts, bus.url[0] ? 1 : 0); /* by NNG, the broker says so */
     assert_non_null(strstr(call.error, "ware/Count: no version on offer has this method; on offer: "
                                        "2.0.0"));
 }
@@ -336,7 +336,8 @@ static void test_a_one_way_call_is_translated(void **state)
     request.grams = 2000000;
     struct parley_call call = {0};
     assert_int_equal(parley_client_send(client, 0, &request.base, &call), PARLEY_OK);
-    assert_true(call.translated);
+    if (!bus.url[0]) /* by NNG, only an answer would say so */
+        assert_true(call.translated);
     assert_string_equal(call.version, "3.0.0");
     assert_string_equal(weigh(NULL, 0), "anvil: 2000000000 mg");
 }

@@ -508,6 +508,15 @@ static void test_another_version_s_service_is_translated_for(void **state)
     assert_int_equal(reply->grams, 8);
     ware__v1__ware__free_unpacked(reply, NULL);
 
+    /* With a range of the call's own. */
+    frame.accept = TEXT("1");
+    say(sp, 3, &frame, payload);
+    expect(sp, &answer, 3, PARLEY_FAILED_PRECONDITION, "on offer: 2.0.0");
+    frame.accept = TEXT("1 || 2");
+    say(sp, 3, &frame, payload);
+    expect(sp, &answer, 3, PARLEY_OK, NULL);
+    frame.accept.text = NULL;
+
     /* What the service's version has no more. */
     frame.method = TEXT("Count");
     say(sp, 4, &frame, payload);
@@ -1134,11 +1143,14 @@ static void test_contracts_are_bounded(void **state)
     struct answer answer = {0};
     char first[17] = "", digits[17] = "";
     for (unsigned i = 0; i < FRONT_CONTRACT_MAX + 2; i++) {
+        char request[32]; /* each accepts something else: the same would be the same contract */
         struct bus_frame frame = frame_of("parley.bus", "Open", i);
-        frame.payload_bytes = 6;
-        say(sp, 1, &frame,
-            "\x0a\x04"
-            "echo");
+        frame.payload_bytes = (size_t)snprintf(request, sizeof(request),
+                                               "\x0a\x04"
+                                               "echo\x1a\x0a"
+                                               "1||9.%05u",
+                                               10000 + i);
+        say(sp, 1, &frame, request);
         expect(sp, &answer, i, PARLEY_OK, NULL);
         Parley__Bus__V1__OpenReply *opened = parley__bus__v1__open_reply__unpack(
             NULL, answer.frame.payload_bytes, answer.frame.payload);
