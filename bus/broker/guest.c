@@ -271,24 +271,24 @@ static bool has_key(const uint8_t *block, size_t bytes, const char *key)
     return false;
 }
 
-/* The call's own metadata, its trace as text, and who calls: what a handler of a native service
- * could ask its context for. @block: of BUS_FRAME_METADATA_BYTES_MAX. */
+/* Who calls, the call's own metadata, and its trace as text: what a handler of a native service
+ * could ask its context for. Who calls is said first, as the relay does: there it is believed.
+ * @block: of BUS_FRAME_METADATA_BYTES_MAX. */
 static size_t fill_metadata(struct parley_context *context, uint8_t *block)
 {
     static const char *const peer[] = {"parley.peer.uid", "parley.peer.gid", "parley.peer.pid"};
-    size_t used, bytes;
-    const uint8_t *own = rpc_context_metadata(context, &used);
-    if (used)
-        memcpy(block, own, used);
-    const char *trace = rpc_context_trace(context);
-    if (trace)
-        used = add_pair(block, used, "traceparent", trace);
+    size_t used = 0, own_bytes, bytes;
+    const uint8_t *own = rpc_context_metadata(context, &own_bytes);
     for (size_t i = 0; i < 3; i++) {
         const char *value = parley_context_metadata(context, peer[i], &bytes);
-        if (value && !has_key(block, used, peer[i])) /* a relayed call's say so themselves */
+        if (value && !has_key(own, own_bytes, peer[i])) /* a relayed call's say so themselves */
             used = add_pair(block, used, peer[i], value);
     }
-    return used;
+    if (own_bytes)
+        memcpy(block + used, own, own_bytes);
+    used += own_bytes;
+    const char *trace = rpc_context_trace(context);
+    return trace ? add_pair(block, used, "traceparent", trace) : used;
 }
 
 /* Memory for the call that arrives, with its frame's head written. */
@@ -632,13 +632,27 @@ bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *
     return strcmp(a->identity, b->identity) == 0;
 }
 
+/* libnng checks the certificate of who dials, and does not say whose it is. So a publisher that has
+ * one may come back with any that our authority vouches for, from the host that it published from,
+ * if nobody is let in without one. */
+static bool may_be_publisher(const struct guest *guest, const struct replier_peer *peer)
+{
+    const struct replier_peer *publisher = &guest->peer;
+    const struct broker *broker = guest->serve->broker;
+    const char *colon = strrchr(publisher->text, ':');
+    size_t host_bytes = colon ? (size_t)(colon - publisher->text) + 1 : 0;
+    return !peer->local && peer->encrypted && !peer->identity[0] && publisher->identity[0] &&
+           broker->tls.ca && !broker->tls.optional && host_bytes &&
+           strncmp(peer->text, publisher->text, host_bytes) == 0;
+}
+
 static void on_came(const struct replier_peer *peer, void *data)
 {
     struct guest *guest = data;
     struct error_text error = {""};
     if (guest->state != GUEST_EXPECTED)
         return;
-    if (!guest_peers_alike(peer, &guest->peer)) {
+    if (!guest_peers_alike(peer, &guest->peer) && !may_be_publisher(guest, peer)) {
         guest_end(guest, "is refused: %s dialled in place of %s", peer->text, guest->peer.text);
         return;
     }

@@ -26,6 +26,7 @@
 #define REMOTE_ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define REMOTE_CONTRACT_IDLE_NS (60 * NS_PER_S) /* far less than the broker's five minutes */
 #define REMOTE_LINGER_NS (100 * NS_PER_MS)      /* for answers that libnng has still to send */
+#define REMOTE_DRAINED_NS NS_PER_S /* the same, where the broker hangs up once it has them */
 #define REMOTE_RETRY_NS_MIN (20 * NS_PER_MS)
 #define REMOTE_RETRY_NS_MAX NS_PER_S
 

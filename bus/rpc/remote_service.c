@@ -180,6 +180,21 @@ static size_t method_of(const struct far_service *service, const struct bus_fram
     return BUS_FRAME_METHOD_BY_NAME - 1; /* it has none of that name, and says so */
 }
 
+/* Who calls, as the broker says, and what the caller said. @out: as bus_frame_metadata()'s. */
+static size_t copy_metadata(const struct bus_frame *frame, uint8_t *out)
+{
+    size_t used = 0;
+    for (size_t at = 0, bytes; at < frame->metadata_bytes; at += bytes) {
+        const uint8_t *pair = frame->metadata + at;
+        bytes = 3 + pair[0] + (pair[1] | (size_t)pair[2] << 8);
+        if (pair[0] < 12 || memcmp(pair + 3, "parley.peer.", 12) != 0)
+            continue;
+        memcpy(out + used, pair, bytes);
+        used += bytes;
+    }
+    return used + bus_frame_metadata(frame, out + used);
+}
+
 static int pass_on(struct far_service *service, const struct bus_frame *frame)
 {
     uint8_t metadata[BUS_FRAME_METADATA_BYTES_MAX];
@@ -190,7 +205,7 @@ static int pass_on(struct far_service *service, const struct bus_frame *frame)
     if (header.time_left_us == 0)
         header.time_left_us = (uint32_t)(RPC_CALL_TIMEOUT_NS / NS_PER_US);
     struct body body = {.metadata = metadata,
-                        .metadata_bytes = bus_frame_metadata(frame, metadata),
+                        .metadata_bytes = copy_metadata(frame, metadata),
                         .data = frame->payload,
                         .bytes = frame->payload_bytes};
     struct channel *channel = service->far->channel;
@@ -267,7 +282,8 @@ static void received(struct far_service *service, struct replier_request *reques
 /* libnng drops what it has not sent when a socket is closed, and does not tell when it has. */
 static void linger(struct far_service *service)
 {
-    uint64_t until = clock_add(service->answered_ns, REMOTE_LINGER_NS);
+    uint64_t until =
+        clock_add(service->answered_ns, service->withdrawn ? REMOTE_DRAINED_NS : REMOTE_LINGER_NS);
     while (service->came && clock_now_ns() < until) {
         struct pollfd fd = {.fd = replier_fd(service->replier), .events = POLLIN};
         struct replier_request *request;
@@ -425,7 +441,7 @@ static int channel_make(struct far_service *service, struct error_text *error)
     service->bye = false;
     Parley__Attach message = PARLEY__ATTACH__INIT;
     message.instance_id = service->service->instance_id;
-    message.uid = message.gid = (uint32_t)-1; /* nobody that the kernel knows of */
+    message.has_relayed = message.relayed = true; /* each call says for whom */
     service_attach(service->service, &message, far->channel->ours.region.fd, pair[1]);
     segment_sent(&far->channel->ours);
     return 0;
@@ -541,7 +557,9 @@ void far_service_withdraw(struct remote *remote, const Parley__Withdraw *message
     request.drain = !message->gone;
     bool known = service->instance_id != 0;
     if (message->gone) {
-        if (known)
+        if (service->withdrawn && service->replier)
+            linger(service); /* the broker would not wait for answers that are on their way */
+        if (known && (service->came || !service->withdrawn))
             (void)remote_ask(remote, "Withdraw", &request.base, ASK_WITHDRAW, NULL);
         far_service_free(service);
         return;
