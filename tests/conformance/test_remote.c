@@ -1,0 +1,124 @@
+/*
+ * Endpoints whose broker is at a URL, and loses them: a broker that is killed and starts anew, and
+ * one that says nothing any more. Only by NNG; what is the same for all endpoints is in the other
+ * files.
+ */
+#include "support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "support/caller.h"
+
+static struct caller caller;
+
+static pid_t service;
+
+static int setup(void **state)
+{
+    (void)state;
+    service = caller_begin(&caller, &caller_echo);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    caller_end(&caller);
+    return 0;
+}
+
+static enum parley_status echo(uint32_t number)
+{
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT, *reply;
+    request.number = number;
+    enum parley_status status = echo__v1__echo__echo_call(caller.client, &request, &reply, NULL);
+    if (status == PARLEY_OK) {
+        assert_int_equal(reply->number, number);
+        parley_reply_free(reply);
+    }
+    return status;
+}
+
+static bool is_lost(void *argument)
+{
+    (void)argument;
+    return !parley_connected(caller.endpoint);
+}
+
+/* The client has found the broker, and the service has published itself there. */
+static bool is_served(void *argument)
+{
+    (void)argument;
+    return parley_connected(caller.endpoint) && echo(1) == PARLEY_OK;
+}
+
+static void test_a_broker_that_starts_anew_is_found_by_client_and_service(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 3; round++) {
+        assert_int_equal(echo(round), PARLEY_OK);
+        bus_broker_kill(&caller.bus);
+        assert_true(bus_wait(caller.endpoint, is_lost, NULL));
+        bus_broker_start(&caller.bus);
+        assert_true(bus_wait(caller.endpoint, is_served, NULL));
+    }
+    for (uint32_t i = 0; i < 100; i++)
+        assert_int_equal(echo(i), PARLEY_OK);
+    assert_int_equal(kill(service, SIGTERM), 0); /* it still drains, too */
+    assert_int_equal(bus_reap(&caller.bus, service), 0);
+}
+
+static void test_what_is_under_way_when_the_broker_dies_ends_once(void **state)
+{
+    (void)state;
+    struct tally tally = {0};
+    const struct parley_call call = {.timeout_ns = PARLEY_FOREVER};
+    assert_int_equal(echo(1), PARLEY_OK);
+    kill(service, SIGSTOP);
+    for (unsigned i = 0; i < 100; i++)
+        caller_start(&caller, METHOD_ECHO, NULL, &call, &tally);
+    bus_broker_kill(&caller.bus);
+    assert_true(bus_wait(caller.endpoint, is_lost, NULL));
+    assert_int_equal(tally.ok, 0);
+    kill(service, SIGCONT);
+    bus_broker_start(&caller.bus);
+    caller_await(&caller, &tally.ended, 100); /* called again, if the service was there in time */
+    assert_true(bus_wait(caller.endpoint, is_served, NULL));
+    assert_int_equal(tally.ended, 100);
+    assert_true(tally.status == PARLEY_OK || tally.status == PARLEY_UNAVAILABLE);
+}
+
+/* Half-open: the kernel keeps the connection of a process that is stopped. */
+static void test_a_broker_that_says_nothing_is_given_up(void **state)
+{
+    (void)state;
+    struct tally tally = {0};
+    const struct parley_call call = {.timeout_ns = PARLEY_FOREVER};
+    assert_int_equal(echo(1), PARLEY_OK);
+    kill(caller.bus.broker, SIGSTOP);
+    caller_start(&caller, METHOD_ECHO, NULL, &call, &tally);
+    assert_true(bus_wait(caller.endpoint, is_lost, NULL));
+    kill(caller.bus.broker, SIGCONT);
+    caller_await(&caller, &tally.ended, 1);
+    assert_int_equal(tally.ok, 1);
+}
+
+#define remote_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    if (!getenv("BUS_TRANSPORT")) {
+        printf("skipped: it is of endpoints by NNG\n");
+        return BUS_EXIT_SKIP;
+    }
+    if (bus_must_skip())
+        return BUS_EXIT_SKIP;
+    const struct CMUnitTest tests[] = {
+        remote_test(test_a_broker_that_starts_anew_is_found_by_client_and_service),
+        remote_test(test_what_is_under_way_when_the_broker_dies_ends_once),
+        remote_test(test_a_broker_that_says_nothing_is_given_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
