@@ -37,7 +37,7 @@ static void part_free(struct replier_part *base)
     for (struct stream_ask *ask = part->first, *next; ask; ask = next) {
         next = ask->next;
         stream_line_unref(ask->line);
-        free(ask);
+        stream_ask_free(part, ask);
     }
     while (part->lines)
         stream_line_end(part->lines, "the bus ends");
@@ -46,6 +46,7 @@ static void part_free(struct replier_part *base)
         stream_door_close(&part->doors[i]);
     free(part->doors);
     fd_close(part->set);
+    stream_memory_check(&part->memory, CLOCK_NEVER);
     free(part);
 }
 
@@ -82,6 +83,7 @@ static int part_new(const struct replier_options *options, struct replier_part *
     part->set = -1;
     part->last = &part->first;
     part->check_ns = CLOCK_NEVER;
+    stream_memory_init(&part->memory);
     part->random = random_id();
     int r = open_doors(part, options, error);
     if (r < 0) {
@@ -100,7 +102,9 @@ static int part_fd(const struct replier_part *part)
 static uint64_t next_deadline_ns(const struct replier_part *base)
 {
     const struct stream_part *part = (const struct stream_part *)base;
-    return part->first || part->dead ? 0 : part->check_ns;
+    if (part->first || part->dead)
+        return 0;
+    return part->check_ns < part->memory.until_ns ? part->check_ns : part->memory.until_ns;
 }
 
 static const char *part_url(const struct replier_part *part, size_t index)
@@ -148,9 +152,10 @@ static void hold(struct replier_part *base, uint64_t connection, uint64_t until_
 
 static void check(struct stream_part *part)
 {
-    if (part->check_ns == CLOCK_NEVER)
+    if (part->check_ns == CLOCK_NEVER && part->memory.count == 0)
         return;
     uint64_t now = clock_now_ns();
+    stream_memory_check(&part->memory, now);
     if (now < part->check_ns)
         return;
     part->check_ns = CLOCK_NEVER;
@@ -205,8 +210,7 @@ static void drop(struct replier_request *request)
 {
     struct stream_ask *ask = (struct stream_ask *)request;
     struct stream_line *line = ask->line;
-    free(ask->answer);
-    free(ask);
+    stream_ask_free(line->part, ask);
     line->part->counts.unanswered_now--;
     stream_line_answered(line);
     stream_line_unref(line);
@@ -215,14 +219,18 @@ static void drop(struct replier_request *request)
 static int answer_begin(struct replier_request *request, size_t bytes, uint8_t **ret_data)
 {
     struct stream_ask *ask = (struct stream_ask *)request;
+    struct stream_memory *memory = &ask->line->part->memory;
     struct stream_answer *answer = ask->answer;
     if (!answer || answer->capacity < bytes) {
+        const size_t before = sizeof(*answer) + STREAM_ROOM_BYTES;
         if (bytes > SIZE_MAX / 2)
             return -ENOMEM;
-        answer = realloc(answer, sizeof(*answer) + STREAM_ROOM_BYTES + bytes);
+        size_t capacity = before + bytes;
+        answer = answer ? stream_memory_grow(answer, capacity)
+                        : stream_memory_take(memory, capacity, capacity, &capacity);
         if (!answer)
             return -ENOMEM;
-        answer->capacity = bytes;
+        answer->capacity = capacity - before;
         ask->answer = answer;
     }
     *ret_data = answer->data + STREAM_ROOM_BYTES;

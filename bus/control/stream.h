@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "control/replier_ops.h"
+#include "control/stream_memory.h"
 
 #define STREAM_HELLO_BYTES 8
 #define STREAM_HELLO_NS (10 * NS_PER_S)   /* from the connection to the end of the greeting */
@@ -140,6 +141,7 @@ struct stream_part {
     struct stream_ask *first, **last; /* requests that nobody has taken yet */
     uint64_t check_ns;                /* when a deadline may have passed; or sooner */
     struct replier_counts counts;
+    struct stream_memory memory; /* of asks and answers */
     uint64_t random;
     uint8_t scratch[STREAM_SCRATCH_BYTES];
 };
@@ -153,6 +155,7 @@ void stream_line_ready(struct stream_line *line, uint32_t events);
 void stream_line_end(struct stream_line *line, const char *why);
 void stream_line_check(struct stream_line *line, uint64_t now_ns); /* its deadlines */
 void stream_line_unref(struct stream_line *line);
+void stream_ask_free(struct stream_part *part, struct stream_ask *ask); /* NULL is fine */
 /* Takes the answer; sends it, or what it can of it. */
 void stream_line_send(struct stream_line *line, struct stream_answer *answer);
 void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */

@@ -3,8 +3,9 @@
  *
  * Bytes are read into the part's scratch memory and taken from there, many small requests with one
  * system call. A request that is not whole by then gets memory of its own, which grows with what
- * has come, never with what was announced, and is read into directly: the bytes of a large one are
- * moved once, by the kernel. What can be neither, a part of a head or what is held back, is kept.
+ * has come, never with what was announced, or that of an earlier one (stream_memory.h), and is read
+ * into directly: the bytes of a large one are moved once, by the kernel. What can be neither, a
+ * part of a head or what is held back, is kept.
  *
  * A peer may send what it likes: lengths are bounded before anything is done about them, every
  * state but an idle open one has a deadline, and what waits for a peer that does not read is
@@ -116,12 +117,12 @@ static void watch_state(struct stream_line *line)
         watch(line, (line->held ? 0 : (uint32_t)EPOLLIN) | (line->first ? (uint32_t)EPOLLOUT : 0));
 }
 
-static void ask_free(struct stream_ask *ask)
+void stream_ask_free(struct stream_part *part, struct stream_ask *ask)
 {
     if (!ask)
         return;
-    free(ask->answer);
-    free(ask);
+    stream_memory_give(&part->memory, ask->answer);
+    stream_memory_give(&part->memory, ask);
 }
 
 void stream_line_end(struct stream_line *line, const char *why)
@@ -137,14 +138,14 @@ void stream_line_end(struct stream_line *line, const char *why)
     line->state = STREAM_DEAD;
     line->tls = tls_session_free(line->tls);
     line->fd = fd_close(line->fd); /* epoll forgets it with that */
-    ask_free(line->arriving);
+    stream_ask_free(part, line->arriving);
     line->arriving = NULL;
     free(line->kept);
     line->kept = NULL;
     line->kept_bytes = 0;
     for (struct stream_answer *next; line->first; line->first = next) {
         next = line->first->next;
-        free(line->first);
+        stream_memory_give(&part->memory, line->first);
     }
     line->last = &line->first;
     line->in_deadline_ns = line->out_deadline_ns = CLOCK_NEVER;
@@ -194,7 +195,7 @@ static void pop_answer(struct stream_line *line)
     line->first = answer->next;
     if (!line->first)
         line->last = &line->first;
-    free(answer);
+    stream_memory_give(&line->part->memory, answer);
 }
 
 /* Return: whether the line lives on. */
@@ -258,11 +259,11 @@ void stream_line_answered(struct stream_line *line)
 void stream_line_send(struct stream_line *line, struct stream_answer *answer)
 {
     if (line->state == STREAM_DEAD) {
-        free(answer);
+        stream_memory_give(&line->part->memory, answer);
         return;
     }
     if (line->first && line->out_bytes + answer->bytes > STREAM_OUT_BYTES_MAX) {
-        free(answer);
+        stream_memory_give(&line->part->memory, answer);
         stream_line_end(line, "too many answers wait for it");
         return;
     }
@@ -280,14 +281,16 @@ void stream_line_send(struct stream_line *line, struct stream_answer *answer)
 
 static struct stream_ask *ask_new(struct stream_line *line, size_t bytes, size_t capacity)
 {
-    struct stream_ask *ask = malloc(sizeof(*ask) + capacity);
+    struct stream_ask *ask = stream_memory_take(&line->part->memory, sizeof(*ask) + capacity,
+                                                sizeof(*ask) + bytes, &capacity);
     if (!ask)
         return NULL;
     ask->request = (struct replier_request){.ops = line->part->part.ops, .peer = &line->peer};
     ask->line = line;
     ask->next = NULL;
     ask->answer = NULL;
-    ask->capacity = capacity;
+    capacity -= sizeof(*ask);
+    ask->capacity = capacity < bytes ? capacity : bytes; /* what is kept may be larger */
     ask->bytes = bytes;
     ask->have = 0;
     ask->way_bytes = 0;
@@ -310,7 +313,7 @@ static bool ask_arrived(struct stream_line *line, struct stream_ask *ask)
     ask->way_bytes = way_of(ask->data, ask->bytes);
     bool too_large = ask->way_bytes > 0 && ask->bytes - ask->way_bytes > part->options.bytes_max;
     if (ask->way_bytes == 0 || too_large) {
-        ask_free(ask);
+        stream_ask_free(part, ask);
         part->counts.too_large += too_large;
         stream_line_end(line, too_large ? "a request is too large" : "a request has no way back");
         return false;
@@ -347,7 +350,7 @@ static bool arriving_moved(struct stream_line *line)
     if (ask->have < ask->capacity)
         return true;
     size_t capacity = ask->bytes / 4 < ask->capacity ? ask->bytes : 4 * ask->capacity;
-    struct stream_ask *larger = realloc(ask, sizeof(*ask) + capacity);
+    struct stream_ask *larger = stream_memory_grow(ask, sizeof(*ask) + capacity);
     if (!larger) {
         stream_line_end(line, "there is no memory for a request");
         return false;
@@ -530,7 +533,9 @@ static void read_line(struct stream_line *line)
 
 static void say_hello(struct stream_line *line)
 {
-    struct stream_answer *hello = malloc(sizeof(*hello) + sizeof(our_hello));
+    struct stream_answer *hello;
+    size_t bytes = sizeof(*hello) + sizeof(our_hello);
+    hello = stream_memory_take(&line->part->memory, bytes, bytes, &bytes);
     if (!hello) {
         stream_line_end(line, "there is no memory for a greeting");
         return;

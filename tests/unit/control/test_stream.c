@@ -5,6 +5,7 @@
  */
 #include "support/test.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/sanitized.h"
 #include "control/stream.h"
 #include "support/fds.h"
 #include "support/folder.h"
@@ -360,6 +362,48 @@ static void test_one_answer_may_be_larger_than_what_may_wait(void **state)
     sp_free(sp);
 }
 
+/* What a large message leaves behind is taken by the next one, and goes when none comes. */
+static void test_memory_of_a_large_message_is_used_again(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    const size_t large = 512u << 10;
+    uint8_t *data = calloc(1, large), in[65536];
+    for (int i = 0; i < 3; i++) {
+        const uint8_t *at;
+        size_t bytes, sent = 0, got = 0;
+        struct replier_request *request;
+        uint8_t head[9 + 4] = {1, [9] = 0x80};
+        const uint64_t length = htobe64(4 + large);
+        memcpy(head + 1, &length, sizeof(length));
+        memset(data, 'a' + i, large);
+        assert_int_equal(send(sp->fd, head, sizeof(head), MSG_NOSIGNAL), sizeof(head));
+        int r;
+        while ((r = replier_receive(f->replier, &request, &at, &bytes)) == REPLIER_E_AGAIN) {
+            ssize_t n = send(sp->fd, data + sent, large - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+            sent += n > 0 ? (size_t)n : 0;
+        }
+        assert_int_equal(r, 0);
+        assert_int_equal(bytes, large);
+        assert_memory_equal(at, data, large);
+        assert_int_equal(replier_answer(request, at, bytes), 0);
+        while (got < 9 + 4 + large) {
+            ssize_t n = recv(sp->fd, in, sizeof(in), MSG_DONTWAIT);
+            got += n > 0 ? (size_t)n : 0;
+            if (n > 0 && got > sizeof(in))
+                assert_int_equal(in[n - 1], 'a' + i);
+            settle(f);
+        }
+    }
+    if (!SANITIZED)
+        assert_true(replier_next_deadline_ns(f->replier) <= test_now_ns() + STREAM_SPARE_NS);
+    pass(f, STREAM_SPARE_NS);
+    assert_true(replier_next_deadline_ns(f->replier) > test_now_ns() + STREAM_SPARE_NS);
+    free(data);
+    sp_free(sp);
+}
+
 static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
 {
     struct fixture *f = *state;
@@ -595,6 +639,7 @@ int main(void)
         TEST(test_who_does_not_read_is_held_back_then_hung_up_on),
         TEST(test_who_reads_again_is_read_on),
         TEST(test_one_answer_may_be_larger_than_what_may_wait),
+        TEST(test_memory_of_a_large_message_is_used_again),
         TEST(test_who_reads_nothing_for_long_is_hung_up_on),
         TEST(test_strangers_past_the_limit_go_oldest_first),
         TEST(test_without_descriptors_it_listens_on_later),
