@@ -7,6 +7,9 @@
  * unpacks and packs it. By both ways that the broker has to listen (PARLEY_REPLIER), over ipc and
  * tcp, one call after the other, many at once, and with 1 MiB of bytes, where versions are equal.
  *
+ * A third asks a bare REP without libnng, by epoll and by io_uring: whether a ring would be better
+ * for the broker's stream.
+ *
  * libnng has threads of its own and three processes share what cores there are, so nobody is
  * pinned. libnng must not be used across a fork: each side calls it after its own.
  */
@@ -35,6 +38,7 @@
 #include "order_v1.parley.h"
 #include "order_v2.parley.h"
 #include "parley_call.h"
+#include "sp_echo.h"
 
 #define SAMPLES 6000
 #define FLOWS 2000 /* FLOW_TIMED calls each */
@@ -45,12 +49,25 @@
 #define LATENCY_GOAL 1.25
 #define RATE_GOAL 0.8
 
-enum way { BARE, BY_STREAM, BY_NNG, WAYS };
+/* Bare NNG; relayed, by both ways that the broker has; bare again, but without libnng (sp_echo.h).
+ */
+enum way { BARE, BY_STREAM, BY_NNG, BY_EPOLL, BY_URING, WAYS };
+#define BROKERS (BY_NNG + 1) /* the first is none */
 enum scheme { IPC, TCP, SCHEMES };
 enum what { ONE, MANY, LARGE, WHATS };
 
-static const char *const way_names[] = {"bare", "stream", "nng"};
+static const char *const way_names[] = {"bare", "stream", "nng", "epoll", "uring"};
+static const char *const way_texts[] = {"bare NNG", "relayed, by stream", "relayed, by nng",
+                                        "bare, by epoll", "bare, by io_uring"};
+
+static bool is_relayed(enum way way)
+{
+    return way == BY_STREAM || way == BY_NNG;
+}
+
 static const char *const scheme_names[] = {"ipc", "tcp"};
+
+static const char *const what_texts[] = {"one at a time", "64 in flight", "1 MiB"};
 
 #define SUBJECTS (WHATS * SCHEMES * WAYS)
 
@@ -61,8 +78,8 @@ static size_t index_of(enum what what, enum scheme scheme, enum way way)
 
 /* ---- Brokers ---- */
 
-static pid_t brokers[WAYS];
-static char urls[WAYS][SCHEMES][128];
+static pid_t brokers[BROKERS];
+static char urls[BROKERS][SCHEMES][128];
 
 /* Nobody serves version 1 here: the broker knows it from a folder. */
 static bool write_schema(const char *folder)
@@ -117,7 +134,7 @@ static int begin(const char *folder, struct error_text *error)
     pid_t parent = getpid();
     if (!program)
         program = BENCH_PARLEYD;
-    for (enum way way = BY_STREAM; way < WAYS; way++) {
+    for (enum way way = BY_STREAM; way < BROKERS; way++) {
         brokers[way] = fork();
         if (brokers[way] < 0)
             return error_set(error, -errno, "cannot start the broker: %s", strerror(errno));
@@ -139,7 +156,7 @@ static int begin(const char *folder, struct error_text *error)
 
 static void end(void)
 {
-    for (enum way way = BY_STREAM; way < WAYS; way++) {
+    for (enum way way = BY_STREAM; way < BROKERS; way++) {
         if (brokers[way] <= 0)
             continue;
         (void)kill(brokers[way], SIGKILL);
@@ -247,7 +264,10 @@ static int serve(const struct bench_run *run, void *userdata)
 {
     struct place *place = userdata;
     (void)run;
-    return place->way == BARE ? serve_bare(place) : serve_parley(place);
+    if (is_relayed(place->way))
+        return serve_parley(place);
+    return place->way == BARE ? serve_bare(place)
+                              : sp_echo(place->url, place->way == BY_URING, place->ready[1]);
 }
 
 /* ---- The asker ---- */
@@ -325,9 +345,9 @@ static bool is_answer(const struct place *place, const struct request *request, 
     memcpy(&header, body, sizeof(header));
     if (header.call_id != number)
         return false;
-    if (place->way != BARE && (header.kind != FRAME_RESPONSE || header.status != 0))
+    if (is_relayed(place->way) && (header.kind != FRAME_RESPONSE || header.status != 0))
         return false;
-    if (place->way != BARE && place->what != LARGE)
+    if (is_relayed(place->way) && place->what != LARGE)
         return header.payload_bytes >= payload;
     return bytes >= payload &&
            memcmp(body + bytes - payload, request->data + request->head_bytes, payload) == 0;
@@ -501,7 +521,7 @@ static int run_subject(struct bench_run *run)
     place.scheme = (enum scheme)(i / WAYS % SCHEMES);
     place.what = (enum what)(i / WAYS / SCHEMES);
     (void)snprintf(place.folder, sizeof(place.folder), "%s/%s", run->folder, way_names[place.way]);
-    if (place.way != BARE)
+    if (is_relayed(place.way))
         (void)snprintf(place.url, sizeof(place.url), "%s", urls[place.way][place.scheme]);
     else if (place.scheme == IPC)
         (void)snprintf(place.url, sizeof(place.url), "ipc://%s/bare-%zu-%d.ipc", run->folder, i,
@@ -529,15 +549,13 @@ static int run_subject(struct bench_run *run)
 static void make_subjects(void)
 {
     static const char *const modes[] = {"", "/many", "/large"};
-    static char names[SUBJECTS][32], about[SUBJECTS][48];
+    static char names[SUBJECTS][32], about[SUBJECTS][64];
     static const uint32_t counts[] = {SAMPLES, FLOWS, LARGES};
     for (size_t i = 0; i < SUBJECTS; i++) {
         size_t way = i % WAYS, scheme = i / WAYS % SCHEMES, what = i / WAYS / SCHEMES;
         (void)snprintf(names[i], sizeof(names[i]), "%s-%s%s", way_names[way], scheme_names[scheme],
                        modes[what]);
-        (void)snprintf(about[i], sizeof(about[i]), "%s%s, %s%s",
-                       way == BARE ? "bare NNG" : "relayed, by ", way == BARE ? "" : way_names[way],
-                       scheme_names[scheme],
+        (void)snprintf(about[i], sizeof(about[i]), "%s, %s%s", way_texts[way], scheme_names[scheme],
                        what == MANY    ? ", 64 in flight"
                        : what == LARGE ? ", 1 MiB"
                                        : "");
@@ -614,6 +632,14 @@ static int conclude(const struct bench_result *results)
         if (rate > 0)
             printf("%s: of many at once, %.2f times as many a second; the goal, %.1f, is %s.\n",
                    scheme_names[scheme], rate, RATE_GOAL, rate >= RATE_GOAL ? "met" : "MISSED");
+        for (enum what what = ONE; what < WHATS; what++) {
+            const struct bench_result *ring = &results[index_of(what, scheme, BY_URING)];
+            const struct bench_result *set = &results[index_of(what, scheme, BY_EPOLL)];
+            if (ring->measured && set->measured)
+                printf("%s, %s: a bare REP on io_uring is %.2f times as fast as by epoll.\n",
+                       scheme_names[scheme], what_texts[what],
+                       what == MANY ? bench_rate_ratio(ring, set) : bench_ratio(set, ring));
+        }
         missed |= latency > LATENCY_GOAL || (rate > 0 && rate < RATE_GOAL);
     }
     return missed;
