@@ -26,6 +26,9 @@
 #define STREAM_OUT_BYTES_HOLD (UINT32_C(1) << 20)
 #define STREAM_OUT_BYTES_MAX (UINT32_C(32) << 20)
 #define STREAM_SCRATCH_BYTES 65536
+/* What the kernel may hold of large answers to one ipc connection (it takes twice that, and no more
+ * than net.core.wmem_max): with its default of 208 KiB, 1 MiB is five waits for who reads. */
+#define STREAM_SEND_BYTES (1 << 20)
 
 struct stream_part;
 struct stream_line;
@@ -117,6 +120,7 @@ struct stream_line {
     uint32_t references; /* the part's, and of each ask */
     uint32_t events;     /* that epoll watches */
     bool came;           /* the caller was told */
+    bool wide;           /* has a send buffer of STREAM_SEND_BYTES */
     bool held;           /* not read: too much of it is unanswered or unread; or as told */
     uint64_t hold_ns;    /* until when it was told; 0: it was not */
     uint32_t unanswered;

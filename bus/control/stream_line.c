@@ -46,6 +46,7 @@ static void set_in_deadline(struct stream_line *line, uint64_t after_ns)
 }
 
 static void release(struct stream_line *line);
+static bool flush(struct stream_line *line);
 static void watch_state(struct stream_line *line);
 
 void stream_line_hold(struct stream_line *line, uint64_t until_ns)
@@ -54,6 +55,7 @@ void stream_line_hold(struct stream_line *line, uint64_t until_ns)
     stream_check_at(line->part, until_ns);
 }
 
+/* Who reads slowly makes room long before the kernel tells of it: that counts as reading. */
 void stream_line_check(struct stream_line *line, uint64_t now_ns)
 {
     if (line->hold_ns && line->hold_ns <= now_ns) {
@@ -66,7 +68,7 @@ void stream_line_check(struct stream_line *line, uint64_t now_ns)
     if (line->in_deadline_ns <= now_ns)
         stream_line_end(line, line->state == STREAM_OPEN ? "a request took too long to come"
                                                          : "it did not greet in time");
-    else if (line->out_deadline_ns <= now_ns)
+    else if (line->out_deadline_ns <= now_ns && flush(line) && line->out_deadline_ns <= now_ns)
         stream_line_end(line, "it does not read its answers");
     if (line->state == STREAM_DEAD)
         return;
@@ -256,6 +258,17 @@ void stream_line_answered(struct stream_line *line)
     watch_state(line);
 }
 
+/* Before its first large answer. Not of TCP: the kernel finds out what its buffers should be,
+ * unless it is told. */
+static void widen(struct stream_line *line)
+{
+    const int bytes = STREAM_SEND_BYTES;
+    if (line->wide || !line->door->parsed.ipc)
+        return;
+    line->wide = true;
+    (void)setsockopt(line->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
 void stream_line_send(struct stream_line *line, struct stream_answer *answer)
 {
     if (line->state == STREAM_DEAD) {
@@ -267,6 +280,8 @@ void stream_line_send(struct stream_line *line, struct stream_answer *answer)
         stream_line_end(line, "too many answers wait for it");
         return;
     }
+    if (answer->bytes >= STREAM_LARGE_BYTES)
+        widen(line);
     bool idle = !line->first;
     answer->next = NULL;
     *line->last = answer;
