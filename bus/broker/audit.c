@@ -263,7 +263,7 @@ static const char *asked_of(const Parley__ControlRequest *request)
 }
 
 void audit_control(struct broker *broker, const Parley__ControlRequest *request,
-                   const struct nng_request *asker, const uint8_t *reply, size_t reply_bytes)
+                   const struct replier_request *asker, const uint8_t *reply, size_t reply_bytes)
 {
     struct error_text error = {""};
     ProtobufCMessage *message;
@@ -274,14 +274,13 @@ void audit_control(struct broker *broker, const Parley__ControlRequest *request,
                     &error) < 0)
         return;
     const Parley__ControlReply *answer = (const Parley__ControlReply *)message;
-    struct nng_peer peer = {.text = "somebody in this process"};
-    if (asker)
-        nng_request_peer(asker, &peer);
+    const struct replier_peer here = {.text = "somebody in this process"};
+    const struct replier_peer *peer = asker ? replier_request_peer(asker) : &here;
     const struct refusal refusal = {
         .topic = "audit.control",
-        .known = peer.local,
-        .who = {.pid = peer.pid, .uid = peer.uid, .gid = peer.gid},
-        .from = peer.text,
+        .known = peer->local,
+        .who = {.pid = peer->pid, .uid = peer->uid, .gid = peer->gid},
+        .from = peer->text,
         .asked = asked_of(request),
         .status = (enum parley_status)answer->status,
     };

@@ -87,7 +87,7 @@ static void on_listener(struct source *source, uint32_t events)
     broker_again(broker, source);
 }
 
-static void handle_request(struct broker *broker, struct nng_request *request, const uint8_t *data,
+static void handle_request(struct broker *broker, struct replier_request *request, const uint8_t *data,
                            size_t bytes)
 {
     uint8_t *reply;
@@ -97,10 +97,10 @@ static void handle_request(struct broker *broker, struct nng_request *request, c
         return;
     if (r < 0) {
         log_error("a control request is not answered: %s", strerror(-r));
-        nng_request_drop(request);
+        replier_drop(request);
         return;
     }
-    r = nng_request_answer(request, reply, reply_bytes);
+    r = replier_answer(request, reply, reply_bytes);
     if (r < 0)
         log_warn("an answer on the control socket was not sent: %s", strerror(-r));
     free(reply);
@@ -112,11 +112,11 @@ static void on_control(struct source *source, uint32_t events)
     struct broker *broker =
         (struct broker *)((uint8_t *)source - offsetof(struct broker, control_source));
     for (unsigned i = 0; i < BROKER_BATCH_MAX; i++) {
-        struct nng_request *request;
+        struct replier_request *request;
         const uint8_t *data;
         size_t bytes;
-        int r = nng_replier_receive(broker->replier, &request, &data, &bytes);
-        if (r == NNG_E_AGAIN)
+        int r = replier_receive(broker->replier, &request, &data, &bytes);
+        if (r == REPLIER_E_AGAIN)
             return;
         if (r < 0) {
             log_error("the control socket: %s", strerror(-r));
@@ -140,6 +140,9 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t trace = trace_next_ns(broker);
     deadline = rollout < deadline ? rollout : deadline;
     deadline = trace < deadline ? trace : deadline;
+    uint64_t control =
+        broker->replier ? replier_next_deadline_ns(broker->replier) : CLOCK_NEVER;
+    deadline = control < deadline ? control : deadline;
     uint64_t health = health_next_ns(broker);
     deadline = health < deadline ? health : deadline;
     uint64_t front = front_next_deadline_ns(broker);
@@ -191,6 +194,8 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     }
     run_again(broker);
     refuse_late(broker, clock_now_ns());
+    if (broker->replier && replier_next_deadline_ns(broker->replier) <= clock_now_ns())
+        on_control(&broker->control_source, WAIT_IN);
     front_turn(broker);
     if (broker->relay)
         relay_turn(broker);
@@ -227,12 +232,18 @@ static int open_sockets(struct broker *broker, const struct broker_options *opti
             return error_set(error, r, "cannot wait for connections: %s", strerror(-r));
     }
     if (options->control_url_count > 0) {
-        r = nng_replier_new(options->control_urls, options->control_url_count,
-                            NNG_REQUEST_BYTES_MAX, &broker->replier, error);
+        const struct replier_options replier = {
+            .urls = options->control_urls,
+            .url_count = options->control_url_count,
+            .bytes_max = NNG_REQUEST_BYTES_MAX,
+            .tls = options->tls.certificate ? &options->tls : NULL,
+            .mode = options->socket_mode,
+        };
+        r = replier_new(&replier, &broker->replier, error);
         if (r < 0)
             return r;
         broker->control_source.ready = on_control;
-        r = broker_watch(broker, nng_replier_fd(broker->replier), WAIT_IN, &broker->control_source);
+        r = broker_watch(broker, replier_fd(broker->replier), WAIT_IN, &broker->control_source);
         if (r < 0)
             return error_set(error, r, "cannot wait for requests: %s", strerror(-r));
     }
@@ -308,7 +319,7 @@ struct broker *broker_free(struct broker *broker)
     if (broker->listener)
         broker_unwatch(broker, link_listener_fd(broker->listener), &broker->listener_source);
     if (broker->replier)
-        broker_unwatch(broker, nng_replier_fd(broker->replier), &broker->control_source);
+        broker_unwatch(broker, replier_fd(broker->replier), &broker->control_source);
     front_close(broker);
     health_free(broker);
     broker->serve = serve_free(broker->serve);
@@ -330,7 +341,7 @@ struct broker *broker_free(struct broker *broker)
     events_deinit(&broker->events);
     stats_sums_deinit(&broker->brought);
     link_listener_free(broker->listener);
-    nng_replier_free(broker->replier);
+    replier_free(broker->replier);
     nng_publisher_free(broker->publisher);
     wait_free(broker->wait);
     free(broker);

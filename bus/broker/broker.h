@@ -29,6 +29,7 @@
 #include "control/http.h"
 #include "control/link.h"
 #include "control/nng.h"
+#include "control/replier.h"
 #include "control/tls.h"
 #include "control/transcript.h"
 #include "parley/control.pb-c.h"
@@ -771,7 +772,7 @@ void audit_refused_peer(struct endpoint *endpoint, const char *topic, const char
                         const char *why);
 /* If the answer is a refusal. @request: NULL: it could not be read; @asker: NULL: this process */
 void audit_control(struct broker *broker, const Parley__ControlRequest *request,
-                   const struct nng_request *asker, const uint8_t *reply, size_t reply_bytes);
+                   const struct replier_request *asker, const uint8_t *reply, size_t reply_bytes);
 
 /* ---- control.c ---- */
 
@@ -783,7 +784,7 @@ void audit_control(struct broker *broker, const Parley__ControlRequest *request,
  * Return: 0; CONTROL_E_LATER: the relay answers @request; -ENOMEM.
  */
 int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
-                   struct nng_request *request, uint8_t **ret_data, size_t *ret_bytes);
+                   struct replier_request *request, uint8_t **ret_data, size_t *ret_bytes);
 /* Packs and takes the sentence. */
 int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
@@ -799,10 +800,10 @@ enum parley_status control_describe(struct broker *broker, const Parley__Describ
                                     Parley__DescribeReply *ret, struct error_text *error);
 /* control_serve.c. @asker: NULL: this process */
 int control_publish(struct broker *broker, const Parley__PublishRequest *request,
-                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    const struct replier_request *asker, Parley__ControlReply *reply,
                     uint8_t **ret_data, size_t *ret_bytes);
 int control_withdraw(struct broker *broker, const Parley__WithdrawRequest *request,
-                     const struct nng_request *asker, Parley__ControlReply *reply,
+                     const struct replier_request *asker, Parley__ControlReply *reply,
                      uint8_t **ret_data, size_t *ret_bytes);
 
 /* What is on the bus, as JSON: free(). NULL: no memory. */
@@ -816,7 +817,7 @@ int control_events(struct broker *broker, const Parley__EventsRequest *request,
 
 /* control_call.c: begins it. Return: PARLEY_OK: @asker is ours and will be answered; else why not. */
 enum parley_status control_call(struct broker *broker, const Parley__CallRequest *request,
-                                struct nng_request *asker, struct error_text *error);
+                                struct replier_request *asker, struct error_text *error);
 
 /* lookup.c: what requests name. NULL: @error says what there is. */
 struct interface *lookup_interface(struct broker *broker, const char *name,
@@ -891,7 +892,7 @@ struct broker {
     struct wait *wait;
     struct source listener_source, control_source;
     struct link_listener *listener;  /* NULL: none */
-    struct nng_replier *replier;     /* NULL: none */
+    struct replier *replier;     /* NULL: none */
     struct nng_publisher *publisher; /* NULL: none */
     struct source http_source;
     struct http_server *http; /* NULL: none */

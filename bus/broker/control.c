@@ -379,7 +379,7 @@ static void route_event(struct broker *broker, const struct interface *interface
 
 static enum parley_status route_by_hand(struct broker *broker, struct interface *interface,
                                         const Parley__RouteRequest *request,
-                                        const struct nng_request *asker, struct error_text *error)
+                                        const struct replier_request *asker, struct error_text *error)
 {
     char who[ROLLOUT_WHO_BYTES_MAX + 1];
     enum parley_status status = rollouts_who(asker, who, error);
@@ -394,7 +394,7 @@ static enum parley_status route_by_hand(struct broker *broker, struct interface 
 }
 
 static int on_route(struct broker *broker, const Parley__RouteRequest *request,
-                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    const struct replier_request *asker, Parley__ControlReply *reply,
                     uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
@@ -472,7 +472,7 @@ static int on_describe(struct broker *broker, const Parley__DescribeRequest *req
 /* ---- All of them ---- */
 
 static int on_call(struct broker *broker, const Parley__CallRequest *request,
-                   struct nng_request *asker, Parley__ControlReply *reply, uint8_t **ret_data,
+                   struct replier_request *asker, Parley__ControlReply *reply, uint8_t **ret_data,
                    size_t *ret_bytes)
 {
     struct error_text error = {""};
@@ -489,7 +489,7 @@ static int on_call(struct broker *broker, const Parley__CallRequest *request,
 }
 
 static int dispatch(struct broker *broker, const Parley__ControlRequest *request,
-                    struct nng_request *asker, uint8_t **ret_data, size_t *ret_bytes)
+                    struct replier_request *asker, uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
     Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
@@ -532,7 +532,7 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
 }
 
 int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
-                   struct nng_request *request, uint8_t **ret_data, size_t *ret_bytes)
+                   struct replier_request *request, uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
     ProtobufCMessage *message;

@@ -13,7 +13,7 @@
 
 static void on_ended(const struct relay_end *end, void *userdata)
 {
-    struct nng_request *asker = userdata;
+    struct replier_request *asker = userdata;
     Parley__CallReply body = PARLEY__CALL_REPLY__INIT;
     body.has_executed = true;
     body.executed = end->executed;
@@ -32,8 +32,8 @@ static void on_ended(const struct relay_end *end, void *userdata)
     uint8_t *data = NULL;
     size_t data_bytes;
     if (!asker || control_pack(&reply, &data, &data_bytes) < 0)
-        nng_request_drop(asker);
-    else if (nng_request_answer(asker, data, data_bytes) < 0)
+        replier_drop(asker);
+    else if (replier_answer(asker, data, data_bytes) < 0)
         log_warn("the answer to a relayed call was not sent");
     free(data);
 }
@@ -61,13 +61,11 @@ static enum parley_status read_metadata(const Parley__CallRequest *request,
 }
 
 enum parley_status control_call(struct broker *broker, const Parley__CallRequest *request,
-                                struct nng_request *asker, struct error_text *error)
+                                struct replier_request *asker, struct error_text *error)
 {
     uint8_t block[RPC_METADATA_BLOCK_BYTES_MAX];
-    struct replier_peer peer;
-    guard_peer(asker, &peer);
     struct relay_ask ask = {
-        .peer = &peer,
+        .peer = guard_peer(asker),
         .accept = request->accept,
         .timeout_ns = request->timeout_ns,
         .metadata = block,

@@ -14,14 +14,13 @@ static int fail(Parley__ControlReply *reply, enum parley_status status, struct e
 }
 
 int control_publish(struct broker *broker, const Parley__PublishRequest *request,
-                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    const struct replier_request *asker, Parley__ControlReply *reply,
                     uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
-    struct replier_peer peer;
     struct serve_published published;
-    guard_peer(asker, &peer);
-    enum parley_status status = serve_publish(broker, request, &peer, &published, &error);
+    enum parley_status status =
+        serve_publish(broker, request, guard_peer(asker), &published, &error);
     if (status != PARLEY_OK)
         return fail(reply, status, &error, ret_data, ret_bytes);
     Parley__PublishReply body = PARLEY__PUBLISH_REPLY__INIT;
@@ -35,13 +34,11 @@ int control_publish(struct broker *broker, const Parley__PublishRequest *request
 }
 
 int control_withdraw(struct broker *broker, const Parley__WithdrawRequest *request,
-                     const struct nng_request *asker, Parley__ControlReply *reply,
+                     const struct replier_request *asker, Parley__ControlReply *reply,
                      uint8_t **ret_data, size_t *ret_bytes)
 {
     struct error_text error = {""};
-    struct replier_peer peer;
-    guard_peer(asker, &peer);
-    enum parley_status status = serve_withdraw(broker, request, &peer, &error);
+    enum parley_status status = serve_withdraw(broker, request, guard_peer(asker), &error);
     if (status != PARLEY_OK)
         return fail(reply, status, &error, ret_data, ret_bytes);
     Parley__WithdrawReply body = PARLEY__WITHDRAW_REPLY__INIT;

@@ -90,15 +90,13 @@ bool guard_allows_http(struct broker *broker, enum policy_action action,
 
 /* ---- The control API ---- */
 
-void guard_peer(const struct nng_request *asker, struct replier_peer *ret_peer)
+const struct replier_peer *guard_peer(const struct replier_request *asker)
 {
-    struct nng_peer peer = {
-        .local = true, .uid = geteuid(), .gid = getegid(), .pid = getpid(), .text = "this process"};
-    if (asker)
-        nng_request_peer(asker, &peer);
-    *ret_peer = (struct replier_peer){
-        .local = peer.local, .uid = peer.uid, .gid = peer.gid, .pid = peer.pid};
-    (void)snprintf(ret_peer->text, sizeof(ret_peer->text), "%s", peer.text);
+    static struct replier_peer here = {.local = true, .text = "this process"};
+    here.uid = geteuid();
+    here.gid = getegid();
+    here.pid = getpid();
+    return asker ? replier_request_peer(asker) : &here;
 }
 
 /* What is not known to do no harm is taken for a change. */
@@ -137,17 +135,16 @@ static enum policy_action action_of(const Parley__ControlRequest *request, const
 }
 
 bool guard_allows_control(struct broker *broker, const Parley__ControlRequest *request,
-                          const struct nng_request *asker, struct error_text *error)
+                          const struct replier_request *asker, struct error_text *error)
 {
-    struct replier_peer peer;
     const char *interface;
     if (!broker->policy || !asker) /* nobody: this process itself */
         return true;
     if (request->body_case == PARLEY__CONTROL_REQUEST__BODY_WITHDRAW)
         return true; /* who withdraws what is its own has published it */
-    guard_peer(asker, &peer);
     enum policy_action action = action_of(request, &interface);
-    return allows(broker, &peer, action, interface, error); /* control.c audits its refusals */
+    return allows(broker, guard_peer(asker), action, interface,
+                  error); /* control.c audits its refusals */
 }
 
 /* ---- The file ---- */

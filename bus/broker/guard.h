@@ -27,11 +27,11 @@ bool guard_allows_endpoint(const struct endpoint *endpoint, enum policy_action a
  */
 bool guard_allows_http(struct broker *broker, enum policy_action action,
                        struct http_response *response);
-/* Who asks the control API. */
-void guard_peer(const struct nng_request *asker, struct replier_peer *ret_peer);
+/* Who asks the control API; NULL: this process. Borrowed from the request. */
+const struct replier_peer *guard_peer(const struct replier_request *asker);
 /* Of the control API. @asker NULL: this process. False: as PERMISSION_DENIED, with @error. */
 bool guard_allows_control(struct broker *broker, const Parley__ControlRequest *request,
-                          const struct nng_request *asker, struct error_text *error);
+                          const struct replier_request *asker, struct error_text *error);
 
 /* @path: borrowed; NULL: there is no policy. Return: 0; -errno with a sentence. */
 int guard_init(struct broker *broker, const char *path, struct error_text *error);

@@ -418,14 +418,13 @@ void rollouts_route_set(struct broker *broker, struct interface *interface, cons
     rollouts_keep(item);
 }
 
-enum parley_status rollouts_who(const struct nng_request *asker,
+enum parley_status rollouts_who(const struct replier_request *asker,
                                 char who[ROLLOUT_WHO_BYTES_MAX + 1], struct error_text *error)
 {
-    struct nng_peer peer = {.known = true, .text = "the broker"};
-    if (asker)
-        nng_request_peer(asker, &peer);
-    (void)snprintf(who, ROLLOUT_WHO_BYTES_MAX + 1, "%.*s", ROLLOUT_WHO_BYTES_MAX, peer.text);
-    if (peer.known)
+    const struct replier_peer *peer = asker ? replier_request_peer(asker) : NULL;
+    (void)snprintf(who, ROLLOUT_WHO_BYTES_MAX + 1, "%.*s", ROLLOUT_WHO_BYTES_MAX,
+                   peer ? peer->text : "the broker");
+    if (!peer || peer->connection != 0)
         return PARLEY_OK;
     (void)error_set(error, 0, "who asks cannot be told: stay connected until the answer has come");
     return PARLEY_UNAUTHENTICATED;

@@ -33,7 +33,7 @@ enum parley_status rollouts_order(struct broker *broker, const char *name, enum 
 
 /* Who asks, for the history. @asker: NULL: this process. Return: PARLEY_OK; UNAUTHENTICATED with a
  * sentence: it has hung up, and nobody may do something and not be known for it. */
-enum parley_status rollouts_who(const struct nng_request *asker,
+enum parley_status rollouts_who(const struct replier_request *asker,
                                 char who[ROLLOUT_WHO_BYTES_MAX + 1], struct error_text *error);
 
 /* Whether an operator may set weights. Return: PARLEY_OK; FAILED_PRECONDITION with a sentence that
@@ -45,7 +45,7 @@ enum parley_status rollouts_allow_route(const struct broker *broker,
 void rollouts_route_set(struct broker *broker, struct interface *interface, const char *who);
 
 int control_rollout(struct broker *broker, const Parley__RolloutRequest *request,
-                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    const struct replier_request *asker, Parley__ControlReply *reply,
                     uint8_t **ret_data, size_t *ret_bytes);
 
 /* ---- broker.c ---- */

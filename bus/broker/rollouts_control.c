@@ -163,7 +163,7 @@ static enum parley_status act(struct broker *broker, const Parley__RolloutReques
 }
 
 int control_rollout(struct broker *broker, const Parley__RolloutRequest *request,
-                    const struct nng_request *asker, Parley__ControlReply *reply,
+                    const struct replier_request *asker, Parley__ControlReply *reply,
                     uint8_t **ret_data, size_t *ret_bytes)
 {
     struct rollouts_item *items[ROLLOUTS_MAX] = {NULL};

@@ -1,11 +1,10 @@
 /*
- * NNG behind five small objects, each one socket.
+ * NNG behind four small objects, each one socket: what is asked for, published, heard, and
+ * surveyed. Who answers requests is replier.c's.
  *
- * The replier is a raw REP socket. A cooked one answers one request before it receives the next; a
- * raw one hands out each request with its header, the way back to the asker (NNG's pipe id and the
- * request id), and sends whatever carries such a header. So an answer may come later and in any
- * order: `struct nng_request` keeps the message, and its answer is a new body under the old header.
- * A header is NNG's own, made on this side of the wire; an asker cannot forge the pipe in it.
+ * The respondent is a raw socket: it hands out each survey with its header, the way back to the
+ * surveyor, and sends whatever carries such a header; so a survey has as many answers as there are,
+ * whenever they are there. A header is NNG's own, made on this side of the wire.
  *
  * NNG runs threads of its own, which never call us: all that this file does, but for closing,
  * happens in the caller's thread, on sockets that do not block. Its sizes are limited before a peer
@@ -15,7 +14,6 @@
  */
 #include "control/nng.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,7 +26,6 @@
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/protocol/pubsub0/sub.h>
-#include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <nng/protocol/survey0/respond.h>
 
@@ -240,121 +237,9 @@ static int copy_out(nng_msg *message, uint8_t **ret_data, size_t *ret_bytes)
     return 0;
 }
 
-/* ---- Replier ---- */
+/* ---- Respondent ---- */
 
-struct nng_replier {
-    nng_socket socket;
-    int fd;
-};
-
-struct nng_request {
-    nng_socket socket;
-    nng_msg *message;
-};
-
-static int replier_set_up(struct nng_replier *replier, size_t bytes_max)
-{
-    int n = nng_socket_set_size(replier->socket, NNG_OPT_RECVMAXSZ, bytes_max);
-    if (n == 0)
-        n = nng_socket_set_int(replier->socket, NNG_OPT_SENDBUF, NNG_ANSWER_BUFFER);
-    if (n == 0)
-        n = nng_socket_set_ms(replier->socket, NNG_OPT_SENDTIMEO, NNG_SEND_TIMEOUT_MS);
-    if (n == 0)
-        n = nng_socket_get_int(replier->socket, NNG_OPT_RECVFD, &replier->fd);
-    return n;
-}
-
-int nng_replier_new(const char *const *urls, size_t url_count, size_t bytes_max,
-                    struct nng_replier **ret_replier, struct error_text *error)
-{
-    struct nng_replier *replier = calloc(1, sizeof(*replier));
-    if (!replier)
-        return -ENOMEM;
-    int n = nng_rep0_open_raw(&replier->socket);
-    if (n != 0) {
-        free(replier);
-        return fail(error, n, "open", "an NNG socket", NULL);
-    }
-    n = replier_set_up(replier, bytes_max);
-    int r = n != 0 ? fail(error, n, "set up", "an NNG socket", NULL)
-                   : listen_all(replier->socket, urls, url_count, error);
-    if (r < 0) {
-        nng_replier_free(replier);
-        return r;
-    }
-    *ret_replier = replier;
-    return 0;
-}
-
-struct nng_replier *nng_replier_free(struct nng_replier *replier)
-{
-    if (replier) {
-        socket_close(replier->socket);
-        free(replier);
-    }
-    return NULL;
-}
-
-int nng_replier_fd(const struct nng_replier *replier)
-{
-    return replier->fd;
-}
-
-int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_request,
-                        const uint8_t **ret_data, size_t *ret_bytes)
-{
-    nng_msg *message;
-    int n = nng_recvmsg(replier->socket, &message, NNG_FLAG_NONBLOCK);
-    if (n == NNG_EAGAIN)
-        return NNG_E_AGAIN;
-    if (n != 0)
-        return nng_errno(n);
-    struct nng_request *request = malloc(sizeof(*request));
-    if (!request) {
-        nng_msg_free(message);
-        return -ENOMEM;
-    }
-    *request = (struct nng_request){.socket = replier->socket, .message = message};
-    *ret_request = request;
-    *ret_data = nng_msg_body(message);
-    *ret_bytes = nng_msg_len(message);
-    return 0;
-}
-
-static void describe_address(const nng_sockaddr *address, struct nng_peer *peer)
-{
-    char text[INET6_ADDRSTRLEN] = "";
-    if (address->s_family == NNG_AF_INET &&
-        inet_ntop(AF_INET, &address->s_in.sa_addr, text, sizeof(text)))
-        (void)snprintf(peer->text, sizeof(peer->text), "%s:%u", text,
-                       (unsigned)ntohs(address->s_in.sa_port));
-    else if (address->s_family == NNG_AF_INET6 &&
-             inet_ntop(AF_INET6, address->s_in6.sa_addr, text, sizeof(text)))
-        (void)snprintf(peer->text, sizeof(peer->text), "[%s]:%u", text,
-                       (unsigned)ntohs(address->s_in6.sa_port));
-    peer->known = text[0] != '\0';
-}
-
-void nng_request_peer(const struct nng_request *request, struct nng_peer *ret_peer)
-{
-    *ret_peer = (struct nng_peer){.text = "somebody who hung up"};
-    nng_pipe pipe = nng_msg_get_pipe(request->message);
-    uint64_t uid, gid, pid;
-    nng_sockaddr address;
-    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
-        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &gid) == 0 &&
-        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) == 0) {
-        ret_peer->known = ret_peer->local = true;
-        ret_peer->uid = (uid_t)uid;
-        ret_peer->gid = (gid_t)gid;
-        ret_peer->pid = (pid_t)pid;
-        (void)snprintf(ret_peer->text, sizeof(ret_peer->text), "user %u (pid %d)",
-                       (unsigned)ret_peer->uid, (int)ret_peer->pid);
-    } else if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) == 0) {
-        describe_address(&address, ret_peer);
-    }
-}
-
+/* A body under the header that names the way back. */
 static int make_answer(const nng_msg *asked, const uint8_t *data, size_t bytes, nng_msg **ret)
 {
     nng_msg *answer;
@@ -372,30 +257,6 @@ static int make_answer(const nng_msg *asked, const uint8_t *data, size_t bytes, 
     *ret = answer;
     return 0;
 }
-
-int nng_request_answer(struct nng_request *request, const uint8_t *data, size_t bytes)
-{
-    nng_msg *answer;
-    int n = make_answer(request->message, data, bytes, &answer);
-    if (n == 0) {
-        n = nng_sendmsg(request->socket, answer, 0);
-        if (n != 0)
-            nng_msg_free(answer);
-    }
-    nng_request_drop(request);
-    return n == 0 ? 0 : nng_errno(n);
-}
-
-struct nng_request *nng_request_drop(struct nng_request *request)
-{
-    if (request) {
-        nng_msg_free(request->message);
-        free(request);
-    }
-    return NULL;
-}
-
-/* ---- Respondent ---- */
 
 struct nng_respondent {
     nng_socket socket;

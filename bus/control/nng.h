@@ -9,7 +9,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -21,35 +20,6 @@ int nng_errno(int nng_code);
 /* Closes a socket of NNG's, by its number, waiting no longer than a second. Return: whether it is
  * closed; if not, NNG's threads may still call back. */
 bool nng_close_socket(uint32_t id);
-
-/* ---- A replier (raw REP): answers in any order ---- */
-
-struct nng_replier;
-struct nng_request; /* one request that waits for its answer; ours until answered */
-
-/* @urls: "ipc:///run/...", "tcp://127.0.0.1:7400"; -EADDRINUSE, -EINVAL, ... with a sentence. */
-int nng_replier_new(const char *const *urls, size_t url_count, size_t bytes_max,
-                    struct nng_replier **ret_replier, struct error_text *error);
-struct nng_replier *nng_replier_free(struct nng_replier *replier);
-int nng_replier_fd(const struct nng_replier *replier); /* readable: nng_replier_receive() */
-/* @ret_data: borrowed until the request is answered or dropped. 0, NNG_E_AGAIN, -errno. */
-int nng_replier_receive(struct nng_replier *replier, struct nng_request **ret_request,
-                        const uint8_t **ret_data, size_t *ret_bytes);
-
-/* Who asks, as the kernel says: of ipc:// user and process, of tcp:// the address. */
-struct nng_peer {
-    bool known; /* false: it has hung up already, or its transport tells nothing */
-    bool local; /* uid, gid and pid are set */
-    uid_t uid;
-    gid_t gid;
-    pid_t pid;
-    char
-        text[80]; /* for people: "user 1000 (pid 811)", "127.0.0.1:40312", "somebody who hung up" */
-};
-void nng_request_peer(const struct nng_request *request, struct nng_peer *ret_peer);
-/* Sends the answer and frees the request; an asker that is gone is no error. */
-int nng_request_answer(struct nng_request *request, const uint8_t *data, size_t bytes);
-struct nng_request *nng_request_drop(struct nng_request *request);
 
 /* ---- A publisher ---- */
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "control/nng.h"
+#include "control/replier.h"
 #include "wire/wire.h"
 
 #define PUBLISH_EVERY_MS 5
@@ -28,7 +29,7 @@ struct fake_broker {
     void *userdata;
     char dir[32];
     char url[64], events_url[64];
-    struct nng_replier *replier;
+    struct replier *replier;
     struct nng_publisher *publisher;
     int stop_fd;
     pthread_t thread;
@@ -40,7 +41,7 @@ struct fake_broker {
     size_t published_count;
 };
 
-static void answer_request(struct fake_broker *broker, struct nng_request *request,
+static void answer_request(struct fake_broker *broker, struct replier_request *request,
                            const uint8_t *data, size_t bytes)
 {
     struct fake_answer answer = {.silent = broker->answer == NULL};
@@ -56,9 +57,9 @@ static void answer_request(struct fake_broker *broker, struct nng_request *reque
         answer.data = packed;
     }
     if (answer.silent)
-        nng_request_drop(request);
+        replier_drop(request);
     else
-        nng_request_answer(request, answer.data, answer.bytes);
+        replier_answer(request, answer.data, answer.bytes);
     free(packed);
     wire_free(message);
 }
@@ -78,16 +79,16 @@ static void *serve(void *userdata)
     for (;;) {
         struct pollfd fds[] = {
             {.fd = broker->stop_fd, .events = POLLIN},
-            {.fd = nng_replier_fd(broker->replier), .events = POLLIN},
+            {.fd = replier_fd(broker->replier), .events = POLLIN},
         };
         poll(fds, 2, PUBLISH_EVERY_MS);
         if (fds[0].revents)
             return NULL;
         publish(broker);
-        struct nng_request *request;
+        struct replier_request *request;
         const uint8_t *data;
         size_t bytes;
-        while (nng_replier_receive(broker->replier, &request, &data, &bytes) == 0)
+        while (replier_receive(broker->replier, &request, &data, &bytes) == 0)
             answer_request(broker, request, data, bytes);
     }
 }
@@ -105,7 +106,9 @@ struct fake_broker *fake_broker_new(fake_broker_answer answer, void *userdata)
     snprintf(broker->url, sizeof(broker->url), "ipc://%s/control.ipc", broker->dir);
     snprintf(broker->events_url, sizeof(broker->events_url), "ipc://%s/events.ipc", broker->dir);
     const char *url = broker->url, *events_url = broker->events_url;
-    if (nng_replier_new(&url, 1, NNG_REQUEST_BYTES_MAX, &broker->replier, &error) != 0 ||
+    const struct replier_options options = {
+        .urls = &url, .url_count = 1, .bytes_max = NNG_REQUEST_BYTES_MAX};
+    if (replier_new(&options, &broker->replier, &error) != 0 ||
         nng_publisher_new(&events_url, 1, &broker->publisher, &error) != 0)
         fail_msg("the fake broker cannot start: %s", error.text);
     broker->stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -121,7 +124,7 @@ struct fake_broker *fake_broker_free(struct fake_broker *broker)
         return NULL;
     assert_int_equal(write(broker->stop_fd, &one, sizeof(one)), sizeof(one));
     pthread_join(broker->thread, NULL);
-    nng_replier_free(broker->replier);
+    replier_free(broker->replier);
     nng_publisher_free(broker->publisher);
     close(broker->stop_fd);
     unlink(broker->url + strlen("ipc://"));
