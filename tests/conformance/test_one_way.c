@@ -234,23 +234,22 @@ static void free_client(const Echo__V1__Message *reply, void *data)
 static void test_a_closure_of_a_one_way_call_may_free_the_client(void **state)
 {
     (void)state;
-    if (bus_is_remote("what stands for the service takes them, whatever it does"))
-        skip();
     struct tally first = {0}, others = {0};
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
     struct parley_call call = {.one_way = true};
     uint32_t count = 0;
     kill(service, SIGSTOP);
-    for (; count < 10000 && others.ended == count; count++)
+    /* By NNG none waits: it is the loop's next turn that tells. */
+    for (; count < (caller.bus.url[0] ? 100 : 10000) && others.ended == count; count++)
         start_number(count, 0, &others);
     parley_client_start(caller.client, METHOD_LATER, &request.base, &call,
                         (ProtobufCClosure)free_client, &first);
-    for (uint32_t i = 0; i < 3; i++)
+    for (uint32_t i = 0; i < 3 && caller.client; i++, count++)
         start_number(i, 0, &others);
     kill(service, SIGCONT);
     caller_await(&caller, &first.ended, 1);
     assert_null(caller.client);
-    assert_int_equal(others.ended, count + 3);
+    assert_int_equal(others.ended, count);
 }
 
 static void test_one_way_calls_are_counted(void **state)
