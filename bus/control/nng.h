@@ -1,7 +1,6 @@
 /*
- * NNG, wrapped: nng.c, nng_tls.c, replier_nng.c and http.c are the only files that include its
- * headers. No type of NNG's shows here. Sockets are non-blocking and have a descriptor for an event
- * loop.
+ * NNG, wrapped: nothing outside of this room includes its headers, and no type of NNG's shows here.
+ * Sockets are non-blocking and have a descriptor for an event loop.
  */
 #ifndef PARLEY_CONTROL_NNG_H
 #define PARLEY_CONTROL_NNG_H
