@@ -772,6 +772,8 @@ void guest_withdraw(struct guest *guest, bool drain)
 void guest_turn(struct guest *guest, uint64_t now_ns)
 {
     guest->due = false;
+    if (guest->state == GUEST_UP)
+        receive_answers(guest); /* before it is told that the connection has ended */
     caller_turn(guest->caller);
     if (guest->endpoint && parley_dispatch(guest->endpoint, 0) != PARLEY_OK)
         guest_end(guest, "is gone: %s", parley_error_text());
