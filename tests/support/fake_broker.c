@@ -41,12 +41,21 @@ struct fake_broker {
     size_t published_count;
 };
 
+static pthread_mutex_t answering = PTHREAD_MUTEX_INITIALIZER;
+
+void fake_broker_settle(void)
+{
+    pthread_mutex_lock(&answering);
+    pthread_mutex_unlock(&answering);
+}
+
 static void answer_request(struct fake_broker *broker, struct replier_request *request,
                            const uint8_t *data, size_t bytes)
 {
     struct fake_answer answer = {.silent = broker->answer == NULL};
     ProtobufCMessage *message = NULL;
     uint8_t *packed = NULL;
+    pthread_mutex_lock(&answering);
     if (broker->answer &&
         wire_unpack(&parley__control_request__descriptor, data, bytes, NULL, &message, NULL) == 0)
         broker->answer(broker->userdata, (Parley__ControlRequest *)message, &answer);
@@ -56,6 +65,7 @@ static void answer_request(struct fake_broker *broker, struct replier_request *r
         protobuf_c_message_pack(&answer.reply->base, packed);
         answer.data = packed;
     }
+    pthread_mutex_unlock(&answering);
     if (answer.silent)
         replier_drop(request);
     else

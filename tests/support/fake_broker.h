@@ -32,6 +32,9 @@ struct fake_broker *fake_broker_new(fake_broker_answer answer, void *userdata);
 struct fake_broker *fake_broker_free(struct fake_broker *broker);
 const char *fake_broker_url(const struct fake_broker *broker);
 const char *fake_broker_events_url(const struct fake_broker *broker);
+/* What this thread did before, an answer that is made from now on sees; what answers did, this
+ * thread sees. A socket in between orders them as well, but no sanitizer knows. */
+void fake_broker_settle(void);
 /* Publishes @data every few milliseconds from now on, for subscribers that join at any time; what
  * was given before too, in order. */
 void fake_broker_publish(struct fake_broker *broker, const uint8_t *data, size_t bytes);

@@ -26,7 +26,9 @@ struct run run_cli(const char *const *argv, const char *in)
     FILE *out = open_memstream(&run.out, &out_bytes);
     FILE *err = open_memstream(&run.err, &err_bytes);
     assert_true(input && out && err);
+    fake_broker_settle();
     run.code = cli_main(count, arguments, input, out, err);
+    fake_broker_settle();
     fclose(input);
     fclose(out);
     fclose(err);
