@@ -81,12 +81,6 @@ struct front {
 
 /* ---- Answers ---- */
 
-static const char *translation_name(enum parley_translation translation)
-{
-    static const char *const names[] = {"identity", "iso", "carried", "lossy"};
-    return (unsigned)translation < 4 ? names[translation] : "";
-}
-
 static struct bus_text text_of(const char *text)
 {
     return text[0] ? (struct bus_text){text, strlen(text)} : (struct bus_text){NULL, 0};
@@ -103,7 +97,7 @@ static struct bus_frame answer_frame(uint64_t call_id, const struct relay_end *e
         .version = text_of(end->version),
     };
     if (frame.version.text)
-        frame.translation = text_of(translation_name(end->translation));
+        frame.translation = text_of(parley_translation_name(end->translation));
     return frame;
 }
 
