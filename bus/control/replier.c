@@ -27,6 +27,8 @@
 #define REPLIER_URL_MAX 64
 #define REPLIER_CONNECTIONS_MAX 4096
 #define REPLIER_UNANSWERED_MAX 4096
+#define REPLIER_REQUESTS_MAX 32768
+#define REPLIER_UNREAD_NS (30 * NS_PER_S)
 
 static const struct replier_ops *const backends[] = {&replier_nng_ops, &replier_stream_ops};
 #define BACKENDS (sizeof(backends) / sizeof(backends[0]))
@@ -133,6 +135,10 @@ static int add_part(struct replier *replier, const struct replier_options *optio
         own.connections_max = REPLIER_CONNECTIONS_MAX;
     if (own.unanswered_max == 0)
         own.unanswered_max = REPLIER_UNANSWERED_MAX;
+    if (own.requests_max == 0)
+        own.requests_max = REPLIER_REQUESTS_MAX;
+    if (own.unread_ns == 0)
+        own.unread_ns = REPLIER_UNREAD_NS;
     struct replier_part *part;
     int r = backends[backend]->new (&own, &part, error);
     if (r < 0)

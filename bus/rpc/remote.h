@@ -23,9 +23,6 @@
 /* Calls on their way, of an endpoint: as many as an instance is given at once. More would wait at
  * the broker, which has to refuse what no longer fits; here they wait in the client's ring. */
 #define REMOTE_CALLS_AT_ONCE 1024
-/* By ws, which the broker answers with libnng: that drops an answer, without a word, if 64 of them
- * wait for one peer already (1.5.2, sp/protocol/reqrep0/xrep.c); pings are answered, too. */
-#define REMOTE_CALLS_AT_ONCE_WS 48
 #define REMOTE_ASK_TIMEOUT_NS (5 * NS_PER_S)
 #define REMOTE_CONTRACT_IDLE_NS (60 * NS_PER_S) /* far less than the broker's five minutes */
 #define REMOTE_LINGER_NS (100 * NS_PER_MS)      /* for answers that libnng has still to send */

@@ -95,11 +95,6 @@ static void refuse(struct far *far, uint64_t call_id, enum parley_status status,
         channel_ring_if_asleep(far->channel);
 }
 
-static uint32_t calls_at_once(const struct remote *remote)
-{
-    return strncmp(remote->endpoint->broker, "ws", 2) == 0 ? REMOTE_CALLS_AT_ONCE_WS : REMOTE_CALLS_AT_ONCE;
-}
-
 /* Return: as struct channel_ops' frame(). */
 static int request(struct far *far, const struct frame *frame)
 {
@@ -110,7 +105,7 @@ static int request(struct far *far, const struct frame *frame)
         return 0;
     }
     if (far->client->contract == 0 ||
-        far->client->remote->calls >= calls_at_once(far->client->remote)) {
+        far->client->remote->calls >= REMOTE_CALLS_AT_ONCE) {
         channel->paused = true;
         return CHANNEL_E_FULL;
     }
