@@ -199,6 +199,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     front_turn(broker);
     if (broker->relay)
         relay_turn(broker);
+    front_flush(broker);
     serve_turn(broker, clock_now_ns());
     rollouts_turn(broker);
     trace_turn(broker, clock_now_ns());

@@ -655,6 +655,12 @@ void front_turn(struct broker *broker)
     front_self_turn(broker);
 }
 
+void front_flush(struct broker *broker)
+{
+    if (broker->front)
+        replier_flush(broker->front->replier);
+}
+
 /* ---- Life ---- */
 
 int front_open(struct broker *broker, const struct broker_options *options,
@@ -669,6 +675,7 @@ int front_open(struct broker *broker, const struct broker_options *options,
         .urls = options->bus_urls,
         .url_count = options->bus_url_count,
         .bytes_max = quota_receive_max(&broker->quota),
+        .gather = true,
         .tls = options->tls.certificate ? &options->tls : NULL,
         .mode = options->socket_mode,
         .came = on_came,

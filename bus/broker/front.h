@@ -19,6 +19,7 @@ int front_open(struct broker *broker, const struct broker_options *options,
 void front_close(struct broker *broker);
 uint64_t front_next_deadline_ns(const struct broker *broker);
 void front_turn(struct broker *broker); /* each turn, before the relay's: connections, time-outs */
+void front_flush(struct broker *broker); /* ... and behind it: answers are sent, many at once */
 /* Another number with every change that may make a name mean something else, or a call go to
  * another version. */
 uint64_t front_changes(const struct broker *broker);

@@ -273,6 +273,13 @@ int replier_answer(struct replier_request *request, const uint8_t *data, size_t 
     return replier_answer_end(request, bytes);
 }
 
+void replier_flush(struct replier *replier)
+{
+    for (size_t i = 0; i < replier->part_count; i++)
+        if (replier->parts[i]->ops->flush)
+            replier->parts[i]->ops->flush(replier->parts[i]);
+}
+
 struct replier_request *replier_drop(struct replier_request *request)
 {
     if (request)

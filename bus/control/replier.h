@@ -42,12 +42,13 @@ struct replier_options {
     size_t bytes_max; /* of a request; larger: the connection ends */
     uint32_t connections_max; /* 0: 4,096; further ones are hung up on */
     uint32_t
-        unanswered_max;    /* of one connection: it is read no further until some are answered.
-                            * 0: 4,096. Only a backend of our own can; with libnng the caller counts */
+        unanswered_max; /* of one connection: it is read no further until some are answered.
+                         * 0: 4,096. Only a backend of our own can; with libnng the caller counts */
     /* Of libnng's backend, of all connections: requests without an answer, or with one that waits;
      * then nobody is read. 0: 32,768. And how long an answer may wait to be read. 0: 30 s. */
     uint32_t requests_max;
     uint64_t unread_ns;
+    bool gather; /* answers may wait for replier_flush(), so that many go with one system call */
     const struct tls_settings *tls; /* NULL: none; then tls+ URLs are refused */
     unsigned mode;                  /* of sockets in the file system; 0: as the umask says */
     const char *backend;            /* "nng", "stream"; NULL: the better one for each URL */
@@ -82,6 +83,9 @@ int replier_answer_begin(struct replier_request *request, size_t bytes, uint8_t 
 int replier_answer_end(struct replier_request *request, size_t bytes);
 /* Both of them. */
 int replier_answer(struct replier_request *request, const uint8_t *data, size_t bytes);
+/* If they may be gathered: sends those that wait. Without it they go with the next receive, for
+ * which a deadline is due then. */
+void replier_flush(struct replier *replier);
 struct replier_request *replier_drop(struct replier_request *request); /* never answered */
 
 /* Ends a connection, as if it had hung up: `gone` runs later, and its requests can still be

@@ -39,6 +39,7 @@ static void part_free(struct replier_part *base)
         stream_line_unref(ask->line);
         stream_ask_free(part, ask);
     }
+    stream_flush(part);
     while (part->lines)
         stream_line_end(part->lines, "the bus ends");
     stream_bury(part);
@@ -102,7 +103,7 @@ static int part_fd(const struct replier_part *part)
 static uint64_t next_deadline_ns(const struct replier_part *base)
 {
     const struct stream_part *part = (const struct stream_part *)base;
-    if (part->first || part->dead)
+    if (part->first || part->dead || part->unsent)
         return 0;
     return part->check_ns < part->memory.until_ns ? part->check_ns : part->memory.until_ns;
 }
@@ -184,11 +185,17 @@ static int collect(struct stream_part *part)
     return 0;
 }
 
+static void part_flush(struct replier_part *base)
+{
+    stream_flush((struct stream_part *)base);
+}
+
 static int receive(struct replier_part *base, struct replier_request **ret_request,
                    const uint8_t **ret_data, size_t *ret_bytes)
 {
     struct stream_part *part = (struct stream_part *)base;
     if (!part->first) {
+        stream_flush(part);
         int r = collect(part);
         if (r < 0)
             return r;
@@ -274,6 +281,7 @@ const struct replier_ops replier_stream_ops = {
     .answer_begin = answer_begin,
     .answer_end = answer_end,
     .drop = drop,
+    .flush = part_flush,
     .hang_up = hang_up,
     .hold = hold,
     .counts = part_counts,

@@ -132,6 +132,8 @@ struct stream_line {
 
     struct stream_answer *first, **last;
     size_t out_bytes; /* of all that wait */
+    bool unsent;      /* in the part's list of those */
+    struct stream_line *unsent_next;
 };
 
 struct stream_part {
@@ -143,6 +145,7 @@ struct stream_part {
     struct stream_line *lines, *dead;
     uint32_t line_count, hello_count;
     struct stream_ask *first, **last; /* requests that nobody has taken yet */
+    struct stream_line *unsent;       /* lines that have what was not tried to be sent yet */
     uint64_t check_ns;                /* when a deadline may have passed; or sooner */
     struct replier_counts counts;
     struct stream_memory memory; /* of asks and answers */
@@ -160,8 +163,10 @@ void stream_line_end(struct stream_line *line, const char *why);
 void stream_line_check(struct stream_line *line, uint64_t now_ns); /* its deadlines */
 void stream_line_unref(struct stream_line *line);
 void stream_ask_free(struct stream_part *part, struct stream_ask *ask); /* NULL is fine */
-/* Takes the answer; sends it, or what it can of it. */
+/* Takes the answer; sends it, or what it can of it. If the part gathers answers: at
+ * stream_flush(). */
 void stream_line_send(struct stream_line *line, struct stream_answer *answer);
+void stream_flush(struct stream_part *part);
 void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */
 /* One of its requests is answered or dropped: it may be read on. */
 void stream_line_answered(struct stream_line *line);

@@ -27,6 +27,7 @@
 
 #define FIRST_CAPACITY (UINT32_C(1) << 18) /* of a request of which nothing has come yet */
 #define READS_AT_ONCE 16                   /* then it is somebody else's turn */
+#define ANSWERS_AT_ONCE 64                 /* with one system call */
 
 static const uint8_t our_hello[STREAM_HELLO_BYTES] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
 static const uint8_t their_hello[STREAM_HELLO_BYTES] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
@@ -116,7 +117,8 @@ static void watch_state(struct stream_line *line)
     else if (line->state == STREAM_SECURING)
         watch(line, tls_session_wants_write(line->tls) ? EPOLLOUT : EPOLLIN);
     else if (line->state != STREAM_DEAD)
-        watch(line, (line->held ? 0 : (uint32_t)EPOLLIN) | (line->first ? (uint32_t)EPOLLOUT : 0));
+        watch(line, (line->held ? 0 : (uint32_t)EPOLLIN) |
+                        (line->first && !line->unsent ? (uint32_t)EPOLLOUT : 0));
 }
 
 void stream_ask_free(struct stream_part *part, struct stream_ask *ask)
@@ -177,17 +179,34 @@ void stream_bury(struct stream_part *part)
 
 /* ---- Answers out ---- */
 
-static ssize_t write_some(struct stream_line *line, const void *data, size_t bytes)
+/* TLS has no writing of several pieces. */
+static ssize_t write_tls(struct stream_line *line)
 {
-    if (!line->tls) {
-        ssize_t n = send(line->fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
-        return n < 0 ? -errno : n;
-    }
+    const struct stream_answer *first = line->first;
     size_t n;
-    int r = tls_session_write(line->tls, data, bytes, &n);
+    int r = tls_session_write(line->tls, first->data + first->begin + first->sent,
+                              first->bytes - first->sent, &n);
     if (r == TLS_E_AGAIN)
         return -EAGAIN;
     return r == 0 ? (ssize_t)n : -EPIPE;
+}
+
+/* As much of what waits as one system call takes. */
+static ssize_t write_some(struct stream_line *line)
+{
+    struct iovec pieces[ANSWERS_AT_ONCE];
+    size_t count = 0;
+    if (line->tls)
+        return write_tls(line);
+    for (struct stream_answer *answer = line->first; answer && count < ANSWERS_AT_ONCE;
+         answer = answer->next)
+        pieces[count++] = (struct iovec){answer->data + answer->begin + answer->sent,
+                                         answer->bytes - answer->sent};
+    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
+    ssize_t n = count == 1 ? send(line->fd, pieces[0].iov_base, pieces[0].iov_len,
+                                  MSG_DONTWAIT | MSG_NOSIGNAL)
+                           : sendmsg(line->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
 }
 
 static void pop_answer(struct stream_line *line)
@@ -200,14 +219,26 @@ static void pop_answer(struct stream_line *line)
     stream_memory_give(&line->part->memory, answer);
 }
 
+static void sent(struct stream_line *line, size_t bytes)
+{
+    while (bytes > 0) {
+        struct stream_answer *answer = line->first;
+        size_t rest = answer->bytes - answer->sent;
+        if (bytes < rest) {
+            answer->sent += bytes;
+            return;
+        }
+        bytes -= rest;
+        pop_answer(line);
+    }
+}
+
 /* Return: whether the line lives on. */
 static bool flush(struct stream_line *line)
 {
     bool moved = false;
     while (line->first) {
-        struct stream_answer *answer = line->first;
-        ssize_t n = write_some(line, answer->data + answer->begin + answer->sent,
-                               answer->bytes - answer->sent);
+        ssize_t n = write_some(line);
         if (n == -EAGAIN || n == -EINTR)
             break;
         if (n < 0) {
@@ -215,9 +246,7 @@ static bool flush(struct stream_line *line)
             return false;
         }
         moved = true;
-        answer->sent += (size_t)n;
-        if (answer->sent == answer->bytes)
-            pop_answer(line);
+        sent(line, (size_t)n);
     }
     if (!line->first) {
         line->out_deadline_ns = CLOCK_NEVER;
@@ -226,6 +255,31 @@ static bool flush(struct stream_line *line)
         stream_check_at(line->part, line->out_deadline_ns);
     }
     return true;
+}
+
+/* What it has to be sent goes with what else there will be by stream_flush(). */
+static void flush_later(struct stream_line *line)
+{
+    if (line->unsent)
+        return;
+    line->unsent = true;
+    line->references++;
+    line->unsent_next = line->part->unsent;
+    line->part->unsent = line;
+}
+
+void stream_flush(struct stream_part *part)
+{
+    struct stream_line *line;
+    while ((line = part->unsent)) {
+        part->unsent = line->unsent_next;
+        line->unsent = false;
+        if (line->state != STREAM_DEAD && flush(line)) {
+            release(line);
+            watch_state(line);
+        }
+        stream_line_unref(line);
+    }
 }
 
 static bool full(const struct stream_line *line)
@@ -282,14 +336,18 @@ void stream_line_send(struct stream_line *line, struct stream_answer *answer)
     }
     if (answer->bytes >= STREAM_LARGE_BYTES)
         widen(line);
-    bool idle = !line->first;
+    bool stuck = line->first && !line->unsent;
     answer->next = NULL;
     *line->last = answer;
     line->last = &answer->next;
     line->out_bytes += answer->bytes;
-    if (idle && !flush(line))
-        return;
-    watch_state(line);
+    if (stuck)
+        return; /* epoll tells when there is room */
+    if (line->part->options.gather && line->state == STREAM_OPEN &&
+        line->out_bytes < STREAM_OUT_BYTES_HOLD)
+        flush_later(line);
+    else if (flush(line))
+        watch_state(line);
 }
 
 /* ---- Requests in ---- */

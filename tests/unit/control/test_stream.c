@@ -432,6 +432,126 @@ static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
     sp_free(sp);
 }
 
+/* ---- Many answers at once ---- */
+
+/* Requests that wait here; nothing of their answers has been sent yet. */
+static struct sp *ask_some(struct fixture *f, uint32_t count)
+{
+    start(f, (struct replier_options){.gather = true});
+    struct sp *sp = peer_of(f);
+    for (uint32_t i = 0; i < count; i++)
+        sp_ask(sp, i, "ask", 3);
+    UNTIL(f, f->held_count == count);
+    assert_false(sp_has_message(sp));
+    return sp;
+}
+
+static void expect_answers(struct sp *sp, uint32_t from, uint32_t to, size_t size)
+{
+    for (uint32_t i = from; i < to; i++) {
+        uint8_t *data;
+        size_t bytes;
+        assert_true(sp_has_message(sp));
+        sp_take_message(sp, &data, &bytes);
+        assert_int_equal(bytes, 4 + size);
+        assert_int_equal(data[3], i);
+        free(data);
+    }
+    assert_false(sp_has_message(sp));
+}
+
+static void test_gathered_answers_go_when_they_are_told_to(void **state)
+{
+    struct fixture *f = *state;
+    struct sp *sp = ask_some(f, 60);
+    for (uint32_t i = 0; i < 40; i++)
+        answer(f, "answer", 6);
+    assert_false(sp_has_message(sp));
+    assert_int_equal(replier_next_deadline_ns(f->replier), 0);
+    replier_flush(f->replier);
+    expect_answers(sp, 0, 40, 6);
+    assert_int_not_equal(replier_next_deadline_ns(f->replier), 0);
+    replier_flush(f->replier);
+    for (uint32_t i = 40; i < 60; i++)
+        answer(f, "answer", 6);
+    take(f); /* the next receive does, too */
+    expect_answers(sp, 40, 60, 6);
+    sp_free(sp);
+}
+
+static void test_gathered_answers_to_who_is_gone_are_nobodys(void **state)
+{
+    struct fixture *f = *state;
+    struct sp *sp = ask_some(f, 3);
+    answer(f, "answer", 6);
+    answer(f, "answer", 6);
+    sp_free(sp);
+    replier_flush(f->replier); /* finds that out */
+    settle(f);
+    assert_int_equal(f->gone, 1);
+    answer(f, "answer", 6);
+    replier_flush(f->replier);
+}
+
+static void test_no_more_than_may_wait_is_gathered(void **state)
+{
+    struct fixture *f = *state;
+    const size_t size = STREAM_OUT_BYTES_HOLD / 16;
+    struct sp *sp = ask_some(f, 17);
+    uint8_t *data = calloc(1, size);
+    for (uint32_t i = 0; i < 15; i++)
+        answer(f, data, size);
+    assert_false(sp_has_message(sp));
+    answer(f, data, size); /* that is as much; not all of it finds room in the kernel */
+    assert_true(sp_has_message(sp));
+    answer(f, data, size);
+    for (uint32_t i = 0; i < 17; i++) {
+        uint8_t *got;
+        size_t bytes;
+        UNTIL(f, sp_has_message(sp));
+        sp_take_message(sp, &got, &bytes);
+        assert_int_equal(bytes, 4 + size);
+        assert_int_equal(got[3], i);
+        free(got);
+    }
+    free(data);
+    sp_free(sp);
+}
+
+/* More than one system call takes, of which the kernel takes some, at any place. */
+static void test_gathered_answers_are_whole_and_in_order(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){.gather = true});
+    struct sp *sp = peer_of(f);
+    uint8_t data[8000];
+    for (uint32_t round = 0; round < 5; round++) {
+        for (uint32_t i = 0; i < 250; i++) {
+            size_t size = (size_t)(i * 7919 + round * 104729) % sizeof(data);
+            sp_ask(sp, i & 0x7f, "ask", 3);
+            UNTIL(f, f->held_count == 1);
+            memset(data, (int)i, size);
+            answer(f, data, i % 3 ? size % 64 : size);
+        }
+        replier_flush(f->replier);
+        for (uint32_t i = 0; i < 250; i++) {
+            size_t size = (size_t)(i * 7919 + round * 104729) % sizeof(data), bytes;
+            uint8_t *got;
+            UNTIL(f, sp_has_message(sp));
+            sp_take_message(sp, &got, &bytes);
+            size_t expected = i % 3 ? size % 64 : size;
+            assert_int_equal(bytes, 4 + expected);
+            assert_int_equal(got[3], i & 0x7f);
+            if (expected > 0) {
+                assert_int_equal(got[4], i);
+                assert_int_equal(got[3 + expected], i);
+            }
+            free(got);
+        }
+    }
+    sp_free(sp);
+}
+
 /* ---- Crowds ---- */
 
 static void test_strangers_past_the_limit_go_oldest_first(void **state)
@@ -643,6 +763,10 @@ int main(void)
         TEST(test_one_answer_may_be_larger_than_what_may_wait),
         TEST(test_memory_of_a_large_message_is_used_again),
         TEST(test_who_reads_nothing_for_long_is_hung_up_on),
+        TEST(test_gathered_answers_go_when_they_are_told_to),
+        TEST(test_gathered_answers_to_who_is_gone_are_nobodys),
+        TEST(test_no_more_than_may_wait_is_gathered),
+        TEST(test_gathered_answers_are_whole_and_in_order),
         TEST(test_strangers_past_the_limit_go_oldest_first),
         TEST(test_without_descriptors_it_listens_on_later),
         TEST(test_nothing_is_left_behind),
