@@ -108,10 +108,15 @@ static int backend_for(const struct replier_options *options, const char *url, s
                        struct error_text *error)
 {
     const char *wish = getenv("PARLEY_REPLIER");
-    if (options->backend)
+    if (options->backend && options->protocol == REPLIER_REP)
         return backend_named(options->backend, ret_index, error);
+    if (!stream_url_is(url) && options->protocol != REPLIER_REP)
+        return error_set(error, -EINVAL, "%s: only requests come by that; use ipc, tcp or tls+tcp",
+                         url);
     if (!stream_url_is(url))
         return backend_named("nng", ret_index, error);
+    if (options->protocol != REPLIER_REP)
+        return backend_named("stream", ret_index, error);
     return backend_named(wish && wish[0] ? wish : "stream", ret_index, error);
 }
 
@@ -278,6 +283,19 @@ void replier_flush(struct replier *replier)
     for (size_t i = 0; i < replier->part_count; i++)
         if (replier->parts[i]->ops->flush)
             replier->parts[i]->ops->flush(replier->parts[i]);
+}
+
+int replier_answer_also(struct replier_request *request, const uint8_t *data, size_t bytes)
+{
+    uint8_t *out;
+    if (!request->ops->answer_also)
+        return -ENOSYS;
+    int r = replier_answer_begin(request, bytes, &out);
+    if (r < 0)
+        return r;
+    if (bytes > 0)
+        memcpy(out, data, bytes);
+    return request->ops->answer_also(request, bytes);
 }
 
 struct replier_request *replier_drop(struct replier_request *request)

@@ -35,7 +35,14 @@ struct replier_peer {
     char text[96];      /* for people: "user 1000 (pid 811)", "127.0.0.1:40312" */
 };
 
+/* Which of SP's sides it is; both get messages and answer them. */
+enum replier_protocol {
+    REPLIER_REP,        /* of REQ sockets */
+    REPLIER_RESPONDENT, /* of SURVEYOR sockets, which take any number of answers; not by ws */
+};
+
 struct replier_options {
+    enum replier_protocol protocol;
     const char *const *urls;
     size_t url_count;
     bool dial;        /* the URLs are dialled, and again when they are lost; else listened on */
@@ -81,6 +88,9 @@ const struct replier_peer *replier_request_peer(const struct replier_request *re
 int replier_answer_begin(struct replier_request *request, size_t bytes, uint8_t **ret_data);
 /* Sends the first @bytes of it and frees the request. An asker that is gone is no error. */
 int replier_answer_end(struct replier_request *request, size_t bytes);
+/* One of several answers: the request goes on until it is answered or dropped. -ENOSYS: this
+ * backend cannot. */
+int replier_answer_also(struct replier_request *request, const uint8_t *data, size_t bytes);
 /* Both of them. */
 int replier_answer(struct replier_request *request, const uint8_t *data, size_t bytes);
 /* If they may be gathered: sends those that wait. Without it they go with the next receive, for

@@ -25,6 +25,8 @@ struct replier_ops {
     int (*answer_end)(struct replier_request *request, size_t bytes);
     void (*drop)(struct replier_request *request);
     void (*flush)(struct replier_part *part); /* NULL: it never gathers */
+    /* Sends what answer_begin() gave, and keeps the request; or NULL. */
+    int (*answer_also)(struct replier_request *request, size_t bytes);
     /* Of a connection of another part: nothing. */
     void (*hang_up)(struct replier_part *part, uint64_t connection);
     void (*hold)(struct replier_part *part, uint64_t connection, uint64_t until_ns); /* or NULL */

@@ -30,9 +30,10 @@
 
 /* ---- Life ---- */
 
-static void part_free(struct replier_part *base)
+struct stream_part *stream_part_free(struct stream_part *part)
 {
-    struct stream_part *part = (struct stream_part *)base;
+    if (!part)
+        return NULL;
     part->options.gone = NULL; /* nobody is told any more */
     for (struct stream_ask *ask = part->first, *next; ask; ask = next) {
         next = ask->next;
@@ -49,6 +50,12 @@ static void part_free(struct replier_part *base)
     fd_close(part->set);
     stream_memory_check(&part->memory, CLOCK_NEVER);
     free(part);
+    return NULL;
+}
+
+static void part_free(struct replier_part *part)
+{
+    stream_part_free((struct stream_part *)part);
 }
 
 static int open_doors(struct stream_part *part, const struct replier_options *options,
@@ -70,14 +77,15 @@ static int open_doors(struct stream_part *part, const struct replier_options *op
     return 0;
 }
 
-static int part_new(const struct replier_options *options, struct replier_part **ret_part,
-                    struct error_text *error)
+int stream_part_new(const struct stream_protocol *protocol, const struct replier_options *options,
+                    struct stream_part **ret_part, struct error_text *error)
 {
     struct stream_part *part = malloc(sizeof(*part));
     if (!part)
         return error_set(error, -ENOMEM, "out of memory");
     memset(part, 0, offsetof(struct stream_part, scratch));
     part->part.ops = &replier_stream_ops;
+    part->protocol = protocol;
     part->options = *options;
     part->options.urls = NULL;
     part->options.tls = NULL;
@@ -88,11 +96,22 @@ static int part_new(const struct replier_options *options, struct replier_part *
     part->random = random_id();
     int r = open_doors(part, options, error);
     if (r < 0) {
-        part_free(&part->part);
+        stream_part_free(part);
         return r;
     }
-    *ret_part = &part->part;
+    *ret_part = part;
     return 0;
+}
+
+static int part_new(const struct replier_options *options, struct replier_part **ret_part,
+                    struct error_text *error)
+{
+    struct stream_part *part;
+    int r = stream_part_new(options->protocol == REPLIER_REP ? &stream_rep : &stream_respondent,
+                            options, &part, error);
+    if (r == 0)
+        *ret_part = &part->part;
+    return r;
 }
 
 static int part_fd(const struct replier_part *part)
@@ -100,12 +119,16 @@ static int part_fd(const struct replier_part *part)
     return ((const struct stream_part *)part)->set;
 }
 
-static uint64_t next_deadline_ns(const struct replier_part *base)
+uint64_t stream_part_next_ns(const struct stream_part *part)
 {
-    const struct stream_part *part = (const struct stream_part *)base;
     if (part->first || part->dead || part->unsent)
         return 0;
     return part->check_ns < part->memory.until_ns ? part->check_ns : part->memory.until_ns;
+}
+
+static uint64_t next_deadline_ns(const struct replier_part *part)
+{
+    return stream_part_next_ns((const struct stream_part *)part);
 }
 
 static const char *part_url(const struct replier_part *part, size_t index)
@@ -190,6 +213,24 @@ static void part_flush(struct replier_part *base)
     stream_flush((struct stream_part *)base);
 }
 
+int stream_part_turn(struct stream_part *part)
+{
+    int r = collect(part);
+    stream_bury(part);
+    return r;
+}
+
+struct stream_ask *stream_part_pop(struct stream_part *part)
+{
+    struct stream_ask *ask = part->first;
+    if (!ask)
+        return NULL;
+    part->first = ask->next;
+    if (!part->first)
+        part->last = &part->first;
+    return ask;
+}
+
 static int receive(struct replier_part *base, struct replier_request **ret_request,
                    const uint8_t **ret_data, size_t *ret_bytes)
 {
@@ -201,21 +242,17 @@ static int receive(struct replier_part *base, struct replier_request **ret_reque
             return r;
     }
     stream_bury(part);
-    struct stream_ask *ask = part->first;
+    struct stream_ask *ask = stream_part_pop(part);
     if (!ask)
         return REPLIER_E_AGAIN;
-    part->first = ask->next;
-    if (!part->first)
-        part->last = &part->first;
     *ret_request = &ask->request;
     *ret_data = ask->data + ask->way_bytes;
     *ret_bytes = ask->bytes - ask->way_bytes;
     return 0;
 }
 
-static void drop(struct replier_request *request)
+void stream_ask_end(struct stream_ask *ask)
 {
-    struct stream_ask *ask = (struct stream_ask *)request;
     struct stream_line *line = ask->line;
     stream_ask_free(line->part, ask);
     line->part->counts.unanswered_now--;
@@ -223,49 +260,73 @@ static void drop(struct replier_request *request)
     stream_line_unref(line);
 }
 
-static int answer_begin(struct replier_request *request, size_t bytes, uint8_t **ret_data)
+static void drop(struct replier_request *request)
 {
-    struct stream_ask *ask = (struct stream_ask *)request;
-    struct stream_memory *memory = &ask->line->part->memory;
-    struct stream_answer *answer = ask->answer;
+    stream_ask_end((struct stream_ask *)request);
+}
+
+/* ---- Messages out ---- */
+
+int stream_message_room(struct stream_part *part, struct stream_answer **message, size_t bytes,
+                        uint8_t **ret_body)
+{
+    struct stream_answer *answer = *message;
     if (!answer || answer->capacity < bytes) {
         const size_t before = sizeof(*answer) + STREAM_ROOM_BYTES;
         if (bytes > SIZE_MAX / 2)
             return -ENOMEM;
         size_t capacity = before + bytes;
         answer = answer ? stream_memory_grow(answer, capacity)
-                        : stream_memory_take(memory, capacity, capacity, &capacity);
+                        : stream_memory_take(&part->memory, capacity, capacity, &capacity);
         if (!answer)
             return -ENOMEM;
         answer->capacity = capacity - before;
-        ask->answer = answer;
+        *message = answer;
     }
-    *ret_data = answer->data + STREAM_ROOM_BYTES;
+    *ret_body = answer->data + STREAM_ROOM_BYTES;
     return 0;
 }
 
 /* Head and way back end where the body begins. */
-static void answer_head(const struct stream_ask *ask, struct stream_answer *answer, size_t bytes)
+static void write_head(const struct stream_line *line, struct stream_answer *message,
+                       const uint8_t *way, uint32_t way_bytes, size_t bytes)
 {
-    bool mark = ask->line->door->parsed.ipc;
-    const uint64_t length = htobe64(ask->way_bytes + bytes);
-    answer->begin = (uint32_t)(STREAM_ROOM_BYTES - ask->way_bytes - sizeof(length) - mark);
-    answer->bytes = mark + sizeof(length) + ask->way_bytes + bytes;
-    answer->sent = 0;
-    uint8_t *head = answer->data + answer->begin;
+    bool mark = line->door->parsed.ipc;
+    const uint64_t length = htobe64(way_bytes + bytes);
+    message->begin = (uint32_t)(STREAM_ROOM_BYTES - way_bytes - sizeof(length) - mark);
+    message->bytes = mark + sizeof(length) + way_bytes + bytes;
+    message->sent = 0;
+    uint8_t *head = message->data + message->begin;
     if (mark)
         *head++ = 1;
     memcpy(head, &length, sizeof(length));
-    memcpy(head + sizeof(length), ask->data, ask->way_bytes);
+    memcpy(head + sizeof(length), way, way_bytes);
+}
+
+void stream_message_send(struct stream_line *line, struct stream_answer *message,
+                         const uint8_t *way, uint32_t way_bytes, size_t bytes)
+{
+    write_head(line, message, way, way_bytes, bytes);
+    line->part->counts.answers++;
+    stream_line_send(line, message);
+}
+
+static int answer_begin(struct replier_request *request, size_t bytes, uint8_t **ret_data)
+{
+    struct stream_ask *ask = (struct stream_ask *)request;
+    return stream_message_room(ask->line->part, &ask->answer, bytes, ret_data);
+}
+
+static int answer_also(struct replier_request *request, size_t bytes)
+{
+    struct stream_ask *ask = (struct stream_ask *)request;
+    stream_message_send(ask->line, steal_ptr(&ask->answer), ask->data, ask->way_bytes, bytes);
+    return 0;
 }
 
 static int answer_end(struct replier_request *request, size_t bytes)
 {
-    struct stream_ask *ask = (struct stream_ask *)request;
-    struct stream_answer *answer = steal_ptr(&ask->answer);
-    answer_head(ask, answer, bytes);
-    ask->line->part->counts.answers++;
-    stream_line_send(ask->line, answer);
+    (void)answer_also(request, bytes);
     drop(request);
     return 0;
 }
@@ -282,6 +343,7 @@ const struct replier_ops replier_stream_ops = {
     .answer_end = answer_end,
     .drop = drop,
     .flush = part_flush,
+    .answer_also = answer_also,
     .hang_up = hang_up,
     .hold = hold,
     .counts = part_counts,

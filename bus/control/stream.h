@@ -35,6 +35,14 @@ struct stream_line;
 struct tls_context;
 struct tls_session;
 
+/* One of SP's protocols, as one side of it: how it greets, and what may come. */
+struct stream_protocol {
+    uint8_t own, peer;   /* SP's numbers */
+    uint8_t words_max;   /* before the body of what comes: the way back. 0: nothing may come */
+    const char *no_peer; /* for the log: who greets otherwise */
+};
+extern const struct stream_protocol stream_rep, stream_req, stream_pub, stream_respondent;
+
 /* What an event belongs to. */
 enum stream_kind { STREAM_DOOR, STREAM_LINE };
 
@@ -138,6 +146,7 @@ struct stream_line {
 
 struct stream_part {
     struct replier_part part;
+    const struct stream_protocol *protocol;
     struct replier_options options; /* only limits and callbacks are valid */
     int set;
     struct stream_door *doors;
@@ -152,6 +161,29 @@ struct stream_part {
     uint64_t random;
     uint8_t scratch[STREAM_SCRATCH_BYTES];
 };
+
+/* ---- replier_stream.c: also for those who do not answer, but begin (publisher.c, caller_stream.c)
+ * ---- */
+
+/* As replier_ops.new(), free(). Of @options all but `protocol` and `backend` is used; no limit may
+ * be 0. */
+int stream_part_new(const struct stream_protocol *protocol, const struct replier_options *options,
+                    struct stream_part **ret_part, struct error_text *error);
+struct stream_part *stream_part_free(struct stream_part *part); /* NULL is fine */
+/* Whatever has come of connections and messages; also runs `came` and `gone`. Return: 0; -errno. */
+int stream_part_turn(struct stream_part *part);
+/* When a turn is due though the set is silent; 0 while messages wait in the queue. */
+uint64_t stream_part_next_ns(const struct stream_part *part);
+/* Of what has come, the next; NULL: none. Until stream_ask_end(). */
+struct stream_ask *stream_part_pop(struct stream_part *part);
+void stream_ask_end(struct stream_ask *ask);
+/* Room for a body of @bytes in *@message, which is NULL, or had less room, and is kept as far as it
+ * fits. Return: 0; -ENOMEM. */
+int stream_message_room(struct stream_part *part, struct stream_answer **message, size_t bytes,
+                        uint8_t **ret_body);
+/* Takes it, writes its head, and sends it; @way: words before the body. */
+void stream_message_send(struct stream_line *line, struct stream_answer *message,
+                         const uint8_t *way, uint32_t way_bytes, size_t bytes);
 
 /* ---- stream_line.c ---- */
 

@@ -29,8 +29,17 @@
 #define READS_AT_ONCE 16                   /* then it is somebody else's turn */
 #define ANSWERS_AT_ONCE 64                 /* with one system call */
 
-static const uint8_t our_hello[STREAM_HELLO_BYTES] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
-static const uint8_t their_hello[STREAM_HELLO_BYTES] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+const struct stream_protocol stream_rep = {0x31, 0x30, STREAM_HOPS_MAX, "it is no REQ socket"};
+const struct stream_protocol stream_req = {0x30, 0x31, 1, "it is no REP socket"};
+const struct stream_protocol stream_pub = {0x20, 0x21, 0, "it is no SUB socket"};
+const struct stream_protocol stream_respondent = {0x63, 0x62, STREAM_HOPS_MAX,
+                                                  "it is no SURVEYOR socket"};
+
+static void write_hello(uint8_t *hello, uint8_t number)
+{
+    const uint8_t text[STREAM_HELLO_BYTES] = {0, 'S', 'P', 0, 0, number, 0, 0};
+    memcpy(hello, text, sizeof(text));
+}
 
 /* ---- Deadlines ---- */
 
@@ -371,9 +380,9 @@ static struct stream_ask *ask_new(struct stream_line *line, size_t bytes, size_t
 }
 
 /* The words before the body, the last of which has its top bit set. 0: there is no such. */
-static uint32_t way_of(const uint8_t *data, size_t bytes)
+static uint32_t way_of(const uint8_t *data, size_t bytes, uint32_t words_max)
 {
-    for (uint32_t i = 0; i < STREAM_HOPS_MAX && bytes - 4 * i >= 4; i++)
+    for (uint32_t i = 0; i < words_max && bytes - 4 * i >= 4; i++)
         if (data[4 * i] & 0x80)
             return 4 * (i + 1);
     return 0;
@@ -383,7 +392,7 @@ static uint32_t way_of(const uint8_t *data, size_t bytes)
 static bool ask_arrived(struct stream_line *line, struct stream_ask *ask)
 {
     struct stream_part *part = line->part;
-    ask->way_bytes = way_of(ask->data, ask->bytes);
+    ask->way_bytes = way_of(ask->data, ask->bytes, part->protocol->words_max);
     bool too_large = ask->way_bytes > 0 && ask->bytes - ask->way_bytes > part->options.bytes_max;
     if (ask->way_bytes == 0 || too_large) {
         stream_ask_free(part, ask);
@@ -436,6 +445,10 @@ static bool arriving_moved(struct stream_line *line)
 static int message_begins(struct stream_line *line, uint64_t bytes, size_t there)
 {
     size_t max = line->part->options.bytes_max + 4 * STREAM_HOPS_MAX;
+    if (line->part->protocol->words_max == 0) {
+        stream_line_end(line, "it is to listen, and says something");
+        return -EPROTO;
+    }
     if (bytes > max) {
         line->part->counts.too_large++;
         stream_line_end(line, "a request is too large");
@@ -457,9 +470,11 @@ static int message_begins(struct stream_line *line, uint64_t bytes, size_t there
 static size_t take_hello(struct stream_line *line, const uint8_t *data, size_t bytes)
 {
     struct stream_part *part = line->part;
+    uint8_t their_hello[STREAM_HELLO_BYTES];
     size_t known = bytes < STREAM_HELLO_BYTES ? bytes : STREAM_HELLO_BYTES;
+    write_hello(their_hello, part->protocol->peer);
     if (memcmp(data, their_hello, known) != 0) {
-        stream_line_end(line, "it is no REQ socket");
+        stream_line_end(line, part->protocol->no_peer);
         return 0;
     }
     if (bytes < STREAM_HELLO_BYTES)
@@ -607,14 +622,14 @@ static void read_line(struct stream_line *line)
 static void say_hello(struct stream_line *line)
 {
     struct stream_answer *hello;
-    size_t bytes = sizeof(*hello) + sizeof(our_hello);
+    size_t bytes = sizeof(*hello) + STREAM_HELLO_BYTES;
     hello = stream_memory_take(&line->part->memory, bytes, bytes, &bytes);
     if (!hello) {
         stream_line_end(line, "there is no memory for a greeting");
         return;
     }
-    *hello = (struct stream_answer){.bytes = sizeof(our_hello)};
-    memcpy(hello->data, our_hello, sizeof(our_hello));
+    *hello = (struct stream_answer){.bytes = STREAM_HELLO_BYTES};
+    write_hello(hello->data, line->part->protocol->own);
     line->state = STREAM_GREETING;
     stream_line_send(line, hello);
 }
