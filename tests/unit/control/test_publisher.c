@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,6 +340,13 @@ static int answer_also(struct respondent *respondent, const char *text)
     return replier_answer_also(respondent->survey, (const uint8_t *)text, strlen(text));
 }
 
+static void on_surveyors_pipe(nng_pipe pipe, nng_pipe_ev event, void *data)
+{
+    (void)pipe;
+    (void)event;
+    atomic_store((_Atomic bool *)data, true);
+}
+
 static void test_a_survey_has_any_number_of_answers(void **state)
 {
     (void)state;
@@ -346,10 +354,12 @@ static void test_a_survey_has_any_number_of_answers(void **state)
     char survey[] = "health";
     nng_socket socket;
     assert_int_equal(nng_surveyor0_open(&socket), 0);
+    _Atomic bool there = false; /* for the surveyor, which else surveys nobody */
+    assert_int_equal(nng_pipe_notify(socket, NNG_PIPE_EV_ADD_POST, on_surveyors_pipe, &there), 0);
     assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_SURVEYOR_SURVEYTIME, 20000), 0);
     assert_int_equal(nng_dial(socket, replier_url(respondent.replier, 0), NULL, NNG_FLAG_NONBLOCK),
                      0);
-    UNTIL(respondent_turn(&respondent), connections_of(&respondent) == 1);
+    UNTIL(respondent_turn(&respondent), connections_of(&respondent) == 1 && atomic_load(&there));
     assert_int_equal(nng_send(socket, survey, 6, 0), 0);
     UNTIL(respondent_turn(&respondent), respondent.survey);
     assert_int_equal(respondent.bytes, 6);
