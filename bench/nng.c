@@ -7,6 +7,9 @@
  * unpacks and packs it. By both ways that the broker has to listen (PARLEY_REPLIER), over ipc and
  * tcp, one call after the other, many at once, and with 1 MiB of bytes, where versions are equal.
  *
+ * Beside them a copy of 1 MiB is timed, in one process: what 1 MiB by the bus costs more than bare
+ * is said in such copies.
+ *
  * A third asks a bare REP without libnng, by epoll and by io_uring: whether a ring would be better
  * for the broker's stream.
  *
@@ -69,7 +72,9 @@ static const char *const scheme_names[] = {"ipc", "tcp"};
 
 static const char *const what_texts[] = {"one at a time", "64 in flight", "1 MiB"};
 
-#define SUBJECTS (WHATS * SCHEMES * WAYS)
+#define CALLS (WHATS * SCHEMES * WAYS)
+#define COPY CALLS /* a copy of 1 MiB, and no call */
+#define SUBJECTS (CALLS + 1)
 
 static size_t index_of(enum what what, enum scheme scheme, enum way way)
 {
@@ -507,6 +512,28 @@ static int ask_many(struct bench_run *run, struct place *place, const struct req
     return many.failed ? error_set(run->error, -1, "%s: a call failed", place->url) : 0;
 }
 
+/* ---- A copy ---- */
+
+/* Memory of which no core's own cache holds much, as what comes from another process. */
+static int copy_in_turn(struct bench_run *run)
+{
+    enum { BUFFERS = 16 };
+    uint8_t *memory = malloc((size_t)2 * BUFFERS * LARGE_BYTES);
+    if (!memory)
+        return error_set(run->error, -1, "no memory");
+    memset(memory, 1, (size_t)2 * BUFFERS * LARGE_BYTES);
+    for (uint32_t i = 0; i < run->sample_count; i++) {
+        uint8_t *from = memory + (size_t)(i % BUFFERS) * LARGE_BYTES;
+        uint8_t *to = from + (size_t)BUFFERS * LARGE_BYTES;
+        uint64_t start = clock_now_ns();
+        memcpy(to, from, LARGE_BYTES);
+        __asm__ volatile("" : : "r"(to) : "memory"); /* nobody reads it */
+        run->samples_ns[i] = bench_sample(start, clock_now_ns());
+    }
+    free(memory);
+    return 0;
+}
+
 /* ---- Subjects ---- */
 
 static struct bench_subject subjects[SUBJECTS];
@@ -517,6 +544,8 @@ static int run_subject(struct bench_run *run)
     size_t i = 0;
     while (i < SUBJECTS && strcmp(subjects[i].name, run->name) != 0)
         i++;
+    if (i == COPY)
+        return copy_in_turn(run);
     place.way = (enum way)(i % WAYS);
     place.scheme = (enum scheme)(i / WAYS % SCHEMES);
     place.what = (enum what)(i / WAYS / SCHEMES);
@@ -549,9 +578,9 @@ static int run_subject(struct bench_run *run)
 static void make_subjects(void)
 {
     static const char *const modes[] = {"", "/many", "/large"};
-    static char names[SUBJECTS][32], about[SUBJECTS][64];
+    static char names[CALLS][32], about[CALLS][64];
     static const uint32_t counts[] = {SAMPLES, FLOWS, LARGES};
-    for (size_t i = 0; i < SUBJECTS; i++) {
+    for (size_t i = 0; i < CALLS; i++) {
         size_t way = i % WAYS, scheme = i / WAYS % SCHEMES, what = i / WAYS / SCHEMES;
         (void)snprintf(names[i], sizeof(names[i]), "%s-%s%s", way_names[way], scheme_names[scheme],
                        modes[what]);
@@ -566,6 +595,11 @@ static void make_subjects(void)
                                              .load = {.in_flight = what == MANY ? IN_FLIGHT : 0},
                                              .run = run_subject};
     }
+    subjects[COPY] = (struct bench_subject){.name = "copy",
+                                            .about = "a copy of 1 MiB, in one process",
+                                            .sample_count = 10 * LARGES,
+                                            .placement = BENCH_ANYWHERE,
+                                            .run = run_subject};
 }
 
 /* ---- What it says ---- */
@@ -588,17 +622,18 @@ static void print(const struct bench_result *results)
         if (!result->measured)
             continue;
         size_t way = i % WAYS, scheme = i / WAYS % SCHEMES, what = i / WAYS / SCHEMES;
-        printf("%-34s %7.1f us %7.1f us %7.1f us %12.0f  %.2f\n", subjects[i].about,
-               result->ns[BENCH_P50] / 1e3, result->ns[BENCH_P90] / 1e3,
-               result->ns[BENCH_P99] / 1e3,
-               what == MANY ? result->per_s : 1e9 / result->ns[BENCH_P50],
-               times(results, (enum what)what, (enum scheme)scheme, (enum way)way));
+        printf("%-34s %7.1f us %7.1f us %7.1f us", subjects[i].about, result->ns[BENCH_P50] / 1e3,
+               result->ns[BENCH_P90] / 1e3, result->ns[BENCH_P99] / 1e3);
+        if (i != COPY)
+            printf(" %12.0f  %.2f", what == MANY ? result->per_s : 1e9 / result->ns[BENCH_P50],
+                   times(results, (enum what)what, (enum scheme)scheme, (enum way)way));
+        printf("\n");
     }
 }
 
 static void write_rows(const struct bench_result *results, FILE *file)
 {
-    static const char *const modes[] = {"sync", "pipelined", "large"};
+    static const char *const modes[] = {"sync", "pipelined", "large", "copy"};
     const char *separator = "\n";
     fprintf(file, "\"rows\":[");
     for (size_t i = 0; i < SUBJECTS; i++) {
@@ -618,6 +653,21 @@ static void write_rows(const struct bench_result *results, FILE *file)
     fprintf(file, "\n]");
 }
 
+/* A call's body goes there and back, so there are two. */
+static void say_copies(const struct bench_result *results, enum scheme scheme)
+{
+    const struct bench_result *copy = &results[COPY];
+    const struct bench_result *bare = &results[index_of(LARGE, scheme, BARE)];
+    const struct bench_result *relayed = &results[index_of(LARGE, scheme, BY_STREAM)];
+    if (!copy->measured || !bare->measured || !relayed->measured)
+        return;
+    double more_ns = relayed->ns[BENCH_P50] - bare->ns[BENCH_P50];
+    printf(
+        "%s: a body of 1 MiB, there and back, takes %.1f us more than bare: %.2f copies of it for "
+        "each way.\n",
+        scheme_names[scheme], more_ns / 1e3, more_ns / copy->ns[BENCH_P50] / 2);
+}
+
 static int conclude(const struct bench_result *results)
 {
     int missed = 0;
@@ -632,6 +682,7 @@ static int conclude(const struct bench_result *results)
         if (rate > 0)
             printf("%s: of many at once, %.2f times as many a second; the goal, %.1f, is %s.\n",
                    scheme_names[scheme], rate, RATE_GOAL, rate >= RATE_GOAL ? "met" : "MISSED");
+        say_copies(results, scheme);
         for (enum what what = ONE; what < WHATS; what++) {
             const struct bench_result *ring = &results[index_of(what, scheme, BY_URING)];
             const struct bench_result *set = &results[index_of(what, scheme, BY_EPOLL)];
