@@ -30,6 +30,7 @@ enum access {
 
 struct word {
     bool touched;
+    uint32_t first; /* if so: what was in it before */
     uint32_t when[ACCESS_COUNT][CHECKER_THREADS_MAX];
 };
 

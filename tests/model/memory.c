@@ -98,6 +98,7 @@ static void access_note(uint32_t offset, enum access access)
     struct word *word = &world.words[offset / WORD_BYTES];
     if (!word->touched) {
         word->touched = true;
+        word->first = (uint32_t)memory_load(offset, WORD_BYTES);
         world.touched[world.touched_count++] = offset / WORD_BYTES;
     }
     word->when[access][world.running] = tick();

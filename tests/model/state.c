@@ -24,16 +24,42 @@ static inline void hash_add(struct hash *hash, uint64_t value)
     hash->b ^= hash->b >> 32;
 }
 
+/* Of what is in one place, to be summed up: no sum waits for the one before, as hash_add() does. */
+static inline void hash_sum(struct hash *sum, uint64_t place, uint64_t value)
+{
+    uint64_t mixed = (value ^ place * UINT64_C(0xbf58476d1ce4e5b9)) * UINT64_C(0x9e3779b97f4a7c15);
+    mixed ^= mixed >> 29;
+    sum->a += mixed * UINT64_C(0x94d049bb133111eb);
+    mixed = (value + place * UINT64_C(0xaef17502108ef2d9)) * UINT64_C(0xd1342543de82ef95);
+    mixed ^= mixed >> 32;
+    sum->b += mixed * UINT64_C(0xda942042e4dd58b5);
+}
+
+__extension__ typedef unsigned __int128 wide;
+
+/* A sum of products of neighbours, each with a key of its place added ("NH", of UMAC): most of what
+ * is hashed is this, and it takes two multiplications for 16 bytes. */
 static void hash_add_memory(struct hash *hash, const void *memory, size_t bytes)
 {
     const uint8_t *from = memory;
-    uint64_t value;
-    for (; bytes >= sizeof(value); bytes -= sizeof(value), from += sizeof(value)) {
-        memcpy(&value, from, sizeof(value));
-        hash_add(hash, value);
+    wide a = bytes, b = 0;
+    uint64_t key = UINT64_C(0x243f6a8885a308d3);
+    for (; bytes > 0; key += UINT64_C(0x9e3779b97f4a7c15)) {
+        uint64_t pair[2] = {0, 0};
+        size_t now = bytes < sizeof(pair) ? bytes : sizeof(pair);
+        if (now == sizeof(pair)) /* a size that the compiler knows */
+            memcpy(pair, from, sizeof(pair));
+        else
+            memcpy(pair, from, now);
+        a += (wide)(pair[0] + key) * (pair[1] + ~(key << 7));
+        b += (wide)(pair[0] + (key ^ key >> 31)) * (pair[1] + (key << 13 ^ key));
+        from += now;
+        bytes -= now;
     }
-    for (; bytes > 0; bytes--)
-        hash_add(hash, *from++);
+    hash_add(hash, (uint64_t)a);
+    hash_add(hash, (uint64_t)(a >> 64));
+    hash_add(hash, (uint64_t)b);
+    hash_add(hash, (uint64_t)(b >> 64));
 }
 
 /* ---- Those that are known ---- */
@@ -133,19 +159,37 @@ static uint32_t clock_index(uint32_t thread, uint32_t clock)
     return index;
 }
 
+/* An access of which not every view knows. */
+struct recent {
+    uint32_t word, index; /* of the clocks */
+    uint8_t access, thread;
+};
+static struct recent recents[WORDS * ACCESS_COUNT * CHECKER_THREADS_MAX];
+static uint32_t recent_count;
+
+static void recents_collect(void)
+{
+    recent_count = 0;
+    for (uint32_t i = 0; i < world.touched_count; i++) {
+        const struct word *word = &world.words[world.touched[i]];
+        for (uint8_t access = 0; access < ACCESS_COUNT; access++) {
+            for (uint8_t thread = 0; thread < world.thread_count; thread++) {
+                uint32_t index = clock_index(thread, word->when[access][thread]);
+                if (index > 0)
+                    recents[recent_count++] =
+                        (struct recent){world.touched[i], index, access, thread};
+            }
+        }
+    }
+}
+
 static void clocks_rank(void)
 {
     for (uint32_t i = 0; i < world.thread_count; i++)
         memset(clock_ranks[i], 0, (clock_counts[i] + 1) * sizeof(clock_ranks[i][0]));
-    for (uint32_t i = 0; i < world.touched_count; i++) {
-        const struct word *word = &world.words[world.touched[i]];
-        for (uint32_t access = 0; access < ACCESS_COUNT; access++) {
-            for (uint32_t thread = 0; thread < world.thread_count; thread++)
-                clock_ranks[thread][clock_index(thread, word->when[access][thread])] = 1;
-        }
-    }
+    for (uint32_t i = 0; i < recent_count; i++)
+        clock_ranks[recents[i].thread][recents[i].index] = 1;
     for (uint32_t thread = 0; thread < world.thread_count; thread++) {
-        clock_ranks[thread][0] = 0;
         for (uint32_t i = 1; i <= clock_counts[thread]; i++)
             clock_ranks[thread][i] += clock_ranks[thread][i - 1];
     }
@@ -169,21 +213,24 @@ static void hash_add_view(struct hash *hash, const struct view *view)
 static void hash_add_accesses(struct hash *hash)
 {
     struct hash sum = {0, 0}; /* words were touched in any order */
+    for (uint32_t i = 0; i < recent_count; i++) {
+        const struct recent *recent = &recents[i];
+        uint32_t rank = clock_ranks[recent->thread][recent->index];
+        hash_sum(&sum, (uint64_t)recent->word << 16 | recent->access << 8 | recent->thread, rank);
+    }
+    hash_add(hash, sum.a);
+    hash_add(hash, sum.b);
+}
+
+/* What is in shared memory: of where nobody was it is what it was at the start. */
+static void hash_add_shared(struct hash *hash)
+{
+    struct hash sum = {0, 0};
     for (uint32_t i = 0; i < world.touched_count; i++) {
-        const struct word *word = &world.words[world.touched[i]];
-        for (uint32_t access = 0; access < ACCESS_COUNT; access++) {
-            for (uint32_t thread = 0; thread < world.thread_count; thread++) {
-                uint32_t rank = clock_rank(thread, word->when[access][thread]);
-                if (rank == 0)
-                    continue;
-                struct hash one = {3, 4};
-                hash_add(&one,
-                         (uint64_t)world.touched[i] << 32 | rank << 16 | access << 8 | thread);
-                hash_add(&one, 5);
-                sum.a += one.a;
-                sum.b += one.b;
-            }
-        }
+        uint32_t word = world.touched[i], value;
+        memcpy(&value, checker_shared + word * WORD_BYTES, sizeof(value));
+        if (value != world.words[word].first)
+            hash_sum(&sum, word, value);
     }
     hash_add(hash, sum.a);
     hash_add(hash, sum.b);
@@ -206,6 +253,7 @@ static struct hash state_hash(void)
     state_views_collect();
     for (uint32_t i = 0; i < world.thread_count; i++)
         clocks_collect(i);
+    recents_collect();
     clocks_rank();
     for (uint32_t i = 0; i < world.thread_count; i++) {
         hash_add(&hash, world.threads[i].ended);
@@ -228,7 +276,7 @@ static struct hash state_hash(void)
         }
     }
     hash_add_accesses(&hash);
-    hash_add_memory(&hash, checker_shared, CHECKER_SHARED_BYTES);
+    hash_add_shared(&hash);
     for (const struct checker_memory *memory = world.scenario->private_memory;
          memory && memory->base; memory++)
         hash_add_memory(&hash, memory->base, memory->bytes);
