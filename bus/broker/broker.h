@@ -303,6 +303,7 @@ struct instance {
     uint64_t id;
     bool draining;
     bool drained;         /* and has answered all that it had, and stays */
+    bool callers_wanted;  /* it was asked who has channels to it (review.c), and has not said */
     uint64_t drain_order; /* of the operator's last Drain or its end; 0: there was none */
     struct eject_state eject;
     struct eject_user *users; /* what clients saw of it, one a uid */
@@ -493,6 +494,10 @@ void contract_open(struct broker *broker, struct contract *contract);
 /* For every contract of the interface. */
 void contracts_instance_up(struct broker *broker, struct instance *instance);
 void contracts_instance_gone(struct broker *broker, const struct instance *instance);
+/* It may not serve any more: they are to hang up on it. */
+void contracts_instance_cut(const struct instance *instance);
+/* Tells the client; the contract itself is for the caller to free. */
+void contract_say_refused(struct contract *contract, enum parley_status status, const char *text);
 /* The registry has changed: offers what can be bridged now to those that could not have it. */
 void contracts_refresh(struct broker *broker);
 /* Tells the client of an offer's new bridge. False: it could not be told. */
@@ -585,6 +590,9 @@ bool session_name_is_fine(const char *name); /* of an endpoint */
  * @publish what the set says itself may be NULL. */
 enum parley_status publish_check(struct broker *broker, const Parley__Publish *publish,
                                  struct schema_entry **ret_schema, struct error_text *error);
+/* What became of a publication. @slot: -1: none */
+void session_say_published(struct endpoint *endpoint, uint64_t instance_id,
+                           enum parley_status status, const char *text, int32_t slot);
 void session_on_publish(struct endpoint *endpoint, const Parley__Publish *message);
 void session_on_withdraw(struct endpoint *endpoint, const Parley__Withdraw *message);
 /* Frees it; tells those who use it. @why: "is gone" */
@@ -594,6 +602,14 @@ void session_instance_gone(struct broker *broker, struct instance *instance, con
 void instance_drain(struct broker *broker, struct instance *instance);
 void instance_event(struct broker *broker, const char *topic, const struct instance *instance,
                     const char *what);
+
+/* ---- review.c: what a changed policy does not allow any more ---- */
+
+#define REVIEW_CALLER_MAX 4096 /* that an instance tells at once: as many as may have channels */
+
+/* Ends contracts and publications, and asks all services who has channels. */
+void policy_review(struct broker *broker);
+void session_on_callers(struct endpoint *endpoint, const Parley__Callers *message);
 
 /* ---- drain.c: taking instances out of service ---- */
 

@@ -105,6 +105,14 @@ static ProtobufCBinaryData transcript_bytes(struct contract *contract)
     return (ProtobufCBinaryData){.len = DIGEST_BYTES, .data = contract->transcript.bytes};
 }
 
+static void say_instances(const struct contract *contract, Parley__Instances *body)
+{
+    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
+    message.body_case = PARLEY__LINK_MESSAGE__BODY_INSTANCES;
+    message.instances = body;
+    (void)session_send(contract->endpoint, &message, NULL, 0);
+}
+
 /* @gone: 0: none */
 static void send_instances(struct contract *contract, const struct instance_message *up,
                            const struct offer_message *offers, uint64_t gone)
@@ -127,10 +135,7 @@ static void send_instances(struct contract *contract, const struct instance_mess
         body.n_gone = 1;
         body.gone = &gone;
     }
-    Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
-    message.body_case = PARLEY__LINK_MESSAGE__BODY_INSTANCES;
-    message.instances = &body;
-    (void)session_send(contract->endpoint, &message, NULL, 0);
+    say_instances(contract, &body);
 }
 
 static void send_opened(struct contract *contract, enum parley_status status,
@@ -347,6 +352,27 @@ void contracts_instance_gone(struct broker *broker, const struct instance *insta
         if (!contract->endpoint->doomed && contract->state == CONTRACT_OPEN &&
             contract_offer(contract, instance->version))
             send_instances(contract, NULL, NULL, instance->id);
+}
+
+void contracts_instance_cut(const struct instance *instance)
+{
+    struct contract *contract;
+    uint64_t cut = instance->id;
+    LIST_FOREACH(contract, &instance->version->interface->contracts, interface_entry) {
+        if (contract->endpoint->doomed || contract->state != CONTRACT_OPEN)
+            continue;
+        Parley__Instances body = PARLEY__INSTANCES__INIT;
+        body.has_contract_id = true;
+        body.contract_id = contract->id;
+        body.n_cut = 1;
+        body.cut = &cut;
+        say_instances(contract, &body);
+    }
+}
+
+void contract_say_refused(struct contract *contract, enum parley_status status, const char *text)
+{
+    send_opened(contract, status, text, NULL);
 }
 
 void contract_free(struct broker *broker, struct contract *contract)

@@ -174,6 +174,7 @@ void guard_reload(struct broker *broker)
     }
     const struct event event = {.topic = "policy"};
     event_publish(broker, &event, "the policy was read from %s", broker->policy_path);
+    policy_review(broker);
 }
 
 /* ---- URLs ---- */

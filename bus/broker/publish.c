@@ -63,7 +63,7 @@ void instance_drain(struct broker *broker, struct instance *instance)
 
 /* ---- Publishing ---- */
 
-static void send_published(struct endpoint *endpoint, uint64_t instance_id,
+void session_say_published(struct endpoint *endpoint, uint64_t instance_id,
                            enum parley_status status, const char *text, int32_t slot)
 {
     Parley__Published body = PARLEY__PUBLISHED__INIT;
@@ -325,10 +325,12 @@ void session_on_publish(struct endpoint *endpoint, const Parley__Publish *messag
                       (int)endpoint->peer.pid, error.text);
         audit_refused_peer(endpoint, "audit.publish", "a publication", message->interface,
                            message->version, status, error.text);
-        send_published(endpoint, message->instance_id, status, error.text, -1);
+        session_say_published(endpoint, message->instance_id, status, error.text, -1);
         return;
     }
-    send_published(endpoint, instance->id, PARLEY_OK, NULL, instance->version->interface->slot);
+    instance->callers_wanted = true; /* it may have served under another policy before */
+    session_say_published(endpoint, instance->id, PARLEY_OK, NULL,
+                          instance->version->interface->slot);
     instance_event(broker, instance->draining ? "instance.drain" : "instance.up", instance,
                    instance->draining ? "is draining" : "is up");
     if (!instance->draining)

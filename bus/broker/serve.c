@@ -343,3 +343,20 @@ enum parley_status serve_withdraw(struct broker *broker, const Parley__WithdrawR
     guest_withdraw(guest, request->drain);
     return PARLEY_OK;
 }
+
+unsigned serve_review(struct broker *broker)
+{
+    struct guest *guest, *next;
+    unsigned count = 0;
+    for (guest = broker->serve ? TAILQ_FIRST(&broker->serve->guests) : NULL; guest; guest = next) {
+        const Parley__Interface *interface = schema_service(guest->schema->schema)->interface;
+        struct error_text why = {""};
+        next = TAILQ_NEXT(guest, entry);
+        if (guest->state == GUEST_ENDED || guard_allows(broker, &guest->peer, POLICY_PUBLISH,
+                                                        interface->name, interface->version, &why))
+            continue;
+        guest_withdraw(guest, false);
+        count++;
+    }
+    return count;
+}

@@ -55,6 +55,9 @@ void serve_refused(struct broker *broker, const Parley__PublishRequest *request,
 enum parley_status serve_withdraw(struct broker *broker, const Parley__WithdrawRequest *request,
                                   const struct replier_peer *peer, struct error_text *error);
 
+/* Ends those that the policy does not let serve any more. Return: how many. */
+unsigned serve_review(struct broker *broker);
+
 void serve_counts(const struct broker *broker, struct serve_counts *ret);
 
 #endif

@@ -302,6 +302,9 @@ static void handle(struct endpoint *endpoint, const Parley__LinkMessage *message
     case PARLEY__LINK_MESSAGE__BODY_PLAN_TAKEN:
         session_on_plan_taken(endpoint, message->plan_taken);
         break;
+    case PARLEY__LINK_MESSAGE__BODY_CALLERS:
+        session_on_callers(endpoint, message->callers);
+        break;
     case PARLEY__LINK_MESSAGE__BODY_PONG:
         health_on_pong(endpoint, message->pong);
         break;

@@ -92,6 +92,8 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
     if (client->opened)
         client->opened(client, client->opened_status, client->opened_text,
                        client->opened_userdata);
+    if (client->opened_status == PARLEY_PERMISSION_DENIED)
+        client_denied(client);
     if (client->opened_status != PARLEY_OK)
         calls_resume(client);
 }
@@ -134,7 +136,9 @@ void client_instances(struct parley_client *client, const Parley__Instances *mes
     client->instances_known = true;
     for (size_t i = 0; i < message->n_gone; i++)
         instance_gone(client, message->gone[i]);
-    for (size_t i = 0; i < message->n_up; i++)
+    for (size_t i = 0; i < message->n_cut && !client->freed; i++)
+        client_cut(client, message->cut[i]);
+    for (size_t i = 0; i < message->n_up && !client->freed; i++)
         instance_up(client, message->up[i]);
     client_live_update(client);
     calls_resume(client);

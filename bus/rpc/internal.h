@@ -569,6 +569,19 @@ void client_live_update(struct parley_client *client);
 /* The view has changed: rules, and who is live. */
 void client_route_changed(struct parley_client *client);
 
+/* ---- review.c: the policy is another one ---- */
+
+/* A Review has come. */
+void endpoint_review(struct parley_endpoint *endpoint);
+/* Tells the broker who has channels, if anybody has. */
+void service_tell_callers(struct parley_service *service);
+void service_cut(struct parley_service *service, const Parley__Cut *message);
+/* The broker has said PERMISSION_DENIED: hangs up on everybody. */
+void service_denied(struct parley_service *service);
+void client_denied(struct parley_client *client);
+/* The instance may not serve any more: hangs up on it. */
+void client_cut(struct parley_client *client, uint64_t instance_id);
+
 /* ---- offers.c ---- */
 
 void client_offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count);

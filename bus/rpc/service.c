@@ -567,10 +567,13 @@ void service_published(struct parley_service *service, const Parley__Published *
         service->view.sequence = 1;
         service->drain_told = false; /* this broker may not know */
         tell_if_drained(service);
+        service_tell_callers(service);
     } else {
         log_error("the broker refused %s %s: %s: %s", service->interface->name,
                   service->interface->version, parley_status_name(service->status), service->text);
     }
+    if (service->status == PARLEY_PERMISSION_DENIED)
+        service_denied(service);
     if (service->raw)
         raw_published(service);
 }

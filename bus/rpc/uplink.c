@@ -218,6 +218,13 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
     case PARLEY__LINK_MESSAGE__BODY_PING:
         ping_received(endpoint, message->ping);
         return 0;
+    case PARLEY__LINK_MESSAGE__BODY_REVIEW:
+        endpoint_review(endpoint);
+        return 0;
+    case PARLEY__LINK_MESSAGE__BODY_CUT:
+        if ((service = service_find(endpoint, message->cut->instance_id)))
+            service_cut(service, message->cut);
+        return 0;
     case PARLEY__LINK_MESSAGE__BODY_ATTACH:
         attach_received(endpoint, message->attach, fds);
         return 0;

@@ -28,8 +28,17 @@ instances() {
     fail "there never were $1 instances"
 }
 
-"$parleyd" >"$log" 2>&1 &
-pids+=($!)
+# policy RULE...: writes the file.
+policy=$PARLEY_DIR/policy.yaml
+policy() {
+    printf 'apiVersion: parley.dev/v1alpha1\nkind: Policy\nrules:\n' >"$policy"
+    printf -- '- {%s}\n' "$@" >>"$policy"
+}
+
+policy 'who: [anybody], allow: [everything]'
+"$parleyd" --policy "$policy" >"$log" 2>&1 &
+broker=$!
+pids+=("$broker")
 wait_for "$log" "ready"
 
 # ---- The program on libnng alone ----
@@ -116,4 +125,15 @@ run 1 call hello/Greet '{"text": "Ada"}'
 has "$err" "DATA_LOSS"
 end "$guest"
 instances 0
+
+# ---- A policy that does not let it serve any more ----
+
+frame $'\n\vHello shell' >"$PARLEY_DIR/answer"
+serve "$PARLEY_DIR/answer"
+instances 1
+policy 'who: [anybody], deny: [publish]' 'who: [anybody], allow: [everything]'
+kill -HUP "$broker"
+instances 0
+wait_for "$log" "the policy ends 0 contracts and 1 publications"
+end "$guest"
 exit $((failures > 0))

@@ -120,13 +120,84 @@ static void test_a_policy_that_has_changed_counts_for_the_next_channel(void **st
     (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_ATTACH);
     write_policy("rules:\n- {who: [anybody], allow: [publish]}\n");
     guard_reload(broker);
-    last_event_is("policy", "the policy was read from");
+    (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_REVIEW);
+    (void)peer_hear(&client, PARLEY__LINK_MESSAGE__BODY_REVIEW);
+    assert_words(hear_opened(&client, 1, PARLEY_PERMISSION_DENIED)->text, "may not call orders");
     say_connect(&client, 1, 1);
     const Parley__ConnectFailed *failed =
         peer_hear(&client, PARLEY__LINK_MESSAGE__BODY_CONNECT_FAILED);
-    assert_int_equal(failed->status, PARLEY_PERMISSION_DENIED);
-    assert_words(failed->text, "may not call orders");
+    assert_int_equal(failed->status, PARLEY_NOT_FOUND);
+    assert_words(failed->text, "no such contract is open");
     peer_leave(&client);
+    peer_leave(&service);
+}
+
+/* @uids: of its callers, one after the other; each with a gid that is the same */
+static void say_callers(struct peer *peer, uint64_t instance_id, const uint32_t *uids, size_t count)
+{
+    Parley__Caller callers[8], *pointers[8];
+    Parley__Callers body = PARLEY__CALLERS__INIT;
+    assert_true(count <= 8);
+    for (size_t i = 0; i < count; i++) {
+        parley__caller__init(&callers[i]);
+        callers[i].has_uid = callers[i].has_gid = true;
+        callers[i].uid = callers[i].gid = uids[i];
+        pointers[i] = &callers[i];
+    }
+    body.has_instance_id = true;
+    body.instance_id = instance_id;
+    body.n_callers = count;
+    body.callers = pointers;
+    peer_say(peer, PARLEY__LINK_MESSAGE__BODY_CALLERS, &body, NULL, 0);
+}
+
+/* It has come back to a broker that started under this policy. */
+static void test_a_service_hears_whom_to_hang_up_on(void **state)
+{
+    (void)state;
+    static const uint32_t uids[] = {4001, 4002, 4003};
+    struct peer service;
+    with("rules:\n- {who: [anybody], allow: [publish]}\n- {who: ['user:4002'], allow: [call]}\n");
+    peer_join(&service, broker, "service");
+    publish(&service, 1, &set);
+    say_callers(&service, 1, uids, 3);
+    const Parley__Cut *cut = peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_CUT);
+    assert_int_equal(cut->instance_id, 1);
+    assert_int_equal(cut->uid, 4001);
+    assert_int_equal(cut->gid, 4001);
+    assert_words(cut->text, "user 4001 (pid 0) may not call orders");
+    cut = peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_CUT);
+    assert_int_equal(cut->uid, 4003);
+    last_event_is("audit.connect", "a channel was refused (PERMISSION_DENIED)");
+    assert_int_equal(broker->policy_denied, 2);
+    peer_hears_nothing(&service);
+    peer_leave(&service);
+}
+
+static void test_a_service_is_heard_once_each_time_that_it_was_asked(void **state)
+{
+    (void)state;
+    static const uint32_t uids[] = {4001};
+    struct peer service, other;
+    with("rules:\n- {who: [anybody], allow: [publish]}\n");
+    peer_join(&service, broker, "service");
+    peer_join(&other, broker, "other");
+    publish(&service, 1, &set);
+    say_callers(&other, 1, uids, 1); /* not its instance */
+    peer_hears_nothing(&other);
+    peer_hears_nothing(&service);
+    say_callers(&service, 2, uids, 1); /* nobody's */
+    say_callers(&service, 1, uids, 1);
+    (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_CUT);
+    say_callers(&service, 1, uids, 1);
+    peer_hears_nothing(&service);
+    write_policy("rules:\n- {who: [anybody], allow: [publish]}\n");
+    broker->policy_path = path;
+    guard_reload(broker);
+    (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_REVIEW);
+    say_callers(&service, 1, uids, 1);
+    (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_CUT);
+    peer_leave(&other);
     peer_leave(&service);
 }
 
@@ -196,6 +267,8 @@ int main(void)
         TEST(test_who_may_not_publish_is_told_so),
         TEST(test_who_may_not_call_gets_no_contract),
         TEST(test_a_policy_that_has_changed_counts_for_the_next_channel),
+        TEST(test_a_service_hears_whom_to_hang_up_on),
+        TEST(test_a_service_is_heard_once_each_time_that_it_was_asked),
         TEST(test_a_bad_policy_leaves_the_old_one),
         TEST(test_a_policy_that_is_not_there_is_no_start),
         TEST(test_without_a_policy_reading_it_anew_does_nothing),
