@@ -7,8 +7,8 @@
  * has returned says for which call it goes on (parent); work that is to outlive the call says that
  * (detached).
  *
- * Nothing is allocated unless a call brings more than one before it in the same slot: the slot
- * keeps its memory.
+ * Nothing is allocated unless a call brings more than one before it in the same slot, which keeps its
+ * memory, or asks for ranges of versions that are new (ranges.c).
  */
 #include "rpc/internal.h"
 
@@ -43,10 +43,12 @@ static enum parley_status set_deadline(struct call *call, const struct parley_cl
     return PARLEY_OK;
 }
 
-static enum parley_status set_ranges(struct call *call, const struct parley_call *options)
+static enum parley_status set_ranges(struct call *call, const struct parley_client *client,
+                                     const struct parley_call *options)
 {
     struct error_text error = {0};
-    if (semver_ranges_new(options->accept, &call->ranges, &error) < 0)
+    struct ranges_kept **kept = &client->endpoint->ranges_kept;
+    if (ranges_get(kept, options->accept, &call->ranges, &error) < 0)
         return status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s", options->accept,
                            error.text);
     return PARLEY_OK;
@@ -105,7 +107,7 @@ static enum parley_status fill_in(struct call *call, const struct parley_client 
     const struct parley_context *parent = parent_of(options);
     enum parley_status status = set_deadline(call, client, options, parent);
     if (status == PARLEY_OK && options && options->accept && *options->accept)
-        status = set_ranges(call, options);
+        status = set_ranges(call, client, options);
     if (status == PARLEY_OK && raw && raw->metadata_bytes)
         status = take_metadata(call, raw);
     else if (status == PARLEY_OK &&

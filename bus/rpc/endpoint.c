@@ -222,6 +222,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     contexts_drop_kept(endpoint);
     free(endpoint->scratch);
     wire_packing_free(endpoint->packing);
+    ranges_free(endpoint->ranges_kept);
     region_deinit(&endpoint->route);
     stats_deinit(&endpoint->stats);
     spans_deinit(&endpoint->spans);

@@ -608,6 +608,17 @@ bool client_attaching(const struct parley_client *client);
 uint64_t client_attach_due(struct parley_client *client, uint64_t now);
 extern const struct channel_ops client_channel_ops;
 
+/* ---- ranges.c ---- */
+
+#define RPC_RANGES_KEPT 8 /* texts of an endpoint's calls */
+
+struct ranges_kept;
+/* Of a text, parsed or kept. @kept: made when it is needed. The caller's: semver_ranges_free().
+ * Return: 0; -EINVAL with a sentence; -ENOMEM. */
+int ranges_get(struct ranges_kept **kept, const char *text, struct semver_ranges **ret_ranges,
+               struct error_text *error);
+struct ranges_kept *ranges_free(struct ranges_kept *kept); /* NULL is fine; returns NULL */
+
 /* begin.c */
 /* Return: the call, or NULL with this thread's error text set and *ret_status: it never began. */
 struct call *call_begin(struct parley_client *client, unsigned method,
@@ -867,6 +878,7 @@ struct parley_endpoint {
     uint8_t *scratch;
     size_t scratch_bytes;
     struct wire_packing *packing;
+    struct ranges_kept *ranges_kept; /* NULL: no call has asked for versions yet */
 
     unsigned crossing_due; /* messages to be read before one that is timed */
     unsigned busy_records; /* taken since the last look at descriptors */

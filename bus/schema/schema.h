@@ -167,6 +167,9 @@ struct semver_ranges;
  */
 int semver_ranges_new(const char *text, struct semver_ranges **ret_ranges,
                       struct error_text *error);
+/* One more user, in the same thread. */
+struct semver_ranges *semver_ranges_ref(struct semver_ranges *ranges);
+/* One user less. */
 struct semver_ranges *semver_ranges_free(struct semver_ranges *ranges);
 /* The index of the first alternative that @version satisfies, or -1. */
 int semver_ranges_match(const struct semver_ranges *ranges, const struct semver *version);

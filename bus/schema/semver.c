@@ -185,6 +185,7 @@ struct comparator {
 };
 
 struct semver_ranges {
+    unsigned users; /* besides the one that made it */
     size_t count, room;
     struct comparator *comparators; /* by set; a set is never empty */
 };
@@ -481,8 +482,18 @@ int semver_ranges_new(const char *text, struct semver_ranges **ret_ranges, struc
     return 0;
 }
 
+struct semver_ranges *semver_ranges_ref(struct semver_ranges *ranges)
+{
+    ranges->users++;
+    return ranges;
+}
+
 struct semver_ranges *semver_ranges_free(struct semver_ranges *ranges)
 {
+    if (ranges && ranges->users > 0) {
+        ranges->users--;
+        return NULL;
+    }
     if (ranges)
         free(ranges->comparators);
     free(ranges);
