@@ -7,6 +7,10 @@
  * nobody sleeps. Each of the three is a function of its own, whose inclusive count, divided by the
  * number of calls, is what the program prints how to get. What two cores do to each other's caches
  * is not in it: that is ./run bench pipeline.
+ *
+ * With REFERRED bytes it is another call: one after the other, which wait, of one endpoint that is
+ * client and service at once, so that such a wait serves; so many bytes are in buffers there and
+ * back, or, if they are 64 or fewer, in the message. All of it is steps_counted().
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,17 +23,27 @@
 #include "tracing.h"
 
 #define PAYLOAD_BYTES 62 /* 64 on the wire */
+#define PLAIN_BYTES_MAX 64
+#define WARM_CALLS 1000
 
 static struct parley_endpoint *client_endpoint, *service_endpoint;
 static struct parley_client *client;
 static uint32_t in_flight, started, ended;
-static uint8_t payload[PAYLOAD_BYTES];
+static uint8_t payload[PLAIN_BYTES_MAX];
 
 static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
                         Bench__V1__EchoMessage_Closure closure, void *closure_data)
 {
     (void)service;
-    closure(request, closure_data);
+    if (request->payload.len <= PLAIN_BYTES_MAX) {
+        closure(request, closure_data);
+        return;
+    }
+    Bench__V1__EchoMessage reply = BENCH__V1__ECHO_MESSAGE__INIT;
+    void *data;
+    if (parley_context_buffer(parley_context_current(), request->payload.len, &data) == PARLEY_OK)
+        reply.payload = (ProtobufCBinaryData){.len = request->payload.len, .data = data};
+    closure(&reply, closure_data);
 }
 
 static void take_reply(const Bench__V1__EchoMessage *reply, void *userdata)
@@ -87,9 +101,28 @@ __attribute__((noinline)) static void steps_until(uint32_t calls)
     }
 }
 
+/* One call that waits. */
+static void call_referred(ProtobufCBinaryData bytes)
+{
+    Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
+    Bench__V1__EchoMessage *reply = NULL;
+    request.payload = bytes;
+    if (bench__v1__echo__echo_call(client, &request, &reply, NULL) != PARLEY_OK ||
+        reply->payload.len != bytes.len) {
+        fprintf(stderr, "%s\n", parley_error_text());
+        exit(1);
+    }
+    parley_reply_free(reply);
+}
+
+static ProtobufCBinaryData referred; /* no bytes: calls do not wait */
+
 __attribute__((noinline)) static void steps_counted(uint32_t calls)
 {
-    steps_until(calls);
+    if (!referred.data)
+        steps_until(calls);
+    for (uint32_t i = 0; referred.data && i < calls; i++)
+        call_referred(referred);
     __asm__ volatile("");
 }
 
@@ -108,12 +141,19 @@ static void *serve_until_attached(void *unused)
     return NULL;
 }
 
-static int join(const char *folder)
+/* @alone: one endpoint is both. */
+static int join(const char *folder, bool alone)
 {
     static Bench__V1__Echo_Service implementation = BENCH__V1__ECHO__INIT(answer_);
     struct parley_service *service;
     const struct parley_client_options options = {0};
     pthread_t thread;
+    if (alone) {
+        if (parley_call_join(folder, "steps", PARLEY_FOREVER, &service_endpoint) != PARLEY_OK ||
+            bench__v1__echo__serve(service_endpoint, &implementation, NULL, &service) != PARLEY_OK)
+            return -1;
+        return parley_client_new(service_endpoint, &bench__v1__echo__interface, &options, &client);
+    }
     if (parley_call_join(folder, "steps-service", PARLEY_FOREVER, &service_endpoint) != PARLEY_OK ||
         parley_call_join(folder, "steps-client", PARLEY_FOREVER, &client_endpoint) != PARLEY_OK ||
         bench__v1__echo__serve(service_endpoint, &implementation, NULL, &service) != PARLEY_OK ||
@@ -126,17 +166,37 @@ static int join(const char *folder)
     return status == PARLEY_OK ? 0 : -1;
 }
 
+static int run_referred(size_t bytes, uint32_t calls)
+{
+    struct parley_buffer *buffer = NULL;
+    referred = (ProtobufCBinaryData){.len = bytes, .data = payload};
+    if (bytes > PLAIN_BYTES_MAX) {
+        if (parley_buffer_new(client, bytes, &buffer) != PARLEY_OK)
+            return -1;
+        referred.data = parley_buffer_data(buffer);
+    }
+    for (uint32_t i = 0; i < WARM_CALLS; i++)
+        call_referred(referred);
+    steps_counted(calls);
+    printf("%u calls of %zu bytes\n", calls, bytes);
+    (void)parley_buffer_free(buffer);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     char folder[] = "/tmp/parley-steps-XXXXXX", command[64];
     uint32_t depth = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
     uint32_t calls = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
     int traced = argc > 3 ? (int)strtol(argv[3], NULL, 10) : -1;
+    size_t referred_bytes = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
     struct tracing tracing;
     struct error_text error = {0};
-    if (depth == 0 || depth > 60000 || calls == 0 || traced > 100000 || argc > 4) {
+    if (depth == 0 || depth > 60000 || calls == 0 || traced > 100000 || argc > 5 ||
+        referred_bytes > PARLEY_BUFFER_BYTES_MAX) {
         fprintf(stderr,
-                "usage: %s [IN-FLIGHT [CALLS [TRACED-OF-100000]]]\n\nunder valgrind --tool=callgrind"
+                "usage: %s [IN-FLIGHT [CALLS [TRACED-OF-100000 [REFERRED]]]]\n\nunder valgrind "
+                "--tool=callgrind"
                 " --toggle-collect=steps_counted\n",
                 argv[0]);
         return 2;
@@ -147,12 +207,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }
-    int r = join(folder);
-    if (r == 0 && argc > 3)
+    int r = join(folder, referred_bytes > 0);
+    if (r == 0 && traced >= 0)
         r = tracing_set(folder, traced, &tracing, &error);
-    if (r == 0) {
+    if (r == 0 && referred_bytes > 0) {
+        r = run_referred(referred_bytes, calls);
+    } else if (r == 0) {
         in_flight = depth;
-        steps_until(2 * depth + 1000);
+        steps_until(2 * depth + WARM_CALLS);
         for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++)
             steps[i].ns = 0;
         steps_counted(calls);
