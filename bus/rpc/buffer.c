@@ -8,6 +8,11 @@
  * What is freed while a peer may still read it is used again when the peer has given its name back
  * as often as it was lent (shm/arena.c). A reply's buffers are the context's and go with it; the
  * reply has been sent by then, or has not used them.
+ *
+ * Those who need one buffer mostly need such a one again. So a few that were freed are parked:
+ * their blocks stay ours, and the next buffer of about that size that the peer does not read any
+ * more is one of them. When the arena is short of room, or buffers have their share of it, parked
+ * ones go first.
  */
 #include <parley/buffer.h>
 
@@ -19,6 +24,9 @@
 static_assert(PARLEY_BUFFER_BYTES_MAX == ARENA_BLOCK_BYTES_MAX, "any block can be a buffer");
 static_assert(PARLEY_BUFFER_BYTES_MIN == WIRE_REF_BYTES_MIN, "what is shorter is copied");
 static_assert(PARLEY_BUFFER_FIELDS_MAX == FRAME_SHARES_MAX, "further ones are copied");
+
+#define PARKED_MAX 4            /* of a channel */
+#define PARKED_WASTE_FRACTION 8 /* of a parked buffer, that a new one may leave unused */
 
 struct parley_buffer *buffer_find(const struct channel *channel, const uint8_t *data, size_t bytes)
 {
@@ -40,6 +48,72 @@ static enum parley_status no_block(int r)
                        "no memory that this peer can read: %s", strerror(-r));
 }
 
+/* ---- Parked buffers: in the order in which they came, the last one first ---- */
+
+static bool suits(const struct channel *channel, const struct parley_buffer *buffer, size_t bytes)
+{
+    size_t most = buffer->bytes_max;
+    return bytes <= most && most - bytes <= most / PARKED_WASTE_FRACTION &&
+           !arena_is_lent(&channel->ours, buffer->ref.block);
+}
+
+static struct parley_buffer *parked_find(struct channel *channel, size_t bytes)
+{
+    for (struct parley_buffer **at = &channel->parked; *at; at = &(*at)->next) {
+        struct parley_buffer *buffer = *at;
+        if (!suits(channel, buffer, bytes))
+            continue;
+        *at = buffer->next;
+        channel->parked_count--;
+        return buffer;
+    }
+    return NULL;
+}
+
+/* NULL: there is none. */
+static struct parley_buffer *parked_take(struct channel *channel, size_t bytes)
+{
+    if (!channel->parked)
+        return NULL;
+    struct parley_buffer *buffer = parked_find(channel, bytes);
+    /* What is wrong in what came back shows again. */
+    if (!buffer && release_take(&channel->ours, &channel->peer) > 0)
+        buffer = parked_find(channel, bytes);
+    return buffer;
+}
+
+static void parked_drop(struct channel *channel, struct parley_buffer **at)
+{
+    struct parley_buffer *buffer = *at;
+    *at = buffer->next;
+    channel->parked_count--;
+    arena_drop(&channel->ours, buffer->ref.block);
+    spare_put(&channel->spare_buffers, buffer);
+}
+
+static void park(struct channel *channel, struct parley_buffer *buffer)
+{
+    if (channel->parked_count == PARKED_MAX) {
+        struct parley_buffer **last = &channel->parked;
+        while ((*last)->next)
+            last = &(*last)->next;
+        parked_drop(channel, last);
+    }
+    buffer->next = channel->parked;
+    channel->parked = buffer;
+    channel->parked_count++;
+}
+
+bool buffers_unpark(struct channel *channel)
+{
+    bool any = channel->parked != NULL;
+    while (channel->parked)
+        parked_drop(channel, &channel->parked);
+    return any;
+}
+
+/* ---- New ones ---- */
+
 static int take_block(struct channel *channel, size_t bytes, struct parley_buffer *buffer)
 {
     void *data;
@@ -47,13 +121,28 @@ static int take_block(struct channel *channel, size_t bytes, struct parley_buffe
     if (r != 0)
         return r;
     r = arena_keep(&channel->ours, buffer->ref.block);
+    if (r == ARENA_E_FULL && buffers_unpark(channel))
+        r = arena_keep(&channel->ours, buffer->ref.block);
     if (r != 0) {
         arena_free(&channel->ours, buffer->ref.block);
         return r;
     }
     buffer->data = data;
-    buffer->bytes = bytes;
+    buffer->bytes_max = bytes;
     return 0;
+}
+
+static int make(struct channel *channel, size_t bytes, struct parley_buffer **ret_buffer)
+{
+    struct parley_buffer *buffer = spare_take(&channel->spare_buffers, sizeof(*buffer));
+    if (!buffer)
+        return -ENOMEM;
+    int r = take_block(channel, bytes, buffer);
+    if (r == 0)
+        *ret_buffer = buffer;
+    else
+        spare_put(&channel->spare_buffers, buffer);
+    return r;
 }
 
 static enum parley_status buffer_new(struct channel *channel, size_t bytes,
@@ -66,14 +155,11 @@ static enum parley_status buffer_new(struct channel *channel, size_t bytes,
     if (bytes == 0 || bytes > PARLEY_BUFFER_BYTES_MAX)
         return status_fail(PARLEY_INVALID_ARGUMENT, "a buffer of %zu bytes: 1 to %d are possible",
                            bytes, PARLEY_BUFFER_BYTES_MAX);
-    struct parley_buffer *buffer = spare_take(&channel->spare_buffers, sizeof(*buffer));
-    if (!buffer)
-        return status_fail(PARLEY_RESOURCE_EXHAUSTED, "out of memory for a buffer");
-    int r = take_block(channel, bytes, buffer);
-    if (r != 0) {
-        spare_put(&channel->spare_buffers, buffer);
+    struct parley_buffer *buffer = parked_take(channel, bytes);
+    int r = buffer ? 0 : make(channel, bytes, &buffer);
+    if (r != 0)
         return no_block(r);
-    }
+    buffer->bytes = bytes;
     buffer->next = NULL;
     buffer->channel = channel_keep(channel);
     LIST_INSERT_HEAD(&channel->buffers, buffer, entry);
@@ -101,8 +187,7 @@ struct parley_buffer *parley_buffer_free(struct parley_buffer *buffer)
         return NULL;
     struct channel *channel = buffer->channel;
     LIST_REMOVE(buffer, entry);
-    arena_drop(&channel->ours, buffer->ref.block);
-    spare_put(&channel->spare_buffers, buffer);
+    park(channel, buffer);
     channel_let_go(channel);
     return NULL;
 }

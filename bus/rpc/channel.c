@@ -508,6 +508,8 @@ int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *
     if (r < 0)
         return r;
     r = arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
+    if (r > 0 && channel->parked && buffers_unpark(channel))
+        r = arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
     if (r != ARENA_E_GROW)
         return r;
     int fd = -1;

@@ -309,6 +309,8 @@ struct channel {
     size_t queue_bytes;
     uint32_t queue_frames;
     LIST_HEAD(, parley_buffer) buffers; /* in our arena, that packing refers to */
+    struct parley_buffer *parked; /* freed ones, to be used again */
+    uint32_t parked_count;
     uint32_t refs_most; /* in the message that is being packed */
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
@@ -340,6 +342,8 @@ struct channel {
     struct contexts *contexts; /* RPC_CONTEXT_BUCKETS lists, by call id */
     uint32_t serving;
     uint64_t looked_ahead; /* in the peer's ring, for cancels; lines */
+
+    const struct parley_buffer *packed[FRAME_SHARES_MAX]; /* refs.c: of the message being packed */
 };
 
 int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops, int bell,
@@ -417,7 +421,10 @@ int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64
 /* Names of the peer's blocks that we need no more. */
 void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count);
 
-/* ---- refs.c: for channel.c; the rest is in refs.h ---- */
+/* ---- buffer.c, refs.c: for channel.c; the rest is in refs.h ---- */
+
+/* Gives the blocks of parked buffers back to the arena. Return: whether there were any. */
+bool buffers_unpark(struct channel *channel);
 
 /* The packed message once more, without references. Return: as wire_pack(). */
 int refs_forgo(struct body *body);

@@ -81,8 +81,11 @@ static void spare_free(struct spares *spares)
  * meanwhile. */
 static bool is_shared(void *userdata, const uint8_t *data, size_t bytes, size_t before)
 {
-    const struct channel *channel = userdata;
-    return before < channel->refs_most && buffer_find(channel, data, bytes);
+    struct channel *channel = userdata;
+    if (before >= channel->refs_most)
+        return false;
+    channel->packed[before] = buffer_find(channel, data, bytes);
+    return channel->packed[before] != NULL;
 }
 
 /* How many names may go out; one is left for the block that the message itself may need. */
@@ -132,32 +135,30 @@ int refs_write(struct channel *channel, const struct body *body, uint8_t *out)
     const struct wire_ref *refs = wire_packed_refs(body->packing, &count);
     if (count != body->ref_count)
         return -ESTALE;
-    const struct parley_buffer *buffers[WIRE_REFS_MAX];
     for (size_t i = 0; i < count; i++) {
-        buffers[i] = buffer_find(channel, refs[i].data, refs[i].bytes);
-        if (!buffers[i])
-            return -ESTALE;
-        share_write(out + i * sizeof(struct frame_share), &refs[i], buffers[i]);
+        share_write(out + i * sizeof(struct frame_share), &refs[i], channel->packed[i]);
+        arena_lend(&channel->ours, channel->packed[i]->ref.block);
     }
-    for (size_t i = 0; i < count; i++)
-        arena_lend(&channel->ours, buffers[i]->ref.block);
     return 0;
 }
 
 /* ---- A frame's shares ---- */
 
-static int share_read(struct channel *channel, const struct frame *frame,
-                      const struct frame_share *share, uint32_t before, struct wire_ref *ret_ref,
-                      struct error_text *error)
+static bool share_is_possible(const struct frame *frame, const struct frame_share *share,
+                              uint32_t before)
 {
-    if (share->place < before || share->place > frame->header.payload_bytes ||
-        frame->header.payload_bytes - share->place < FRAME_STAND_IN_BYTES)
-        return error_set(error, -EPROTO, "a share of byte %u, in a payload of %u", share->place,
-                         frame->header.payload_bytes);
+    return share->place >= before &&
+           (uint64_t)share->place + FRAME_STAND_IN_BYTES <= frame->header.payload_bytes &&
+           share->bytes <= WIRE_MESSAGE_BYTES_MAX;
+}
+
+__attribute__((noinline, cold)) static int
+share_refused(const struct frame *frame, const struct frame_share *share, struct error_text *error)
+{
     if (share->bytes > WIRE_MESSAGE_BYTES_MAX)
         return error_set(error, -EPROTO, "a share of %u bytes is too large", share->bytes);
-    *ret_ref = (struct wire_ref){.bytes = share->bytes, .place = share->place};
-    return channel_resolve(channel, &share->ref, share->bytes, &ret_ref->data, error);
+    return error_set(error, -EPROTO, "a share of byte %u, in a payload of %u", share->place,
+                     frame->header.payload_bytes);
 }
 
 int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error)
@@ -165,19 +166,25 @@ int frame_read_refs(struct channel *channel, const struct frame *frame, struct e
     struct frame_refs *refs = frame->refs;
     const uint8_t *pos = frame->payload + frame->header.payload_bytes;
     uint32_t before = 0;
-    refs->segments = 0;
-    release_soon(&channel->ours);
-    release_expect(&channel->peer); /* who is sent references soon sends some */
+    uint32_t segments = 0;
     for (uint32_t i = 0; i < frame->header.share_count; i++) {
         struct frame_share share;
         memcpy(&share, pos + i * sizeof(share), sizeof(share));
-        int r = share_read(channel, frame, &share, before, &refs->refs[i], error);
-        if (r < 0)
-            return r;
+        struct wire_ref *ref = &refs->refs[i];
+        if (!share_is_possible(frame, &share, before))
+            return share_refused(frame, &share, error);
+        if (arena_resolve(&channel->peer, &share.ref, share.bytes, &ref->data) != 0) {
+            int r = channel_resolve(channel, &share.ref, share.bytes, &ref->data, error);
+            if (r < 0)
+                return r;
+        }
+        ref->bytes = share.bytes;
+        ref->place = share.place;
         refs->blocks[i] = share.ref.block;
-        refs->segments |= UINT32_C(1) << share.ref.segment;
+        segments |= UINT32_C(1) << share.ref.segment;
         before = share.place + FRAME_STAND_IN_BYTES;
     }
+    refs->segments = segments;
     refs->count = frame->header.share_count;
     return 0;
 }
@@ -250,6 +257,7 @@ void refs_memory_gone(struct channel *channel)
 {
     if (channel->live != 0)
         lives_gone(channel);
+    (void)buffers_unpark(channel);
     spare_free(&channel->spare_holds);
     spare_free(&channel->spare_buffers);
 }
@@ -317,11 +325,12 @@ struct exchange {
     const struct frame_refs *refs;
     const uint8_t *copy; /* of the payload */
     size_t copy_bytes;
-    uint32_t found; /* bits, by reference */
+    uint32_t left; /* bits: the references that have not been found */
 };
 
 /* The reference whose stand-in this is, or NULL. */
-static const struct wire_ref *stands_for(struct exchange *x, const ProtobufCBinaryData *bytes)
+static inline const struct wire_ref *stands_for(struct exchange *x,
+                                                const ProtobufCBinaryData *bytes)
 {
     size_t place = (size_t)((uintptr_t)bytes->data - (uintptr_t)x->copy);
     if (bytes->len != WIRE_REF_BYTES || place >= x->copy_bytes)
@@ -331,13 +340,13 @@ static const struct wire_ref *stands_for(struct exchange *x, const ProtobufCBina
             continue;
         if (!wire_is_stand_in(bytes->data, i))
             return NULL;
-        x->found |= UINT32_C(1) << i;
+        x->left &= ~(UINT32_C(1) << i);
         return &x->refs->refs[i];
     }
     return NULL;
 }
 
-static void exchange_bytes(struct exchange *x, ProtobufCBinaryData *bytes)
+static inline void exchange_bytes(struct exchange *x, ProtobufCBinaryData *bytes)
 {
     const struct wire_ref *ref = stands_for(x, bytes);
     if (ref)
@@ -357,8 +366,8 @@ static bool is_there(const ProtobufCMessage *message, const ProtobufCFieldDescri
 
 static void exchange_all(struct exchange *x, ProtobufCMessage *message);
 
-static void exchange_field(struct exchange *x, ProtobufCMessage *message,
-                           const ProtobufCFieldDescriptor *field)
+__attribute__((noinline)) static void exchange_field(struct exchange *x, ProtobufCMessage *message,
+                                                     const ProtobufCFieldDescriptor *field)
 {
     uint8_t *member = (uint8_t *)message + field->offset;
     size_t count = 1;
@@ -378,13 +387,22 @@ static void exchange_field(struct exchange *x, ProtobufCMessage *message,
     }
 }
 
-/* No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
+/* Always there, once. */
+static bool is_plain(const ProtobufCFieldDescriptor *field)
+{
+    return field->label != PROTOBUF_C_LABEL_REPEATED &&
+           !(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF);
+}
+
+/* Until all have been found. No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
 static void exchange_all(struct exchange *x, ProtobufCMessage *message)
 {
-    const ProtobufCMessageDescriptor *type = message->descriptor;
-    for (unsigned i = 0; i < type->n_fields; i++) {
-        const ProtobufCFieldDescriptor *field = &type->fields[i];
-        if (field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_MESSAGE)
+    const ProtobufCFieldDescriptor *field = message->descriptor->fields;
+    const ProtobufCFieldDescriptor *end = field + message->descriptor->n_fields;
+    for (; field < end && x->left != 0; field++) {
+        if (field->type == PROTOBUF_C_TYPE_BYTES && is_plain(field))
+            exchange_bytes(x, (void *)((uint8_t *)message + field->offset));
+        else if (field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_MESSAGE)
             exchange_field(x, message, field);
     }
 }
@@ -394,29 +412,28 @@ static void exchange_all(struct exchange *x, ProtobufCMessage *message)
 static bool all_pass(const struct plan *plan, uint32_t entry, const struct frame_refs *refs,
                      const uint8_t *payload, size_t bytes)
 {
-    /* The identity looks at texts alone; that each is in a field of bytes is seen in the struct. */
-    if (plan_class(plan) == PLAN_IDENTITY)
-        return true;
     bool pass = true;
     for (uint32_t i = 0; i < refs->count && pass; i++)
         pass = plan_passes(plan, entry, payload, bytes, refs->refs[i].place, WIRE_REF_BYTES);
     return pass;
 }
 
-/* @payload: private, or that of the frame if the plan does not look at it (all_pass()): then it is
- * read once here, by the crossing. Return: 0; or -EAGAIN: with the bytes in it, then. */
+/* @payload: private, or that of the frame if the plan does not look at it: then it is read once
+ * here, by the crossing. All references pass. Return: 0; or -EAGAIN: with the bytes in it, then. */
 static int unpack_by_reference(struct channel *channel, const struct frame *frame,
                                const struct plan_binding *binding, uint32_t entry,
                                const uint8_t *payload, ProtobufCMessage **ret_message)
 {
-    struct exchange x = {.refs = frame->refs, .copy_bytes = frame->header.payload_bytes};
+    struct exchange x = {
+        .refs = frame->refs,
+        .copy_bytes = frame->header.payload_bytes,
+        .left = (UINT32_C(1) << frame->refs->count) - 1,
+    };
     ProtobufCMessage *message;
-    if (!all_pass(plan_binding_plan(binding), entry, frame->refs, payload, x.copy_bytes) ||
-        plan_unpack_copy(binding, entry, payload, x.copy_bytes, &message, &x.copy, NULL) < 0)
+    if (plan_unpack_copy(binding, entry, payload, x.copy_bytes, &message, &x.copy, NULL) < 0)
         return -EAGAIN;
-    uint32_t all = (UINT32_C(1) << frame->refs->count) - 1;
     exchange_all(&x, message);
-    if (x.found != all || hold_new(channel, frame, message) < 0) {
+    if (x.left != 0 || hold_new(channel, frame, message) < 0) {
         wire_free(message);
         return -EAGAIN;
     }
@@ -438,7 +455,7 @@ static int unpack_private(struct channel *channel, const struct frame *frame,
     if (!payload)
         return -ENOMEM;
     memcpy(payload, frame->payload, bytes);
-    if (try_reference &&
+    if (try_reference && all_pass(plan_binding_plan(binding), entry, frame->refs, payload, bytes) &&
         unpack_by_reference(channel, frame, binding, entry, payload, ret_message) == 0)
         return 0;
     int r = wire_expand(payload, bytes, frame->refs->refs, frame->refs->count, &expanded,
@@ -453,6 +470,7 @@ static int unpack_shared(struct channel *channel, const struct frame *frame,
                          const struct plan_binding *binding, uint32_t entry,
                          ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
 {
+    /* The identity looks at texts alone; that each is in a field of bytes is seen in the struct. */
     const bool identity = plan_class(plan_binding_plan(binding)) == PLAN_IDENTITY;
     if (identity &&
         unpack_by_reference(channel, frame, binding, entry, frame->payload, ret_message) == 0)

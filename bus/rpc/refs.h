@@ -15,7 +15,8 @@ struct parley_buffer {
     struct frame_ref ref;            /* of its start */
     uint8_t *data;
     size_t bytes;
-    struct parley_buffer *next; /* of its context's */
+    size_t bytes_max;           /* that its block was taken for */
+    struct parley_buffer *next; /* of its context's; parked: of its channel's */
 };
 
 /* The buffer that all of the bytes are in, or NULL. */

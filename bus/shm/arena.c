@@ -434,6 +434,13 @@ void arena_lend(struct segment *segment, uint32_t block)
     segment->arena->lent++;
 }
 
+bool arena_is_lent(const struct segment *segment, uint32_t block)
+{
+    const struct slot *slot = slot_find(segment->arena, block);
+    assert(slot && slot->kept);
+    return slot->lent > 0;
+}
+
 void arena_drop(struct segment *segment, uint32_t block)
 {
     struct slot *slot = slot_find(segment->arena, block);

@@ -165,23 +165,3 @@ int arena_add(struct peer_segment *peer, int fd, struct error_text *error)
     peer->more[peer->more_count++] = region;
     return 0;
 }
-
-int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, uint64_t bytes,
-                  const uint8_t **ret_data)
-{
-    const uint8_t *base = peer->arena;
-    uint64_t size = peer->arena_bytes;
-    if (ref->segment > ARENA_SEGMENT_MAX)
-        return -EPROTO;
-    if (ref->segment > peer->more_count)
-        return ARENA_E_UNKNOWN;
-    if (ref->segment > 0) {
-        const struct region *region = &peer->more[ref->segment - 1];
-        base = (const uint8_t *)region->base + LAYOUT_PAGE_BYTES;
-        size = region->bytes - LAYOUT_PAGE_BYTES;
-    }
-    if (ref->offset > size || bytes > size - ref->offset)
-        return -EPROTO;
-    *ret_data = base + ref->offset;
-    return 0;
-}

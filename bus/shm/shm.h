@@ -11,6 +11,7 @@
 #ifndef PARLEY_SHM_SHM_H
 #define PARLEY_SHM_SHM_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -229,6 +230,8 @@ int arena_keep(struct segment *segment, uint32_t block);
 uint32_t arena_lendable(const struct segment *segment);
 /* A frame names it: the peer will release it once more. There must be something lendable. */
 void arena_lend(struct segment *segment, uint32_t block);
+/* Of one that is kept: whether the peer may still read it. */
+bool arena_is_lent(const struct segment *segment, uint32_t block);
 /* Its owner is done with it: free as soon as the peer is. */
 void arena_drop(struct segment *segment, uint32_t block);
 
@@ -251,8 +254,25 @@ int arena_add(struct peer_segment *peer, int fd, struct error_text *error);
  * Return: 0; ARENA_E_UNKNOWN if that arena has not been added yet (read the doorbell); -EPROTO if
  * it lies outside of the arena.
  */
-int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, uint64_t bytes,
-                  const uint8_t **ret_data);
+static inline int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref,
+                                uint64_t bytes, const uint8_t **ret_data)
+{
+    const uint8_t *base = peer->arena;
+    uint64_t size = peer->arena_bytes;
+    if (ref->segment > ARENA_SEGMENT_MAX)
+        return -EPROTO;
+    if (ref->segment > peer->more_count)
+        return ARENA_E_UNKNOWN;
+    if (ref->segment > 0) {
+        const struct region *region = &peer->more[ref->segment - 1];
+        base = (const uint8_t *)region->base + LAYOUT_PAGE_BYTES;
+        size = region->bytes - LAYOUT_PAGE_BYTES;
+    }
+    if (ref->offset > size || bytes > size - ref->offset)
+        return -EPROTO;
+    *ret_data = base + ref->offset;
+    return 0;
+}
 
 /* Reader: tells the peer that it may reuse the block, once for each frame that named it: an entry in
  * our release ring. */

@@ -224,6 +224,51 @@ static void test_buffers_end_at_half_of_what_can_be_shared(void **state)
     parley_buffer_free(buffers[0]);
 }
 
+/* Freed ones keep their memory only for as long as nobody else needs it. */
+static void test_freed_buffers_make_room_for_others_of_any_size(void **state)
+{
+    (void)state;
+    connect_client("1");
+    for (unsigned i = 0; i < 2; i++) {
+        struct parley_buffer *large[2];
+        for (size_t j = 0; j < 2; j++)
+            large[j] = buffer_new(PARLEY_BUFFER_BYTES_MAX, (uint8_t)i);
+        for (size_t j = 0; j < 2; j++)
+            parley_buffer_free(large[j]); /* half of all bytes */
+        for (size_t bytes = 4096; bytes < PARLEY_BUFFER_BYTES_MAX; bytes *= 4) {
+            struct parley_buffer *buffer = buffer_new(bytes, (uint8_t)i);
+            assert_int_equal(look_at(bytes_of(buffer, bytes)), BLOB_DATA);
+            parley_buffer_free(buffer);
+        }
+    }
+}
+
+/* As long as it is about as large; and it is not written over what is read still. */
+static void test_a_freed_buffer_is_the_next_one(void **state)
+{
+    (void)state;
+    connect_client("1");
+    struct parley_buffer *buffer = buffer_new(MIB, 1), *other = buffer_new(MIB, 1);
+    uint8_t *data = parley_buffer_data(buffer);
+    assert_true(data != parley_buffer_data(other));
+    parley_buffer_free(buffer);
+    static const size_t sizes[] = {MIB, MIB - 1, MIB - MIB / 8};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        buffer = buffer_new(sizes[i], 1);
+        assert_ptr_equal(parley_buffer_data(buffer), data);
+        assert_int_equal(look_at(bytes_of(buffer, sizes[i])), BLOB_DATA);
+        assert_int_equal(look_at((ProtobufCBinaryData){sizes[i] + 1, data}), 0); /* one past it */
+        parley_buffer_free(buffer);
+    }
+    static const size_t unlike[] = {MIB + 1, MIB - MIB / 8 - 1};
+    for (size_t i = 0; i < sizeof(unlike) / sizeof(unlike[0]); i++) {
+        buffer = buffer_new(unlike[i], 1);
+        assert_ptr_not_equal(parley_buffer_data(buffer), data);
+        parley_buffer_free(buffer);
+    }
+    parley_buffer_free(other);
+}
+
 static void test_a_buffer_of_another_client_is_copied(void **state)
 {
     (void)state;
@@ -665,6 +710,8 @@ int main(void)
         zero_copy_test(test_every_field_may_be_a_reference),
         zero_copy_test(test_the_seventeenth_field_is_copied),
         zero_copy_test(test_buffers_end_at_half_of_what_can_be_shared),
+        zero_copy_test(test_freed_buffers_make_room_for_others_of_any_size),
+        zero_copy_test(test_a_freed_buffer_is_the_next_one),
         zero_copy_test(test_a_buffer_of_another_client_is_copied),
         zero_copy_test(test_what_an_expired_call_refers_to_stays_until_its_handler_answers),
         zero_copy_test(test_a_service_that_keeps_requests_is_sent_copies_in_the_end),

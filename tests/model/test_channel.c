@@ -91,7 +91,7 @@ static struct party *myself(void)
 /* ---- Memory of the threads' own: the lowest place that is free, so that equal states look equal
  * ---- */
 
-#define LARGE_BYTES 1024
+#define LARGE_BYTES 1280
 #define LARGE_COUNT 6
 #define SMALL_BYTES 128
 #define SMALL_COUNT 10
@@ -407,6 +407,7 @@ NEVER(int, plan_bind, struct plan *plan, const ProtobufCServiceDescriptor *descr
       enum plan_payload side, struct plan_binding **ret, struct error_text *error)
 NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
 NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
+NEVER(bool, buffers_unpark, struct channel *channel)
 NEVER(int, refs_forgo, struct body *body)
 NEVER(int, refs_write, struct channel *channel, const struct body *body, uint8_t *out)
 NEVER(int, frame_read_refs, struct channel *channel, const struct frame *frame,
@@ -414,14 +415,6 @@ NEVER(int, frame_read_refs, struct channel *channel, const struct frame *frame,
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
 NEVER(int, region_create, struct region *region, const char *name, size_t bytes,
       struct error_text *error)
-
-int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref, uint64_t bytes,
-                  const uint8_t **ret_data)
-{
-    model_expect(ref->segment == 0 && ref->offset + bytes <= ARENA_BYTES);
-    *ret_data = peer->arena + ref->offset;
-    return 0;
-}
 
 /* ---- Frames ---- */
 
