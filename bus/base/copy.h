@@ -23,10 +23,11 @@
 static inline void copy_bytes(void *out, const void *in, size_t bytes)
 {
 #if defined(__x86_64__)
-    size_t behind = ((uintptr_t)out - (uintptr_t)in) % 4096;
-    if (__builtin_expect(behind - 1 < 15 && bytes >= COPY_PIECES_BYTES_MIN &&
-                             bytes <= COPY_PIECES_BYTES_MAX,
-                         0)) {
+    const size_t behind = ((uintptr_t)out - (uintptr_t)in) % 4096;
+    if (__builtin_expect(bytes - COPY_PIECES_BYTES_MIN <=
+                             COPY_PIECES_BYTES_MAX - COPY_PIECES_BYTES_MIN,
+                         0) &&
+        behind - 1 < 15) {
         uint8_t *to = out;
         const uint8_t *from = in;
         for (; bytes > COPY_PIECE_BYTES; bytes -= COPY_PIECE_BYTES) {

@@ -466,9 +466,9 @@ static int unpack_private(struct channel *channel, const struct frame *frame,
     return r;
 }
 
-static int unpack_shared(struct channel *channel, const struct frame *frame,
-                         const struct plan_binding *binding, uint32_t entry,
-                         ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
+int refs_unpack_shared(struct channel *channel, const struct frame *frame,
+                       const struct plan_binding *binding, uint32_t entry,
+                       ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
 {
     /* The identity looks at texts alone; that each is in a field of bytes is seen in the struct. */
     const bool identity = plan_class(plan_binding_plan(binding)) == PLAN_IDENTITY;
@@ -476,14 +476,4 @@ static int unpack_shared(struct channel *channel, const struct frame *frame,
         unpack_by_reference(channel, frame, binding, entry, frame->payload, ret_message) == 0)
         return 0;
     return unpack_private(channel, frame, binding, entry, !identity, ret_message, ret_failure);
-}
-
-int refs_unpack(struct channel *channel, const struct frame *frame,
-                const struct plan_binding *binding, uint32_t entry, ProtobufCMessage **ret_message,
-                struct plan_failure *ret_failure)
-{
-    if (__builtin_expect(frame->refs->count == 0, 1))
-        return plan_unpack(binding, entry, frame->payload, frame->header.payload_bytes, ret_message,
-                           ret_failure);
-    return unpack_shared(channel, frame, binding, entry, ret_message, ret_failure);
 }

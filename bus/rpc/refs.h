@@ -22,7 +22,8 @@ struct parley_buffer {
 /* The buffer that all of the bytes are in, or NULL. */
 struct parley_buffer *buffer_find(const struct channel *channel, const uint8_t *data, size_t bytes);
 
-/* ---- refs.c: objects that come and go with each message; a channel keeps a few of each kind ---- */
+/* ---- refs.c: objects that come and go with each message; a channel keeps a few of each kind ----
+ */
 
 /* Return: not cleared; NULL: no memory. */
 void *spare_take(struct spares *spares, size_t bytes);
@@ -36,10 +37,19 @@ int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t 
 /* ---- refs.c: receiving ---- */
 
 /* As plan_unpack(), of a frame's payload. Where the message refers to the peer's memory it gets a
- * hold, and the frame has no references any more. */
-int refs_unpack(struct channel *channel, const struct frame *frame,
-                const struct plan_binding *binding, uint32_t entry, ProtobufCMessage **ret_message,
-                struct plan_failure *ret_failure);
+ * hold, and the frame has no references any more. The second is for those that have some. */
+int refs_unpack_shared(struct channel *channel, const struct frame *frame,
+                       const struct plan_binding *binding, uint32_t entry,
+                       ProtobufCMessage **ret_message, struct plan_failure *ret_failure);
+static inline int refs_unpack(struct channel *channel, const struct frame *frame,
+                              const struct plan_binding *binding, uint32_t entry,
+                              ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
+{
+    if (__builtin_expect(frame->refs->count > 0, 0))
+        return refs_unpack_shared(channel, frame, binding, entry, ret_message, ret_failure);
+    return plan_unpack(binding, entry, frame->payload, frame->header.payload_bytes, ret_message,
+                       ret_failure);
+}
 /* A frame's payload with its references replaced by what they refer to. Return: 0 with *ret_payload
  * malloc'ed; or as wire_expand(). */
 int refs_expand(const struct frame *frame, uint8_t **ret_payload, size_t *ret_bytes);

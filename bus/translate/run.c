@@ -87,8 +87,8 @@ static int translate(struct run *run, const struct program_table *table, const u
     int r = run_translate(run, table, NULL, copy, copy + source_bytes, 1, &frame);
     run->limit = limit;
     /* What is wrong may be so only in a piece that another member of its oneof has replaced. */
-    if (__builtin_expect(r == RUN_PIECES || (r < 0 && run_has_pieces(run, table, copy, source_bytes)),
-                         0))
+    if (__builtin_expect(
+            r == RUN_PIECES || (r < 0 && run_has_pieces(run, table, copy, source_bytes)), 0))
         r = translate_joined(run, table, copy, source_bytes, out);
     if (r == 0 && (size_t)(run->out - out) > output_most(source_bytes))
         return run_fail(run, -E2BIG, NULL, 0, "the translation is larger than the limit");
@@ -106,14 +106,8 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     struct run run;
     run.plan = plan;
     run.divert = NULL;
-    run.elements = 0;
-    run.slots_used = 0;
-    run.root = NULL;
-    run.moves_in = false;
-    run.stuck = run.budget = NULL;
-    run.watches = false;
-    run.source = run.source_end = run.readable = run.origin = NULL;
-    run.failure = (struct plan_failure){0, 0, "no such method"};
+    run_clear(&run);
+    run.failure.what = "no such method";
     int r = -EINVAL;
     size_t bytes = 0;
     if (entry < plan_entry_count(plan) && plan->entries[entry].table != PROGRAM_NONE) {

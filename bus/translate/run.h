@@ -77,19 +77,20 @@ struct run {
     const uint8_t *source; /* private */
     const uint8_t *source_end;
     const uint8_t *readable; /* the end of what may be read behind a field: its buffer's */
-    const uint8_t *stuck;    /* a field in a nested message that does not go the short way */
     const uint8_t *pos;      /* where the short way has stopped */
-    const uint8_t *budget;   /* the end of what the short way has asked the room for */
-    bool watches;            /* for messages in pieces: run_watch_piece() */
-    const uint8_t *origin;   /* where in it a stage's input comes from; NULL: it is the source's */
-    uint8_t *out;            /* the next byte to write */
-    uint8_t *limit;          /* the first that must not be */
-    int over;                /* the error for coming to the limit */
+    /* From here to `machine`: cleared by run_clear(). */
     uint32_t elements;
     uint32_t slots_used;
+    const uint8_t *stuck;     /* a field in a nested message that does not go the short way */
+    const uint8_t *budget;    /* the end of what the short way has asked the room for */
+    const uint8_t *origin;    /* where in it a stage's input comes from; NULL: it is the source's */
+    uint8_t *out;             /* the next byte to write */
+    uint8_t *limit;           /* the first that must not be */
     const struct frame *root; /* of messages that values move into or out of; NULL: none */
-    bool moves_in;            /* into this one: the last piece of such a message */
     struct plan_failure failure;
+    bool watches;  /* for messages in pieces: run_watch_piece() */
+    bool moves_in; /* into `root`: the last piece of such a message */
+    int over;      /* the error for coming to the limit */
     struct machine machine;
     struct slot slots[RUN_SLOT_MAX]; /* of the messages that are open, outer ones first */
 };
@@ -117,6 +118,18 @@ struct frame {
     size_t moved_in; /* bytes written that have moved into it from outside */
     unsigned near;   /* the most that an emit's `near` was, of those that wrote, and 1 */
 };
+
+/* Everything as if nothing had been done. In pieces of up to 64 bytes, for which compilers take
+ * vectors; for more they may take "rep stos", which is slow to begin. */
+static inline void run_clear(struct run *run)
+{
+    static_assert(offsetof(struct run, machine) - offsetof(struct run, elements) == 88,
+                  "two pieces");
+    uint8_t *first = (uint8_t *)run + offsetof(struct run, elements);
+    run->source = NULL;
+    memset(first, 0, 64);
+    memset(first + 64, 0, 24);
+}
 
 /* Records what went wrong. Returns @code. */
 int run_fail(struct run *run, int code, const uint8_t *at, uint32_t number, const char *what);

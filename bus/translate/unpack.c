@@ -40,10 +40,9 @@
 /* What is large is large by its texts and bytes, which stay in the copy. Room for twice as much
  * again would be more than malloc() keeps, and be mapped anew for each message. */
 #define GUESS_BYTES_MAX (64 << 10)
+#define GUESS_BYTES_MIN 256
+#define DIRECT_BYTES_MAX 512
 #define SCRATCH_BYTES 12288 /* on the stack; enough for sources of 2,048 bytes */
-/* Of a block, with what it begins with: what malloc() has at hand, without a lock and without a
- * search, from one thread's free() to its next malloc(). glibc: 1,032 bytes. */
-#define CACHED_BYTES (1032 - sizeof(struct wire_chunk))
 
 /* ---- Wire bytes of the reader's version, into the struct ---- */
 
@@ -518,58 +517,61 @@ void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use us
 
 /* ---- The whole ---- */
 
-/* Room for the struct, for about what hangs on it, and for the copy with what is read behind it. */
-static inline int open_block(struct unpack *u, const struct bound_table *table,
-                             uint8_t **ret_message, uint8_t **ret_copy)
+static inline size_t copy_room(size_t source_bytes)
 {
-    const size_t copy_bytes = (u->source_bytes + READ_BYTES + 7) & ~(size_t)7;
-    size_t guess = u->source_bytes < 512 ? u->source_bytes : 2 * u->source_bytes;
-    if (guess > GUESS_BYTES_MAX)
-        guess = GUESS_BYTES_MAX;
-    size_t bytes = table->image_bytes + ((guess + 256) & ~(size_t)7) + copy_bytes;
-    /* If it may do, two such blocks are still no more work than one that is larger. */
-    const bool cached =
-        bytes > CACHED_BYTES && table->image_bytes + copy_bytes + guess <= CACHED_BYTES;
-    if (cached)
-        bytes = CACHED_BYTES;
-    const size_t budget = wire_unpacked_bytes_max(u->source_bytes);
+    return (source_bytes + READ_BYTES + 7) & ~(size_t)7;
+}
+
+/* Room for the struct, @bytes (a multiple of 8) for what hangs on it, and for the copy with what is
+ * read behind it. */
+static inline __attribute__((always_inline)) int
+open_block(struct unpack *u, const struct bound_table *table, size_t source_bytes, size_t bytes,
+           uint8_t **ret_message, uint8_t **ret_copy)
+{
+    const size_t copy_bytes = copy_room(source_bytes);
+    bytes += table->image_bytes + copy_bytes;
     size_t room = bytes;
     struct wire_chunk *chunk = wire_block_new(&room);
-    if (!chunk) {
+    if (__builtin_expect(!chunk, 0)) {
         u->bump.error = -ENOMEM;
         return unpack_no_memory(u);
     }
+    uint8_t *message = (uint8_t *)(chunk + 1), *end = message + room - copy_bytes;
     chunk->next = NULL;
     chunk->hold = NULL;
     u->bump.first = u->bump.last = chunk;
-    u->bump.pos = (uint8_t *)(chunk + 1);
-    u->bump.end = u->bump.pos + room - copy_bytes;
-    u->bump.chunk_bytes = cached ? CACHED_BYTES / 2 : bytes; /* the next one is twice that */
-    u->bump.left = budget - bytes;
+    u->bump.pos = message + table->message_bytes;
+    u->bump.end = end;
+    u->bump.chunk_bytes = bytes; /* the next one is twice that */
+    u->bump.left = wire_unpacked_bytes_max(source_bytes) - bytes;
     u->bump.error = 0;
-    *ret_copy = u->bump.end;
-    *ret_message = new_message(u, table);
+    copy_image(message, table);
+    *ret_message = message;
+    *ret_copy = end;
     return 0;
 }
 
-static void end_source(struct unpack *u, uint8_t *end)
+static inline void end_source(struct unpack *u, uint8_t *end)
 {
     memset(end, 0, READ_BYTES);
     u->run.source_end = end;
     u->run.readable = end + READ_BYTES;
 }
 
+/* The only time that the source is read. */
+static inline void take_source(struct unpack *u, uint8_t *copy, const uint8_t *source, size_t bytes)
+{
+    if (bytes > 0)
+        copy_bytes(copy, source, bytes);
+    u->run.source = copy;
+    end_source(u, copy + bytes);
+}
+
 /* Everything as if nothing had been done; but for the bump, which open_block() begins. */
 static inline void begin(struct unpack *u, bool detects)
 {
-    u->run.elements = 0;
-    u->run.slots_used = 0;
-    u->run.root = NULL;
-    u->run.moves_in = false;
-    u->run.stuck = u->run.budget = NULL;
-    u->run.watches = false;
-    u->run.source = u->run.source_end = u->run.readable = u->run.origin = NULL;
-    u->run.out = u->run.limit = u->fragment = u->scratch = NULL;
+    run_clear(&u->run);
+    u->fragment = u->scratch = NULL;
     u->finished = NULL;
     u->growing.at = NULL;
     u->copying = false;
@@ -577,21 +579,33 @@ static inline void begin(struct unpack *u, bool detects)
     u->terminators_end = u->terminators;
 }
 
-/* One crossing. Part of its callers: a small message is a few hundred instructions in all. */
-static inline __attribute__((always_inline)) int
-cross(struct unpack *u, const struct bound_table *table, const uint8_t *source, bool detects,
-      ProtobufCMessage **ret_message, const uint8_t **ret_copy)
+/* What does not change from one crossing to the next. */
+static inline void init(struct unpack *u, const struct plan_binding *binding, size_t source_bytes,
+                        uint8_t *stack)
+{
+    u->run.plan = u->plan = binding->plan;
+    u->text = binding->text;
+    u->run.divert = make_directly;
+    u->stack = stack;
+    u->source_bytes = source_bytes;
+    const struct unpack_code *code = find_code(binding);
+    u->enter = code ? code->enter : NULL;
+    u->code = code ? code->base : NULL;
+}
+
+/* One crossing. */
+static int cross(struct unpack *u, const struct bound_table *table, const uint8_t *source,
+                 bool detects, ProtobufCMessage **ret_message, const uint8_t **ret_copy)
 {
     uint8_t *message = NULL, *copy = NULL;
+    size_t bytes = u->source_bytes, guess = bytes < 512 ? bytes : 2 * bytes;
+    if (guess > GUESS_BYTES_MAX)
+        guess = GUESS_BYTES_MAX;
     begin(u, detects);
-    int r = open_block(u, table, &message, &copy);
+    int r = open_block(u, table, bytes, (guess + GUESS_BYTES_MIN) & ~(size_t)7, &message, &copy);
     if (r < 0)
         return r;
-    size_t bytes = u->source_bytes;
-    if (bytes > 0)
-        copy_bytes(copy, source, bytes);
-    u->run.source = copy;
-    end_source(u, copy + bytes);
+    take_source(u, copy, source, bytes);
     /* Pipes lower the limit for as long as a message is open, so it must be known before. */
     if (u->plan->header->flags & PROGRAM_STAGED)
         r = unpack_need_scratch(u);
@@ -613,39 +627,19 @@ cross(struct unpack *u, const struct bound_table *table, const uint8_t *source, 
     return r;
 }
 
-/* What came in pieces, or was refused: pieces first. */
-__attribute__((noinline, cold)) static int
-cross_joined(struct unpack *u, const struct bound_table *table, const uint8_t *source,
-             ProtobufCMessage **ret_message, const uint8_t **ret_copy)
-{
-    return cross(u, table, source, false, ret_message, ret_copy);
-}
-
-int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
-                size_t source_bytes, ProtobufCMessage **ret_message,
-                struct plan_failure *ret_failure)
-{
-    const uint8_t *copy;
-    return plan_unpack_copy(binding, entry, source, source_bytes, ret_message, &copy, ret_failure);
-}
-
-int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
-                     size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
-                     struct plan_failure *ret_failure)
+/* Any message; but one of DIRECT_BYTES_MAX of a table that only checks goes the way below. */
+__attribute__((noinline)) static int cross_any(const struct plan_binding *binding, uint32_t entry,
+                                               const uint8_t *source, size_t source_bytes,
+                                               ProtobufCMessage **ret_message,
+                                               const uint8_t **ret_copy,
+                                               struct plan_failure *ret_failure)
 {
     uint8_t stack[SCRATCH_BYTES];
     struct unpack u;
-    u.run.plan = u.plan = binding->plan;
-    u.text = binding->text;
-    u.run.divert = make_directly;
-    u.run.source = NULL;
-    u.run.failure = (struct plan_failure){0, 0, "no such method"};
-    u.stack = stack;
-    u.source_bytes = source_bytes;
-    const struct unpack_code *code = find_code(binding);
-    u.enter = code ? code->enter : NULL;
-    u.code = code ? code->base : NULL;
     int r = -EINVAL;
+    init(&u, binding, source_bytes, stack);
+    run_clear(&u.run);
+    u.run.failure.what = "no such method";
     if (entry < binding->entry_count && binding->entries[entry]) {
         const struct bound_table *table = binding->entries[entry];
         if (source_bytes > WIRE_MESSAGE_BYTES_MAX) {
@@ -653,11 +647,69 @@ int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const u
         } else {
             bool detects = table->translated && !table->hides_pieces;
             r = cross(&u, table, source, detects, ret_message, ret_copy);
+            /* What came in pieces, or was refused: pieces first. */
             if (r < 0 && detects && r != -ENOMEM)
-                r = cross_joined(&u, table, source, ret_message, ret_copy);
+                r = cross(&u, table, source, false, ret_message, ret_copy);
         }
     }
     if (r < 0 && ret_failure)
         *ret_failure = u.run.failure;
     return r;
+}
+
+/* The same for a small message of a table that only checks, which needs no scratch, no second
+ * crossing, and nothing before: what most messages are, so it is one function of next to no
+ * branches. */
+static inline __attribute__((always_inline)) int
+cross_directly(const struct plan_binding *binding, const struct bound_table *table,
+               const uint8_t *source, size_t source_bytes, ProtobufCMessage **ret_message,
+               const uint8_t **ret_copy, struct plan_failure *ret_failure)
+{
+    struct unpack u;
+    uint8_t *message = NULL, *copy = NULL;
+    init(&u, binding, source_bytes, NULL);
+    begin(&u, false);
+    int r = open_block(&u, table, source_bytes,
+                       copy_room(source_bytes) + GUESS_BYTES_MIN - READ_BYTES, &message, &copy);
+    if (__builtin_expect(r == 0, 1)) {
+        take_source(&u, copy, source, source_bytes);
+        r = unpack_quickly(&u, table, message, copy, copy + source_bytes, 1);
+        if (__builtin_expect(r < 0, 0))
+            wire_bump_free(&u.bump);
+    }
+    if (__builtin_expect(r == 0, 1)) {
+        *ret_message = (ProtobufCMessage *)(void *)message;
+        *ret_copy = copy;
+        return 0;
+    }
+    if (ret_failure)
+        *ret_failure = u.run.failure;
+    return r;
+}
+
+static inline __attribute__((always_inline)) int
+unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+           size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
+           struct plan_failure *ret_failure)
+{
+    const struct bound_table *table = entry < binding->entry_count ? binding->entries[entry] : NULL;
+    if (__builtin_expect(table && !table->translated && source_bytes <= DIRECT_BYTES_MAX, 1))
+        return cross_directly(binding, table, source, source_bytes, ret_message, ret_copy,
+                              ret_failure);
+    return cross_any(binding, entry, source, source_bytes, ret_message, ret_copy, ret_failure);
+}
+
+int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+                size_t source_bytes, ProtobufCMessage **ret_message,
+                struct plan_failure *ret_failure)
+{
+    const uint8_t *copy;
+    return unpack_any(binding, entry, source, source_bytes, ret_message, &copy, ret_failure);
+}
+
+int plan_unpack_copy(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+                     size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
+                     struct plan_failure *ret_failure)
+{
+    return unpack_any(binding, entry, source, source_bytes, ret_message, ret_copy, ret_failure);
 }

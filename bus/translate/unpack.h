@@ -57,7 +57,7 @@ struct unpack {
     const uint8_t *text; /* the binding's copy of the plan's */
     uint8_t *fragment;   /* where what the runner wrote, and nobody has read yet, begins */
     uint8_t *scratch;    /* NULL: not needed yet */
-    uint8_t *stack;      /* SCRATCH_BYTES of it */
+    uint8_t *stack;      /* SCRATCH_BYTES of it; NULL: it is not needed */
     size_t source_bytes;
     struct reading *finished;      /* the message that is just being finished, or NULL */
     const struct bound_emit *made; /* the first of its emits that is not done */
@@ -109,13 +109,6 @@ int unpack_need_scratch(struct unpack *u);
 
 /* ---- unpack_quick.c ---- */
 
-/* All of a message whose table is not staged, in the private copy: by machine code or by the loop.
- */
-int unpack_quickly(struct unpack *u, const struct bound_table *table, uint8_t *message,
-                   const uint8_t *pos, const uint8_t *end, unsigned depth);
-
-/* The rest for machine code. */
-
 /* The loop; if the table waits, or if it does not. @before: NULL: from the message's beginning;
  * else it is as far as that says, and goes on at @pos, and the struct is copied. */
 int unpack_waiting(struct unpack *u, const struct bound_table *table, uint8_t *message,
@@ -124,7 +117,21 @@ int unpack_waiting(struct unpack *u, const struct bound_table *table, uint8_t *m
 int unpack_at_once(struct unpack *u, const struct bound_table *table, uint8_t *message,
                    const uint8_t *pos, const uint8_t *end, unsigned depth,
                    const struct reading *before);
-/* A text behind its length at @pos, of any length. .data is NULL: there is something the matter. */
+
+/* All of a message whose table is not staged, in the private copy: by machine code or by the loop.
+ */
+static inline int unpack_quickly(struct unpack *u, const struct bound_table *table,
+                                 uint8_t *message, const uint8_t *pos, const uint8_t *end,
+                                 unsigned depth)
+{
+    if (u->enter && table->code_at > 0 && end - pos <= UNPACK_CODE_BYTES_MAX)
+        return u->enter(u, message, pos, end, depth, u->code + table->code_at);
+    return table->waits ? unpack_waiting(u, table, message, pos, end, depth, NULL)
+                        : unpack_at_once(u, table, message, pos, end, depth, NULL);
+}
+
+/* The rest is for machine code. A text behind its length at @pos, of any length. .data is NULL:
+ * there is something the matter. */
 struct span unpack_read_text(const struct unpack *u, const uint8_t *pos, const uint8_t *end);
 /* QUICK_TAKEN. False: there is more in it than what goes to slots, or nothing; then what has gone
  * there goes there once more. */
@@ -160,21 +167,27 @@ static inline uint32_t *quantifier(uint8_t *message, const struct bound_op *op)
 }
 
 /* 32 bytes at a step, which may be more than the message has; the next one begins there. */
-static inline uint8_t *new_message(struct unpack *u, const struct bound_table *table)
+static inline void copy_image(uint8_t *message, const struct bound_table *table)
 {
-    const size_t bytes = table->image_bytes;
     const uint8_t *image = table->image;
-    if (__builtin_expect(bytes > (size_t)(u->bump.end - u->bump.pos), 0) &&
-        wire_bump_grow(&u->bump, bytes) < 0)
-        return NULL;
-    uint8_t *message = u->bump.pos, *out = message, *const end = message + bytes;
-    u->bump.pos = message + table->message_bytes;
+    uint8_t *out = message, *const end = message + table->image_bytes;
     do {
         copy16(out, image);
         copy16(out + 16, image + 16);
         out += 32;
         image += 32;
     } while (out < end);
+}
+
+static inline uint8_t *new_message(struct unpack *u, const struct bound_table *table)
+{
+    const size_t bytes = table->image_bytes;
+    if (__builtin_expect(bytes > (size_t)(u->bump.end - u->bump.pos), 0) &&
+        wire_bump_grow(&u->bump, bytes) < 0)
+        return NULL;
+    uint8_t *message = u->bump.pos;
+    u->bump.pos = message + table->message_bytes;
+    copy_image(message, table);
     return message;
 }
 

@@ -174,15 +174,6 @@ bool unpack_take(struct unpack *u, struct reading *here, const struct quick *way
 
 /* ---- Messages ---- */
 
-int unpack_quickly(struct unpack *u, const struct bound_table *table, uint8_t *message,
-                   const uint8_t *pos, const uint8_t *end, unsigned depth)
-{
-    if (u->enter && table->code_at > 0 && end - pos <= UNPACK_CODE_BYTES_MAX)
-        return u->enter(u, message, pos, end, depth, u->code + table->code_at);
-    return table->waits ? unpack_waiting(u, table, message, pos, end, depth, NULL)
-                        : unpack_at_once(u, table, message, pos, end, depth, NULL);
-}
-
 static inline int read_message(struct unpack *u, const struct bound_table *table, uint8_t *message,
                                const uint8_t *pos, const uint8_t *end, unsigned depth)
 {

@@ -24,7 +24,7 @@
 #define LARGE CLASS_COUNT /* the class of those that are not kept */
 
 struct kept {
-    struct wire_chunk *first[CLASS_COUNT];
+    struct wire_chunk *first[CLASS_COUNT + 1];
     /* For so many more: none if the thread is not watched yet, or ends. So there is one question.
      */
     uint8_t room[CLASS_COUNT + 1];
@@ -75,19 +75,18 @@ static void watch_thread(void)
 }
 
 /* The class of blocks that hold @bytes, header and all. */
-static unsigned class_of(size_t bytes)
+static inline unsigned class_of(size_t bytes)
 {
-    if (SANITIZED || bytes > (size_t)CLASS_BYTES_MIN << (CLASS_COUNT - 1))
-        return LARGE;
-    if (bytes <= CLASS_BYTES_MIN)
-        return 0;
-    unsigned bits = 64 - (unsigned)__builtin_clzll(bytes - 1);
-    return bits - (unsigned)__builtin_ctz(CLASS_BYTES_MIN);
+    const unsigned bits = 64 - (unsigned)__builtin_clzll((bytes - 1) | (CLASS_BYTES_MIN - 1));
+    const unsigned class = bits - (unsigned)__builtin_ctz(CLASS_BYTES_MIN);
+    return SANITIZED || class > LARGE ? LARGE : class;
 }
 
 __attribute__((noinline)) static struct wire_chunk *block_make(size_t whole, unsigned class,
                                                                size_t *ret_bytes)
 {
+    if (class != LARGE)
+        whole = (size_t)CLASS_BYTES_MIN << class;
     struct wire_chunk *chunk = malloc(whole);
     if (!chunk)
         return NULL;
@@ -98,36 +97,36 @@ __attribute__((noinline)) static struct wire_chunk *block_make(size_t whole, uns
 
 struct wire_chunk *wire_block_new(size_t *bytes)
 {
-    size_t whole = sizeof(struct wire_chunk) + *bytes;
+    const size_t whole = sizeof(struct wire_chunk) + *bytes;
     const unsigned class = class_of(whole);
-    if (class == LARGE)
-        return block_make(whole, class, bytes);
-    whole = (size_t)CLASS_BYTES_MIN << class;
-    struct wire_chunk *chunk = kept.first[class];
-    if (!chunk)
+    struct wire_chunk *chunk = kept.first[class]; /* none of what is LARGE */
+    if (__builtin_expect(!chunk, 0))
         return block_make(whole, class, bytes);
     kept.first[class] = chunk->next;
     kept.room[class]++;
-    *bytes = whole - sizeof(*chunk);
+    *bytes = ((size_t)CLASS_BYTES_MIN << class) - sizeof(*chunk);
     return chunk;
 }
 
 /* Of a class that has no room, or not yet. */
-__attribute__((noinline)) static bool makes_room(uint32_t class)
+__attribute__((noinline)) static void *block_drop(struct wire_chunk *chunk)
 {
-    if (class != LARGE && !kept.watched)
+    if (chunk->kept_as != LARGE && !kept.watched) {
         watch_thread();
-    return kept.room[class] > 0;
+        if (kept.room[chunk->kept_as] > 0)
+            return wire_block_free(chunk);
+    }
+    free(chunk);
+    return NULL;
 }
 
-void wire_block_free(struct wire_chunk *chunk)
+void *wire_block_free(struct wire_chunk *chunk)
 {
-    uint32_t class = chunk->kept_as;
-    if (__builtin_expect(kept.room[class] == 0, 0) && !makes_room(class)) {
-        free(chunk);
-        return;
-    }
+    const uint32_t class = chunk->kept_as;
+    if (__builtin_expect(kept.room[class] == 0, 0))
+        return block_drop(chunk);
     chunk->next = kept.first[class];
     kept.first[class] = chunk;
     kept.room[class]--;
+    return NULL;
 }

@@ -19,7 +19,7 @@ struct wire_chunk {
 
 /* A chunk with room for @*bytes, or somewhat more, and then says how many. NULL: no memory. */
 struct wire_chunk *wire_block_new(size_t *bytes);
-void wire_block_free(struct wire_chunk *chunk);
+void *wire_block_free(struct wire_chunk *chunk); /* returns NULL */
 
 struct wire_bump {
     struct wire_chunk *first;

@@ -112,10 +112,10 @@ int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *dat
     return 0;
 }
 
-void *wire_free(void *message)
+/* Out of the way of a message of one block that refers to nobody's memory. */
+__attribute__((noinline)) static void *free_more(struct wire_chunk *chunk)
 {
-    struct wire_chunk *chunk = message ? (struct wire_chunk *)message - 1 : NULL;
-    struct wire_hold *hold = chunk ? chunk->hold : NULL;
+    struct wire_hold *hold = chunk->hold;
     while (chunk) {
         struct wire_chunk *next = chunk->next;
         wire_block_free(chunk);
@@ -124,6 +124,16 @@ void *wire_free(void *message)
     if (hold)
         hold->release(hold);
     return NULL;
+}
+
+void *wire_free(void *message)
+{
+    if (!message)
+        return NULL;
+    struct wire_chunk *chunk = (struct wire_chunk *)message - 1;
+    if (__builtin_expect(chunk->next || chunk->hold, 0))
+        return free_more(chunk);
+    return wire_block_free(chunk);
 }
 
 void wire_hold_on(void *message, struct wire_hold *hold)

@@ -36,8 +36,8 @@ static struct mark kept[8];
 
 struct wire_chunk *__real_wire_block_new(size_t *bytes);
 struct wire_chunk *__wrap_wire_block_new(size_t *bytes);
-void __real_wire_block_free(struct wire_chunk *chunk);
-void __wrap_wire_block_free(struct wire_chunk *chunk);
+void *__real_wire_block_free(struct wire_chunk *chunk);
+void *__wrap_wire_block_free(struct wire_chunk *chunk);
 
 static struct mark *find_kept(size_t mapped_bytes)
 {
@@ -97,12 +97,12 @@ struct wire_chunk *__wrap_wire_block_new(size_t *bytes)
     return chunk;
 }
 
-void __wrap_wire_block_free(struct wire_chunk *chunk)
+void *__wrap_wire_block_free(struct wire_chunk *chunk)
 {
-    if (chunk->kept_as == GUARDED_BLOCK)
-        guard_free(chunk);
-    else
-        __real_wire_block_free(chunk);
+    if (chunk->kept_as != GUARDED_BLOCK)
+        return __real_wire_block_free(chunk);
+    guard_free(chunk);
+    return NULL;
 }
 
 static const char *compare(int r, const struct plan_failure *failure, int by_code,
