@@ -459,13 +459,10 @@ static inline int body_write(struct channel *channel, uint8_t *out, const struct
     if (body->metadata_bytes)
         memcpy(out, body->metadata, body->metadata_bytes);
     out += body->metadata_bytes;
-    if (body->packing) {
-        int r = wire_pack_write(body->packing, out);
-        return r < 0 || body->ref_count == 0 ? r : refs_write(channel, body, out + body->bytes);
-    }
-    if (body->bytes)
+    if (body->data && body->bytes)
         memcpy(out, body->data, body->bytes);
-    return 0;
+    int r = body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
+    return r < 0 || body->ref_count == 0 ? r : refs_write(channel, body, out + body->bytes);
 }
 
 static size_t body_bytes(const struct body *body)

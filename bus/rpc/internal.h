@@ -218,12 +218,13 @@ struct queued {
     const uint8_t *metadata, *payload;
 };
 
-/* What a frame carries: metadata, then what wire_pack() had last, or bytes. */
+/* What a frame carries: metadata, then what wire_pack() had last, or bytes. Of a small message that was
+ * packed it has the bytes, too. */
 struct body {
     const uint8_t *metadata;
     size_t metadata_bytes;
-    struct wire_packing *packing; /* or */
-    const uint8_t *data;
+    struct wire_packing *packing; /* NULL: @data, which is the call's, if there is one */
+    const uint8_t *data;          /* NULL: wire_pack_write() makes it, of @packing */
     size_t bytes;     /* of the packed message or of @data */
     size_t ref_count; /* of the packed message, to our arena: refs.c */
 };

@@ -97,12 +97,10 @@ static uint32_t refs_most(struct channel *channel)
     return lendable > 0 ? lendable - 1 : 0;
 }
 
-int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t type,
-              const ProtobufCMessage *message, struct body *body)
+int refs_pack_shared(struct channel *channel, const struct wire_packer *packer, size_t type,
+                     const ProtobufCMessage *message, struct body *body)
 {
-    body->packing = channel->endpoint->packing;
-    if (__builtin_expect(LIST_EMPTY(&channel->buffers), 1) || channel->state != CHANNEL_UP ||
-        !STAILQ_EMPTY(&channel->queue))
+    if (channel->state != CHANNEL_UP || !STAILQ_EMPTY(&channel->queue))
         return wire_pack(body->packing, packer, type, message, &body->bytes);
     channel->refs_most = refs_most(channel);
     int r = wire_pack_refs(body->packing, packer, type, message, is_shared, channel, &body->bytes);
@@ -114,7 +112,9 @@ int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t 
 int refs_forgo(struct body *body)
 {
     body->ref_count = 0;
-    return wire_pack_again(body->packing, &body->bytes);
+    int r = wire_pack_again(body->packing, &body->bytes);
+    body->data = wire_packed(body->packing)->data;
+    return r;
 }
 
 /* Member by member, and not a struct that was made so: that cannot be read in one piece before all

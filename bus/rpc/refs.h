@@ -31,9 +31,22 @@ void spare_put(struct spares *spares, void *object);
 
 /* ---- refs.c: sending ---- */
 
-/* As wire_pack(), into @body, with references to the channel's buffers. */
-int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t type,
-              const ProtobufCMessage *message, struct body *body);
+/* As wire_pack(), into @body, with references to the channel's buffers. The second is for a channel
+ * that has some. */
+int refs_pack_shared(struct channel *channel, const struct wire_packer *packer, size_t type,
+                     const ProtobufCMessage *message, struct body *body);
+static inline int refs_pack(struct channel *channel, const struct wire_packer *packer, size_t type,
+                            const ProtobufCMessage *message, struct body *body)
+{
+    struct wire_packing *packing = channel->endpoint->packing;
+    body->packing = packing;
+    int r = __builtin_expect(LIST_EMPTY(&channel->buffers), 1)
+                ? wire_pack(packing, packer, type, message, &body->bytes)
+                : refs_pack_shared(channel, packer, type, message, body);
+    body->data = wire_packed(packing)->data;
+    return r;
+}
+
 /* ---- refs.c: receiving ---- */
 
 /* As plan_unpack(), of a frame's payload. Where the message refers to the peer's memory it gets a

@@ -131,7 +131,7 @@ static void refs_move(struct wire_packing *packing, const uint8_t *from, size_t 
 /* Whether the message is too large with what it refers to. */
 static bool refers_to_too_much(const struct wire_packing *packing)
 {
-    uint64_t bytes = packing->bytes;
+    uint64_t bytes = packing->packed.bytes;
     for (size_t i = 0; i < packing->ref_count; i++)
         bytes += packing->refs[i].bytes;
     return bytes > WIRE_MESSAGE_BYTES_MAX;
@@ -193,40 +193,77 @@ uint8_t *pack_length(struct wire_packing *packing, uint8_t *start, size_t width,
 
 /* ---- The room's side ---- */
 
-/* @ret_bytes: what is left in the window. */
-static int run(struct wire_packing *packing, enum pack_mode mode, size_t *ret_bytes)
+static void begin(struct wire_packing *packing, enum pack_mode mode)
 {
     packing->mode = mode;
     packing->limit = packing->window + (mode == PACK_SMALL ? WIRE_PACK_WINDOW_BYTES : PIECE_BYTES);
     packing->emptied = 0;
     packing->ref_count = 0;
-    uint8_t *end = pack_fields(packing);
-    if (!end)
-        return packing->error;
-    *ret_bytes = (size_t)(end - packing->window);
-    return 0;
 }
 
-static int measure(struct wire_packing *packing, size_t *ret_bytes)
+/* One pass over a large message. @ret_bytes: of it; @ret_rest: those that are left in the window.
+ */
+static int pass(struct wire_packing *packing, enum pack_mode mode, uint64_t *ret_bytes,
+                size_t *ret_rest)
 {
-    size_t rest = 0;
+    begin(packing, mode);
+    const uint8_t *end = pack_fields(packing, packing->table, packing->message);
+    const size_t ref_count = packing->ref_count;
+    *ret_rest = end ? (size_t)(end - packing->window) : 0;
+    *ret_bytes = packing->emptied + *ret_rest;
+    begin(packing, PACK_SMALL);
+    packing->ref_count = ref_count;
+    return end ? 0 : packing->error;
+}
+
+/* What did not go as most do: too large for the window, or not to be packed at all. */
+__attribute__((noinline, cold)) static int measure(struct wire_packing *packing, size_t *ret_bytes)
+{
+    uint64_t bytes = 0;
+    size_t rest;
+    if (packing->error != -ENOBUFS)
+        return packing->error;
     packing->size_count = 0;
-    int r = run(packing, PACK_MEASURE, &rest);
-    if (r < 0)
-        return r;
-    *ret_bytes = packing->emptied + rest;
-    return *ret_bytes > WIRE_MESSAGE_BYTES_MAX ? -E2BIG : 0;
+    int r = pass(packing, PACK_MEASURE, &bytes, &rest);
+    if (r == 0 && bytes > WIRE_MESSAGE_BYTES_MAX)
+        r = -E2BIG;
+    packing->packed = (struct wire_packed){NULL, (size_t)bytes};
+    if (r == 0 && refers_to_too_much(packing))
+        r = -E2BIG;
+    if (r == 0)
+        *ret_bytes = packing->packed.bytes;
+    return r;
+}
+
+/* Part of its callers: one of them is on the way of each message. */
+static inline __attribute__((always_inline)) int
+pack(struct wire_packing *packing, const struct pack_table *table, const ProtobufCMessage *message,
+     wire_refers refers, void *userdata, size_t *ret_bytes)
+{
+    packing->table = table;
+    packing->message = message;
+    packing->refers = refers;
+    packing->userdata = userdata;
+    packing->ref_count = 0;
+    if (!pack_is_of(message, table))
+        return -EINVAL;
+    const uint8_t *end = pack_fields(packing, table, message);
+    if (__builtin_expect(!end, 0))
+        return measure(packing, ret_bytes);
+    packing->packed.data = packing->window;
+    *ret_bytes = packing->packed.bytes = (size_t)(end - packing->window);
+    return refers && refers_to_too_much(packing) ? -E2BIG : 0;
 }
 
 int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
               const ProtobufCMessage *message, size_t *ret_bytes)
 {
-    return wire_pack_refs(packing, packer, type, message, NULL, NULL, ret_bytes);
+    return pack(packing, packer->entries[type], message, NULL, NULL, ret_bytes);
 }
 
 int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes)
 {
-    return wire_pack(packing, packing->packer, packing->type, packing->message, ret_bytes);
+    return pack(packing, packing->table, packing->message, NULL, NULL, ret_bytes);
 }
 
 const struct wire_ref *wire_packed_refs(const struct wire_packing *packing, size_t *ret_count)
@@ -239,22 +276,7 @@ int wire_pack_refs(struct wire_packing *packing, const struct wire_packer *packe
                    const ProtobufCMessage *message, wire_refers refers, void *userdata,
                    size_t *ret_bytes)
 {
-    packing->packer = packer;
-    packing->type = type;
-    packing->refers = refers;
-    packing->userdata = userdata;
-    packing->table = packer->entries[type];
-    packing->message = message;
-    if (!pack_is_of(message, packing->table))
-        return -EINVAL;
-    int r = run(packing, PACK_SMALL, &packing->bytes);
-    if (r == -ENOBUFS)
-        r = measure(packing, &packing->bytes);
-    if (r == 0 && packing->ref_count > 0 && refers_to_too_much(packing))
-        r = -E2BIG;
-    if (r == 0)
-        *ret_bytes = packing->bytes;
-    return r;
+    return pack(packing, packer->entries[type], message, refers, userdata, ret_bytes);
 }
 
 static void forget_sizes(struct wire_packing *packing)
@@ -266,16 +288,18 @@ static void forget_sizes(struct wire_packing *packing)
 
 int wire_pack_write(struct wire_packing *packing, uint8_t *out)
 {
-    if (packing->mode == PACK_SMALL) {
-        if (packing->bytes > 0)
-            copy_bytes(out, packing->window, packing->bytes);
+    const struct wire_packed *packed = &packing->packed;
+    if (packed->data) {
+        if (packed->bytes > 0)
+            copy_bytes(out, packed->data, packed->bytes);
         return 0;
     }
     packing->out = out;
-    packing->out_end = out + packing->bytes;
+    packing->out_end = out + packed->bytes;
     packing->size_next = 0;
-    size_t rest = 0;
-    int r = run(packing, PACK_WRITE, &rest);
+    uint64_t bytes;
+    size_t rest;
+    int r = pass(packing, PACK_WRITE, &bytes, &rest);
     if (r == 0)
         r = copy_out(packing, packing->window, rest);
     if (packing->size_max > SIZES_KEPT_MAX)
@@ -298,6 +322,8 @@ int wire_packing_new(struct wire_packing **ret_packing)
     packing->text_reach = reads_are_watched() ? 0 : PACK_PAGE_BYTES - 16 + 1;
     packing->sizes = NULL;
     packing->size_max = 0;
+    packing->packed = (struct wire_packed){packing->window, 0};
+    begin(packing, PACK_SMALL);
     *ret_packing = packing;
     return 0;
 }

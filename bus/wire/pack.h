@@ -91,25 +91,25 @@ struct wire_packer {
 enum pack_mode { PACK_SMALL, PACK_MEASURE, PACK_WRITE };
 
 struct wire_packing {
-    enum pack_mode mode;
-    int error;            /* why a step returned NULL */
-    const uint8_t *limit; /* a step may begin up to here */
-    size_t text_reach;    /* sixteen bytes that begin below this, in their page, can be read */
-    const struct pack_table *table;
+    struct wire_packed packed;      /* first: what wire_packed() reads */
+    const struct pack_table *table; /* and `message`: what was packed last */
     const ProtobufCMessage *message;
-    size_t bytes;           /* of the message */
+    wire_refers refers; /* NULL: all bytes are copied */
+    void *userdata;     /* of it */
+    size_t ref_count;
+
+    /* Of a small message, but while a large one is measured or written. */
+    enum pack_mode mode;
+    int error;              /* why a step returned NULL */
+    const uint8_t *limit;   /* a step may begin up to here */
     uint64_t emptied;       /* of it: written or counted, and no more in the window */
     uint8_t *out, *out_end; /* PACK_WRITE */
+    size_t text_reach;      /* sixteen bytes that begin below this, in their page, can be read */
 
     uint32_t *sizes; /* of nested messages, in the order in which they begin */
     size_t size_count, size_max;
     size_t size_next; /* PACK_WRITE */
 
-    const struct wire_packer *packer; /* and `type`: of the message, to pack it again */
-    size_t type;
-    wire_refers refers; /* NULL: all bytes are copied */
-    void *userdata;     /* of it */
-    size_t ref_count;
     struct wire_ref refs[WIRE_REFS_MAX];
 
     uint8_t window[WIRE_PACK_WINDOW_BYTES + PACK_SLACK_BYTES];
@@ -166,7 +166,8 @@ static inline uint8_t *pack_varint(uint8_t *pos, uint64_t value)
 
 /* Whether a struct is of the table's type. */
 bool pack_is_of(const ProtobufCMessage *message, const struct pack_table *table);
-/* packing->message, into the window. Return: where it ends. */
-uint8_t *pack_fields(struct wire_packing *packing);
+/* A message, into the window. Return: where it ends. */
+uint8_t *pack_fields(struct wire_packing *packing, const struct pack_table *table,
+                     const ProtobufCMessage *message);
 
 #endif

@@ -470,7 +470,8 @@ static inline bool is_there(const struct pack_op *op, const uint8_t *message)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* labels as values */
 
-uint8_t *pack_fields(struct wire_packing *packing)
+uint8_t *pack_fields(struct wire_packing *packing, const struct pack_table *table,
+                     const ProtobufCMessage *outermost)
 {
     static const void *const steps[] = {
         [PACK_UINT32] = &&uint32,     [PACK_INT32] = &&int32,     [PACK_SINT32] = &&sint32,
@@ -486,9 +487,9 @@ uint8_t *pack_fields(struct wire_packing *packing)
     /* A frame that needs more than the short way: none but the last, or, in large messages, all. */
     const bool small = packing->mode == PACK_SMALL;
     const struct pack_frame *deepest = small ? frames + WIRE_DEPTH_MAX - 1 : frames;
-    const uint8_t *message = (const uint8_t *)packing->message;
+    const uint8_t *message = (const uint8_t *)outermost;
     const ProtobufCMessage *nested;
-    const struct pack_op *op = packing->table->ops;
+    const struct pack_op *op = table->ops;
     uint8_t *pos = packing->window;
     size_t count;
     STEP(op->code);

@@ -136,6 +136,15 @@ struct wire_packing *wire_packing_free(struct wire_packing *packing); /* NULL is
 #define WIRE_PACK_WINDOW_BYTES 65536
 int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
               const ProtobufCMessage *message, size_t *ret_bytes);
+/* What was packed last. Borrowed, until the next wire_pack(). */
+struct wire_packed {
+    const uint8_t *data; /* NULL: it is large, wire_pack_write() makes it */
+    size_t bytes;
+};
+static inline const struct wire_packed *wire_packed(const struct wire_packing *packing)
+{
+    return (const struct wire_packed *)(const void *)packing; /* its first member */
+}
 /* Puts it there, all of @ret_bytes and nothing behind. What is large is read again and copied once.
  * @out may be NULL if there is nothing.
  * Return: 0; -ESTALE if the message has changed meanwhile; any other error of wire_pack() that it
