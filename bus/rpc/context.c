@@ -22,13 +22,28 @@ static _Thread_local struct parley_context *current_context;
 
 struct parley_context *context_enter(struct parley_context *context)
 {
+    struct parley_endpoint *endpoint = context->service->endpoint;
     struct parley_context *outer = current_context;
+    if (__builtin_expect(endpoint->handling != NULL, 0))
+        contexts_settle(endpoint);
+    endpoint->handling = context;
     current_context = context;
     return outer;
 }
 
-void context_leave(struct parley_context *context)
+void context_return(struct parley_endpoint *endpoint, struct parley_context *outer)
 {
+    if (endpoint->handling)
+        contexts_settle(endpoint);
+    current_context = outer;
+}
+
+void context_leave(struct parley_context *context, struct parley_service *service)
+{
+    if (service && service->endpoint->handling == context)
+        service->endpoint->handling = NULL;
+    else if (service)
+        LIST_REMOVE(context, entry);
     if (current_context == context)
         current_context = NULL;
 }
@@ -129,20 +144,26 @@ static struct parley_peer relayed_peer(const struct parley_context *context)
     };
 }
 
+/* What few calls have. Return: as context_new(). */
+__attribute__((noinline)) static int make_special(struct parley_context *context,
+                                                  const struct channel *channel,
+                                                  const struct frame *frame)
+{
+    context->one_way = frame->header.kind == FRAME_ONE_WAY;
+    context->mirror = frame->header.flags & FRAME_MIRROR;
+    context->relayed = channel->relayed;
+    int r = copy_metadata(context, channel, frame);
+    if (r == 0 && context->relayed)
+        context->peer = relayed_peer(context);
+    return r;
+}
+
 int context_new(struct channel *channel, const struct frame *frame,
                 struct parley_context **ret_context)
 {
     struct parley_context *context = context_take(channel->endpoint);
-    if (!context)
+    if (__builtin_expect(!context, 0))
         return -ENOMEM;
-    context->buffers = NULL;
-    context->hold = NULL;
-    context->traced = false;
-    int r = copy_metadata(context, channel, frame);
-    if (r < 0) {
-        context_free(channel->endpoint, context);
-        return r;
-    }
     context->channel = channel;
     context->service = channel->service;
     context->call_id = frame->header.call_id;
@@ -150,20 +171,21 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->deadline_ns = frame->header.time_left_us == UINT32_MAX
                                ? CLOCK_NEVER
                                : context->started_ns + frame->header.time_left_us * NS_PER_US;
-    context->cell = NULL;
-    context->status = PARLEY_OK;
-    context->one_way = frame->header.kind == FRAME_ONE_WAY;
-    context->mirror = frame->header.flags & FRAME_MIRROR;
-    context->cancelled = false;
+    context->special = 0;
     context->on_cancel = NULL;
-    context->text[0] = '\0';
+    context->buffers = NULL;
+    context->hold = NULL;
     context->peer = channel->peer_id;
-    context->relayed = channel->relayed;
-    if (context->relayed)
-        context->peer = relayed_peer(context);
     memcpy(context->client_version, channel->client_version, sizeof(context->client_version));
     *ret_context = context;
-    return 0;
+    if (__builtin_expect(frame->header.kind == FRAME_REQUEST && frame->header.metadata_bytes == 0 &&
+                             !(frame->header.flags & FRAME_MIRROR) && !channel->relayed,
+                         1))
+        return 0;
+    int r = make_special(context, channel, frame);
+    if (r < 0)
+        context_free(channel->endpoint, context);
+    return r;
 }
 
 struct parley_context *parley_context_current(void)
@@ -174,6 +196,7 @@ struct parley_context *parley_context_current(void)
 void parley_context_fail(struct parley_context *context, enum parley_status status,
                          const char *text)
 {
+    context->failed = true;
     context->status =
         status == PARLEY_OK || (unsigned)status >= PARLEY_STATUS_COUNT ? PARLEY_UNKNOWN : status;
     (void)snprintf(context->text, sizeof(context->text), "%s", text ? text : "");
@@ -252,6 +275,14 @@ void contexts_add(struct channel *channel, struct parley_context *context)
     channel->looked_ahead = 0; /* its cancel may have been passed before it was there */
 }
 
+void contexts_settle(struct parley_endpoint *endpoint)
+{
+    struct parley_context *context = endpoint->handling;
+    endpoint->handling = NULL;
+    if (context)
+        contexts_add(context->channel, context);
+}
+
 /* What it runs may answer, which frees the context. */
 static void tell(struct parley_context *context)
 {
@@ -283,6 +314,7 @@ static struct parley_context *find_untold(struct channel *channel, uint64_t call
 void contexts_cancel(struct channel *channel, uint64_t call_id)
 {
     struct parley_endpoint *endpoint = channel->endpoint;
+    contexts_settle(endpoint);
     mark(channel, call_id);
     /* One, unless a client uses an id twice; looked up anew, for what runs may change the list. */
     struct parley_context *context;
@@ -295,6 +327,7 @@ void contexts_cancel(struct channel *channel, uint64_t call_id)
 void contexts_orphan(struct channel *channel)
 {
     struct parley_service *service = channel->service;
+    contexts_settle(channel->endpoint);
     for (uint32_t i = 0; channel->contexts && i < RPC_CONTEXT_BUCKETS; i++) {
         struct parley_context *context;
         while ((context = LIST_FIRST(&channel->contexts[i]))) {
@@ -327,6 +360,7 @@ static void disown(struct contexts *contexts)
 
 void contexts_forget(struct channel *channel)
 {
+    contexts_settle(channel->endpoint);
     for (uint32_t i = 0; channel->contexts && i < RPC_CONTEXT_BUCKETS; i++)
         disown(&channel->contexts[i]);
 }
@@ -343,6 +377,7 @@ static void look_ahead(struct channel *channel)
     const void *record;
     uint32_t bytes;
     struct frame_header header;
+    contexts_settle(channel->endpoint);
     while (ring_look_ahead(&channel->peer, &channel->looked_ahead, &record, &bytes) == 0) {
         if (bytes < sizeof(header))
             return; /* not a frame: the channel ends when it is taken */

@@ -274,6 +274,15 @@ struct held_plan {
     uint64_t sequence;            /* of its arrival */
     uint16_t tag;
     enum parley_translation translation; /* client's */
+    /* A service's: what has been found out about the client's methods, by their index. */
+    struct served *served; /* NULL: nothing yet */
+    uint32_t served_count;
+};
+
+/* A method of a client's version, for which there is a service, a plan and its binding. */
+struct served {
+    struct stats_cell *cell; /* NULL: has not been called by this plan */
+    uint32_t method;         /* the service's */
 };
 
 /* Freed objects of one size, to be used again (refs.h). */
@@ -677,30 +686,40 @@ struct parley_context {
     LIST_ENTRY(parley_context) entry; /* of its channel, or the service's orphans */
     struct channel *channel;          /* NULL: the caller is gone */
     struct parley_service *service;   /* NULL: freed; then the entry is in no list */
-    uint64_t call_id;
-    uint32_t method;
-    uint64_t deadline_ns;
-    uint64_t started_ns;
     struct stats_cell *cell;
-    enum parley_status status; /* parley_context_fail() */
-    bool one_way;
-    bool mirror;    /* a copy: the caller gets another's reply */
-    bool relayed;   /* parley.peer.* in the metadata are the broker's words */
-    bool cancelled; /* its caller said so; or is gone: then `channel` is NULL, too */
-    bool traced;
-    struct call_span span; /* if traced */
-    char traceparent[TRACE_PARENT_TEXT_BYTES + 1]; /* its text, if somebody asked */
+    uint64_t call_id;
+    uint64_t started_ns;
+
+    uint64_t deadline_ns;
+    uint32_t method;
+    union {
+        struct {
+            bool one_way;
+            bool mirror;    /* a copy: the caller gets another's reply */
+            bool relayed;   /* parley.peer.* in the metadata are the broker's words */
+            bool cancelled; /* its caller said so; or is gone: then `channel` is NULL, too */
+            bool traced;
+            bool failed; /* parley_context_fail(): `status` and `text` */
+            uint16_t metadata_bytes;
+        };
+        uint64_t special; /* all of them at once; 0: of most calls */
+    };
     void (*on_cancel)(struct parley_context *context, void *userdata); /* NULL: nobody to tell */
-    void *on_cancel_userdata;
-    char text[RPC_TEXT_BYTES];
-    char client_version[RPC_VERSION_BYTES];
-    struct parley_peer peer;
-    char peer_text[3][12]; /* pid, uid, gid in digits, once they are asked for as metadata */
-    uint16_t metadata_bytes;
-    size_t metadata_bytes_max;
-    uint8_t *metadata; /* kept with the context */
     struct parley_buffer *buffers; /* for the reply */
     struct wire_hold *hold;        /* of the request's bytes; NULL: none are live */
+    struct parley_peer peer;
+
+    char client_version[RPC_VERSION_BYTES];
+
+    /* What most calls do not need. */
+    size_t metadata_bytes_max;
+    uint8_t *metadata; /* kept with the context */
+    void *on_cancel_userdata;
+    enum parley_status status;
+    char text[RPC_TEXT_BYTES];
+    struct call_span span; /* if traced */
+    char traceparent[TRACE_PARENT_TEXT_BYTES + 1]; /* its text, if somebody asked */
+    char peer_text[3][12]; /* pid, uid, gid in digits, once they are asked for as metadata */
 };
 
 struct parley_service {
@@ -780,15 +799,19 @@ void context_free(struct parley_endpoint *endpoint, struct parley_context *conte
 void contexts_drop_kept(struct parley_endpoint *endpoint);
 /* buffer.c: its buffers, and the memory of the client that its request refers to. */
 void context_give_back(struct parley_context *context);
-/* Makes it the thread's current one; returns the outer one, to be put back. */
+/* Makes it the thread's current one, and the one that is being handled; returns the outer one. */
 struct parley_context *context_enter(struct parley_context *context);
-/* The handler's call has ended: it is current no more. */
-void context_leave(struct parley_context *context);
+/* The handler has returned: @outer is current again. If the call has not ended, it is in its list. */
+void context_return(struct parley_endpoint *endpoint, struct parley_context *outer);
+/* The call has ended: it is current no more, and in no list. @service NULL: it was in none. */
+void context_leave(struct parley_context *context, struct parley_service *service);
 /* Whether it is cancelled, or its caller gone, as far as can be seen without taking frames. */
 bool context_given_up(struct parley_context *context);
 /* The lists of a service's channel. NULL: no memory. */
 struct contexts *contexts_new(void);
 void contexts_add(struct channel *channel, struct parley_context *context);
+/* The one that is being handled is in its list from now on: before anybody looks for it there. */
+void contexts_settle(struct parley_endpoint *endpoint);
 /* A cancel came. What it names may be answered already, or never have been. */
 void contexts_cancel(struct channel *channel, uint64_t call_id);
 /* The channel is dead: its contexts have no caller any more. */
@@ -882,6 +905,8 @@ struct parley_endpoint {
 
     struct contexts contexts_kept; /* not in use */
     uint32_t contexts_kept_count;
+    struct parley_context *handling; /* its handler is at work, and it is in no list yet; mostly it has
+                                      * answered before it had to be; NULL: none */
 
     uint8_t *scratch;
     size_t scratch_bytes;

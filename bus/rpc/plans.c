@@ -150,6 +150,7 @@ void held_free(struct held_plan *held)
 {
     plan_binding_unref(held->binding);
     plan_unref(held->plan);
+    free(held->served);
     free(held);
 }
 

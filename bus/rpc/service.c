@@ -92,7 +92,8 @@ static enum parley_status answer(struct parley_context *context, enum parley_sta
 {
     if (raw)
         return raw_send(context, raw);
-    int r = message ? send_reply(context, message) : send_failure(context, status, context->text);
+    int r = message ? send_reply(context, message)
+                    : send_failure(context, status, context->failed ? context->text : "");
     if (r == 0)
         return status;
     const char *why;
@@ -108,8 +109,7 @@ static enum parley_status answer(struct parley_context *context, enum parley_sta
 /* In a child of fork(2): the call is the parent's, which will answer it. */
 static void context_drop(struct parley_context *context)
 {
-    LIST_REMOVE(context, entry);
-    context_leave(context);
+    context_leave(context, context->service);
     context_free(NULL, context);
 }
 
@@ -127,10 +127,9 @@ static inline __attribute__((always_inline)) void context_end(struct parley_cont
     }
     if (context->cancelled)
         status = PARLEY_CANCELLED; /* whatever it says: nobody hears it */
-    if (service) {
-        LIST_REMOVE(context, entry);
+    context_leave(context, service);
+    if (service)
         service->serving--;
-    }
     if (channel) {
         channel->serving--;
         set_load(channel, service);
@@ -148,7 +147,6 @@ static inline __attribute__((always_inline)) void context_end(struct parley_cont
         if (__builtin_expect(context->traced, 0))
             trace_context_end(context, endpoint->stamp_ns, status);
     }
-    context_leave(context);
     context_free(service ? service->endpoint : NULL, context);
     if (service)
         endpoint_leave(service->endpoint);
@@ -160,7 +158,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     struct parley_context *context = data;
     enum parley_status status = PARLEY_OK;
     if (!message)
-        status = context->status != PARLEY_OK ? context->status : PARLEY_UNKNOWN;
+        status = context->failed ? context->status : PARLEY_UNKNOWN;
     context_end(context, status, message, NULL);
 }
 
@@ -171,23 +169,15 @@ void raw_context_end(struct parley_context *context, const struct raw_answer *an
 
 /* ---- Requests ---- */
 
-__attribute__((noinline, cold)) static struct stats_cell *find_cell(struct channel *channel,
-                                                                    uint32_t method)
+static struct stats_cell *cell_of(struct channel *channel, uint32_t method)
 {
     const struct parley_service *service = channel->service;
-    struct stats_cell *cell =
-        stats_cell_find(&channel->endpoint->stats, STATS_SERVICE, service->interface->name,
-                        service->interface->methods[method].name, channel->client_version,
-                        service->interface->version);
-    channel->cells[method] = cell;
-    stats_translation(cell, plan_class(channel->held->plan));
-    return cell;
-}
-
-static inline struct stats_cell *cell_of(struct channel *channel, uint32_t method)
-{
-    struct stats_cell *cell = channel->cells[method];
-    return cell ? cell : find_cell(channel, method);
+    if (!channel->cells[method])
+        channel->cells[method] =
+            stats_cell_find(&channel->endpoint->stats, STATS_SERVICE, service->interface->name,
+                            service->interface->methods[method].name, channel->client_version,
+                            service->interface->version);
+    return channel->cells[method];
 }
 
 static const char *service_input_name(const struct parley_service *service, uint32_t method)
@@ -209,73 +199,129 @@ static void refuse_message(struct channel *channel, const struct frame *frame, u
                failure->offset);
 }
 
+/* Where there are structs. */
+static int bind_structs(struct channel *channel, struct held_plan *held, struct error_text *error)
+{
+    const struct parley_service *service = channel->service;
+    return service->raw ? 0
+                        : channel_bind(channel, held, service->implementation->descriptor, error);
+}
+
+static void refuse_binding(struct channel *channel, const struct frame *frame, uint32_t method,
+                           int r, const char *why)
+{
+    const struct plan_failure failure = {.what = why};
+    channel_consume(channel, frame);
+    refuse_message(channel, frame, method, r, &failure);
+}
+
+/* The first request for a method by this plan: finds out what a request has to know, once. Return:
+ * NULL: it was refused. */
+__attribute__((noinline, cold)) static const struct served *find_served(struct channel *channel,
+                                                                        const struct frame *frame)
+{
+    const struct parley_service *service = channel->service;
+    if (frame->header.plan_tag != channel->held->tag)
+        channel_follow(channel, frame->header.plan_tag);
+    struct held_plan *held = channel->held;
+    const uint32_t method = plan_method(held->plan, frame->header.method);
+    if (method >= service->interface->service->n_methods) {
+        channel_consume(channel, frame);
+        refuse(channel, frame, PARLEY_UNIMPLEMENTED, "%s %s has no method for the %u of version %s",
+               service->interface->name, service->interface->version, frame->header.method,
+               channel->client_version);
+        return NULL;
+    }
+    const uint32_t count = plan_entry_count(held->plan);
+    if (!held->served)
+        held->served = calloc(count, sizeof(*held->served));
+    struct error_text error = {0};
+    int r = held->served ? bind_structs(channel, held, &error) : -ENOMEM;
+    if (r < 0) {
+        refuse_binding(channel, frame, method, r, error.text);
+        return NULL;
+    }
+    held->served_count = count;
+    struct served *served = &held->served[frame->header.method];
+    served->cell = cell_of(channel, method);
+    served->method = method;
+    stats_translation(served->cell, plan_class(held->plan));
+    return served;
+}
+
+/* Mostly a look at what is known already; tags that differ, too, may name the plan that we have. */
+static inline const struct served *served_of(struct channel *channel, const struct frame *frame)
+{
+    const struct held_plan *held = channel->held;
+    const uint32_t index = frame->header.method;
+    if (__builtin_expect(frame->header.plan_tag == held->tag && index < held->served_count &&
+                             held->served[index].cell != NULL,
+                         1))
+        return &held->served[index];
+    return find_served(channel, frame);
+}
+
 __attribute__((noinline, cold)) static int
-request_cross_timed(struct channel *channel, const struct frame *frame, uint32_t method,
+request_cross_timed(struct channel *channel, const struct frame *frame, struct stats_cell *cell,
                     ProtobufCMessage **ret_input, struct plan_failure *failure)
 {
     struct quick_clock *clock = &channel->endpoint->clock;
     uint64_t began = quick_clock_now_ns(clock);
     int r = refs_unpack(channel, frame, channel->held->binding, frame->header.method, ret_input,
                         failure);
-    stats_crossed(cell_of(channel, method), plan_class(channel->held->plan),
-                  quick_clock_now_ns(clock) - began);
+    stats_crossed(cell, plan_class(channel->held->plan), quick_clock_now_ns(clock) - began);
     return r;
 }
 
 /* One crossing: from the client's memory, through the plan, into our structs. */
-static int request_enter(struct channel *channel, const struct frame *frame, uint32_t method,
-                         ProtobufCMessage **ret_input)
+static inline __attribute__((always_inline)) int request_enter(struct channel *channel,
+                                                               const struct frame *frame,
+                                                               const struct served *served,
+                                                               ProtobufCMessage **ret_input)
 {
     struct plan_failure failure = {0};
-    struct error_text error; /* a kilobyte: not cleared for each call */
-    error.text[0] = '\0';
-    int r = channel_bind(channel, channel->held, channel->service->implementation->descriptor,
-                         &error);
-    if (r < 0)
-        failure.what = error.text;
-    else if (endpoint_times_crossing(channel->endpoint))
-        r = request_cross_timed(channel, frame, method, ret_input, &failure);
-    else
-        r = refs_unpack(channel, frame, channel->held->binding, frame->header.method, ret_input,
-                        &failure);
+    int r = __builtin_expect(endpoint_times_crossing(channel->endpoint), 0)
+                ? request_cross_timed(channel, frame, served->cell, ret_input, &failure)
+                : refs_unpack(channel, frame, channel->held->binding, frame->header.method,
+                              ret_input, &failure);
     channel_consume(channel, frame);
-    if (r < 0)
-        refuse_message(channel, frame, method, r, &failure);
+    if (__builtin_expect(r < 0, 0))
+        refuse_message(channel, frame, served->method, r, &failure);
     return r;
 }
 
 /* It is being served from now on. */
-static void begin(struct parley_context *context, uint32_t method)
+static inline void begin(struct parley_context *context, const struct served *served)
 {
     struct channel *channel = context->channel;
-    struct parley_service *service = channel->service;
-    context->method = method;
-    context->cell = cell_of(channel, method);
-    stats_started(context->cell);
-    contexts_add(channel, context);
+    struct parley_service *service = context->service;
+    context->method = served->method;
+    context->cell = served->cell;
+    stats_started(served->cell);
     channel->serving++;
     service->serving++;
     set_load(channel, service);
 }
 
-static void serve(struct parley_context *context, uint32_t method, ProtobufCMessage *input)
+static inline void serve(struct parley_context *context, const struct served *served,
+                         ProtobufCMessage *input)
 {
     struct parley_service *service = context->service;
     struct parley_endpoint *endpoint = service->endpoint;
     context->hold = wire_hold_take(input);
-    begin(context, method);
+    begin(context, served);
     struct parley_context *outer = context_enter(context);
     endpoint->handlers++;
-    service->implementation->invoke(service->implementation, method, input, context_answer,
+    service->implementation->invoke(service->implementation, served->method, input, context_answer,
                                     context);
     endpoint->handlers--;
-    (void)context_enter(outer);
+    context_return(endpoint, outer);
     wire_free(input);
 }
 
 /* The same for a service that works on bytes. */
-__attribute__((noinline)) static int request_raw(struct parley_context *context,
-                                                 const struct frame *frame, uint32_t method)
+__attribute__((noinline)) static int
+request_raw(struct parley_context *context, const struct frame *frame, const struct served *served)
 {
     struct channel *channel = context->channel;
     struct parley_endpoint *endpoint = channel->endpoint;
@@ -283,69 +329,68 @@ __attribute__((noinline)) static int request_raw(struct parley_context *context,
     uint64_t began = quick_clock_now_ns(&endpoint->clock);
     uint8_t *payload;
     size_t bytes;
-    int r = raw_enter(context, frame, method, &payload, &bytes, &failure);
+    int r = raw_enter(context, frame, served->method, &payload, &bytes, &failure);
     uint64_t took = quick_clock_now_ns(&endpoint->clock) - began;
     channel_consume(channel, frame);
     if (r < 0) {
-        refuse_message(channel, frame, method, r, &failure);
+        refuse_message(channel, frame, served->method, r, &failure);
         context_free(endpoint, context);
         return 0;
     }
     if (endpoint_times_crossing(endpoint))
-        stats_crossed(cell_of(channel, method), plan_class(channel->held->plan), took);
+        stats_crossed(served->cell, plan_class(channel->held->plan), took);
     if (context->traced)
         context->span.crossing_ns = span_ns(took);
-    begin(context, method);
+    begin(context, served);
+    contexts_add(channel, context);
     endpoint->handlers++;
-    raw_serve(context, method, payload, bytes);
+    raw_serve(context, served->method, payload, bytes);
     endpoint->handlers--;
     return 0;
 }
 
-static int request_received(struct channel *channel, const struct frame *frame)
+/* Ends a request that has no context. @r: of context_new(); 0: there are too many. */
+__attribute__((noinline, cold)) static int refuse_context(struct channel *channel,
+                                                          const struct frame *frame, int r)
+{
+    channel_consume(channel, frame);
+    if (r == 0)
+        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the instance serves %u calls already",
+               channel->service->calls_max);
+    else if (r == -ENOMEM)
+        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
+    else
+        refuse(channel, frame, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
+    return 0;
+}
+
+static inline int request_received(struct channel *channel, const struct frame *frame)
 {
     struct parley_service *service = channel->service;
-    if (__builtin_expect(frame->header.plan_tag != channel->held->tag, 0))
-        channel_follow(channel, frame->header.plan_tag);
-    uint32_t method = plan_method(channel->held->plan, frame->header.method);
-    if (method >= service->interface->service->n_methods) {
-        channel_consume(channel, frame);
-        refuse(channel, frame, PARLEY_UNIMPLEMENTED, "%s %s has no method for the %u of version %s",
-               service->interface->name, service->interface->version, frame->header.method,
-               channel->client_version);
+    const struct served *served = served_of(channel, frame);
+    if (__builtin_expect(!served, 0))
         return 0;
-    }
-    if (service->serving >= service->calls_max) {
-        channel_consume(channel, frame);
-        refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the instance serves %u calls already",
-               service->calls_max);
-        return 0;
-    }
+    if (__builtin_expect(service->serving >= service->calls_max, 0))
+        return refuse_context(channel, frame, 0);
     struct parley_context *context;
     int r = context_new(channel, frame, &context);
-    if (r < 0) {
-        channel_consume(channel, frame);
-        if (r == -ENOMEM)
-            refuse(channel, frame, PARLEY_RESOURCE_EXHAUSTED, "the service is out of memory");
-        else
-            refuse(channel, frame, PARLEY_INVALID_ARGUMENT, "the call's metadata is malformed");
-        return 0;
-    }
+    if (__builtin_expect(r < 0, 0))
+        return refuse_context(channel, frame, r);
     if (__builtin_expect(service->raw != NULL, 0))
-        return request_raw(context, frame, method);
+        return request_raw(context, frame, served);
     struct quick_clock *clock = &channel->endpoint->clock;
     uint64_t began = context->traced ? quick_clock_now_ns(clock) : 0;
     ProtobufCMessage *input;
     PROBE3(translate_start, context, frame->header.payload_bytes, 1);
-    r = request_enter(channel, frame, method, &input);
+    r = request_enter(channel, frame, served, &input);
     PROBE3(translate_end, context, r, 1);
-    if (r < 0) {
+    if (__builtin_expect(r < 0, 0)) {
         context_free(channel->endpoint, context);
         return 0;
     }
     if (__builtin_expect(context->traced, 0))
         context->span.crossing_ns = span_ns(quick_clock_now_ns(clock) - began);
-    serve(context, method, input);
+    serve(context, served, input);
     return 0;
 }
 
@@ -438,14 +483,6 @@ static void say_goaway(struct channel *channel)
     struct body body = {0};
     if (channel_send_or_queue(channel, &header, &body, NULL) >= 0)
         channel_ring_if_asleep(channel);
-}
-
-/* Where there are structs. */
-static int bind_structs(struct channel *channel, struct held_plan *held, struct error_text *error)
-{
-    const struct parley_service *service = channel->service;
-    return service->raw ? 0
-                        : channel_bind(channel, held, service->implementation->descriptor, error);
 }
 
 static int attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
