@@ -19,7 +19,7 @@
  *
  * Whatever comes as an answer ends its call with a status and a sentence, and touches no other.
  *
- * Nothing frees a guest but serve_turn(), for callbacks of its endpoint and its caller run in its
+ * Nothing frees a guest but serve_turn(), for callbacks of its endpoint and its line run in its
  * turn: they only say that it has ended.
  */
 #include "broker/guest.h"
@@ -48,7 +48,7 @@ struct guest_call {
     struct parley_context *context; /* NULL: nobody waits any more */
     uint64_t deadline_ns;
     uint32_t number; /* 0: it was not sent */
-    uint8_t *frame;  /* NULL: in the caller's memory, or sent */
+    uint8_t *frame;  /* NULL: in the line's memory, or sent */
     size_t head_bytes, bytes;
 };
 
@@ -152,10 +152,10 @@ static void send_cancel(struct guest *guest, uint32_t number)
     const struct bus_frame frame = {.header = {.kind = FRAME_CANCEL, .call_id = number}};
     size_t bytes = bus_frame_head_bytes(&frame);
     uint8_t *data;
-    if (caller_send_begin(guest->caller, bytes, &data) < 0 ||
+    if (requester_send_begin(guest->line, bytes, &data) < 0 ||
         bus_frame_write(&frame, data, bytes) < 0)
         return;
-    (void)caller_send_end(guest->caller, bytes, NUMBER_OF_CANCELS); /* no more than a favour */
+    (void)requester_send_end(guest->line, bytes, NUMBER_OF_CANCELS); /* no more than a favour */
 }
 
 static void on_cancelled(struct parley_context *context, void *userdata)
@@ -174,7 +174,7 @@ static void on_cancelled(struct parley_context *context, void *userdata)
 static bool may_send(const struct guest *guest)
 {
     return guest->state == GUEST_UP && guest->sent_count - guest->abandoned < guest->calls_max &&
-           guest->abandoned < SERVE_ABANDONED_MAX && caller_connected(guest->caller);
+           guest->abandoned < SERVE_ABANDONED_MAX && requester_connected(guest->line);
 }
 
 static uint32_t next_number(struct guest *guest)
@@ -201,12 +201,12 @@ static void complete(uint8_t *data, const struct guest_call *call, uint32_t numb
     memcpy(data + offsetof(struct frame_header, call_id), &id, sizeof(id));
 }
 
-/* @data: its frame, in the caller's memory. Return: as caller_send_end(). */
+/* @data: its frame, in the line's memory. Return: as requester_send_end(). */
 static int send_call(struct guest *guest, struct guest_call *call, uint8_t *data)
 {
     uint32_t number = next_number(guest);
     complete(data, call, number);
-    int r = caller_send_end(guest->caller, call->head_bytes + call->bytes, number);
+    int r = requester_send_end(guest->line, call->head_bytes + call->bytes, number);
     if (r != 0)
         return r;
     call->number = number;
@@ -223,7 +223,7 @@ static void send_waiting(struct guest *guest)
     while (may_send(guest) && (call = TAILQ_FIRST(&guest->waiting)) != NULL) {
         uint8_t *data;
         size_t bytes = call->head_bytes + call->bytes;
-        if (caller_send_begin(guest->caller, bytes, &data) < 0)
+        if (requester_send_begin(guest->line, bytes, &data) < 0)
             return;
         memcpy(data, call->frame, bytes);
         leave_line(call);
@@ -237,8 +237,6 @@ static void send_waiting(struct guest *guest)
         guest->waiting_bytes += bytes;
         guest->serve->counts.waiting++;
         guest->serve->counts.waiting_bytes += bytes;
-        if (r < 0)
-            guest_end(guest, "is gone: it cannot be sent to: %s", strerror(-r));
         return;
     }
 }
@@ -320,7 +318,7 @@ static uint8_t *guest_room(struct parley_context *context, unsigned method, size
     size_t bytes = call->head_bytes + bytes_max;
     uint8_t *data;
     if (may_send(guest) && TAILQ_EMPTY(&guest->waiting)) {
-        if (caller_send_begin(guest->caller, bytes, &data) < 0)
+        if (requester_send_begin(guest->line, bytes, &data) < 0)
             return NULL;
     } else {
         data = call->frame = malloc(bytes);
@@ -353,7 +351,7 @@ static bool may_wait(struct guest *guest, struct guest_call *call)
     return false;
 }
 
-/* @data: the frame in the caller's memory, which had no room; NULL: it is in call->frame, which may
+/* @data: the frame in the line's memory, which had no room; NULL: it is in call->frame, which may
  * be longer than what is used. */
 static void wait_in_line(struct guest *guest, struct guest_call *call, const uint8_t *data)
 {
@@ -398,8 +396,8 @@ static void guest_serve(struct parley_context *context, unsigned method, uint8_t
         return;
     }
     uint8_t *kept = NULL;
-    if (r == CALLER_E_AGAIN)
-        r = caller_send_begin(guest->caller, call->head_bytes + bytes, &kept);
+    if (r == REQUESTER_E_AGAIN)
+        r = requester_send_begin(guest->line, call->head_bytes + bytes, &kept);
     if (r == 0) {
         wait_in_line(guest, call, kept);
         return;
@@ -462,13 +460,8 @@ static void receive_answers(struct guest *guest)
         uint32_t number;
         const uint8_t *data;
         size_t bytes;
-        int r = caller_receive(guest->caller, &number, &data, &bytes);
-        if (r == CALLER_E_AGAIN)
+        if (requester_receive(guest->line, &number, &data, &bytes) == REQUESTER_E_AGAIN)
             return;
-        if (r < 0) {
-            guest_end(guest, "is gone: it cannot be heard: %s", strerror(-r));
-            return;
-        }
         on_answer(guest, number, data, bytes);
     }
     guest->due = true;
@@ -506,7 +499,7 @@ static void look_at_clock(struct guest *guest, uint64_t now_ns)
     expire(guest, now_ns);
     if (guest->state == GUEST_EXPECTED && guest->dial_by_ns <= now_ns)
         guest_end(guest, "did not dial %s in time: its publication is forgotten",
-                  caller_url(guest->caller));
+                  requester_url(guest->line));
     if (guest->silent_by_ns <= now_ns)
         guest_end(guest, "is gone: it has left %u calls unanswered", guest->abandoned);
 }
@@ -518,7 +511,7 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 
 static uint64_t next_turn_ns(const struct guest *guest)
 {
-    uint64_t next_ns = sooner(guest->expire_ns, caller_next_deadline_ns(guest->caller));
+    uint64_t next_ns = sooner(guest->expire_ns, requester_next_deadline_ns(guest->line));
     if (guest->due)
         return 0;
     if (guest->endpoint)
@@ -548,10 +541,10 @@ static const struct rpc_service_ops guest_ops = {
     .serve = guest_serve,
 };
 
-static void on_caller(struct source *source, uint32_t events)
+static void on_line(struct source *source, uint32_t events)
 {
     (void)events;
-    mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, caller_source)));
+    mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, line_source)));
 }
 
 static void on_endpoint(struct source *source, uint32_t events)
@@ -632,29 +625,44 @@ bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *
     return strcmp(a->identity, b->identity) == 0;
 }
 
-/* libnng checks the certificate of who dials, and does not say whose it is. So a publisher that has
- * one may come back with any that our authority vouches for, from the host that it published from,
- * if nobody is let in without one. */
-static bool may_be_publisher(const struct guest *guest, const struct replier_peer *peer)
+/* A publisher that was nobody in particular may come back with a certificate, or not. */
+static bool may_dial(const struct guest *guest, const struct replier_peer *peer)
 {
     const struct replier_peer *publisher = &guest->peer;
-    const struct broker *broker = guest->serve->broker;
-    const char *colon = strrchr(publisher->text, ':');
-    size_t host_bytes = colon ? (size_t)(colon - publisher->text) + 1 : 0;
-    return !peer->local && peer->encrypted && !peer->identity[0] && publisher->identity[0] &&
-           broker->tls.ca && !broker->tls.optional && host_bytes &&
-           strncmp(peer->text, publisher->text, host_bytes) == 0;
+    if (!publisher->local && !publisher->identity[0])
+        return !peer->local;
+    return guest_peers_alike(peer, publisher);
 }
 
-static void on_came(const struct replier_peer *peer, void *data)
+/* The publication stays, for who has made it. */
+static void refuse_peer(const struct guest *guest, const struct replier_peer *peer)
+{
+    const Parley__Interface *interface = schema_service(guest->schema->schema)->interface;
+    const struct replier_peer *publisher = &guest->peer;
+    const struct refusal refusal = {
+        .topic = "audit.publish",
+        .known = peer->local,
+        .who = {.pid = peer->pid, .uid = peer->uid, .gid = peer->gid},
+        .from = peer->identity[0] ? peer->identity : peer->text,
+        .asked = "to serve",
+        .interface = interface->name,
+        .version = interface->version,
+        .status = PARLEY_PERMISSION_DENIED,
+    };
+    audit_refused(guest->serve->broker, &refusal, "%s dialled in place of %s",
+                  peer->identity[0] ? peer->identity : peer->text,
+                  publisher->identity[0] ? publisher->identity : publisher->text);
+}
+
+static bool on_came(const struct replier_peer *peer, void *data)
 {
     struct guest *guest = data;
     struct error_text error = {""};
     if (guest->state != GUEST_EXPECTED)
-        return;
-    if (!guest_peers_alike(peer, &guest->peer) && !may_be_publisher(guest, peer)) {
-        guest_end(guest, "is refused: %s dialled in place of %s", peer->text, guest->peer.text);
-        return;
+        return false;
+    if (!may_dial(guest, peer)) {
+        refuse_peer(guest, peer);
+        return false;
     }
     guest->state = GUEST_JOINING;
     guest->came = true;
@@ -662,6 +670,7 @@ static void on_came(const struct replier_peer *peer, void *data)
     guest->serve->counts.instances++;
     if (join(guest, &error) < 0)
         guest_end(guest, "is refused: %s", error.text);
+    return true;
 }
 
 static void on_gone(void *data)
@@ -690,23 +699,22 @@ int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest *
     guest->dial_by_ns = clock_add(clock_now_ns(), spec->dial_ns);
     guest->silent_ns = spec->silent_ns;
     guest->expire_ns = guest->silent_by_ns = CLOCK_NEVER;
-    guest->caller_source.ready = on_caller;
+    guest->line_source.ready = on_line;
     guest->endpoint_source.ready = on_endpoint;
     (void)snprintf(guest->name, sizeof(guest->name), "%s", spec->name);
     TAILQ_INIT(&guest->waiting);
     TAILQ_INIT(&guest->sent);
     TAILQ_INSERT_TAIL(&serve->guests, guest, entry);
     serve->counts.expected++;
-    struct caller_options options = *spec->caller;
-    options.listen = true;
+    struct requester_options options = *spec->line;
     options.bytes_max =
         sizeof(struct frame_header) + BUS_FRAME_METADATA_BYTES_MAX + WIRE_MESSAGE_BYTES_MAX;
     options.came = on_came;
     options.gone = on_gone;
     options.data = guest;
-    int r = caller_new(&options, &guest->caller, error);
+    int r = requester_new(&options, &guest->line, error);
     if (r == 0)
-        r = broker_watch(serve->broker, caller_fd(guest->caller), WAIT_IN, &guest->caller_source);
+        r = broker_watch(serve->broker, requester_fd(guest->line), WAIT_IN, &guest->line_source);
     if (r < 0) {
         guest_free(guest);
         return r;
@@ -750,9 +758,9 @@ struct guest *guest_free(struct guest *guest)
     if (guest->endpoint)
         broker_unwatch(broker, parley_fd(guest->endpoint), &guest->endpoint_source);
     parley_endpoint_free(guest->endpoint);
-    if (guest->caller)
-        broker_unwatch(broker, caller_fd(guest->caller), &guest->caller_source);
-    caller_free(guest->caller);
+    if (guest->line)
+        broker_unwatch(broker, requester_fd(guest->line), &guest->line_source);
+    requester_free(guest->line);
     schema_entry_drop(&broker->negotiator, guest->schema);
     free(guest);
     return NULL;
@@ -774,7 +782,9 @@ void guest_turn(struct guest *guest, uint64_t now_ns)
     guest->due = false;
     if (guest->state == GUEST_UP)
         receive_answers(guest); /* before it is told that the connection has ended */
-    caller_turn(guest->caller);
+    int r = requester_turn(guest->line);
+    if (r < 0)
+        guest_end(guest, "is gone: it cannot be heard: %s", strerror(-r));
     if (guest->endpoint && parley_dispatch(guest->endpoint, 0) != PARLEY_OK)
         guest_end(guest, "is gone: %s", parley_error_text());
     if (guest->state != GUEST_ENDED)

@@ -40,15 +40,15 @@ struct guest {
     struct replier_peer peer;    /* who published it */
     struct schema_entry *schema; /* one of its users */
     const char *version;
-    struct source caller_source, endpoint_source;
-    struct caller *caller;
+    struct source line_source, endpoint_source;
+    struct requester *line;           /* to the socket that it dials with */
     struct parley_endpoint *endpoint; /* the broker's own, for this one; NULL: not yet */
     struct parley_service *service;
     TAILQ_HEAD(guest_calls, guest_call) waiting, sent; /* in the order they came */
     struct guest_call *by_number;                      /* hash: sent */
     struct guest_call *arriving;                       /* between room() and serve() */
     uint32_t waiting_count, sent_count;
-    uint32_t abandoned;       /* of sent: nobody waits for them any more */
+    uint32_t abandoned;    /* of sent: nobody waits for them any more */
     uint64_t silent_ns;    /* how long it may leave as many unanswered as may be */
     uint64_t silent_by_ns; /* then that time is over; CLOCK_NEVER: fewer are abandoned */
     size_t waiting_bytes;
@@ -64,7 +64,7 @@ struct guest_spec {
     uint64_t dial_ns, silent_ns;
     const char *name;
     const struct replier_peer *peer;
-    const struct caller_options *caller; /* url, tls, mode */
+    const struct requester_options *line; /* url, tls, mode */
 };
 
 int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest **ret_guest,

@@ -257,9 +257,9 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
         schema_entry_drop(&broker->negotiator, schema);
         return PARLEY_FAILED_PRECONDITION;
     }
-    const struct caller_options caller = {.url = url,
-                                          .tls = broker->tls.certificate ? &broker->tls : NULL,
-                                          .mode = broker->serve_options.mode};
+    const struct requester_options line = {.url = url,
+                                           .tls = broker->tls.certificate ? &broker->tls : NULL,
+                                           .mode = broker->serve_options.mode};
     const struct serve_options *options = &broker->serve_options;
     uint64_t dial_ns = options->dial_ns ? options->dial_ns : SERVE_DIAL_NS;
     const struct guest_spec spec = {
@@ -271,7 +271,7 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
         .cancels = request->cancels,
         .name = name,
         .peer = peer,
-        .caller = &caller,
+        .line = &line,
     };
     struct guest *guest;
     r = guest_new(serve, &spec, &guest, error);
@@ -279,7 +279,7 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
         return session_status(r);
     ret->instance_id = id;
     ret->dial_within_ms = (uint32_t)(dial_ns / NS_PER_MS);
-    (void)snprintf(ret->url, sizeof(ret->url), "%s", caller_url(guest->caller));
+    (void)snprintf(ret->url, sizeof(ret->url), "%s", requester_url(guest->line));
     log_debug("%s is expected at %s", name, ret->url);
     return PARLEY_OK;
 }

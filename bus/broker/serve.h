@@ -6,8 +6,8 @@
 #define PARLEY_BROKER_SERVE_H
 
 #include "broker/broker.h"
-#include "control/caller.h"
 #include "control/replier.h"
+#include "control/requester.h"
 
 #define SERVE_PEER_MAX 64       /* instances of one peer: of a uid, an identity, or a host */
 #define SERVE_INSTANCE_MAX 1024 /* of all */

@@ -17,10 +17,6 @@
  * one in so many times is for ever, and says nothing of why it failed. So a dialer is started in a
  * thread of its own that waits for what becomes of it, once; the next try is another dialer.
  *
- * A listener of libnng 1.5.2's on ipc:// hears nobody any more once somebody has hung up on it in
- * the handshake. It counts that, though, so that one that waits is looked at now and then, and
- * replaced.
- *
  * fork(2): libnng aborts in a child that uses it after its parent did. So a child never calls it.
  */
 #include "control/caller.h"
@@ -55,7 +51,6 @@
 /* A dialer is given so long: names, far hosts, TLS. */
 #define CALLER_DIAL_NS_MAX (10 * NS_PER_S)
 #define CALLER_DIALER_PAUSE_MS 3600000 /* libnng's own, never meant to end */
-#define CALLER_LISTENER_LOOK_NS NS_PER_S
 #define CALLER_CLOSE_TIMEOUT_NS NS_PER_S
 
 /* One socket, and what libnng's threads say of it. */
@@ -77,14 +72,12 @@ struct line {
 
 struct caller {
     struct caller_options options;
-    char *url;       /* as it was given */
-    char *listening; /* with its port; NULL: as it was given */
+    char *url;
     nng_tls_config *tls;
     uint32_t generation; /* of fork(2) */
     int epoll, bell;
     struct line *line;       /* NULL: none could be made; tried again at `redial_at_ns` */
     int receive_fd, send_fd; /* libnng's; send_fd -1: not watched */
-    nng_listener listener;
     bool connected, ending;
     bool drained; /* `ending`, and all answers have been received */
     uint64_t came_ns, redial_at_ns, pause_ns;
@@ -227,16 +220,6 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *data)
         nng_pipe_close(pipe);
 }
 
-/* Lets no connection in. False: one is in. */
-static bool line_shut(struct line *line)
-{
-    pthread_mutex_lock(&line->lock);
-    bool shut = !line->one;
-    line->one = true;
-    pthread_mutex_unlock(&line->lock);
-    return shut;
-}
-
 static int line_set_up(const struct line *line, size_t bytes_max)
 {
     static const nng_pipe_ev events[] = {NNG_PIPE_EV_ADD_PRE, NNG_PIPE_EV_ADD_POST,
@@ -280,24 +263,21 @@ static int line_new(const struct caller *caller, struct line **ret_line)
     return 0;
 }
 
-/* ---- Dialling and listening ---- */
+/* ---- Dialling ---- */
 
-static const char *advice(int nng_code, bool listen)
+static const char *advice(int nng_code)
 {
     switch (nng_code) {
-    case NNG_EADDRINUSE:
-        return ": stop the program that listens there, or choose another URL";
     case NNG_EADDRINVAL:
     case NNG_EINVAL:
         return ": use a URL such as ipc:///run/parley/bus.ipc or tls+tcp://HOST:7433";
     case NNG_ENOTSUP:
         return ": this libnng has no such transport";
     case NNG_ECONNREFUSED:
+    case NNG_ENOENT:
         return ": is parleyd running, with that URL?";
     case NNG_EPEERAUTH:
         return ": the certificates do not fit: one side does not believe the other";
-    case NNG_ENOENT:
-        return listen ? ": make the folder first" : ": is parleyd running, with that URL?";
     default:
         return "";
     }
@@ -305,9 +285,8 @@ static const char *advice(int nng_code, bool listen)
 
 static int fail(struct error_text *error, int nng_code, const struct caller *caller)
 {
-    return error_set(error, nng_errno(nng_code), "cannot %s %s: %s%s",
-                     caller->options.listen ? "listen on" : "connect to", caller->url,
-                     nng_strerror(nng_code), advice(nng_code, caller->options.listen));
+    return error_set(error, nng_errno(nng_code), "cannot connect to %s: %s%s", caller->url,
+                     nng_strerror(nng_code), advice(nng_code));
 }
 
 static void next_look(struct caller *caller)
@@ -354,41 +333,6 @@ static int dial(struct caller *caller)
     return 0;
 }
 
-/* The URL with the port that the kernel chose, if it was to choose one. */
-static int note_port(struct caller *caller, nng_listener listener)
-{
-    nng_sockaddr address;
-    size_t bytes = strlen(caller->url);
-    if (bytes < 2 || strcmp(caller->url + bytes - 2, ":0") != 0 ||
-        nng_listener_get_addr(listener, NNG_OPT_LOCADDR, &address) != 0)
-        return 0;
-    unsigned port = address.s_family == NNG_AF_INET    ? ntohs(address.s_in.sa_port)
-                    : address.s_family == NNG_AF_INET6 ? ntohs(address.s_in6.sa_port)
-                                                       : 0;
-    char *listening = malloc(bytes + 8);
-    if (!listening)
-        return NNG_ENOMEM;
-    (void)snprintf(listening, bytes + 8, "%.*s%u", (int)bytes - 1, caller->url, port);
-    free(caller->listening);
-    caller->listening = listening;
-    return 0;
-}
-
-static int listen_on(struct caller *caller)
-{
-    nng_listener listener;
-    int n = nng_listener_create(&listener, caller->line->socket, caller_url(caller));
-    caller->redial_at_ns = clock_add(clock_now_ns(), CALLER_LISTENER_LOOK_NS);
-    if (n == 0 && caller->tls)
-        n = nng_listener_set_ptr(listener, NNG_OPT_TLS_CONFIG, caller->tls);
-    if (n == 0 && caller->options.mode && strncmp(caller->url, "ipc:", 4) == 0)
-        n = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, (int)caller->options.mode);
-    if (n == 0)
-        n = nng_listener_start(listener, 0);
-    caller->listener = listener;
-    return n == 0 ? note_port(caller, listener) : n;
-}
-
 static void unwatch(struct caller *caller, int *fd)
 {
     if (*fd >= 0)
@@ -423,7 +367,7 @@ static int line_begin(struct caller *caller)
     if (n == 0)
         n = watch(caller, NNG_OPT_RECVFD, &caller->receive_fd);
     if (n == 0)
-        n = caller->options.listen ? listen_on(caller) : dial(caller);
+        n = dial(caller);
     if (n != 0)
         line_drop(caller);
     return n;
@@ -439,31 +383,6 @@ static void begin_anew(struct caller *caller)
     (void)fail(&error, n, caller);
     (void)snprintf(caller->problem, sizeof(caller->problem), "%.255s", error.text);
     next_look(caller);
-}
-
-/* What it says is that of a handshake that failed. */
-static bool listener_is_deaf(const struct caller *caller)
-{
-    static const char *const counters[] = {"other", "disconnect", "canceled", "timeout", "proto"};
-    nng_stat *stats;
-    if (nng_stats_get(&stats) != 0)
-        return false;
-    nng_stat *listener = nng_stat_find_listener(stats, caller->listener);
-    bool deaf = false;
-    for (size_t i = 0; listener && i < sizeof(counters) / sizeof(counters[0]); i++) {
-        nng_stat *counter = nng_stat_find(listener, counters[i]);
-        deaf = deaf || (counter && nng_stat_value(counter) > 0);
-    }
-    nng_stats_free(stats);
-    return deaf;
-}
-
-static void look_at_listener(struct caller *caller)
-{
-    if (listener_is_deaf(caller) && line_shut(caller->line))
-        begin_anew(caller);
-    else
-        caller->redial_at_ns = clock_add(clock_now_ns(), CALLER_LISTENER_LOOK_NS);
 }
 
 static void dial_failed(struct caller *caller, int nng_code)
@@ -530,7 +449,7 @@ int caller_new(const struct caller_options *options, struct caller **ret_caller,
     if (r < 0)
         return r;
     if (nng_tls_url(caller->url))
-        r = nng_tls_new(options->tls, caller->url, options->listen, &caller->tls, error);
+        r = nng_tls_new(options->tls, caller->url, false, &caller->tls, error);
     if (r == 0) {
         int n = line_begin(caller);
         r = n == 0 ? 0 : fail(error, n, caller);
@@ -556,7 +475,6 @@ struct caller *caller_free(struct caller *caller)
     }
     fd_close(caller->epoll);
     fd_close(caller->bell);
-    free(caller->listening);
     free(caller->url);
     free(caller);
     return NULL;
@@ -570,11 +488,6 @@ int caller_fd(const struct caller *caller)
 uint64_t caller_next_deadline_ns(const struct caller *caller)
 {
     return caller->redial_at_ns;
-}
-
-const char *caller_url(const struct caller *caller)
-{
-    return caller->listening ? caller->listening : caller->url;
 }
 
 bool caller_connected(const struct caller *caller)
@@ -609,13 +522,8 @@ static void connection_came(struct caller *caller)
         caller->options.came(&peer, caller->options.data);
 }
 
-/* Dialled again after a pause, listened on at once. */
 static void end_line(struct caller *caller)
 {
-    if (caller->options.listen) {
-        begin_anew(caller);
-        return;
-    }
     line_drop(caller);
     next_look(caller);
 }
@@ -672,8 +580,6 @@ void caller_turn(struct caller *caller)
         return;
     if (!caller->line)
         begin_anew(caller);
-    else if (caller->options.listen)
-        look_at_listener(caller);
     else
         dial_failed(caller, NNG_ETIMEDOUT);
 }

@@ -1,7 +1,6 @@
 /*
- * SP's REQ side as the bus needs it: any number of requests under way on one connection, answers in
- * any order. libparley dials with it; the broker listens with it, for the REP socket of one
- * instance.
+ * SP's REQ side as libparley needs it: any number of requests under way on one connection that it
+ * dials, answers in any order. That which listens is requester.h.
  *
  * One thread, which is the caller's. One descriptor for an event loop. It never sends anything
  * twice: who asks decides that. A connection that is lost is dialled anew, with jitter.
@@ -23,19 +22,16 @@ struct caller;
 
 struct caller_options {
     const char *url;
-    bool listen;      /* for one peer; a second one is hung up on. Else dial */
     size_t bytes_max; /* of an answer */
     const struct tls_settings *tls;
-    unsigned mode; /* of a socket in the file system; 0: as the umask says */
     /* Run in caller_turn(). */
     void (*came)(const struct replier_peer *peer, void *data);
     void (*gone)(void *data); /* what was sent will not be answered */
     void *data;
 };
 
-/* Returns at once: a dialled connection comes later, or is tried for again and again. Return: 0;
- * -EINVAL, -EADDRINUSE, ...; -ENOSYS in a child of fork(2) whose parent had one; with a sentence.
- */
+/* Returns at once: the connection comes later, or is tried for again and again. Return: 0; -EINVAL,
+ * ...; -ENOSYS in a child of fork(2) whose parent had one; with a sentence. */
 int caller_new(const struct caller_options *options, struct caller **ret_caller,
                struct error_text *error);
 /* In a child of fork(2) it frees memory only: libnng must not be touched there, and the sockets
@@ -43,7 +39,6 @@ int caller_new(const struct caller_options *options, struct caller **ret_caller,
 struct caller *caller_free(struct caller *caller);
 int caller_fd(const struct caller *caller); /* readable: caller_turn(), then caller_receive() */
 uint64_t caller_next_deadline_ns(const struct caller *caller);
-const char *caller_url(const struct caller *caller); /* with the port that it has */
 bool caller_connected(const struct caller *caller);
 /* Why there is no connection, for people, naming the URL; "": not known (yet). */
 const char *caller_problem(const struct caller *caller);

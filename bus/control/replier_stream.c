@@ -86,6 +86,7 @@ int stream_part_new(const struct stream_protocol *protocol, const struct replier
     memset(part, 0, offsetof(struct stream_part, scratch));
     part->part.ops = &replier_stream_ops;
     part->protocol = protocol;
+    part->hellos_max = STREAM_HELLOS_MAX;
     part->options = *options;
     part->options.urls = NULL;
     part->options.tls = NULL;

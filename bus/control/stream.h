@@ -153,6 +153,7 @@ struct stream_part {
     size_t door_count;
     struct stream_line *lines, *dead;
     uint32_t line_count, hello_count;
+    uint32_t hellos_max;              /* STREAM_HELLOS_MAX */
     struct stream_ask *first, **last; /* requests that nobody has taken yet */
     struct stream_line *unsent;       /* lines that have what was not tried to be sent yet */
     uint64_t check_ns;                /* when a deadline may have passed; or sooner */
@@ -162,8 +163,8 @@ struct stream_part {
     uint8_t scratch[STREAM_SCRATCH_BYTES];
 };
 
-/* ---- replier_stream.c: also for those who do not answer, but begin (publisher.c, caller_stream.c)
- * ---- */
+/* ---- replier_stream.c: also for who does not answer, but begins (publisher.c, requester.c) ----
+ */
 
 /* As replier_ops.new(), free(). Of @options all but `protocol` and `backend` is used; no limit may
  * be 0. */

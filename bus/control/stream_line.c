@@ -742,7 +742,7 @@ int stream_line_new(struct stream_door *door, int fd, bool is_connected)
         free(line);
         return r;
     }
-    if (part->hello_count >= STREAM_HELLOS_MAX) {
+    if (part->hello_count >= part->hellos_max) {
         struct stream_line *stranger = oldest_stranger(part);
         if (stranger)
             stream_line_end(stranger, "too many have not greeted yet");

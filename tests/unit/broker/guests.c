@@ -9,6 +9,7 @@
 
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <nng/supplemental/tls/tls.h>
 
 #include "base/clock.h"
 #include "broker/front.h"
@@ -27,7 +28,8 @@ static void *run(void *data)
     return data;
 }
 
-void guests_begin(const struct serve_options *options, const struct eject_settings *eject)
+static void begin(const struct serve_options *options, const struct eject_settings *eject,
+                  const char *url, const struct tls_settings *tls)
 {
     memset(&guests, 0, sizeof(guests));
     strcpy(guests.folder, "/tmp/parley-test-XXXXXX");
@@ -35,7 +37,7 @@ void guests_begin(const struct serve_options *options, const struct eject_settin
     snprintf(guests.socket, sizeof(guests.socket), "%s/parleyd.sock", guests.folder);
     snprintf(guests.control, sizeof(guests.control), "ipc://%s/control.ipc", guests.folder);
     const char *control[] = {guests.control};
-    const char *bus[] = {"tcp://127.0.0.1:0"};
+    const char *bus[] = {url};
     struct broker_options all = {
         .socket = guests.socket,
         .socket_mode = 0600,
@@ -47,6 +49,8 @@ void guests_begin(const struct serve_options *options, const struct eject_settin
     };
     if (options)
         all.serve = *options;
+    if (tls)
+        all.tls = *tls;
     all.serve.dir = guests.folder;
     struct error_text error = {""};
     if (broker_new(&all, &guests.broker, &error) < 0)
@@ -57,6 +61,34 @@ void guests_begin(const struct serve_options *options, const struct eject_settin
     const struct parley_endpoint_options mine = {
         .broker = guests.socket, .name = "asker", .connect_timeout_ns = PATIENCE_NS};
     assert_int_equal(parley_endpoint_new(&mine, &guests.endpoint), PARLEY_OK);
+}
+
+void guests_begin(const struct serve_options *options, const struct eject_settings *eject)
+{
+    begin(options, eject, "tcp://127.0.0.1:0", NULL);
+}
+
+void guests_begin_tls(const struct tls_settings *tls)
+{
+    begin(NULL, NULL, "tls+tcp://127.0.0.1:0", tls);
+}
+
+void guests_connect(nng_socket socket, const char *url, const struct guest_certificate *with)
+{
+    nng_dialer dialer;
+    nng_tls_config *tls;
+    assert_int_equal(nng_dialer_create(&dialer, socket, url), 0);
+    if (strncmp(url, "tls+", 4) == 0) {
+        assert_int_equal(nng_tls_config_alloc(&tls, NNG_TLS_MODE_CLIENT), 0);
+        assert_int_equal(nng_tls_config_ca_file(tls, with->authority), 0);
+        assert_int_equal(nng_tls_config_server_name(tls, "127.0.0.1"), 0);
+        /* libnng believes names alone, and certificates of tests are for an address. */
+        assert_int_equal(nng_tls_config_auth_mode(tls, NNG_TLS_AUTH_MODE_NONE), 0);
+        assert_int_equal(nng_tls_config_cert_key_file(tls, with->certificate, NULL), 0);
+        assert_int_equal(nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, tls), 0);
+        nng_tls_config_free(tls);
+    }
+    assert_int_equal(nng_dialer_start(dialer, NNG_FLAG_NONBLOCK), 0);
 }
 
 void guests_end(void)
@@ -110,6 +142,21 @@ Parley__ControlReply *guests_publish(const Parley__PublishRequest *request)
     return guests_ask(&control);
 }
 
+bool guests_audited(const char *words)
+{
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__EventsRequest events = PARLEY__EVENTS_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_EVENTS;
+    control.events = &events;
+    bool was = false;
+    Parley__ControlReply *reply = guests_ask(&control);
+    for (size_t i = 0; i < reply->events->n_event; i++)
+        was |= strcmp(reply->events->event[i]->topic, "audit.publish") == 0 &&
+               strstr(reply->events->event[i]->text, words);
+    wire_free(reply);
+    return was;
+}
+
 static struct bus_text text_of(const char *text)
 {
     return (struct bus_text){text, strlen(text)};
@@ -130,7 +177,7 @@ enum parley_status guests_bus_call(const char *method, const ProtobufCMessage *r
     assert_int_equal(bus_frame_write(&frame, nng_msg_body(message), head), 0);
     protobuf_c_message_pack(request, (uint8_t *)nng_msg_body(message) + head);
     assert_int_equal(nng_req0_open(&socket), 0);
-    assert_int_equal(nng_dial(socket, guests.bus, NULL, 0), 0);
+    guests_connect(socket, guests.bus, &guests.as);
     assert_int_equal(nng_sendmsg(socket, message, 0), 0);
     assert_int_equal(nng_recvmsg(socket, &message, 0), 0);
     if (bus_frame_read(nng_msg_body(message), nng_msg_len(message), &frame, &error) < 0)
@@ -177,7 +224,7 @@ void guests_dial(struct guest_socket *guest, const Parley__PublishReply *reply)
     guest->id = reply->instance_id;
     snprintf(guest->url, sizeof(guest->url), "%s", reply->url);
     assert_int_equal(nng_rep0_open_raw(&guest->socket), 0);
-    assert_int_equal(nng_dial(guest->socket, guest->url, NULL, 0), 0);
+    guests_connect(guest->socket, guest->url, &guests.as);
 }
 
 void guests_join(struct guest_socket *guest, const struct parley_interface *interface,

@@ -17,16 +17,28 @@
 
 #define PATIENCE_NS (UINT64_C(20) * 1000000000)
 
+struct guest_certificate {
+    const char *authority, *certificate; /* PEM files */
+};
+
 struct guests {
     char folder[64], socket[96], control[112], bus[112];
     struct broker *broker;            /* in its own thread */
     struct parley_endpoint *endpoint; /* of the test's client */
+    struct guest_certificate as;      /* by which the two below dial URLs of TLS */
 };
 extern struct guests guests;
 
 /* @options: for the broker's serve_options, but for dir; NULL: none. @eject: NULL: the defaults. */
 void guests_begin(const struct serve_options *options, const struct eject_settings *eject);
+/* The bus URL is of tls+tcp://127.0.0.1. */
+void guests_begin_tls(const struct tls_settings *tls);
 void guests_end(void);
+
+/* Dials, in the background, with that certificate if the URL is one of TLS. */
+void guests_connect(nng_socket socket, const char *url, const struct guest_certificate *with);
+/* Whether an event audit.publish has these words. */
+bool guests_audited(const char *words);
 
 /* One request of the control API. The caller's: wire_free(). */
 Parley__ControlReply *guests_ask(const Parley__ControlRequest *request);

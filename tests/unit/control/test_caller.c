@@ -5,10 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,14 +46,10 @@ static const char *url_of(const char *name)
     return url;
 }
 
-static struct caller *caller_on(const char *url, bool listen, struct seen *seen)
+static struct caller *caller_on(const char *url, struct seen *seen)
 {
-    struct caller_options options = {.url = url,
-                                     .listen = listen,
-                                     .bytes_max = 1 << 20,
-                                     .came = on_came,
-                                     .gone = on_gone,
-                                     .data = seen};
+    struct caller_options options = {
+        .url = url, .bytes_max = 1 << 20, .came = on_came, .gone = on_gone, .data = seen};
     struct caller *caller;
     struct error_text error = {""};
     if (caller_new(&options, &caller, &error) != 0)
@@ -90,13 +84,6 @@ static nng_socket rep_on(const char *url)
 {
     nng_socket socket = rep_socket();
     assert_int_equal(nng_listen(socket, url, NULL, 0), 0);
-    return socket;
-}
-
-static nng_socket rep_to(const char *url)
-{
-    nng_socket socket = rep_socket();
-    assert_int_equal(nng_dial(socket, url, NULL, 0), 0);
     return socket;
 }
 
@@ -163,7 +150,7 @@ static void test_answers_come_with_their_numbers_in_any_order(void **state)
     (void)state;
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("order"));
-    struct caller *caller = caller_on(url_of("order"), false, &seen);
+    struct caller *caller = caller_on(url_of("order"), &seen);
     UNTIL(caller, caller_connected(caller));
     assert_int_equal(send_text(caller, 7, "one"), 0);
     assert_int_equal(send_text(caller, 0x7fffffff, "two"), 0);
@@ -181,7 +168,7 @@ static void test_the_peer_of_a_local_socket_is_what_the_kernel_says(void **state
     (void)state;
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("peer"));
-    struct caller *caller = caller_on(url_of("peer"), false, &seen);
+    struct caller *caller = caller_on(url_of("peer"), &seen);
     UNTIL(caller, seen.came == 1);
     assert_true(seen.peer.local);
     assert_int_equal(seen.peer.uid, getuid());
@@ -197,7 +184,7 @@ static void test_nothing_is_sent_without_a_connection(void **state)
     (void)state;
     const char *url = url_of_tcp();
     struct seen seen = {0};
-    struct caller *caller = caller_on(url, false, &seen);
+    struct caller *caller = caller_on(url, &seen);
     assert_int_equal(send_text(caller, 1, "lost"), CALLER_E_AGAIN);
     UNTIL(caller, caller_problem(caller)[0]);
     assert_non_null(strstr(caller_problem(caller), url));
@@ -219,7 +206,7 @@ static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
     const char *url = url_of_tcp();
     struct seen seen = {0};
     nng_socket socket = rep_on(url);
-    struct caller *caller = caller_on(url, false, &seen);
+    struct caller *caller = caller_on(url, &seen);
     for (unsigned i = 1; i <= 3; i++) {
         UNTIL(caller, seen.came == i);
         assert_int_equal(send_text(caller, i, "x"), 0);
@@ -243,7 +230,7 @@ static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void
     const char *url = url_of_tcp();
     struct seen seen = {0};
     nng_socket socket = rep_on(url);
-    struct caller *caller = caller_on(url, false, &seen);
+    struct caller *caller = caller_on(url, &seen);
     UNTIL(caller, caller_connected(caller));
     /* The peer is gone, and nobody has told us yet: libnng keeps these. */
     nng_close(socket);
@@ -268,7 +255,7 @@ static void test_a_full_queue_is_told_and_room_is_told_too(void **state)
     (void)state;
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("full"));
-    struct caller *caller = caller_on(url_of("full"), false, &seen);
+    struct caller *caller = caller_on(url_of("full"), &seen);
     UNTIL(caller, caller_connected(caller));
     uint32_t sent = 0;
     static char text[4096];
@@ -290,7 +277,7 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
     (void)state;
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("large"));
-    struct caller *caller = caller_on(url_of("large"), false, &seen);
+    struct caller *caller = caller_on(url_of("large"), &seen);
     UNTIL(caller, caller_connected(caller));
     for (size_t over = 0; over < 2; over++) {
         assert_int_equal(send_text(caller, 1, "x"), 0);
@@ -309,107 +296,6 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
     }
     caller_free(caller);
     nng_close(socket);
-}
-
-static void test_a_listener_has_one_peer_and_then_the_next(void **state)
-{
-    (void)state;
-    struct seen seen = {0};
-    struct caller *caller = caller_on(url_of("listen"), true, &seen);
-    nng_socket first = rep_to(url_of("listen"));
-    UNTIL(caller, seen.came == 1);
-    nng_socket second = rep_to(url_of("listen")); /* hung up on */
-    assert_int_equal(send_text(caller, 1, "to the first"), 0);
-    give(first, take(first));
-    assert_int_equal(wait_answer(caller, "to the first"), 1);
-    assert_int_equal(seen.came, 1);
-    nng_close(second);
-    nng_close(first);
-    uint32_t request;
-    const uint8_t *data;
-    size_t bytes;
-    UNTIL(caller,
-          caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == 1);
-    first = rep_to(url_of("listen"));
-    UNTIL(caller, seen.came == 2);
-    assert_int_equal(send_text(caller, 2, "to the next"), 0);
-    give(first, take(first));
-    assert_int_equal(wait_answer(caller, "to the next"), 2);
-    nng_close(first);
-    caller_free(caller);
-}
-
-static void test_the_port_that_the_kernel_chose_is_told_and_kept(void **state)
-{
-    (void)state;
-    struct seen seen = {0};
-    struct caller *caller = caller_on("tcp://127.0.0.1:0", true, &seen);
-    char url[128];
-    snprintf(url, sizeof(url), "%s", caller_url(caller));
-    assert_string_not_equal(url, "tcp://127.0.0.1:0");
-    for (unsigned i = 1; i <= 2; i++) {
-        nng_socket socket = rep_to(url);
-        UNTIL(caller, seen.came == i);
-        assert_string_equal(caller_url(caller), url);
-        assert_false(seen.peer.off_host);
-        assert_non_null(strstr(seen.peer.text, "127.0.0.1:"));
-        nng_close(socket);
-        uint32_t request;
-        const uint8_t *data;
-        size_t bytes;
-        UNTIL(caller,
-              caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == i);
-    }
-    caller_free(caller);
-}
-
-static void test_who_hangs_up_in_the_handshake_keeps_nobody_out(void **state)
-{
-    (void)state;
-    struct seen seen = {0};
-    struct caller *caller = caller_on(url_of("half"), true, &seen);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/half.ipc", folder);
-    for (unsigned i = 0; i < 3; i++) {
-        static const uint8_t head[8] = {0, 'S', 'P', 0, 0, 0x31, 0, 0};
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-        (void)!write(fd, head, i == 1 ? 4 : i == 2 ? sizeof(head) : 0);
-        close(fd);
-    }
-    nng_socket socket = rep_socket();
-    assert_int_equal(nng_dial(socket, url_of("half"), NULL, NNG_FLAG_NONBLOCK), 0);
-    uint64_t until = clock_now_ns() + PATIENCE_NS;
-    bool answered = false;
-    while (!answered) {
-        uint32_t request;
-        const uint8_t *data;
-        size_t bytes;
-        nng_msg *message;
-        assert_true(clock_now_ns() < until);
-        if (caller_connected(caller))
-            (void)send_text(caller, 1, "who");
-        step(caller);
-        if (nng_recvmsg(socket, &message, NNG_FLAG_NONBLOCK) == 0)
-            give(socket, message);
-        answered = caller_receive(caller, &request, &data, &bytes) == 0;
-    }
-    nng_close(socket);
-    caller_free(caller);
-}
-
-static void test_the_mode_of_a_listener_in_the_file_system_is_set(void **state)
-{
-    (void)state;
-    struct caller_options options = {
-        .url = url_of("mode"), .listen = true, .bytes_max = 4096, .mode = 0600};
-    struct caller *caller;
-    struct error_text error = {""};
-    assert_int_equal(caller_new(&options, &caller, &error), 0);
-    struct stat status;
-    assert_int_equal(stat(options.url + strlen("ipc://"), &status), 0);
-    assert_int_equal(status.st_mode & 0777, 0600);
-    caller_free(caller);
 }
 
 static void test_bad_urls_are_refused_by_name(void **state)
@@ -438,7 +324,7 @@ static void test_a_connection_that_seems_dead_is_let_go(void **state)
     const char *url = url_of_tcp();
     struct seen seen = {0};
     nng_socket socket = rep_on(url);
-    struct caller *caller = caller_on(url, false, &seen);
+    struct caller *caller = caller_on(url, &seen);
     UNTIL(caller, seen.came == 1);
     caller_hang_up(caller);
     assert_false(caller_connected(caller));
@@ -453,7 +339,7 @@ static void test_a_child_of_fork_lets_it_be_and_can_make_none(void **state)
     (void)state;
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("fork"));
-    struct caller *caller = caller_on(url_of("fork"), false, &seen);
+    struct caller *caller = caller_on(url_of("fork"), &seen);
     UNTIL(caller, seen.came == 1);
     pid_t child = fork();
     if (child == 0) {
@@ -498,10 +384,6 @@ int main(void)
         cmocka_unit_test(test_what_was_sent_on_one_connection_never_goes_out_on_the_next),
         cmocka_unit_test(test_a_full_queue_is_told_and_room_is_told_too),
         cmocka_unit_test(test_an_answer_larger_than_allowed_ends_the_connection),
-        cmocka_unit_test(test_a_listener_has_one_peer_and_then_the_next),
-        cmocka_unit_test(test_the_port_that_the_kernel_chose_is_told_and_kept),
-        cmocka_unit_test(test_who_hangs_up_in_the_handshake_keeps_nobody_out),
-        cmocka_unit_test(test_the_mode_of_a_listener_in_the_file_system_is_set),
         cmocka_unit_test(test_bad_urls_are_refused_by_name),
         cmocka_unit_test(test_a_connection_that_seems_dead_is_let_go),
         cmocka_unit_test(test_a_child_of_fork_lets_it_be_and_can_make_none),
