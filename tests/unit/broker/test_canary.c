@@ -7,55 +7,16 @@
  */
 #include "support/test.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "broker/broker.h"
 #include "echo.parley.h"
+#include "support/served.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
-
-#define PATIENCE_NS (20 * NS_PER_S)
-
-static char folder[64], socket_path[96];
-static struct broker *broker;
-static pthread_t broker_thread;
-static _Atomic int broker_stop;
-
-static struct server {
-    const char *name;
-    enum parley_status (*serve)(struct parley_endpoint *endpoint);
-    pthread_t thread;
-    struct parley_endpoint *_Atomic endpoint;
-} servers[3];
-
-static void *run_broker(void *data)
-{
-    (void)data;
-    while (!atomic_load(&broker_stop))
-        if (broker_turn(broker, WAIT_FOREVER) < 0)
-            abort();
-    return NULL;
-}
-
-static void start_broker(void)
-{
-    atomic_store(&broker_stop, 0);
-    assert_int_equal(pthread_create(&broker_thread, NULL, run_broker, NULL), 0);
-}
-
-static void stop_broker(void)
-{
-    atomic_store(&broker_stop, 1);
-    wait_wake(broker->wait);
-    pthread_join(broker_thread, NULL);
-}
 
 /* ---- The services ---- */
 
@@ -128,32 +89,6 @@ static enum parley_status serve_front(struct parley_endpoint *endpoint)
     return status == PARLEY_OK ? echo__v1__echo__serve(endpoint, &front, NULL, &service) : status;
 }
 
-static void *run_server(void *data)
-{
-    struct server *server = data;
-    const struct parley_endpoint_options options = {.broker = socket_path, .name = server->name};
-    struct parley_endpoint *endpoint;
-    if (parley_endpoint_new(&options, &endpoint) != PARLEY_OK ||
-        server->serve(endpoint) != PARLEY_OK)
-        abort();
-    atomic_store(&server->endpoint, endpoint);
-    (void)parley_run(endpoint);
-    parley_endpoint_free(endpoint);
-    return NULL;
-}
-
-static void server_start(size_t i, const char *name,
-                         enum parley_status (*serve)(struct parley_endpoint *))
-{
-    servers[i].name = name;
-    servers[i].serve = serve;
-    assert_int_equal(pthread_create(&servers[i].thread, NULL, run_server, &servers[i]), 0);
-    for (uint64_t until = clock_now_ns() + PATIENCE_NS; !atomic_load(&servers[i].endpoint);) {
-        assert_true(clock_now_ns() < until);
-        sched_yield();
-    }
-}
-
 /* ---- The test ---- */
 
 static struct parley_endpoint *endpoint;
@@ -162,18 +97,13 @@ static struct parley_client *client;
 static int begin(void **state)
 {
     (void)state;
-    (void)strcpy(folder, "/tmp/parley-test-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    (void)snprintf(socket_path, sizeof(socket_path), "%s/parleyd.sock", folder);
-    const struct broker_options options = {.socket = socket_path, .socket_mode = 0600};
-    struct error_text error = {""};
-    if (broker_new(&options, &broker, &error) < 0)
-        fail_msg("%s", error.text);
-    start_broker();
-    server_start(0, "old", serve_old);
-    server_start(1, "new", serve_new);
-    server_start(2, "front", serve_front);
-    const struct parley_endpoint_options mine = {.broker = socket_path, .name = "test"};
+    static const struct served_service services[] = {
+        {"old", serve_old, NULL}, {"new", serve_new, NULL}, {"front", serve_front, NULL}};
+    served_prepare();
+    served_begin(&(struct broker_options){0});
+    for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+        served_start(i, &services[i]);
+    const struct parley_endpoint_options mine = {.broker = served.socket, .name = "test"};
     assert_int_equal(parley_endpoint_new(&mine, &endpoint), PARLEY_OK);
     assert_int_equal(echo__v1__echo__connect(endpoint, NULL, &client), PARLEY_OK);
     return 0;
@@ -183,28 +113,21 @@ static int end(void **state)
 {
     (void)state;
     parley_endpoint_free(endpoint);
-    for (size_t i = 3; i-- > 0;) {
-        parley_stop(atomic_load(&servers[i].endpoint));
-        pthread_join(servers[i].thread, NULL);
-        atomic_store(&servers[i].endpoint, NULL);
-    }
-    stop_broker();
-    broker = broker_free(broker);
-    return rmdir(folder); /* empty: nothing was left behind */
+    return served_end(); /* empty: nothing was left behind */
 }
 
 /* The broker's thread does nothing meanwhile; its page is what clients read at their next call. */
 static void roll(const struct route_rollout *rollout)
 {
     struct error_text error = {""};
-    stop_broker();
-    struct interface *interface = directory_find(&broker->directory, "ware");
+    served_hold();
+    struct interface *interface = directory_find(&served.broker->directory, "ware");
     assert_non_null(interface);
     if (!rollout)
-        routes_end_rollout(broker, interface);
-    else if (routes_set_rollout(broker, interface, rollout, &error) < 0)
+        routes_end_rollout(served.broker, interface);
+    else if (routes_set_rollout(served.broker, interface, rollout, &error) < 0)
         fail_msg("%s", error.text);
-    start_broker();
+    served_go();
 }
 
 static bool is_new(const char *key, const char *value)

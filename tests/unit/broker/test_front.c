@@ -5,7 +5,7 @@
 #include "support/test.h"
 
 #include <poll.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,77 +18,45 @@
 #include "control/bus_frame.h"
 #include "echo.parley.h"
 #include "parley/bus.pb-c.h"
+#include "support/echoes.h"
+#include "support/served.h"
 #include "support/sp.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define TEXT(literal) ((struct bus_text){literal, sizeof(literal) - 1})
 
-static char folder[64];
-static char socket_path[96], bus_url[112];
-static struct broker *broker;
-static pthread_t broker_thread;
-static _Atomic int broker_stop;
+static char bus_url[112];
 static _Atomic unsigned never_count, cancelled_count;
 static struct quota_settings quota;
 static const char *schemas; /* NULL: none */
 
 /* ---- The bus ---- */
 
-static void *run_broker(void *data)
-{
-    (void)data;
-    while (!atomic_load(&broker_stop))
-        if (broker_turn(broker, WAIT_FOREVER) < 0)
-            abort();
-    return NULL;
-}
-
-static void start_broker(void)
-{
-    atomic_store(&broker_stop, 0);
-    assert_int_equal(pthread_create(&broker_thread, NULL, run_broker, NULL), 0);
-}
-
-static void stop_broker(void)
-{
-    atomic_store(&broker_stop, 1);
-    wait_wake(broker->wait);
-    pthread_join(broker_thread, NULL);
-}
-
 static struct front_counts counts(void)
 {
     struct front_counts now;
-    stop_broker();
-    front_counts(broker, &now);
-    start_broker();
+    served_hold();
+    front_counts(served.broker, &now);
+    served_go();
     return now;
 }
 
 static int begin(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/parley-test-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(socket_path, sizeof(socket_path), "%s/parleyd.sock", folder);
-    snprintf(bus_url, sizeof(bus_url), "ipc://%s/bus.ipc", folder);
+    served_prepare();
+    snprintf(bus_url, sizeof(bus_url), "ipc://%s/bus.ipc", served.folder);
     const char *bus[] = {bus_url};
     const struct broker_options options = {
-        .socket = socket_path,
-        .socket_mode = 0600,
         .bus_urls = bus,
         .bus_url_count = 1,
         .quota = quota,
         .schemas = schemas,
     };
-    struct error_text error = {""};
-    if (broker_new(&options, &broker, &error) < 0)
-        fail_msg("%s", error.text);
     atomic_store(&never_count, 0);
     atomic_store(&cancelled_count, 0);
-    start_broker();
+    served_begin(&options);
     return 0;
 }
 
@@ -120,39 +88,6 @@ static int begin_with_few_calls(void **state)
 }
 
 /* ---- Services ---- */
-
-static struct server {
-    enum parley_status (*serve)(struct parley_endpoint *endpoint);
-    pthread_t thread;
-    struct parley_endpoint *_Atomic endpoint;
-} servers[3];
-
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-static void handle_fail(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    parley_context_fail(parley_context_current(), (enum parley_status)input->number, input->text);
-    closure(NULL, data);
-}
-
-static void handle_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                           Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    size_t bytes = 0;
-    const char *value = parley_context_metadata(parley_context_current(), input->text, &bytes);
-    Echo__V1__Message output = ECHO__V1__MESSAGE__INIT;
-    output.payload.data = (uint8_t *)(uintptr_t)value;
-    output.payload.len = value ? bytes : 0;
-    closure(&output, data);
-}
 
 struct never {
     struct parley_context *context;
@@ -187,9 +122,9 @@ static enum parley_status serve_echo(struct parley_endpoint *endpoint)
     static Echo__V1__Echo_Service echo = {
         .base = {.descriptor = &echo__v1__echo__descriptor,
                  .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-        .fail = handle_fail,
-        .context = handle_context,
+        .echo = echo_returned,
+        .fail = echo_failed,
+        .context = echo_context,
         .never = handle_never,
     };
     const struct parley_service_options quick = {.drain_timeout_ns = NS_PER_MS};
@@ -234,46 +169,14 @@ static enum parley_status serve_old_ware(struct parley_endpoint *endpoint)
     return ware__v1__store__serve(endpoint, &ware, NULL, &service);
 }
 
-static void *run_server(void *data)
-{
-    struct server *server = data;
-    const struct parley_endpoint_options options = {.broker = socket_path, .name = "service"};
-    struct parley_endpoint *made;
-    if (parley_endpoint_new(&options, &made) != PARLEY_OK || server->serve(made) != PARLEY_OK)
-        abort();
-    atomic_store(&server->endpoint, made);
-    (void)parley_run(made);
-    parley_endpoint_free(made);
-    return NULL;
-}
-
-static void start_server(size_t i, enum parley_status (*serve)(struct parley_endpoint *endpoint))
-{
-    servers[i].serve = serve;
-    assert_int_equal(pthread_create(&servers[i].thread, NULL, run_server, &servers[i]), 0);
-    for (uint64_t until = clock_now_ns() + PATIENCE_NS; !atomic_load(&servers[i].endpoint);) {
-        assert_true(clock_now_ns() < until);
-        sched_yield();
-    }
-}
-
-static void stop_server(size_t i)
-{
-    if (!atomic_load(&servers[i].endpoint))
-        return;
-    parley_stop(atomic_load(&servers[i].endpoint));
-    pthread_join(servers[i].thread, NULL);
-    atomic_store(&servers[i].endpoint, NULL);
-}
+static const struct served_service echo_service = {"service", serve_echo, NULL};
+static const struct served_service ware_service = {"service", serve_ware, NULL};
+static const struct served_service old_ware_service = {"service", serve_old_ware, NULL};
 
 static int end(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++)
-        stop_server(i);
-    stop_broker();
-    broker = broker_free(broker);
-    return rmdir(folder); /* empty: nothing was left behind */
+    return served_end(); /* empty: nothing was left behind */
 }
 
 static int end_with_schemas(void **state)
@@ -404,7 +307,7 @@ static void still_serves(struct sp *sp)
 static void test_a_frame_is_answered_with_the_reply_and_who_served(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     uint8_t payload[64];
@@ -427,7 +330,7 @@ static void test_a_frame_is_answered_with_the_reply_and_who_served(void **state)
 static void test_a_method_can_be_named_by_its_number(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "", 1);
@@ -462,9 +365,9 @@ static void say_open(struct sp *sp, uint32_t id)
 static void test_another_version_s_service_is_translated_for(void **state)
 {
     (void)state;
-    start_server(0, serve_old_ware);
-    start_server(1, serve_ware);
-    stop_server(0); /* its schema stays known */
+    served_start(0, &old_ware_service);
+    served_start(1, &ware_service);
+    served_stop(0); /* its schema stays known */
     struct sp *sp = dial();
     struct answer answer = {0};
     Ware__V2__Ware ware = WARE__V2__WARE__INIT;
@@ -564,7 +467,7 @@ static void expect_translated(struct sp *sp, struct answer *answer)
 static void test_a_version_of_the_folder_is_known(void **state)
 {
     (void)state;
-    start_server(0, serve_ware);
+    served_start(0, &ware_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     uint8_t payload[64];
@@ -578,7 +481,7 @@ static void test_a_version_of_the_folder_is_known(void **state)
 static void test_a_version_is_known_that_nobody_publishes_now(void **state)
 {
     (void)state;
-    start_server(0, serve_ware);
+    served_start(0, &ware_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     uint8_t payload[64];
@@ -592,8 +495,8 @@ static void test_a_version_is_known_that_nobody_publishes_now(void **state)
     say(sp, 3, &frame, payload);
     expect(sp, &answer, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
 
-    start_server(1, serve_old_ware);
-    stop_server(1);
+    served_start(1, &old_ware_service);
+    served_stop(1);
     say(sp, 4, &frame, payload);
     expect_translated(sp, &answer);
 
@@ -610,8 +513,8 @@ static void test_a_version_is_known_that_nobody_publishes_now(void **state)
 static void test_ranges_restrict_who_serves(void **state)
 {
     (void)state;
-    start_server(0, serve_old_ware);
-    start_server(1, serve_ware);
+    served_start(0, &old_ware_service);
+    served_start(1, &ware_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("ware", "Weigh", 1);
@@ -637,18 +540,18 @@ static void test_ranges_restrict_who_serves(void **state)
 static void test_a_target_that_is_remembered_changes_with_the_bus(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Echo", 1);
     for (unsigned i = 0; i < 2; i++) {
         say(sp, 1, &frame, NULL);
         expect(sp, &answer, 1, PARLEY_OK, NULL);
-        stop_server(0);
+        served_stop(0);
         say(sp, 2, &frame, NULL);
         expect(sp, &answer, 1, PARLEY_UNAVAILABLE, NULL);
         assert_int_equal(answer.frame.header.executed, PARLEY_EXECUTED_NO);
-        start_server(0, serve_echo);
+        served_start(0, &echo_service);
     }
     /* More targets than are remembered. */
     const char *methods[] = {"Echo", "Context", "Nope", "Fail", "Later", "Die", "Echo"};
@@ -665,7 +568,7 @@ static void test_a_target_that_is_remembered_changes_with_the_bus(void **state)
 static void test_metadata_travel_but_not_the_bus_s_own(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     uint8_t payload[64];
@@ -698,7 +601,7 @@ static void test_metadata_travel_but_not_the_bus_s_own(void **state)
 static void test_the_service_s_refusal_is_the_asker_s(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     uint8_t payload[64];
@@ -719,7 +622,7 @@ static void test_the_service_s_refusal_is_the_asker_s(void **state)
 static void test_large_payloads_pass(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     Echo__V1__Message message = ECHO__V1__MESSAGE__INIT;
@@ -744,7 +647,7 @@ static void test_large_payloads_pass(void **state)
 static void test_one_way_is_answered_when_it_is_on_its_way(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Never", 1);
@@ -763,7 +666,7 @@ static void test_one_way_is_answered_when_it_is_on_its_way(void **state)
 static void test_deadline_ends_a_call(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Never", 1);
@@ -781,7 +684,7 @@ static void test_deadline_ends_a_call(void **state)
 static void test_cancel_ends_calls_of_its_own_connection_only(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial(), *other = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Never", 7);
@@ -810,7 +713,7 @@ static void test_cancel_ends_calls_of_its_own_connection_only(void **state)
 static void test_who_hangs_up_has_its_calls_cancelled(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial(), *other = dial();
     struct bus_frame frame = frame_of("echo", "Never", 7);
     for (unsigned i = 0; i < 100; i++)
@@ -834,7 +737,7 @@ static void test_who_hangs_up_has_its_calls_cancelled(void **state)
 static void test_thousands_are_under_way(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *askers[50], *other = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Never", 7);
@@ -848,7 +751,7 @@ static void test_thousands_are_under_way(void **state)
     frame = frame_of("echo", "Echo", 8);
     say(other, 1, &frame, NULL);
     expect(other, &answer, 8, PARLEY_OK, NULL);
-    stop_server(0);
+    served_stop(0);
     for (unsigned i = 0; i < 50; i++) {
         bool seen[50] = {false};
         for (unsigned j = 0; j < 50; j++) {
@@ -865,7 +768,7 @@ static void test_thousands_are_under_way(void **state)
 static void test_a_connection_has_so_many_calls_at_once(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial(), *other = dial();
     struct answer answer = {0};
     for (unsigned i = 0; i < 4; i++) {
@@ -888,13 +791,13 @@ static void test_a_connection_has_so_many_calls_at_once(void **state)
 static void test_what_is_under_way_is_answered_or_not_when_the_broker_ends(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct bus_frame frame = frame_of("echo", "Never", 1);
     for (unsigned i = 0; i < 10; i++)
         say(sp, i, &frame, NULL);
     wait_for(&never_count, 10);
-    stop_server(0);
+    served_stop(0);
     end(state);
     begin(state);
     sp_free(sp);
@@ -905,7 +808,7 @@ static void test_what_is_under_way_is_answered_or_not_when_the_broker_ends(void 
 static void test_names_that_are_not_there_are_answered_with_those_that_are(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("nix", "Get", 1);
@@ -929,7 +832,7 @@ static void test_names_that_are_not_there_are_answered_with_those_that_are(void 
 static void test_who_asks_cannot_say_who_it_is(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Echo", 1);
@@ -959,7 +862,7 @@ static void test_a_service_s_frames_are_refused(void **state)
 static void test_wrong_or_cut_at_every_byte_it_is_answered(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Echo", 1);
@@ -1002,7 +905,7 @@ static void test_wrong_or_cut_at_every_byte_it_is_answered(void **state)
 static void test_what_came_is_counted(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("echo", "Echo", 1);
@@ -1015,9 +918,9 @@ static void test_what_came_is_counted(void **state)
     frame = frame_of("echo", "Never", 2);
     say(sp, 1, &frame, NULL);
     wait_for(&never_count, 1);
-    stop_broker();
+    served_hold();
     Parley__Stats stats;
-    assert_int_equal(stats_reply(broker, false, &stats), 0);
+    assert_int_equal(stats_reply(served.broker, false, &stats), 0);
     assert_non_null(stats.front);
     assert_int_equal(stats.front->connections, 1);
     assert_int_equal(stats.front->connections_ever, 1);
@@ -1027,16 +930,16 @@ static void test_what_came_is_counted(void **state)
     assert_int_equal(stats.front->calls_most, 1);
     assert_true(stats.front->bytes_in > 4 * 32 && stats.front->bytes_out > 4 * 32);
     stats_reply_free(&stats);
-    assert_int_equal(stats_reply(broker, true, &stats), 0);
+    assert_int_equal(stats_reply(served.broker, true, &stats), 0);
     assert_non_null(strstr(stats.json, "\"frames\":4,\"json\":0,\"malformed\":1"));
     stats_reply_free(&stats);
     struct metrics metrics = {.failed = false};
-    assert_int_equal(metrics_stats(&metrics, broker), 0);
+    assert_int_equal(metrics_stats(&metrics, served.broker), 0);
     metrics_end(&metrics);
     assert_non_null(
         strstr(metrics.text, "parley_front_messages_total{parley_message=\"frame\"} 4"));
     metrics_deinit(&metrics);
-    start_broker();
+    served_go();
     heard(&answer);
     sp_free(sp);
 }
@@ -1046,7 +949,7 @@ static void test_what_came_is_counted(void **state)
 static void test_reflection(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     struct bus_frame frame = frame_of("parley.bus", "List", 1);
@@ -1097,7 +1000,7 @@ static void test_reflection(void **state)
 static void test_open_says_what_does_not_fit(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     const struct {
@@ -1138,7 +1041,7 @@ static void test_open_says_what_does_not_fit(void **state)
 static void test_contracts_are_bounded(void **state)
 {
     (void)state;
-    start_server(0, serve_echo);
+    served_start(0, &echo_service);
     struct sp *sp = dial();
     struct answer answer = {0};
     char first[17] = "", digits[17] = "";

@@ -4,60 +4,30 @@
  */
 #include "support/test.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "broker/broker.h"
 #include "rpc/rpc.h"
+#include "support/served.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define CALLS 200
 
 enum mode { ALIKE, OTHER, FAILS, SILENT };
 
-static char folder[64], socket_path[96];
-static struct broker *broker;
-static struct parley_endpoint *_Atomic stable, *_Atomic canary;
 static struct parley_endpoint *caller;
 static struct parley_client *client;
-static pthread_t broker_thread, stable_thread, canary_thread;
-static _Atomic int broker_stop, mode;
-static _Atomic unsigned served, mirrored, unmarked; /* by the canary */
+static _Atomic int mode;
+static _Atomic unsigned mirrored, unmarked; /* by the canary */
 static struct method {
     uint64_t sent, differ, failed, skipped, calls;
 } counted;
 
 /* ---- The bus ---- */
-
-static void *run_broker(void *data)
-{
-    (void)data;
-    while (!atomic_load(&broker_stop))
-        if (broker_turn(broker, WAIT_FOREVER) < 0)
-            abort();
-    return NULL;
-}
-
-static void start_broker(void)
-{
-    atomic_store(&broker_stop, 0);
-    assert_int_equal(pthread_create(&broker_thread, NULL, run_broker, NULL), 0);
-}
-
-static void stop_broker(void)
-{
-    atomic_store(&broker_stop, 1);
-    wait_wake(broker->wait);
-    pthread_join(broker_thread, NULL);
-}
 
 static void weigh_v1(Ware__V1__Store_Service *service, const Ware__V1__Ware *input,
                      Ware__V1__Ware_Closure closure, void *data)
@@ -97,55 +67,40 @@ static void weigh_v2(Ware__V2__Store_Service *service, const Ware__V2__Ware *inp
     closure(atomic_load(&mode) == FAILS ? NULL : &reply, data);
 }
 
-static void *run_service(const struct parley_interface *interface, ProtobufCService *service,
-                         struct parley_endpoint *_Atomic *ret)
+static enum parley_status serve(struct parley_endpoint *endpoint,
+                                const struct parley_interface *interface,
+                                ProtobufCService *implementation)
 {
-    const struct parley_endpoint_options options = {.broker = socket_path, .name = "store"};
     const struct parley_service_options quick = {.drain_timeout_ns = NS_PER_MS};
-    struct parley_endpoint *made;
-    struct parley_service *published;
-    if (parley_endpoint_new(&options, &made) != PARLEY_OK ||
-        parley_service_new(made, interface, service, &quick, &published) != PARLEY_OK)
-        abort();
-    atomic_store(ret, made);
-    (void)parley_run(made);
-    while (service->descriptor == &ware__v2__store__descriptor && silent_count > 0) {
-        silent_count--;
-        silent[silent_count].closure(NULL, silent[silent_count].data);
-    }
-    parley_endpoint_free(made);
-    return NULL;
+    struct parley_service *service;
+    return parley_service_new(endpoint, interface, implementation, &quick, &service);
 }
 
-static void *run_stable(void *data)
+static enum parley_status serve_stable(struct parley_endpoint *endpoint)
 {
     static Ware__V1__Store_Service service = {
         .base = {.descriptor = &ware__v1__store__descriptor,
                  .invoke = protobuf_c_service_invoke_internal},
         .weigh = weigh_v1,
     };
-    (void)data;
-    return run_service(&ware__v1__store__interface, &service.base, &stable);
+    return serve(endpoint, &ware__v1__store__interface, &service.base);
 }
 
-static void *run_canary(void *data)
+static enum parley_status serve_canary(struct parley_endpoint *endpoint)
 {
     static Ware__V2__Store_Service service = {
         .base = {.descriptor = &ware__v2__store__descriptor,
                  .invoke = protobuf_c_service_invoke_internal},
         .weigh = weigh_v2,
     };
-    (void)data;
-    return run_service(&ware__v2__store__interface, &service.base, &canary);
+    return serve(endpoint, &ware__v2__store__interface, &service.base);
 }
 
-static void start_service(pthread_t *thread, void *(*run)(void *),
-                          struct parley_endpoint *_Atomic *made)
+static void end_canary(void)
 {
-    assert_int_equal(pthread_create(thread, NULL, run, NULL), 0);
-    for (uint64_t until = clock_now_ns() + PATIENCE_NS; !atomic_load(made);) {
-        assert_true(clock_now_ns() < until);
-        sched_yield();
+    while (silent_count > 0) {
+        silent_count--;
+        silent[silent_count].closure(NULL, silent[silent_count].data);
     }
 }
 
@@ -159,12 +114,12 @@ static void set_mirror(uint32_t buckets)
         .canary = "2.0.0",
         .mirror_buckets = buckets,
     };
-    stop_broker();
-    struct interface *interface = directory_find(&broker->directory, "ware");
+    served_hold();
+    struct interface *interface = directory_find(&served.broker->directory, "ware");
     assert_non_null(interface);
-    if (routes_set_rollout(broker, interface, &rollout, &error) < 0)
+    if (routes_set_rollout(served.broker, interface, &rollout, &error) < 0)
         fail_msg("%s", error.text);
-    start_broker();
+    served_go();
 }
 
 static bool both_are_there(void)
@@ -176,7 +131,7 @@ static void connect_client(enum parley_idempotency idempotency)
 {
     static struct parley_interface interface;
     static struct parley_method methods[2];
-    const struct parley_endpoint_options options = {.broker = socket_path, .name = "caller"};
+    const struct parley_endpoint_options options = {.broker = served.socket, .name = "caller"};
     interface = ware__v1__store__interface;
     methods[0] = (struct parley_method){"Weigh", idempotency};
     methods[1] = (struct parley_method){"Count", PARLEY_IDEMPOTENCY_UNKNOWN};
@@ -193,20 +148,15 @@ static void connect_client(enum parley_idempotency idempotency)
 static int begin(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/parley-test-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    (void)snprintf(socket_path, sizeof(socket_path), "%s/parleyd.sock", folder);
-    const struct broker_options options = {.socket = socket_path, .socket_mode = 0600};
-    struct error_text error = {""};
-    if (broker_new(&options, &broker, &error) < 0)
-        fail_msg("%s", error.text);
+    static const struct served_service stable = {"store", serve_stable, NULL};
+    static const struct served_service canary = {"store", serve_canary, end_canary};
     atomic_store(&mode, ALIKE);
-    atomic_store(&served, 0);
     atomic_store(&mirrored, 0);
     atomic_store(&unmarked, 0);
-    start_broker();
-    start_service(&stable_thread, run_stable, &stable);
-    start_service(&canary_thread, run_canary, &canary);
+    served_prepare();
+    served_begin(&(struct broker_options){0});
+    served_start(0, &stable);
+    served_start(1, &canary);
     return 0;
 }
 
@@ -214,24 +164,15 @@ static int end(void **state)
 {
     (void)state;
     caller = parley_endpoint_free(caller);
-    parley_stop(atomic_load(&stable));
-    parley_stop(atomic_load(&canary));
-    pthread_join(stable_thread, NULL);
-    pthread_join(canary_thread, NULL);
-    atomic_store(&stable, NULL);
-    atomic_store(&canary, NULL);
-    stop_broker();
-    broker = broker_free(broker);
-    (void)rmdir(folder);
-    return 0;
+    return served_end();
 }
 
 /* Of the client's cell of that version. */
 static void count(const char *version)
 {
     Parley__Stats stats;
-    stop_broker();
-    assert_int_equal(stats_reply(broker, false, &stats), 0);
+    served_hold();
+    assert_int_equal(stats_reply(served.broker, false, &stats), 0);
     counted = (struct method){0};
     for (size_t i = 0; i < stats.n_method; i++) {
         const Parley__MethodStats *method = stats.method[i];
@@ -244,7 +185,7 @@ static void count(const char *version)
         counted.calls += method->calls;
     }
     stats_reply_free(&stats);
-    start_broker();
+    served_go();
 }
 
 static void call_many(void)
@@ -297,7 +238,8 @@ static void test_replies_that_differ_are_counted_and_the_caller_gets_the_right_o
     assert_int_equal(counted.differ, counted.sent);
     assert_int_equal(counted.failed, 0);
     /* And an example is published. */
-    for (uint64_t until = clock_now_ns() + PATIENCE_NS; broker->mirrored_ns == 0; count("2.0.0"))
+    for (uint64_t until = clock_now_ns() + PATIENCE_NS; served.broker->mirrored_ns == 0;
+         count("2.0.0"))
         assert_true(clock_now_ns() < until);
 }
 

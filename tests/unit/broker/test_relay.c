@@ -5,7 +5,6 @@
 #include "support/test.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,67 +14,13 @@
 #include "broker/broker.h"
 #include "broker/relay.h"
 #include "echo.parley.h"
+#include "support/echoes.h"
+#include "support/served.h"
 #include "wire/wire.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
-
-static char folder[64];
-static char socket_path[96], control_url[112], events_url[112];
-static struct broker *broker;
-static struct parley_endpoint *_Atomic endpoint;
-static pthread_t broker_thread, service_thread;
-static _Atomic int broker_stop;
+static char control_url[112], events_url[112];
 
 /* ---- The bus ---- */
-
-static void *run_broker(void *data)
-{
-    (void)data;
-    while (!atomic_load(&broker_stop))
-        if (broker_turn(broker, WAIT_FOREVER) < 0)
-            abort();
-    return NULL;
-}
-
-static void start_broker(void)
-{
-    atomic_store(&broker_stop, 0);
-    assert_int_equal(pthread_create(&broker_thread, NULL, run_broker, NULL), 0);
-}
-
-static void stop_broker(void)
-{
-    atomic_store(&broker_stop, 1);
-    wait_wake(broker->wait);
-    pthread_join(broker_thread, NULL);
-}
-
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-static void handle_fail(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    parley_context_fail(parley_context_current(), (enum parley_status)input->number, input->text);
-    closure(NULL, data);
-}
-
-static void handle_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                           Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    size_t bytes = 0;
-    const char *value = parley_context_metadata(parley_context_current(), input->text, &bytes);
-    Echo__V1__Message output = ECHO__V1__MESSAGE__INIT;
-    output.payload.data = (uint8_t *)(uintptr_t)value;
-    output.payload.len = value ? bytes : 0;
-    closure(&output, data);
-}
 
 /* Not until the service ends. */
 static struct {
@@ -96,85 +41,57 @@ static void handle_never(Echo__V1__Echo_Service *service, const Echo__V1__Messag
     never[never_count++].data = data;
 }
 
-static void *run_service(void *data)
+static enum parley_status serve_echo(struct parley_endpoint *endpoint)
 {
-    static Echo__V1__Echo_Service service = {
+    static Echo__V1__Echo_Service echo = {
         .base = {.descriptor = &echo__v1__echo__descriptor,
                  .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-        .fail = handle_fail,
-        .context = handle_context,
+        .echo = echo_returned,
+        .fail = echo_failed,
+        .context = echo_context,
         .never = handle_never,
     };
-    (void)data;
-    const struct parley_endpoint_options options = {.broker = socket_path, .name = "echo"};
     const struct parley_service_options quick = {.drain_timeout_ns = NS_PER_MS};
-    struct parley_endpoint *made;
-    struct parley_service *published;
-    if (parley_endpoint_new(&options, &made) != PARLEY_OK ||
-        parley_service_new(made, &echo__v1__echo__interface, &service.base, &quick, &published) !=
-            PARLEY_OK)
-        abort();
-    atomic_store(&endpoint, made);
-    (void)parley_run(made);
+    struct parley_service *service;
+    return parley_service_new(endpoint, &echo__v1__echo__interface, &echo.base, &quick, &service);
+}
+
+static void end_never(void)
+{
     for (; never_count > 0; never_count--) {
         parley_context_fail(never[never_count - 1].context, PARLEY_UNAVAILABLE, "the end");
         never[never_count - 1].closure(NULL, never[never_count - 1].data);
     }
-    parley_endpoint_free(made);
-    return NULL;
 }
 
 static void start_service(void)
 {
-    assert_int_equal(pthread_create(&service_thread, NULL, run_service, NULL), 0);
-    for (uint64_t until = clock_now_ns() + PATIENCE_NS; !atomic_load(&endpoint);) {
-        assert_true(clock_now_ns() < until);
-        sched_yield();
-    }
-}
-
-static void stop_service(void)
-{
-    if (!atomic_load(&endpoint))
-        return;
-    parley_stop(atomic_load(&endpoint));
-    pthread_join(service_thread, NULL);
-    atomic_store(&endpoint, NULL);
+    static const struct served_service echo_service = {"echo", serve_echo, end_never};
+    served_start(0, &echo_service);
 }
 
 static int begin(void **state)
 {
     (void)state;
-    strcpy(folder, "/tmp/parley-test-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    snprintf(socket_path, sizeof(socket_path), "%s/parleyd.sock", folder);
-    snprintf(control_url, sizeof(control_url), "ipc://%s/control.ipc", folder);
-    snprintf(events_url, sizeof(events_url), "ipc://%s/events.ipc", folder);
+    served_prepare();
+    snprintf(control_url, sizeof(control_url), "ipc://%s/control.ipc", served.folder);
+    snprintf(events_url, sizeof(events_url), "ipc://%s/events.ipc", served.folder);
     const char *control[] = {control_url};
     const char *events[] = {events_url};
     const struct broker_options options = {
-        .socket = socket_path,
-        .socket_mode = 0600,
         .control_urls = control,
         .control_url_count = 1,
         .event_urls = events,
         .event_url_count = 1,
     };
-    struct error_text error = {""};
-    if (broker_new(&options, &broker, &error) < 0)
-        fail_msg("%s", error.text);
-    start_broker();
+    served_begin(&options);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    stop_service();
-    stop_broker();
-    broker = broker_free(broker);
-    return rmdir(folder); /* empty: nothing was left behind */
+    return served_end(); /* empty: nothing was left behind */
 }
 
 /* ---- Askers ---- */
@@ -420,7 +337,7 @@ static void test_slow_call_does_not_keep_others_waiting(void **state)
         expect(&asked, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
         wire_free(asked.reply);
     }
-    stop_service(); /* it takes the slow call along */
+    served_stop(0); /* it takes the slow call along */
     pthread_join(thread, NULL);
     assert_int_equal(slow.reply->status, PARLEY_UNAVAILABLE);
     wire_free(slow.reply);
@@ -462,7 +379,7 @@ static void test_service_that_left_is_unavailable_and_found_again(void **state)
         start_service();
         expect(&asked, PARLEY_OK, PARLEY_EXECUTED_YES, NULL);
         wire_free(asked.reply);
-        stop_service();
+        served_stop(0);
         expect(&asked, PARLEY_UNAVAILABLE, PARLEY_EXECUTED_NO, NULL);
         wire_free(asked.reply);
     }
@@ -476,19 +393,19 @@ static void test_calls_that_are_under_way_are_answered_when_the_broker_ends(void
     struct asked slow = {.method = "Never", .timeout_ns = 3600 * NS_PER_S};
     assert_int_equal(pthread_create(&thread, NULL, ask_in_thread, &slow), 0);
     for (;;) {
-        stop_broker(); /* to look at what is its own */
-        if (broker->relay && relay_call_count(broker->relay) == 1)
+        served_hold(); /* to look at what is its own */
+        if (served.broker->relay && relay_call_count(served.broker->relay) == 1)
             break;
-        start_broker();
+        served_go();
         struct asked asked = {.method = "Echo"};
         ask(&asked);
         wire_free(asked.reply);
     }
-    relay_free(broker->relay);
+    relay_free(served.broker->relay);
     pthread_join(thread, NULL);
     assert_int_equal(slow.reply->status, PARLEY_CANCELLED);
     wire_free(slow.reply);
-    start_broker();
+    served_go();
 }
 
 /* ---- Events ---- */
@@ -535,10 +452,10 @@ static void test_events_tell_of_an_instance_s_life(void **state)
         start_service();
         if (nng_subscriber_receive(subscriber, 100 * NS_PER_MS, &data, &bytes) == 0)
             break;
-        stop_service();
+        served_stop(0);
     }
     free(data);
-    stop_service();
+    served_stop(0);
     for (bool gone = false; !gone;) { /* drain, gone */
         assert_int_equal(nng_subscriber_receive(subscriber, PATIENCE_NS, &data, &bytes), 0);
         gone = bytes > 14 && memcmp(data, "instance.gone\n", 14) == 0;
@@ -546,7 +463,7 @@ static void test_events_tell_of_an_instance_s_life(void **state)
     }
     start_service();
     expect_event(subscriber, "instance.up");
-    stop_service();
+    served_stop(0);
     expect_event(subscriber, "instance.drain");
     expect_event(subscriber, "instance.gone");
     nng_subscriber_free(subscriber);

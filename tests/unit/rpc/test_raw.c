@@ -16,16 +16,12 @@
 #include "broker/broker.h"
 #include "echo.parley.h"
 #include "rpc/rpc.h"
+#include "support/served.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define SEEN_MAX 8
 
-static char folder[64], socket_path[96];
-static struct broker *broker;
-static pthread_t broker_thread;
-static _Atomic int broker_stop;
 static struct parley_endpoint *server, *caller;
 static struct schema *schema;
 static struct parley_service *service;
@@ -111,20 +107,11 @@ static const struct rpc_service_ops ops = {on_published, on_room, on_serve};
 
 /* ---- The bus ---- */
 
-static void *run_broker(void *data)
-{
-    (void)data;
-    while (!atomic_load(&broker_stop))
-        if (broker_turn(broker, WAIT_FOREVER) < 0)
-            abort();
-    return NULL;
-}
-
 static struct parley_endpoint *endpoint_of(const char *name)
 {
     struct parley_endpoint *endpoint;
     const struct parley_endpoint_options options = {
-        .broker = socket_path, .name = name, .connect_timeout_ns = PATIENCE_NS};
+        .broker = served.socket, .name = name, .connect_timeout_ns = PATIENCE_NS};
     assert_int_equal(parley_endpoint_new(&options, &endpoint), PARLEY_OK);
     return endpoint;
 }
@@ -134,14 +121,8 @@ static int setup(void **state)
     (void)state;
     memset(&seen, 0, sizeof(seen));
     seen.executed = PARLEY_EXECUTED_YES;
-    strcpy(folder, "/tmp/parley-raw-XXXXXX");
-    assert_non_null(mkdtemp(folder));
-    (void)snprintf(socket_path, sizeof(socket_path), "%s/parleyd.sock", folder);
-    const struct broker_options options = {.socket = socket_path, .socket_mode = 0600};
-    struct error_text error = {""};
-    assert_int_equal(broker_new(&options, &broker, &error), 0);
-    atomic_store(&broker_stop, 0);
-    assert_int_equal(pthread_create(&broker_thread, NULL, run_broker, NULL), 0);
+    served_prepare();
+    served_begin(&(struct broker_options){0});
     server = endpoint_of("raw");
     caller = endpoint_of("caller");
     return 0;
@@ -154,13 +135,7 @@ static int teardown(void **state)
     parley_endpoint_free(server);
     schema = schema_unref(schema);
     free(seen.room);
-    atomic_store(&broker_stop, 1);
-    wait_wake(broker->wait);
-    pthread_join(broker_thread, NULL);
-    broker_free(broker);
-    unlink(socket_path);
-    rmdir(folder);
-    return 0;
+    return served_end();
 }
 
 static void turn_until(const size_t *number, size_t value)

@@ -1,0 +1,28 @@
+#include "support/echoes.h"
+
+void echo_returned(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                   Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    closure(input, data);
+}
+
+void echo_failed(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                 Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    parley_context_fail(parley_context_current(), (enum parley_status)input->number, input->text);
+    closure(NULL, data);
+}
+
+void echo_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                  Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    size_t bytes = 0;
+    const char *value = parley_context_metadata(parley_context_current(), input->text, &bytes);
+    Echo__V1__Message output = ECHO__V1__MESSAGE__INIT;
+    output.payload.data = (uint8_t *)(uintptr_t)value;
+    output.payload.len = value ? bytes : 0;
+    closure(&output, data);
+}

@@ -1,0 +1,17 @@
+/* Handlers of the echo interface that several tests' services have. */
+#ifndef PARLEY_TESTS_SUPPORT_ECHOES_H
+#define PARLEY_TESTS_SUPPORT_ECHOES_H
+
+#include "echo.parley.h"
+
+/* The request, back. */
+void echo_returned(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                   Echo__V1__Message_Closure closure, void *data);
+/* The status that is the request's number, with its text. */
+void echo_failed(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                 Echo__V1__Message_Closure closure, void *data);
+/* As payload, the metadata that the request's text names. */
+void echo_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                  Echo__V1__Message_Closure closure, void *data);
+
+#endif
