@@ -16,13 +16,14 @@
 /* The bucket of a value in nanoseconds: 0..HISTOGRAM_BUCKET_COUNT-1, monotone in the value. */
 static inline uint32_t histogram_bucket(uint64_t value)
 {
-    if (value < (1u << HISTOGRAM_SUB_BITS))
-        return (uint32_t)value;
-    uint32_t octave = 63 - (uint32_t)__builtin_clzll(value);
-    if (octave >= HISTOGRAM_OCTAVE_MAX)
-        return HISTOGRAM_BUCKET_COUNT - 1;
+    const uint64_t max = (UINT64_C(1) << HISTOGRAM_OCTAVE_MAX) - 1;
+    if (value > max)
+        value = max;
+    /* Without a branch: small values count as if they were in the first octave, with a shift of 0.
+     */
+    uint32_t octave = 63 - (uint32_t)__builtin_clzll(value | 1u << HISTOGRAM_SUB_BITS);
     uint32_t shift = octave - HISTOGRAM_SUB_BITS;
-    return ((shift + 1) << HISTOGRAM_SUB_BITS) + ((uint32_t)(value >> shift) & 7);
+    return (shift << HISTOGRAM_SUB_BITS) + (uint32_t)(value >> shift);
 }
 
 /* The lowest value of a bucket. */

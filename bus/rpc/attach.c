@@ -111,6 +111,8 @@ void client_live_update(struct parley_client *client)
     for (uint32_t i = 0; i < client->live_count; i++)
         client->live_alike = client->live_alike && client->live[i]->weighted &&
                              client->live[i]->route_version == client->live[0]->route_version;
+    bool only = client->live_count == 1 && client->live[0]->weighted && !client->methods_missing;
+    client->only = only ? client->live[0] : NULL;
 }
 
 #define RULES_READS_MAX 8
@@ -278,6 +280,7 @@ static void client_channel_dead(struct channel *channel, enum parley_status stat
      * publishes before it calls a handler. */
     uint64_t consumed =
         channel->peer.region.base ? peer_consumed(&channel->ours, &channel->peer) : 0;
+    channel_gather_calls(channel);
     struct call *call;
     while ((call = TAILQ_FIRST(&channel->calls))) {
         bool taken = !call->queued && call->ring_end != 0 && consumed >= call->ring_end;
@@ -298,20 +301,9 @@ static void say_bye(struct channel *channel)
         channel_ring_if_asleep(channel);
 }
 
-static int client_frame(struct channel *channel, const struct frame *frame,
-                        struct error_text *error)
+int client_told(struct channel *channel, const struct frame *frame, struct error_text *error)
 {
-    struct call *call;
     switch (frame->header.kind) {
-    case FRAME_RESPONSE:
-        call = endpoint_call_find(channel->endpoint, frame->header.call_id);
-        if (!call || call->channel != channel || call->one_way) {
-            stats_bump(&channel->endpoint->stats.header->late_replies);
-            channel_consume(channel, frame); /* nobody waits for it, or not any more */
-            return 0;
-        }
-        call_reply(call, frame);
-        return 0;
     case FRAME_GOAWAY:
         channel_consume(channel, frame);
         if (!channel->goaway) {

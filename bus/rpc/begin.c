@@ -28,9 +28,7 @@ static enum parley_status set_deadline(struct call *call, const struct parley_cl
 {
     call->started_ns = quick_clock_now_ns(&client->endpoint->clock);
     uint64_t timeout = options && options->timeout_ns ? options->timeout_ns : client->timeout_ns;
-    if (timeout > RPC_CALL_TIMEOUT_NS_MAX)
-        timeout = RPC_CALL_TIMEOUT_NS_MAX;
-    call->deadline_ns = call->started_ns + timeout;
+    call->deadline_ns = call->started_ns + call_timeout_bounded(timeout);
     if (!parent)
         return PARLEY_OK;
     if (parent->cancelled)
@@ -51,6 +49,7 @@ static enum parley_status set_ranges(struct call *call, const struct parley_clie
     if (ranges_get(kept, options->accept, &call->ranges, &error) < 0)
         return status_fail(PARLEY_INVALID_ARGUMENT, "accept '%.64s': %s", options->accept,
                            error.text);
+    call->extras = true;
     return PARLEY_OK;
 }
 
@@ -66,6 +65,7 @@ static bool keep_metadata(struct call *call, const uint8_t *block, size_t bytes)
     if (bytes)
         memcpy(call->metadata, block, bytes);
     call->metadata_bytes = bytes;
+    call->extras = true;
     return true;
 }
 
@@ -146,10 +146,7 @@ static struct call *begin(struct parley_client *client, unsigned method,
         *ret_status = status;
         return NULL;
     }
-    call->client = client;
-    call->method = method;
-    endpoint_deadline_add(endpoint, call);
-    client->pending++;
+    call_join(call, client, method);
     return call;
 }
 

@@ -15,8 +15,10 @@
 #include <string.h>
 
 #include "base/probes.h"
-#include "base/random.h"
 #include "rpc/refs.h"
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define COLD __attribute__((noinline, cold))
 
 #define RETRY_COST 10        /* tenths of a token */
 #define RETRY_TOKENS_MAX 320 /* tenths */
@@ -27,7 +29,7 @@ struct outcome {
     struct parley_call call;
 };
 
-static _Thread_local struct outcome *current_outcome;
+__attribute__((tls_model("initial-exec"))) static _Thread_local struct outcome *current_outcome;
 
 static void fill(struct parley_call *outcome, const struct call *call);
 
@@ -49,82 +51,9 @@ static const char *method_name(const struct call *call)
     return call->client->spec.methods[call->method].name;
 }
 
-/* ---- Picking ---- */
-
-static struct channel *less_busy_of_two(struct parley_endpoint *endpoint, struct channel **channels,
-                                        uint32_t count)
-{
-    if (count == 1)
-        return channels[0];
-    /* The power of two choices (Mitzenmacher 2001): ours in flight, then what the instances say. */
-    uint32_t i = random_below(&endpoint->random, count);
-    uint32_t j = random_below(&endpoint->random, count - 1);
-    j += j >= i;
-    struct channel *a = channels[i];
-    struct channel *b = channels[j];
-    if (a->in_flight != b->in_flight)
-        return a->in_flight < b->in_flight ? a : b;
-    uint32_t load_a = atomic_load_explicit(&a->peer.cells->load, memory_order_relaxed);
-    uint32_t load_b = atomic_load_explicit(&b->peer.cells->load, memory_order_relaxed);
-    return load_b < load_a ? b : a;
-}
-
-/* Of several, or none. */
-__attribute__((noinline)) static struct channel *pick_among(struct parley_client *client,
-                                                            const struct call *call)
-{
-    struct parley_endpoint *endpoint = client->endpoint;
-    struct channel **live = client->live;
-    struct channel *in_range[ROUTE_INSTANCE_MAX];
-    uint32_t live_count = client->live_count;
-    bool picky = call->ranges || client->methods_missing;
-    if (__builtin_expect(picky, 0)) {
-        live = in_range;
-        live_count = client_live_suit(client, call, in_range);
-    }
-    if (live_count == 0)
-        return NULL;
-    if (live_count == 1 && picky)
-        return live[0];
-    if (!picky && client->live_alike)
-        return less_busy_of_two(endpoint, live, live_count); /* whatever its bucket is */
-
-    uint32_t version = route_choose(&client->view, client->matcher, call->metadata,
-                                    call->metadata_bytes, &endpoint->random);
-    struct channel *of_version[ROUTE_INSTANCE_MAX], *weighted[ROUTE_INSTANCE_MAX];
-    uint32_t count = 0, weighted_count = 0;
-    for (uint32_t i = 0; i < live_count; i++) {
-        if (live[i]->route_version == version)
-            of_version[count++] = live[i];
-        if (live[i]->weighted)
-            weighted[weighted_count++] = live[i];
-    }
-    /* A version that has weight but nobody there must not fail calls that another can serve. One
-     * without weight serves only if nobody with weight is there or about to be. */
-    if (count)
-        return less_busy_of_two(endpoint, of_version, count);
-    if (weighted_count)
-        return less_busy_of_two(endpoint, weighted, weighted_count);
-    if (!picky && client_attaching(client))
-        return NULL;
-    return less_busy_of_two(endpoint, live, live_count);
-}
-
-struct channel *client_pick(struct parley_client *client, const struct call *call)
-{
-    const struct region *page = &client->endpoint->route;
-    if (client->routed && route_is_news(&client->view, page, client->route_slot) &&
-        route_refresh(&client->view, page, client->route_slot))
-        client_route_changed(client);
-    if (client->live_count == 1 && client->live[0]->weighted && !call->ranges &&
-        !client->methods_missing)
-        return client->live[0];
-    return pick_among(client, call);
-}
-
 /* ---- Sending ---- */
 
-__attribute__((noinline, cold)) static struct stats_cell *find_cell(struct call *call)
+COLD static struct stats_cell *find_cell(struct call *call)
 {
     struct parley_client *client = call->client;
     struct channel *channel = call->channel;
@@ -153,7 +82,7 @@ static uint64_t now_ns(const struct call *call)
 
 static void wait_for_channel(struct call *call)
 {
-    call->waiting = true;
+    call->list = CALL_WAITING;
     TAILQ_INSERT_TAIL(&call->client->waiting, call, entry);
 }
 
@@ -172,63 +101,48 @@ static void call_refuse_request(struct call *call, int r)
     call_finish(call, status, PARLEY_EXECUTED_NO, text);
 }
 
-static int call_body(struct call *call, struct channel *channel, struct body *ret_body)
+/* @plain, @delivery: see call_send(). */
+static ALWAYS_INLINE int call_body(struct call *call, struct channel *channel, const bool plain,
+                                   const enum call_delivery delivery, struct body *ret_body)
 {
     struct parley_client *client = call->client;
-    *ret_body = (struct body){.metadata = call->metadata, .metadata_bytes = call->metadata_bytes};
-    if (__builtin_expect(call->traced, 0))
-        ret_body->metadata_bytes += sizeof(struct frame_trace);
-    if (call->message)
+    *ret_body = (struct body){0};
+    if (!plain) {
+        ret_body->metadata = call->metadata;
+        ret_body->metadata_bytes = call->metadata_bytes;
+        if (call->traced)
+            ret_body->metadata_bytes += sizeof(struct frame_trace);
+    }
+    if (delivery == CALL_SYNC)
         return refs_pack(channel, client->packer, call->method, call->message, ret_body);
-    ret_body->data = call_packed(call);
+    ret_body->data = plain ? call->packed : call_packed(call);
     ret_body->bytes = call->packed_bytes;
     return 0;
 }
 
-static void call_send(struct call *call, struct channel *channel, uint64_t now)
+/* It is the channel's now, and counted. */
+static ALWAYS_INLINE void attempt_begins(struct call *call, struct channel *channel,
+                                         const bool plain)
 {
-    struct body body;
-    int r = call_body(call, channel, &body);
-    if (r < 0) {
-        call_refuse_request(call, r);
-        return;
-    }
-    struct frame_header header = {
-        .call_id = call_id(call),
-        .time_left_us = time_left_us(call, now),
-        .method = (uint16_t)call->method,
-        .kind = call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
-        .flags = (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0) |
-                           (call->ranges ? FRAME_IN_RANGE : 0)),
-        .plan_tag = channel->held->tag,
-    };
+    struct held_plan *held = channel->held;
     call->channel = channel;
     call->counted = true;
     call->attempts++;
     call->ring_end = 0;
-    call->held = held_keep(channel->held);
-    call->translated = channel->held->plan_id != 0;
-    call->translation = channel->held->translation;
+    call->held = held_keep(held);
+    call->translated = held->plan_id != 0;
+    call->translation = held->translation;
     memcpy(call->version, channel->version, sizeof(call->version));
-    TAILQ_INSERT_TAIL(&channel->calls, call, entry);
     channel->in_flight++;
-    if (__builtin_expect(!call->mirror, 1)) {
-        call->cell = cell_of(call);
+    if (plain || !call->mirror) {
+        call->cell = plain ? channel->cells[call->method] : cell_of(call);
         stats_started(call->cell);
     }
+}
 
-    if (!call->one_way)
-        channel_wake(channel); /* first: a fast answer rings no bell */
-    r = channel_send_or_queue(channel, &header, &body, call);
-    if (r >= 0) {
-        bool accepted = call->one_way && !call->queued;
-        if (call->queued)
-            channel_wake(channel); /* room will come */
-        channel_ring_if_asleep(channel);
-        if (accepted)
-            call_accepted(call);
-        return;
-    }
+/* The channel's end ends the call, or sends it elsewhere. */
+COLD static void send_failed(struct call *call, struct channel *channel, int r)
+{
     if (r == -EPROTO)
         channel_break(channel, "an impossible cursor");
     else if (r == -EMSGSIZE)
@@ -240,12 +154,51 @@ static void call_send(struct call *call, struct channel *channel, uint64_t now)
                     "too much waits for this instance to take it");
     else
         channel_kill(channel, PARLEY_UNAVAILABLE, "sending failed: %s", strerror(-r));
-    /* The channel's end has ended the call, or sent it elsewhere. */
+}
+
+/* @plain: there is nothing about the call that few have, it is the first attempt, and the channel
+ * is from plain_channel(); a constant, and so may be @delivery, the call's. Return: whether it is
+ * on its way; false: it may have ended. */
+static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, uint64_t now,
+                                    const bool plain, const enum call_delivery delivery)
+{
+    struct body body;
+    int r = call_body(call, channel, plain, delivery, &body);
+    if (__builtin_expect(r < 0, 0)) {
+        call_refuse_request(call, r);
+        return false;
+    }
+    struct frame_header header = {
+        .call_id = call_id(call),
+        .time_left_us = plain ? call->client->timeout_us : time_left_us(call, now),
+        .method = (uint16_t)call->method,
+        .kind = !plain && call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
+        .plan_tag = channel->held->tag,
+    };
+    if (!plain)
+        header.flags =
+            (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0) |
+                      (call->ranges ? FRAME_IN_RANGE : 0));
+    attempt_begins(call, channel, plain);
+    if (!channel->awake && (plain || !call->one_way))
+        channel_wake(channel); /* first: a fast answer rings no bell */
+    r = channel_send_or_queue(channel, &header, &body, call);
+    if (__builtin_expect(r < 0, 0)) {
+        send_failed(call, channel, r);
+        return false;
+    }
+    bool accepted = !plain && call->one_way && !call->queued;
+    if (__builtin_expect(call->queued, 0))
+        channel_wake(channel); /* room will come */
+    channel_ring_if_asleep(channel);
+    if (accepted)
+        call_accepted(call);
+    return !accepted;
 }
 
 void call_submit_to(struct call *call, struct channel *channel)
 {
-    call_send(call, channel, call->started_ns);
+    (void)call_send(call, channel, call->started_ns, false, call->delivery);
 }
 
 /* Whether no version on offer can serve the call: then it has ended. */
@@ -275,7 +228,8 @@ void call_submit(struct call *call)
     struct channel *channel = client_pick(client, call);
     if (channel) {
         PROBE3(call_start, call, client->spec.interface, call->method);
-        call_send(call, channel, call->attempts ? now_ns(call) : call->started_ns);
+        (void)call_send(call, channel, call->attempts ? now_ns(call) : call->started_ns, false,
+                        call->delivery);
         return;
     }
     if (client->answered && client->opened_status != PARLEY_OK &&
@@ -293,12 +247,15 @@ void call_submit(struct call *call)
 
 void calls_resume(struct parley_client *client)
 {
-    struct calls calls = TAILQ_HEAD_INITIALIZER(calls);
-    TAILQ_CONCAT(&calls, &client->waiting, entry);
     struct call *call;
-    while ((call = TAILQ_FIRST(&calls))) {
-        TAILQ_REMOVE(&calls, call, entry);
-        call->waiting = false;
+    size_t left = 0;
+    TAILQ_FOREACH (call, &client->waiting, entry) {
+        left++;
+    }
+    /* Those that go on waiting come behind them. Closures may end any of them meanwhile. */
+    for (; left > 0 && (call = TAILQ_FIRST(&client->waiting)); left--) {
+        TAILQ_REMOVE(&client->waiting, call, entry);
+        call->list = CALL_UNLISTED;
         call_submit(call);
     }
 }
@@ -313,7 +270,10 @@ static void fill(struct parley_call *outcome, const struct call *call)
     outcome->translated = call->translated;
     outcome->translation = call->translation;
     memcpy(outcome->version, call->version, sizeof(outcome->version));
-    memcpy(outcome->error, call->error, strlen(call->error) + 1);
+    if (call->status == PARLEY_OK)
+        outcome->error[0] = '\0';
+    else
+        memcpy(outcome->error, call->error, strlen(call->error) + 1);
 }
 
 /* @status: what it is, or is about to be. */
@@ -333,95 +293,129 @@ static void deliver_raw(struct call *call)
 {
     const struct rpc_outcome outcome = raw_outcome(call, call->status, call->executed);
     bool ok = call->status == PARLEY_OK;
-    call->replied(&outcome, ok ? call->raw : NULL, ok ? call->raw_bytes : 0, call->userdata);
+    if (call->replied)
+        call->replied(&outcome, ok ? call->raw : NULL, ok ? call->raw_bytes : 0, call->userdata);
 }
 
-/* To whom does not wait for it. */
-static void deliver(struct call *call)
+/* To whom does not wait for it. The slot is free afterwards. */
+static ALWAYS_INLINE void deliver(struct call *call, ProtobufCMessage *reply)
 {
     struct parley_endpoint *endpoint = call->client->endpoint;
     struct outcome outcome, *outer = current_outcome;
     outcome.ended = call;
     current_outcome = &outcome;
-    if (call->delivery == CALL_RAW && call->replied)
+    if (__builtin_expect(call->delivery == CALL_RAW, 0))
         deliver_raw(call);
-    else if (call->delivery == CALL_CLOSURE && call->closure)
-        call->closure(call->reply, call->userdata);
+    else if (call->closure)
+        call->closure(reply, call->userdata);
     current_outcome = outer;
-    wire_free(call->reply);
-    call->reply = NULL;
+    wire_free(reply);
     endpoint_call_free(endpoint, call);
 }
 
-static inline void detach(struct call *call)
+static void unlist(struct call *call)
 {
-    struct channel *channel = call->channel;
-    if (call->waiting) {
+    if (call->list == CALL_WAITING)
         TAILQ_REMOVE(&call->client->waiting, call, entry);
-        call->waiting = false;
-    }
-    if (!channel)
-        return;
-    if (call->accepted)
-        TAILQ_REMOVE(&channel->endpoint->accepted, call, accepted_entry);
-    call->accepted = false;
-    TAILQ_REMOVE(&channel->calls, call, entry);
-    channel->in_flight--;
-    if (call->queued) {
-        channel_forget_queued(channel, call);
+    else
+        TAILQ_REMOVE(&call->channel->calls, call, entry);
+    call->list = CALL_UNLISTED;
+}
+
+/* Off its channel, and out of all lists but that of deadlines. @channel: call->channel; @plain:
+ * call_is_plain() */
+static ALWAYS_INLINE void detach(struct call *call, struct channel *channel, const bool plain)
+{
+    if (!plain) {
+        if (call->list != CALL_UNLISTED)
+            unlist(call);
+        if (!channel)
+            return;
+        if (call->accepted)
+            TAILQ_REMOVE(&channel->endpoint->accepted, call, accepted_entry);
+        call->accepted = false;
+        if (call->queued)
+            channel_forget_queued(channel, call);
         call->queued = false;
     }
+    channel->in_flight--;
     call->held = held_drop(call->held);
     call->channel = NULL;
 }
 
-static void count_for_instance(const struct call *call, enum parley_status status, uint64_t now)
+/* @channel: call->channel */
+static ALWAYS_INLINE void count_end(const struct call *call, const struct channel *channel,
+                                    struct stats_cell *cell, enum parley_status status,
+                                    uint64_t now)
 {
-    const struct channel *channel = call->channel;
+    const uint64_t took = now - call->started_ns;
+    stats_ended(cell, status, took, call->translated);
     if (channel && channel->figures)
-        stats_instance_ended(channel->figures, status,
-                             call->attempts == 1 ? now - call->started_ns : 0);
+        stats_instance_ended(channel->figures, status, call->attempts == 1 ? took : 0);
 }
 
-static void count_end(const struct call *call, struct stats_cell *cell, enum parley_status status,
-                      uint64_t now)
+/* It is over: not counted any more, and on no list. What is left is to deliver it. */
+static ALWAYS_INLINE void settle(struct call *call, struct channel *channel,
+                                 enum parley_status status, enum parley_executed executed,
+                                 const bool plain)
 {
-    stats_ended(cell, status, now - call->started_ns, call->translated);
-    count_for_instance(call, status, now);
+    struct parley_client *client = call->client;
+    detach(call, channel, plain);
+    TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
+    client->pending--;
+    call->done = true;
+    call->status = status;
+    call->executed = executed;
+    if (status == PARLEY_OK && (plain || !call->mirror) && client->retry_tokens < RETRY_TOKENS_MAX)
+        client->retry_tokens++;
+}
+
+/* Nobody was asked, not even once. */
+COLD static void never_sent(struct call *call)
+{
+    call->version[0] = '\0';
+    call->translation = PARLEY_IDENTITY;
+    call->translated = false;
 }
 
 static void call_end(struct call *call, uint64_t now, enum parley_status status,
                      enum parley_executed executed, const char *text)
 {
     struct parley_client *client = call->client;
-    uint32_t served = call->channel ? call->channel->route_version : ROUTE_NOBODY;
+    struct channel *channel = call->channel;
+    uint32_t served = channel ? channel->route_version : ROUTE_NOBODY;
+    if (call->attempts == 0)
+        never_sent(call);
     if (__builtin_expect(!call->mirror, 1)) {
         struct stats_cell *cell = call->counted ? call->cell : cell_of(call);
         if (!call->counted)
             stats_started(cell); /* it waits for a channel: begun and ended at once */
-        count_end(call, cell, status, now);
+        count_end(call, channel, cell, status, now);
         PROBE4(call_end, call, status, executed, now - call->started_ns);
         if (__builtin_expect(call->traced, 0))
             trace_call_end(call, cell, now, status, executed);
     }
-    detach(call);
-    TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
-    client->pending--;
-    call->done = true;
-    call->status = status;
-    call->executed = executed;
-    if (status == PARLEY_OK) {
-        call->error[0] = '\0';
-        if (client->retry_tokens < RETRY_TOKENS_MAX && !call->mirror)
-            client->retry_tokens++;
-    } else {
+    settle(call, channel, status, executed, false);
+    if (status != PARLEY_OK)
         (void)snprintf(call->error, sizeof(call->error), "%s/%s: %.180s", client->spec.interface,
                        method_name(call), text && *text ? text : parley_status_name(status));
-    }
     if (__builtin_expect(client->view.mirror_buckets != 0, 0))
         mirror_consider(call, served);
     if (call->delivery != CALL_SYNC) /* parley_client_call() takes it from here */
-        deliver(call);
+        deliver(call, steal_ptr(&call->reply));
+}
+
+/* The same for a reply to a plain call that has crossed. */
+static ALWAYS_INLINE void call_end_plain(struct call *call, struct channel *channel, uint64_t now,
+                                         ProtobufCMessage *reply)
+{
+    count_end(call, channel, call->cell, PARLEY_OK, now);
+    PROBE4(call_end, call, PARLEY_OK, PARLEY_EXECUTED_YES, now - call->started_ns);
+    settle(call, channel, PARLEY_OK, PARLEY_EXECUTED_YES, true);
+    if (call->delivery == CALL_SYNC)
+        call->reply = reply;
+    else
+        deliver(call, reply);
 }
 
 void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,
@@ -460,10 +454,10 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
     }
     struct stats_cell *cell = cell_of(call);
     uint64_t now = now_ns(call);
-    count_end(call, cell, status, now);
+    count_end(call, call->channel, cell, status, now);
     stats_bump(&cell->retried);
     call->counted = false;
-    detach(call);
+    detach(call, call->channel, false);
     call_submit(call);
 }
 
@@ -493,13 +487,13 @@ static void reply_refused(struct call *call, const struct frame *frame)
     call_fail_attempt(call, status, executed, text);
 }
 
-__attribute__((noinline, cold)) static int
-reply_cross_timed(struct call *call, const struct frame *frame, struct plan_failure *failure)
+COLD static int reply_cross_timed(struct call *call, const struct frame *frame,
+                                  ProtobufCMessage **ret_reply, struct plan_failure *failure)
 {
     struct quick_clock *clock = &call->client->endpoint->clock;
     uint64_t began = quick_clock_now_ns(clock);
     int r =
-        refs_unpack(call->channel, frame, call->held->binding, call->method, &call->reply, failure);
+        refs_unpack(call->channel, frame, call->held->binding, call->method, ret_reply, failure);
     stats_crossed(cell_of(call), plan_class(call->held->plan), quick_clock_now_ns(clock) - began);
     return r;
 }
@@ -543,7 +537,7 @@ static int reply_enter(struct call *call, const struct frame *frame, struct plan
         if (r < 0)
             failure->what = error->text;
         else if (endpoint_times_crossing(client->endpoint))
-            r = reply_cross_timed(call, frame, failure);
+            r = reply_cross_timed(call, frame, &call->reply, failure);
         else
             r = refs_unpack(channel, frame, call->held->binding, call->method, &call->reply,
                             failure);
@@ -552,14 +546,28 @@ static int reply_enter(struct call *call, const struct frame *frame, struct plan
     return reply_enter_raw(call, frame, failure);
 }
 
-void call_reply(struct call *call, const struct frame *frame)
+/* The frame has been consumed. */
+COLD static void reply_spoilt(struct call *call, int r, const struct plan_failure *failure)
+{
+    char text[RPC_TEXT_BYTES];
+    const char *what = failure->what ? failure->what : strerror(-r);
+    (void)snprintf(text, sizeof(text),
+                   "the reply of version %s was refused: %s (field %u, byte %zu)",
+                   call->channel->version, r == -ENOMEM ? "out of memory" : what, failure->number,
+                   failure->offset);
+    call_finish(call, r == -ENOMEM ? PARLEY_RESOURCE_EXHAUSTED : PARLEY_DATA_LOSS,
+                PARLEY_EXECUTED_YES, text);
+}
+
+/* Whatever the call and the reply are. */
+__attribute__((noinline)) static void take_reply(struct call *call, const struct frame *frame)
 {
     struct channel *channel = call->channel;
     if (frame->header.status != PARLEY_OK) {
         reply_refused(call, frame);
         return;
     }
-    struct plan_failure failure = {.what = "out of memory"};
+    struct plan_failure failure = {0};
     struct error_text error; /* a kilobyte: not cleared for each reply */
     error.text[0] = '\0';
     uint64_t began = call->traced ? now_ns(call) : 0;
@@ -569,17 +577,63 @@ void call_reply(struct call *call, const struct frame *frame)
     if (__builtin_expect(call->traced, 0))
         call->span.crossing_ns = span_ns(now_ns(call) - began);
     channel_consume(channel, frame);
-    if (r == 0) {
+    if (r == 0)
         call_end(call, endpoint_stamp(channel->endpoint, call->started_ns), PARLEY_OK,
                  PARLEY_EXECUTED_YES, NULL);
-        return;
-    }
-    char text[RPC_TEXT_BYTES];
-    (void)snprintf(text, sizeof(text),
-                   "the reply of version %s was refused: %s (field %u, byte %zu)", channel->version,
-                   failure.what ? failure.what : strerror(-r), failure.number, failure.offset);
-    call_finish(call, r == -ENOMEM ? PARLEY_RESOURCE_EXHAUSTED : PARLEY_DATA_LOSS,
-                PARLEY_EXECUTED_YES, text);
+    else
+        reply_spoilt(call, r, &failure);
+}
+
+/* The same for a plain call, and a reply without references that has structs to become. */
+static ALWAYS_INLINE void take_plain_reply(struct channel *channel, struct call *call,
+                                           const struct frame *frame)
+{
+    struct parley_endpoint *endpoint = channel->endpoint;
+    struct plan_failure failure = {0};
+    ProtobufCMessage *reply;
+    int r;
+    PROBE3(translate_start, call, frame->header.payload_bytes, 0);
+    if (endpoint_times_crossing(endpoint))
+        r = reply_cross_timed(call, frame, &reply, &failure);
+    else
+        r = plan_unpack(call->held->binding, call->method, frame->payload,
+                        frame->header.payload_bytes, &reply, &failure);
+    PROBE3(translate_end, call, r, 0);
+    channel_consume(channel, frame);
+    if (__builtin_expect(r == 0, 1))
+        call_end_plain(call, channel, endpoint_stamp(endpoint, call->started_ns), reply);
+    else
+        reply_spoilt(call, r, &failure);
+}
+
+static ALWAYS_INLINE bool reply_is_plain(const struct call *call, const struct frame *frame)
+{
+    return call_is_plain(call) && call->delivery != CALL_RAW && call->held->binding &&
+           frame->header.status == PARLEY_OK && frame->header.share_count == 0 &&
+           call->client->view.mirror_buckets == 0;
+}
+
+/* Nobody waits for it, or not any more. */
+COLD static void reply_unasked(struct channel *channel, const struct frame *frame)
+{
+    stats_bump(&channel->endpoint->stats.header->late_replies);
+    channel_consume(channel, frame);
+}
+
+int client_frame(struct channel *channel, const struct frame *frame, struct error_text *error)
+{
+    if (__builtin_expect(frame->header.kind != FRAME_RESPONSE, 0))
+        return client_told(channel, frame, error);
+    struct call *call = endpoint_call_find(channel->endpoint, frame->header.call_id);
+    if (__builtin_expect(!call || call->channel != channel, 0))
+        reply_unasked(channel, frame);
+    else if (__builtin_expect(reply_is_plain(call, frame), 1))
+        take_plain_reply(channel, call, frame);
+    else if (call->one_way)
+        reply_unasked(channel, frame);
+    else
+        take_reply(call, frame);
+    return 0;
 }
 
 /* ---- Beginning ---- */
@@ -596,6 +650,40 @@ static enum parley_status refused(struct parley_call *outcome, enum parley_statu
         (void)snprintf(outcome->error, sizeof(outcome->error), "%.255s", parley_error_text());
     }
     return status;
+}
+
+static ALWAYS_INLINE bool asks_for_nothing(const struct parley_call *options)
+{
+    return !options || (!options->timeout_ns && !options->metadata_count && !options->accept &&
+                        !options->one_way && !options->parent && !options->detached);
+}
+
+/* Where a call of that method goes without anything to find out about it: it is made for no other,
+ * nothing is traced, the route is as it was and has one instance. NULL: not so. */
+static ALWAYS_INLINE struct channel *plain_channel(const struct parley_client *client,
+                                                   unsigned method,
+                                                   const struct parley_call *options)
+{
+    const struct parley_endpoint *endpoint = client->endpoint;
+    if (!asks_for_nothing(options) || endpoint_forked(endpoint) ||
+        method >= client->spec.method_count || spans_wanted(&endpoint->spans) != 0 ||
+        client_route_is_news(client) || parley_context_current())
+        return NULL;
+    struct channel *channel = client->only;
+    return channel && channel->cells[method] ? channel : NULL;
+}
+
+/* call_begin() of such a call. NULL: that will say why. */
+static ALWAYS_INLINE struct call *plain_begin(struct parley_client *client, unsigned method)
+{
+    struct parley_endpoint *endpoint = client->endpoint;
+    struct call *call = endpoint_call_new(endpoint);
+    if (__builtin_expect(!call, 0))
+        return NULL;
+    call->started_ns = quick_clock_now_ns(&endpoint->clock);
+    call->deadline_ns = call->started_ns + client->timeout_ns;
+    call_join(call, client, method);
+    return call;
 }
 
 /* One turn of a call that waits. @served: the call whose handler it waits in; NULL: in none. A
@@ -621,12 +709,21 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     if (endpoint->turns >= RPC_NESTING_MAX)
         return refused(outcome, status_fail(PARLEY_RESOURCE_EXHAUSTED,
                                             "calls are nested more than %d deep", RPC_NESTING_MAX));
-    struct call *call = call_begin(client, method, outcome, &status);
+    struct channel *channel = plain_channel(client, method, outcome);
+    struct call *call = channel ? plain_begin(client, method) : NULL;
+    const bool plain = call != NULL;
+    if (__builtin_expect(!plain, 0))
+        call = call_begin(client, method, outcome, &status);
     if (!call)
         return refused(outcome, status);
     call->delivery = CALL_SYNC;
     call->message = request;
-    call_submit(call);
+    if (__builtin_expect(plain, 1)) {
+        PROBE3(call_start, call, client->spec.interface, method);
+        (void)call_send(call, channel, call->started_ns, true, CALL_SYNC);
+    } else {
+        call_submit(call);
+    }
     struct parley_context *served = outcome && outcome->detached ? NULL : parley_context_current();
     while (!call->done) {
         wait_a_turn(call, served);
@@ -665,9 +762,10 @@ static bool keep_packed(struct call *call, size_t bytes)
         if (!grown)
             return false;
         call->packed = grown;
-        call->packed_bytes_max = bytes;
+        call->packed_bytes_max = (uint32_t)bytes;
     }
-    call->packed_bytes = bytes;
+    call->packed_bytes = (uint32_t)bytes;
+    call->extras |= bytes > RPC_PACKED_KEPT_BYTES_MAX;
     return true;
 }
 
@@ -682,9 +780,23 @@ static void refuse_closure(enum parley_status status, ProtobufCClosure closure, 
     current_outcome = outer;
 }
 
-uint64_t parley_client_start(struct parley_client *client, unsigned method,
-                             const ProtobufCMessage *request, const struct parley_call *options,
-                             ProtobufCClosure closure, void *closure_data)
+/* The request, into memory that the call keeps. */
+static ALWAYS_INLINE int pack_kept(struct call *call, const ProtobufCMessage *request)
+{
+    struct parley_client *client = call->client;
+    struct wire_packing *packing = client->endpoint->packing;
+    size_t bytes;
+    int r = wire_pack(packing, client->packer, call->method, request, &bytes);
+    if (r == 0 && !keep_packed(call, bytes))
+        r = -ENOMEM;
+    return r == 0 && bytes ? wire_pack_write(packing, call->packed) : r;
+}
+
+/* Whatever there is about the call. */
+__attribute__((noinline)) static uint64_t start_any(struct parley_client *client, unsigned method,
+                                                    const ProtobufCMessage *request,
+                                                    const struct parley_call *options,
+                                                    ProtobufCClosure closure, void *closure_data)
 {
     enum parley_status status = PARLEY_OK;
     struct parley_endpoint *endpoint = client->endpoint;
@@ -697,13 +809,7 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
     call->delivery = CALL_CLOSURE;
     call->closure = closure;
     call->userdata = closure_data;
-    struct wire_packing *packing = endpoint->packing;
-    size_t bytes;
-    int r = wire_pack(packing, client->packer, method, request, &bytes);
-    if (r == 0 && !keep_packed(call, bytes))
-        r = -ENOMEM;
-    if (r == 0 && bytes)
-        r = wire_pack_write(packing, call->packed);
+    int r = pack_kept(call, request);
     if (r < 0)
         call_refuse_request(call, r);
     else
@@ -713,11 +819,36 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
     return endpoint_call_find(endpoint, id) ? id : 0;
 }
 
+uint64_t parley_client_start(struct parley_client *client, unsigned method,
+                             const ProtobufCMessage *request, const struct parley_call *options,
+                             ProtobufCClosure closure, void *closure_data)
+{
+    struct channel *channel = plain_channel(client, method, options);
+    struct call *call = channel ? plain_begin(client, method) : NULL;
+    if (__builtin_expect(!call, 0))
+        return start_any(client, method, request, options, closure, closure_data);
+    struct parley_endpoint *endpoint = client->endpoint;
+    uint64_t id = call_id(call);
+    call->delivery = CALL_CLOSURE;
+    call->closure = closure;
+    call->userdata = closure_data;
+    int r = pack_kept(call, request);
+    bool sent = false;
+    if (__builtin_expect(r < 0, 0)) {
+        call_refuse_request(call, r);
+    } else {
+        PROBE3(call_start, call, client->spec.interface, call->method);
+        sent = call_send(call, channel, call->started_ns, true, CALL_CLOSURE);
+    }
+    endpoint_leave(endpoint);
+    return __builtin_expect(sent, 1) || endpoint_call_find(endpoint, id) ? id : 0;
+}
+
 static bool keep_payload(struct call *call, const struct rpc_call *raw)
 {
     if (raw->payload_stays) {
         call->given = raw->payload;
-        call->packed_bytes = raw->payload_bytes;
+        call->packed_bytes = (uint32_t)raw->payload_bytes;
         return true;
     }
     if (!keep_packed(call, raw->payload_bytes))
@@ -740,6 +871,7 @@ uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struc
     }
     uint64_t id = call_id(call);
     call->delivery = CALL_RAW;
+    call->extras = true;
     call->replied = raw->replied;
     call->room = raw->room;
     call->userdata = raw->userdata;

@@ -35,7 +35,7 @@ void client_link_up(struct parley_client *client)
     Parley__LinkMessage message = PARLEY__LINK_MESSAGE__INIT;
     message.body_case = PARLEY__LINK_MESSAGE__BODY_OPEN;
     message.open = &body;
-    client->routed = false;
+    client->route_sequence = NULL;
     client->instances_known = false;
     client->listed_count = 0; /* the broker lists them anew */
     (void)endpoint_send(client->endpoint, &message, NULL, 0); /* a lost link opens again */
@@ -80,7 +80,7 @@ void client_opened(struct parley_client *client, const Parley__Opened *message)
     answer_read(client, message);
     if (client->opened_status == PARLEY_OK) {
         client->route_slot = message->route_slot;
-        client->routed = true;
+        client->route_sequence = route_sequence(&client->endpoint->route, client->route_slot);
         client->view.sequence = 1; /* odd: never seen, so the next look copies */
         client->matcher_sequence = UINT32_MAX; /* another page may be at the same one */
         client_offers_add(client, message->offers, message->n_offers);
@@ -189,7 +189,9 @@ static enum parley_status client_make(struct parley_endpoint *endpoint,
     client->spec = *spec;
     client->spec.replies = plan_ref(spec->replies);
     (void)snprintf(client->accept, sizeof(client->accept), "%s", spec->accept ? spec->accept : "");
-    client->timeout_ns = spec->timeout_ns ? spec->timeout_ns : RPC_CALL_TIMEOUT_NS;
+    client->timeout_ns =
+        call_timeout_bounded(spec->timeout_ns ? spec->timeout_ns : RPC_CALL_TIMEOUT_NS);
+    client->timeout_us = (uint32_t)(client->timeout_ns / NS_PER_US);
     client->contract_id = ++endpoint->contract_last;
     struct digest set;
     digest_of(spec->descriptor_set, spec->descriptor_set_bytes, &set);
@@ -329,6 +331,7 @@ struct parley_client *parley_client_free(struct parley_client *client)
     struct channel *channel;
     while ((channel = LIST_FIRST(&client->channels))) {
         struct call *call;
+        channel_gather_calls(channel);
         while ((call = TAILQ_FIRST(&channel->calls))) {
             bool taken = !call->queued;
             if (call->accepted) {

@@ -18,7 +18,9 @@
 
 #include "base/sanitized.h"
 
-static _Thread_local struct parley_context *current_context;
+/* Asked for each call that is made: the short way to it. */
+__attribute__((
+    tls_model("initial-exec"))) static _Thread_local struct parley_context *current_context;
 
 struct parley_context *context_enter(struct parley_context *context)
 {

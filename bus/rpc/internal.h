@@ -52,6 +52,7 @@
 #define RPC_CONTEXT_BUCKETS 64         /* of one channel; a power of two */
 #define RPC_CONTEXTS_KEPT 64           /* that an endpoint keeps for later */
 #define RPC_METADATA_KEPT_BYTES_MAX 1024 /* with a context, and with a call's slot */
+#define RPC_PACKED_KEPT_BYTES_MAX 65536  /* with a call's slot */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
 #define RPC_BATCH_MAX 64               /* records taken in a turn from a channel that is hot alone */
@@ -103,35 +104,7 @@ struct source {
     void (*ready)(struct source *source, uint32_t events); /* NULL: dead, ignore */
 };
 
-/* ---- stats.c ---- */
-
-struct stats {
-    struct region region;
-    struct stats_header *header;
-    struct stats_cell *cells;
-    uint32_t count;
-    struct stats_instance *instances;
-    struct stats_mirror *mirrors; /* of the cell of the same index */
-};
-int stats_init(struct stats *stats, uint64_t endpoint_id, struct error_text *error);
-void stats_deinit(struct stats *stats);
-enum stats_side { STATS_CLIENT = 0, STATS_SERVICE = 1 };
-/* The cell of that name; the last one of all if there is no room. Never NULL. */
-struct stats_cell *stats_cell_find(struct stats *stats, enum stats_side side, const char *interface,
-                                   const char *method, const char *asked, const char *served);
-void stats_started(struct stats_cell *cell);
-void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, bool translated);
-void stats_bump(_Atomic uint64_t *counter); /* only its one writer calls this */
-void stats_grow(_Atomic uint64_t *counter, uint64_t value); /* the same; it may wrap: -1 */
-/* A crossing that was timed, of a message that this side reads. */
-void stats_crossed(struct stats_cell *cell, enum plan_class class, uint64_t ns);
-void stats_translation(struct stats_cell *cell, enum plan_class class);
-/* A place for a channel to that instance; NULL: none is left. */
-struct stats_instance *stats_instance_take(struct stats *stats, uint64_t instance_id);
-void stats_instance_drop(struct stats_instance *place); /* NULL is fine */
-/* @latency_ns: 0: it tells nothing, for it was not the first attempt */
-void stats_instance_ended(struct stats_instance *place, enum parley_status status,
-                          uint64_t latency_ns);
+#include "rpc/stats.h"
 
 /* ---- route.c ---- */
 
@@ -157,17 +130,8 @@ struct route_view {
 /* @base: the mapped route page. True if @view changed. Bounded: keeps the old view while the broker
  * writes, for ever if it died while writing. */
 bool route_refresh(struct route_view *view, const struct region *page, uint32_t slot);
-/* Whether route_refresh() has something to do: one load, for each call. */
-static inline bool route_is_news(const struct route_view *view, const struct region *page,
-                                 uint32_t slot)
-{
-    if (!page->base || slot >= ROUTE_SLOT_MAX)
-        return false;
-    const struct route_slot *slots =
-        (const struct route_slot *)((const uint8_t *)page->base + ROUTE_SLOTS_OFFSET);
-    /* relaxed: who copies the slot looks again */
-    return atomic_load_explicit(&slots[slot].sequence, memory_order_relaxed) != view->sequence;
-}
+/* What changes when route_refresh() has something to do. NULL: there is no such slot. */
+const _Atomic uint32_t *route_sequence(const struct region *page, uint32_t slot);
 /* The version's index for a bucket; ROUTE_NOBODY: none. */
 uint32_t route_version(const struct route_view *view, uint32_t bucket);
 uint32_t route_bucket(const struct route_view *view, const char *key, size_t bytes);
@@ -337,7 +301,7 @@ struct channel {
     bool goaway; /* no new calls */
     bool draining; /* the route page says so */
     struct held_plan *held; /* for what arrives */
-    TAILQ_HEAD(calls, call) calls;
+    TAILQ_HEAD(calls, call) calls; /* gathered, once it is about to die: calls.c */
     uint32_t in_flight;
     struct stats_cell **cells; /* one a method, made at first use */
     struct stats_instance *figures; /* by which instances are compared; NULL: not this one */
@@ -459,60 +423,77 @@ enum parley_status packing_failed(int r, const char **ret_why);
 
 enum call_delivery { CALL_SYNC, CALL_CLOSURE, CALL_RAW };
 
-struct call {
-    TAILQ_ENTRY(call) entry;          /* of its channel's calls, or the client's waiting list */
-    TAILQ_ENTRY(call) deadline_entry; /* of the endpoint, by deadline */
+enum call_list { CALL_UNLISTED, CALL_WAITING, CALL_GATHERED }; /* that call->entry is in */
+
+/*
+ * One call, in a slot that is used again. What each call writes is in the first three cache lines;
+ * a free slot keeps what is marked so, and for the next call only `states` is cleared.
+ */
+struct __attribute__((aligned(64))) call {
+    TAILQ_ENTRY(call) deadline_entry; /* of the endpoint, by deadline: all that have not ended */
     struct parley_client *client;     /* NULL: free */
-    struct channel *channel;          /* NULL: waits for one */
+    struct channel *channel;          /* NULL: waits for one; free */
     struct held_plan *held;           /* that it began with; NULL if channel is */
     struct stats_cell *cell;          /* in which it is counted, if `counted` */
     uint32_t index;                   /* in the endpoint's table */
     uint32_t generation;
-    uint64_t ring_end;                /* our ring's head behind the request; 0: not in the ring */
+    union {
+        struct {
+            bool done;    /* it has ended; its closure may be running */
+            uint8_t list; /* enum call_list */
+            bool counted; /* begun in statistics, and not ended */
+            bool queued;  /* a struct queued of the channel has it */
+            bool one_way;
+            bool mirror;   /* a copy of another call: counted nowhere but as such, tried once */
+            bool accepted; /* one-way, was queued and is sent: to be ended */
+            bool traced;   /* it is sampled: a frame_trace is behind its metadata */
+        };
+        uint64_t states; /* all of them at once */
+    };
+
     uint64_t deadline_ns;
     uint64_t started_ns;
-    unsigned method;
-    uint32_t attempts;
-    enum call_delivery delivery;
-    bool done; /* it has ended; its closure may be running */
-    bool waiting; /* in the client's list of those without a channel */
-    bool counted; /* begun in statistics, and not ended */
-    bool queued; /* a struct queued of the channel has it */
-    bool one_way;
-    bool mirror;   /* a copy of another call: counted nowhere but as such, tried once */
-    bool accepted; /* one-way, was queued and is sent: to be ended */
-    bool traced;   /* it is sampled: a frame_trace is behind its metadata */
+    uint64_t ring_end; /* our ring's head behind the request; 0: not in the ring */
+    union {
+        const ProtobufCMessage *message; /* sync: the caller's */
+        ProtobufCClosure closure;
+        rpc_replied replied; /* raw */
+    };
+    void *userdata;
+    uint8_t *packed; /* closure, raw: our copy; kept with the slot */
+    uint32_t packed_bytes, packed_bytes_max;
+    uint32_t method;
+    uint8_t attempts;
+    uint8_t delivery; /* enum call_delivery */
+    bool extras;      /* some of what few calls have, to be dropped when it ends */
 
-    const ProtobufCMessage *message; /* sync: the caller's; else NULL */
-    const uint8_t *given;            /* raw: the caller's, until the call ends; NULL: `packed` */
-    uint8_t *packed;                 /* others: our copy; kept with the slot */
-    size_t packed_bytes, packed_bytes_max;
-    uint8_t *metadata;               /* kept with the slot, too */
-    size_t metadata_bytes, metadata_bytes_max;
+    /* outcome */
+    bool translated;
+    char version[RPC_VERSION_BYTES];
+    enum parley_status status;
+    enum parley_executed executed;
+    enum parley_translation translation;
+
+    /* What most calls do not need, out of the way of what each touches. In a free slot all of it is
+     * 0, but for the memory that is kept. */
+    size_t metadata_bytes;
     struct semver_ranges *ranges; /* of versions that it asks for; NULL: any */
-
-    /* delivery */
-    ProtobufCMessage *reply; /* sync, closure */
+    uint8_t *metadata;            /* kept with the slot */
+    size_t metadata_bytes_max;
+    const uint8_t *given;    /* raw: the caller's, until the call ends; NULL: `packed` */
+    ProtobufCMessage *reply; /* sync, closure: from the crossing to the delivery */
     const uint8_t *raw;      /* raw: in the endpoint's scratch memory, or in `room` */
     size_t raw_bytes;
     uint8_t *(*room)(const struct rpc_outcome *outcome, size_t bytes, void *userdata);
-    ProtobufCClosure closure;
-    rpc_replied replied;
-    void *userdata;
-
-    /* outcome */
-    enum parley_status status;
-    enum parley_executed executed;
-    bool translated;
-    enum parley_translation translation;
-    char version[RPC_VERSION_BYTES];
-    char error[RPC_TEXT_BYTES];
-
-    /* what most calls do not need, out of the way of what each touches */
+    TAILQ_ENTRY(call) entry;    /* of a list, see `list` */
+    char error[RPC_TEXT_BYTES]; /* if status is not OK */
     struct call_span span; /* if traced */
     struct queued frame; /* while it waits for room, if `packed` has its message */
     TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 };
+static_assert(sizeof(((struct call *)0)->states) == 8 && offsetof(struct call, deadline_ns) == 64,
+              "a line");
+static_assert(offsetof(struct call, version) == 128, "two lines");
 
 /* A version that may serve a client. */
 struct offer {
@@ -540,7 +521,8 @@ struct parley_client {
     struct wire_packer *packer;                   /* of requests; NULL: raw only */
     char accept[SEMVER_RANGE_BYTES_MAX + 1];
     struct semver_ranges *ranges; /* of `accept`; NULL: anything */
-    uint64_t timeout_ns;
+    uint64_t timeout_ns;          /* of calls that name none; bounded */
+    uint32_t timeout_us;          /* the same, as frames have it */
     bool freed;
 
     /* the broker's answer */
@@ -551,7 +533,8 @@ struct parley_client {
     void *opened_userdata;
     struct digest asked;      /* the transcript of what Open says */
     struct digest transcript; /* of what the broker answered, too */
-    bool routed;    /* route_slot is of the page that is mapped now */
+    /* In the route page that is mapped now, the sequence of our slot; NULL: we have none. */
+    const _Atomic uint32_t *route_sequence;
     bool instances_known; /* the broker has listed them since the link came up */
     uint32_t route_slot;
     struct offer offers[ROUTE_VERSION_MAX]; /* best first */
@@ -565,6 +548,8 @@ struct parley_client {
     struct channel *live[ROUTE_INSTANCE_MAX]; /* up, not told to go away */
     uint32_t live_count;
     bool live_alike; /* all of one version, which has weight */
+    struct channel *only; /* that each call goes to which names no range, as long as the route stays
+                           * as it is; NULL: it takes a look at those that are live */
     struct route_view view;
     struct matcher *matcher;    /* of the rules of the view; NULL: there are none */
     uint32_t matcher_sequence;  /* view.matches_sequence that it was made for */
@@ -643,6 +628,13 @@ struct call *call_begin(struct parley_client *client, unsigned method,
 /* The same for a call on bytes, whose metadata are encoded already. */
 struct call *call_begin_raw(struct parley_client *client, unsigned method,
                             const struct rpc_call *raw, enum parley_status *ret_status);
+/* Whether there is nothing about it that few calls have, and it is with a service. */
+static inline bool call_is_plain(const struct call *call)
+{
+    static_assert(offsetof(struct call, counted) - offsetof(struct call, states) == 2, "its bits");
+    const uint64_t counted = UINT64_C(1) << (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 16 : 40);
+    return call->states == counted;
+}
 static inline const uint8_t *call_packed(const struct call *call)
 {
     return call->given ? call->given : call->packed;
@@ -655,10 +647,25 @@ void call_finish(struct call *call, enum parley_status status, enum parley_execu
 /* The attempt on a channel came to nothing: try again or finish. */
 void call_fail_attempt(struct call *call, enum parley_status status, enum parley_executed executed,
                        const char *text);
-void call_reply(struct call *call, const struct frame *frame);
+/* channel_ops.frame of a client's channel. */
+int client_frame(struct channel *channel, const struct frame *frame, struct error_text *error);
+/* attach.c: the frames that are no responses. */
+int client_told(struct channel *channel, const struct frame *frame, struct error_text *error);
 void calls_resume(struct parley_client *client); /* those that waited for a channel */
 void call_accepted(struct call *call); /* one-way, and on its way: it has ended */
 struct channel *client_pick(struct parley_client *client, const struct call *call);
+/* Whether the view is an old one: one load, for each call. */
+static inline bool client_route_is_news(const struct parley_client *client)
+{
+    /* relaxed: who copies the slot looks again */
+    return client->route_sequence &&
+           atomic_load_explicit(client->route_sequence, memory_order_relaxed) !=
+               client->view.sequence;
+}
+static inline uint64_t call_timeout_bounded(uint64_t timeout_ns)
+{
+    return timeout_ns < RPC_CALL_TIMEOUT_NS_MAX ? timeout_ns : RPC_CALL_TIMEOUT_NS_MAX;
+}
 
 /* Sends it on that channel, or ends it. */
 void call_submit_to(struct call *call, struct channel *channel);
@@ -898,7 +905,7 @@ struct parley_endpoint {
 
     struct call **calls; /* by index */
     uint32_t call_count, call_max;
-    uint32_t *call_free;
+    struct call **call_free;
     uint32_t call_free_count;
     TAILQ_HEAD(deadlines, call) deadlines;
     TAILQ_HEAD(, call) accepted; /* for the end of the turn */
@@ -1017,15 +1024,6 @@ void channel_hold(struct channel *channel, struct held_plan *held);
  * that is newer. */
 void channel_follow(struct channel *channel, uint16_t tag);
 
-/* ---- calls.c ---- */
-
-struct call *endpoint_call_new(struct parley_endpoint *endpoint);
-void endpoint_call_free(struct parley_endpoint *endpoint, struct call *call);
-struct call *endpoint_call_find(struct parley_endpoint *endpoint, uint64_t call_id);
-static inline uint64_t call_id(const struct call *call)
-{
-    return (uint64_t)call->generation << 32 | call->index;
-}
-void endpoint_deadline_add(struct parley_endpoint *endpoint, struct call *call);
+#include "rpc/calls.h"
 
 #endif

@@ -320,7 +320,7 @@ static int copy_request(const struct call *call, struct call *copy)
     struct wire_packing *packing = call->client->endpoint->packing;
     size_t bytes = call->packed_bytes;
     int r = 0;
-    if (call->message)
+    if (call->delivery == CALL_SYNC)
         r = wire_pack(packing, call->client->packer, call->method, call->message, &bytes);
     if (r == 0 && bytes > MIRROR_BYTES_MAX)
         r = -E2BIG;
@@ -331,10 +331,10 @@ static int copy_request(const struct call *call, struct call *copy)
         if (!grown)
             return -ENOMEM;
         copy->packed = grown;
-        copy->packed_bytes_max = bytes;
+        copy->packed_bytes_max = (uint32_t)bytes;
     }
-    copy->packed_bytes = bytes;
-    if (call->message)
+    copy->packed_bytes = (uint32_t)bytes;
+    if (call->delivery == CALL_SYNC)
         return bytes ? wire_pack_write(packing, copy->packed) : 0;
     if (bytes)
         memcpy(copy->packed, call_packed(call), bytes);
@@ -354,6 +354,7 @@ static int copy_metadata(const struct call *call, struct call *copy)
     if (bytes)
         memcpy(copy->metadata, call->metadata, bytes);
     copy->metadata_bytes = bytes;
+    copy->extras = true;
     return 0;
 }
 
@@ -390,14 +391,12 @@ static bool send_copy(struct call *call, struct channel *channel, struct stats_m
     mirror->figures = figures;
     copy->mirror = true;
     copy->delivery = CALL_RAW;
+    copy->extras = true;
     copy->replied = copy_ended;
     copy->userdata = mirror;
-    copy->client = client;
-    copy->method = call->method;
     copy->started_ns = quick_clock_now_ns(&endpoint->clock);
     copy->deadline_ns = copy->started_ns + MIRROR_TIMEOUT_NS;
-    endpoint_deadline_add(endpoint, copy);
-    client->pending++;
+    call_join(copy, client, call->method);
     client->mirrors++;
     call_submit_to(copy, channel);
     return true;

@@ -35,6 +35,11 @@ static const struct route_slot *slot_of(const struct region *page, uint32_t slot
     return (const struct route_slot *)((const uint8_t *)page->base + ROUTE_SLOTS_OFFSET) + slot;
 }
 
+const _Atomic uint32_t *route_sequence(const struct region *page, uint32_t slot)
+{
+    return page->base && slot < ROUTE_SLOT_MAX ? &slot_of(page, slot)->sequence : NULL;
+}
+
 static uint32_t bounded(const _Atomic uint32_t *value, uint32_t max)
 {
     uint32_t v = atomic_load_explicit(value, memory_order_acquire);

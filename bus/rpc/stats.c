@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/histogram.h"
-
 int stats_init(struct stats *stats, uint64_t endpoint_id, struct error_text *error)
 {
     int r = region_create(&stats->region, "parley-stats", STATS_REGION_BYTES, error);
@@ -40,7 +38,8 @@ void stats_deinit(struct stats *stats)
 static bool cell_is(const struct stats_cell *cell, enum stats_side side, const char *interface,
                     const char *method, const char *asked, const char *served)
 {
-    return cell->side == side && strncmp(cell->interface_name, interface, STATS_NAME_BYTES - 1) == 0 &&
+    return cell->side == side &&
+           strncmp(cell->interface_name, interface, STATS_NAME_BYTES - 1) == 0 &&
            strncmp(cell->method, method, STATS_NAME_BYTES - 1) == 0 &&
            strncmp(cell->asked, asked, STATS_VERSION_BYTES - 1) == 0 &&
            strncmp(cell->served, served, STATS_VERSION_BYTES - 1) == 0;
@@ -77,20 +76,17 @@ struct stats_cell *stats_cell_find(struct stats *stats, enum stats_side side, co
 
 void stats_bump(_Atomic uint64_t *counter)
 {
-    /* Relaxed load and store, not a locked add: this thread is the only writer. */
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, value + 1, memory_order_relaxed);
+    stats_add(counter, 1);
 }
 
 void stats_grow(_Atomic uint64_t *counter, uint64_t value)
 {
-    uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, before + value, memory_order_relaxed);
+    stats_add(counter, value);
 }
 
 void stats_translation(struct stats_cell *cell, enum plan_class class)
 {
-    atomic_store_explicit(&cell->translation, 1 + (uint32_t)class, memory_order_relaxed);
+    atomic_store_explicit(&cell->translation, 1 + (uint32_t) class, memory_order_relaxed);
 }
 
 void stats_crossed(struct stats_cell *cell, enum plan_class class, uint64_t ns)
@@ -98,20 +94,6 @@ void stats_crossed(struct stats_cell *cell, enum plan_class class, uint64_t ns)
     stats_translation(cell, class);
     stats_bump(&cell->crossing_count);
     stats_grow(&cell->crossing_sum_ns, ns);
-}
-
-void stats_started(struct stats_cell *cell)
-{
-    stats_bump(&cell->started);
-}
-
-void stats_ended(struct stats_cell *cell, unsigned status, uint64_t latency_ns, bool translated)
-{
-    stats_bump(&cell->bucket[histogram_bucket(latency_ns)]);
-    stats_bump(&cell->by_status[status < STATS_STATUS_COUNT ? status : PARLEY_UNKNOWN]);
-    stats_grow(&cell->latency_sum_ns, latency_ns);
-    if (translated)
-        stats_bump(&cell->translated);
 }
 
 /* ---- Instances ---- */
@@ -141,32 +123,4 @@ void stats_instance_drop(struct stats_instance *place)
 {
     if (place)
         atomic_store_explicit(&place->instance_id, 0, memory_order_release);
-}
-
-static uint32_t latency_bucket(uint64_t ns)
-{
-    uint32_t bits = 64 - (uint32_t)__builtin_clzll(ns | 1);
-    uint32_t bucket = bits > 10 ? bits - 10 : 0;
-    return bucket < STATS_INSTANCE_BUCKETS ? bucket : STATS_INSTANCE_BUCKETS - 1;
-}
-
-void stats_instance_ended(struct stats_instance *place, enum parley_status status,
-                          uint64_t latency_ns)
-{
-    if (status == PARLEY_CANCELLED)
-        return; /* the caller's wish */
-    stats_bump(&place->ended);
-    uint32_t row = atomic_load_explicit(&place->failed_in_a_row, memory_order_relaxed);
-    if (status_is_fault(status)) {
-        stats_bump(&place->failed);
-        atomic_store_explicit(&place->failed_in_a_row, row + 1, memory_order_relaxed);
-        return;
-    }
-    if (row)
-        atomic_store_explicit(&place->failed_in_a_row, 0, memory_order_relaxed);
-    if (status != PARLEY_OK || latency_ns == 0)
-        return;
-    _Atomic uint32_t *bucket = &place->bucket[latency_bucket(latency_ns)];
-    uint32_t value = atomic_load_explicit(bucket, memory_order_relaxed);
-    atomic_store_explicit(bucket, value + 1, memory_order_relaxed);
 }
