@@ -6,7 +6,7 @@
  * again, later each time: the broker may have died with our Connect in its hands, and then nobody
  * else would tell. A channel that is up needs the broker for nothing.
  */
-#include "rpc/internal.h"
+#include "rpc/frames.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,7 +8,7 @@
  * an idempotency_level, and only while the client's retry tokens last: each such retry takes one,
  * each success gives a tenth back, as in gRPC's retry throttling (proposal A6).
  */
-#include "rpc/internal.h"
+#include "rpc/frames.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -172,6 +172,7 @@ static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, 
         .call_id = call_id(call),
         .time_left_us = plain ? call->client->timeout_us : time_left_us(call, now),
         .method = (uint16_t)call->method,
+        .version_tag = FRAME_TAG_CLIENT,
         .kind = !plain && call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
         .plan_tag = channel->held->tag,
     };
@@ -182,7 +183,7 @@ static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, 
     attempt_begins(call, channel, plain);
     if (!channel->awake && (plain || !call->one_way))
         channel_wake(channel); /* first: a fast answer rings no bell */
-    r = channel_send_or_queue(channel, &header, &body, call);
+    r = channel_send_frame(channel, &header, &body, call);
     if (__builtin_expect(r < 0, 0)) {
         send_failed(call, channel, r);
         return false;

@@ -16,7 +16,7 @@
  * for room while we are awake, and a peer that consumes rings if we sleep. Whatever a peer does
  * wrong ends this channel, with a sentence to it and a line in our log, and touches nothing else.
  */
-#include "rpc/internal.h"
+#include "rpc/frames.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -453,51 +453,6 @@ bool channel_wants_cpu(const struct channel *channel)
 
 /* ---- Sending ---- */
 
-/* Return: 0, or as wire_pack_write(). */
-static inline int body_write(struct channel *channel, uint8_t *out, const struct body *body)
-{
-    if (body->metadata_bytes)
-        memcpy(out, body->metadata, body->metadata_bytes);
-    out += body->metadata_bytes;
-    if (body->data && body->bytes)
-        memcpy(out, body->data, body->bytes);
-    int r = body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
-    return r < 0 || body->ref_count == 0 ? r : refs_write(channel, body, out + body->bytes);
-}
-
-static size_t body_bytes(const struct body *body)
-{
-    return body->metadata_bytes + body->bytes + body->ref_count * sizeof(struct frame_share);
-}
-
-/* Member by member, each on its own way through a register: the caller has just written them so,
- * and what is read in larger pieces has to wait until all of them have left the store buffer,
- * behind lines of the ring that are on their way from the other core. That was an eighth of a call,
- * and a compiler that merges members into words or vectors brings it back. */
-static inline void header_write(struct frame_header *out, const struct frame_header *header)
-{
-#define WRITE(member)                                                                              \
-    do {                                                                                           \
-        __typeof__(out->member) value = header->member;                                            \
-        __asm__("" : "+r"(value));                                                                 \
-        out->member = value;                                                                       \
-    } while (0)
-    WRITE(call_id);
-    WRITE(payload_bytes);
-    WRITE(time_left_us);
-    WRITE(metadata_bytes);
-    WRITE(method);
-    WRITE(version_tag);
-    WRITE(kind);
-    WRITE(flags);
-    WRITE(status);
-    WRITE(executed);
-    WRITE(plan_tag);
-    WRITE(share_count);
-#undef WRITE
-    out->reserved[0] = out->reserved[1] = out->reserved[2] = 0;
-}
-
 int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *ret_ref,
                        void **ret_data)
 {
@@ -525,9 +480,10 @@ int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *
     return arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
 }
 
-static int send_by_arena(struct channel *channel, struct frame_header *header,
+static int send_by_arena(struct channel *channel, const struct frame_header *given,
                          const struct body *body)
 {
+    struct frame_header header = *given;
     struct frame_ref ref;
     void *data;
     int r = channel_arena_take(channel, body_bytes(body), &ref, &data);
@@ -536,54 +492,33 @@ static int send_by_arena(struct channel *channel, struct frame_header *header,
     if (r != 0)
         return r;
     void *record;
-    r = ring_reserve(&channel->ours, &channel->peer, sizeof(*header) + sizeof(ref), &record);
+    r = ring_reserve(&channel->ours, &channel->peer, sizeof(header) + sizeof(ref), &record);
+    if (r == 0)
+        r = body_write(channel, data, body);
     if (r != 0) {
-        arena_free(&channel->ours, ref.block);
-        return r == RING_E_FULL ? CHANNEL_E_FULL : r;
-    }
-    r = body_write(channel, data, body);
-    if (r < 0) {
         arena_free(&channel->ours, ref.block);
         return r; /* a record that is not committed is nothing */
     }
-    header->flags |= FRAME_IN_ARENA;
-    header_write(record, header);
-    memcpy((uint8_t *)record + sizeof(*header), &ref, sizeof(ref));
-    ring_commit(&channel->ours, sizeof(*header) + sizeof(ref));
+    header.flags |= FRAME_IN_ARENA;
+    header.payload_bytes = (uint32_t)body->bytes;
+    header.metadata_bytes = (uint16_t)body->metadata_bytes;
+    header.share_count = (uint8_t)body->ref_count;
+    frame_header_write(record, &header);
+    memcpy((uint8_t *)record + sizeof(header), &ref, sizeof(ref));
+    ring_commit(&channel->ours, sizeof(header) + sizeof(ref));
     return 0;
 }
 
-/* Part of its callers: one of them is on the way of each message. */
-static inline __attribute__((always_inline)) int
-send_now(struct channel *channel, struct frame_header *header, const struct body *body)
+int channel_send(struct channel *channel, const struct frame_header *header,
+                 const struct body *body)
 {
     if (channel->state != CHANNEL_UP)
         return -EPIPE;
     if (body->bytes > WIRE_MESSAGE_BYTES_MAX)
         return -EMSGSIZE;
-    header->payload_bytes = (uint32_t)body->bytes;
-    header->metadata_bytes = (uint16_t)body->metadata_bytes;
-    header->share_count = (uint8_t)body->ref_count;
-    header->version_tag = channel->service_side ? FRAME_TAG_SERVICE : FRAME_TAG_CLIENT;
-    size_t record_bytes = sizeof(*header) + body_bytes(body);
-    if (record_bytes > ring_record_bytes_max(channel->ours.ring_lines))
-        return send_by_arena(channel, header, body);
-
-    void *record;
-    int r = ring_reserve(&channel->ours, &channel->peer, (uint32_t)record_bytes, &record);
-    if (r != 0)
-        return r == RING_E_FULL ? CHANNEL_E_FULL : r;
-    header_write(record, header);
-    r = body_write(channel, (uint8_t *)record + sizeof(*header), body);
-    if (r < 0)
-        return r; /* a record that is not committed is nothing */
-    ring_commit(&channel->ours, (uint32_t)record_bytes);
-    return 0;
-}
-
-int channel_send(struct channel *channel, struct frame_header *header, const struct body *body)
-{
-    return send_now(channel, header, body);
+    return frame_fits_ring(channel, sizeof(*header) + body_bytes(body))
+               ? frame_by_ring(channel, header, body)
+               : send_by_arena(channel, header, body);
 }
 
 /* With a copy of the body. Return: 0, -ENOBUFS, or as body_write(). */
@@ -622,7 +557,7 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
             return r;
     }
     queued->call = call;
-    header_write(&queued->header, header);
+    queued->header = *header;
     queued->header.payload_bytes = (uint32_t)body->bytes;
     queued->header.metadata_bytes = (uint16_t)body->metadata_bytes;
     STAILQ_INSERT_TAIL(&channel->queue, queued, entry);
@@ -634,15 +569,15 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
     return CHANNEL_E_FULL;
 }
 
-int channel_send_or_queue(struct channel *channel, struct frame_header *header, struct body *body,
-                          struct call *call)
+int channel_send_anyhow(struct channel *channel, const struct frame_header *header,
+                        struct body *body, struct call *call)
 {
     /* Every so often, while the program starts one call after the other: each look may cost a cache
      * line that the peer has just written. */
-    if (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) &&
-        channel->queue_frames % QUEUED_PER_LOOK == 0 && channel_has_room(channel))
+    if (!STAILQ_EMPTY(&channel->queue) && channel->queue_frames % QUEUED_PER_LOOK == 0 &&
+        channel_has_room(channel))
         channel_flush(channel);
-    int r = STAILQ_EMPTY(&channel->queue) ? send_now(channel, header, body) : CHANNEL_E_FULL;
+    int r = STAILQ_EMPTY(&channel->queue) ? channel_send(channel, header, body) : CHANNEL_E_FULL;
     if (r == 0) {
         if (call)
             call->ring_end = channel->ours.head;
@@ -663,6 +598,14 @@ int channel_send_or_queue(struct channel *channel, struct frame_header *header, 
         return STAILQ_EMPTY(&channel->queue) ? 0 : CHANNEL_E_FULL;
     }
     return r;
+}
+
+int channel_send_or_queue(struct channel *channel, const struct frame_header *header,
+                          const struct body *body, struct call *call)
+{
+    struct frame_header tagged = frame_header_copy(header);
+    tagged.version_tag = channel->service_side ? FRAME_TAG_SERVICE : FRAME_TAG_CLIENT;
+    return channel_send_frame(channel, &tagged, body, call);
 }
 
 /* Sends what waits. Return: number of frames sent, or -errno after killing the channel. */
@@ -743,16 +686,15 @@ int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64
                   : error_set(error, -EPROTO, "a frame that refers to memory outside of the arena");
 }
 
-/* Makes a frame of a record: the header private and bounded, the rest located. */
-static int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
-                      struct frame_refs *refs, struct frame *ret_frame, struct error_text *error)
+/* frame_read() of a header that has been read. */
+__attribute__((noinline, cold)) static int frame_read_any(struct channel *channel,
+                                                          const uint8_t *record, uint32_t bytes,
+                                                          struct frame *frame,
+                                                          struct error_text *error)
 {
-    struct frame_header *header = &ret_frame->header;
-    ret_frame->refs = refs;
-    refs->count = 0;
+    const struct frame_header *header = &frame->header;
     if (bytes < sizeof(*header))
         return error_set(error, -EPROTO, "a record of %u bytes is no frame", bytes);
-    memcpy(header, record, sizeof(*header));
     uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes +
                        header->share_count * sizeof(struct frame_share);
     if (header->payload_bytes > WIRE_MESSAGE_BYTES_MAX ||
@@ -765,23 +707,41 @@ static int frame_read(struct channel *channel, const uint8_t *record, uint32_t b
     if (header->version_tag != tag)
         return error_set(error, -EPROTO, "a frame with the unknown version tag %u",
                          header->version_tag);
-    ret_frame->in_arena = header->flags & FRAME_IN_ARENA;
-    if (!ret_frame->in_arena) {
+    frame->in_arena = header->flags & FRAME_IN_ARENA;
+    if (!frame->in_arena) {
         if (content > bytes - sizeof(*header))
             return error_set(error, -EPROTO, "a frame whose lengths do not fit its record");
-        ret_frame->metadata = record + sizeof(*header);
     } else {
         struct frame_ref ref;
         if (bytes < sizeof(*header) + sizeof(ref))
             return error_set(error, -EPROTO, "a frame without the reference that its flag tells");
         memcpy(&ref, record + sizeof(*header), sizeof(ref));
-        int r = channel_resolve(channel, &ref, content, &ret_frame->metadata, error);
+        int r = channel_resolve(channel, &ref, content, &frame->metadata, error);
         if (r < 0)
             return r;
-        ret_frame->block = ref.block;
+        frame->block = ref.block;
     }
-    ret_frame->payload = ret_frame->metadata + header->metadata_bytes;
-    return header->share_count == 0 ? 0 : frame_read_refs(channel, ret_frame, error);
+    frame->payload = frame->metadata + header->metadata_bytes;
+    return header->share_count == 0 ? 0 : frame_read_refs(channel, frame, error);
+}
+
+/* Makes a frame of a record: the header private and bounded, the rest located. */
+RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
+                           struct frame *frame, struct error_text *error)
+{
+    const struct frame_header *header = &frame->header;
+    const uint16_t tag = channel->service_side ? FRAME_TAG_CLIENT : FRAME_TAG_SERVICE;
+    memcpy(&frame->header, record, sizeof(frame->header)); /* a record has a line, at least */
+    frame->refs->count = 0;
+    frame->in_arena = false;
+    frame->metadata = frame->payload = record + sizeof(*header);
+    /* All that is to be checked of nearly every frame: what fits a record is not too large. */
+    if (__builtin_expect(header->version_tag == tag && header->metadata_bytes == 0 &&
+                             header->share_count == 0 && !(header->flags & FRAME_IN_ARENA) &&
+                             (uint64_t)header->payload_bytes + sizeof(*header) <= bytes,
+                         1))
+        return 0;
+    return frame_read_any(channel, record, bytes, frame, error);
 }
 
 void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count)
@@ -794,14 +754,13 @@ void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t
         channel_ring(channel);
 }
 
-void channel_consume(struct channel *channel, const struct frame *frame)
+void frame_release(struct channel *channel, const struct frame *frame)
 {
     if (frame->in_arena)
         release_push(&channel->ours, frame->block);
     for (uint32_t i = 0; i < frame->refs->count; i++)
         release_push(&channel->ours, frame->refs->blocks[i]);
     frame->refs->count = 0;
-    ring_consume(&channel->peer, &channel->ours);
 }
 
 int channel_drain(struct channel *channel, unsigned batch)
@@ -812,18 +771,19 @@ int channel_drain(struct channel *channel, unsigned batch)
     while (taken < (int)batch && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
         uint32_t bytes;
-        int r = ring_peek(&channel->peer, &record, &bytes);
+        int r = ring_next(&channel->peer, &record, &bytes);
         if (r == RING_E_EMPTY)
             break;
         struct frame_refs refs;
         struct frame frame;
+        frame.refs = &refs;
         struct error_text error; /* a kilobyte: not cleared for each record */
         error.text[0] = '\0';
         if (r == 0 && taken > 0)
             ring_expect(&channel->peer); /* not of one at a time: its writer has the next lines */
         if (r < 0)
             (void)error_set(&error, r, "an impossible record");
-        else if ((r = frame_read(channel, record, bytes, &refs, &frame, &error)) == 0)
+        else if ((r = frame_read(channel, record, bytes, &frame, &error)) == 0)
             r = channel->ops->frame(channel, &frame, &error);
         if (r > 0)
             break;

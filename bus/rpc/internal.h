@@ -212,7 +212,7 @@ struct frame {
 };
 
 struct channel_ops {
-    /* One frame arrived. Must call channel_consume() once it has copied what it needs. Returns 0;
+    /* One frame arrived. Must call channel_consume() (frames.h) once it has copied what it needs. Returns 0;
      * CHANNEL_E_FULL: it was not consumed, and is to come again, as the channel is paused; or a
      * negative code with a sentence: the channel then breaks. */
     int (*frame)(struct channel *channel, const struct frame *frame, struct error_text *error);
@@ -331,12 +331,13 @@ void channel_break(struct channel *channel, const char *text);
 #define CHANNEL_E_FULL 1
 /* Sends now. Return: 0; CHANNEL_E_FULL: no room, queue it; what wire_pack_write() returned;
  * -EMSGSIZE, -EPROTO, -errno. */
-int channel_send(struct channel *channel, struct frame_header *header, const struct body *body);
+int channel_send(struct channel *channel, const struct frame_header *header,
+                 const struct body *body);
 /* Sends now or puts it in the queue, a copy unless it is what @call keeps in `packed`; @body may refer
  * to nothing afterwards. @call: see struct queued. Return: 0 sent; CHANNEL_E_FULL: queued; -ENOBUFS:
- * the queue is full too; and as channel_send(). */
-int channel_send_or_queue(struct channel *channel, struct frame_header *header, struct body *body,
-                          struct call *call);
+ * the queue is full too; and as channel_send(). For each call there is channel_send_frame(), frames.h. */
+int channel_send_or_queue(struct channel *channel, const struct frame_header *header,
+                          const struct body *body, struct call *call);
 /* Rings the peer's doorbell. */
 void channel_ring(struct channel *channel);
 /* Rings if the peer sleeps. After one or several channel_send(). */
@@ -362,7 +363,6 @@ static inline bool channel_pending(const struct channel *channel)
 }
 /* Takes what has arrived, at most @batch frames. Returns how many. */
 int channel_drain(struct channel *channel, unsigned batch);
-void channel_consume(struct channel *channel, const struct frame *frame);
 void channel_wake(struct channel *channel);  /* put it on the hot list */
 bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
 /* Dozing, while hot: until a word is woken, and not for long (wait_words()). A peer that does not
@@ -402,9 +402,10 @@ bool buffers_unpark(struct channel *channel);
 
 /* The packed message once more, without references. Return: as wire_pack(). */
 int refs_forgo(struct body *body);
-/* Writes the shares of a body that has been written in front of them, and lends what they name: the
- * frame must be sent now. Return: 0, or -ESTALE. */
-int refs_write(struct channel *channel, const struct body *body, uint8_t *out);
+/* Writes the shares of the packed message behind it, and lends what they name: the frame must be sent
+ * now. Return: 0, or -ESTALE. */
+int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
+               uint8_t *out);
 /* Nothing points into the peer's memory any more. */
 void refs_memory_gone(struct channel *channel);
 /* Reads and bounds a frame's shares. Return: 0, or -EPROTO with a sentence. */

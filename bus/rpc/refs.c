@@ -129,11 +129,12 @@ static void share_write(uint8_t *out, const struct wire_ref *ref,
     memcpy(out + offsetof(struct frame_share, bytes), &ref->bytes, sizeof(ref->bytes));
 }
 
-int refs_write(struct channel *channel, const struct body *body, uint8_t *out)
+int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
+               uint8_t *out)
 {
     size_t count;
-    const struct wire_ref *refs = wire_packed_refs(body->packing, &count);
-    if (count != body->ref_count)
+    const struct wire_ref *refs = wire_packed_refs(packing, &count);
+    if (count != ref_count)
         return -ESTALE;
     for (size_t i = 0; i < count; i++) {
         share_write(out + i * sizeof(struct frame_share), &refs[i], channel->packed[i]);

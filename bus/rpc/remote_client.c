@@ -11,6 +11,7 @@
  * and at once if the broker does not know it. A broker where nothing is published yet is asked
  * again.
  */
+#include "rpc/frames.h"
 #include "rpc/remote.h"
 
 #include <errno.h>

@@ -13,6 +13,7 @@
  * If the broker hangs up, or is lost, what is served has no caller any more, and the instance is
  * published again under the id that it had.
  */
+#include "rpc/frames.h"
 #include "rpc/remote.h"
 
 #include <errno.h>

@@ -10,7 +10,7 @@
  * Closing is a conversation, so that no call is lost: we say GOAWAY on every channel, each client
  * answers BYE behind its last request, and when that is answered we hang up.
  */
-#include "rpc/internal.h"
+#include "rpc/frames.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,17 +35,25 @@ static void hang_up_if_done(struct channel *channel)
         channel_kill(channel, PARLEY_UNAVAILABLE, "drained");
 }
 
-int service_send_response(struct channel *channel, struct frame_header *header, struct body *body)
+RING_INLINE int send_response(struct channel *channel, const struct frame_header *given,
+                              const struct body *body)
 {
-    header->kind = FRAME_RESPONSE;
-    int r = channel_send_or_queue(channel, header, body, NULL);
-    if (r >= 0)
+    struct frame_header header = frame_header_copy(given);
+    header.kind = FRAME_RESPONSE;
+    header.version_tag = FRAME_TAG_SERVICE;
+    int r = channel_send_frame(channel, &header, body, NULL);
+    if (__builtin_expect(r >= 0, 1))
         channel_ring_if_asleep(channel);
     else if (r == -EPROTO)
         channel_break(channel, "an impossible cursor");
     else if (r == -ENOBUFS)
         channel_kill(channel, PARLEY_RESOURCE_EXHAUSTED, "the client takes no answers");
     return r == -ESTALE ? r : 0;
+}
+
+int service_send_response(struct channel *channel, struct frame_header *header, struct body *body)
+{
+    return send_response(channel, header, body);
 }
 
 /* Ends a request that no handler saw. Of @frame the header is needed, no more. */
@@ -83,7 +91,7 @@ static int send_reply(struct parley_context *context, const ProtobufCMessage *me
     struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
     struct body body = {0};
     int r = refs_pack(channel, channel->service->packer, context->method, message, &body);
-    return r == 0 ? service_send_response(channel, &header, &body) : r;
+    return r == 0 ? send_response(channel, &header, &body) : r;
 }
 
 /* Return: what the call has ended as. @raw: the answer instead of @message; else NULL. */

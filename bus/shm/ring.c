@@ -25,37 +25,13 @@
  * consumed is read once, and must lie between the last value and what was published; a length is
  * read once, and must be one that ring_reserve() could have granted at that place.
  *
- * tests/model/ proves this file, release.c and sleep.c as they are, with mutants of their lines:
- * who changes the order of stores here, or an order of memory, finds it there.
+ * What is done for each record is in ring.h. tests/model/ proves both files, release.c and sleep.c
+ * as they are, with mutants of their lines: who changes the order of stores here, or an order of
+ * memory, finds it there.
  */
-#include "shm/shm.h"
+#include "shm/ring.h"
 
-#include <errno.h>
-
-static uint32_t record_lines(uint32_t bytes)
-{
-    return (bytes + (uint32_t)sizeof(struct ring_prefix) + LAYOUT_LINE_BYTES - 1) /
-           LAYOUT_LINE_BYTES;
-}
-
-static uint32_t line_index(uint64_t position, uint32_t ring_lines)
-{
-    return (uint32_t)position & (ring_lines - 1);
-}
-
-static struct ring_prefix *our_prefix(const struct segment *segment, uint64_t position)
-{
-    return (struct ring_prefix *)(segment->ring +
-                                  (size_t)line_index(position, segment->ring_lines) *
-                                      LAYOUT_LINE_BYTES);
-}
-
-static const struct ring_prefix *peer_prefix(const struct peer_segment *peer, uint64_t position)
-{
-    return (const struct ring_prefix *)(peer->ring +
-                                        (size_t)line_index(position, peer->ring_lines) *
-                                            LAYOUT_LINE_BYTES);
-}
+#include <assert.h>
 
 /* Whether the lines up to and with @position are ours to write, as far as we know. */
 static bool is_free(const struct segment *segment, uint64_t position)
@@ -63,15 +39,11 @@ static bool is_free(const struct segment *segment, uint64_t position)
     return position - segment->peer_consumed < segment->ring_lines;
 }
 
-/* Out of the way of what is done for each record. */
-#define COLD __attribute__((noinline, cold))
-
-COLD static int refresh_consumed(struct segment *segment, const struct peer_segment *peer)
+static int refresh_consumed(struct segment *segment, const struct peer_segment *peer)
 {
     if (!peer->cells)
         return 0;
-    /* acquire: pairs with the release in ring_consume(); the peer's reads of those lines are over
-     */
+    /* acquire: pairs with the release in ring_pass(); the peer's reads of those lines are over */
     uint64_t consumed = atomic_load_explicit(&peer->cells->consumed, memory_order_acquire);
     if (consumed < segment->peer_consumed || consumed > segment->head)
         return -EPROTO;
@@ -79,129 +51,106 @@ COLD static int refresh_consumed(struct segment *segment, const struct peer_segm
     return 0;
 }
 
-int ring_reserve(struct segment *segment, const struct peer_segment *peer, uint32_t bytes,
-                 void **ret_body)
+/* Up to where a record needs no pad, and the lines are free, with the one behind it. */
+static uint64_t straight_end(const struct segment *segment)
 {
-    segment->reserved_bytes = 0;
-    if (__builtin_expect(bytes == 0 || bytes > ring_record_bytes_max(segment->ring_lines), 0))
-        return -EMSGSIZE;
-    uint32_t lines = record_lines(bytes);
-    uint32_t lines_to_end = segment->ring_lines - line_index(segment->head, segment->ring_lines);
+    uint64_t lap_end = (segment->head | (segment->ring_lines - 1)) + 1;
+    uint64_t free_end = segment->peer_consumed + segment->ring_lines - 1;
+    return lap_end < free_end ? lap_end : free_end;
+}
+
+int ring_room_far(struct segment *segment, const struct peer_segment *peer, uint32_t lines,
+                  struct ring_room *ret_room)
+{
+    uint32_t lines_to_end =
+        segment->ring_lines - ring_line_index(segment->head, segment->ring_lines);
     uint32_t pad_lines = lines > lines_to_end ? lines_to_end : 0;
     uint64_t next = segment->head + pad_lines + lines;
-    if (__builtin_expect(!is_free(segment, next), 0)) {
+    if (!is_free(segment, next)) {
         int r = refresh_consumed(segment, peer);
         if (r < 0)
             return r;
         if (!is_free(segment, next))
             return RING_E_FULL;
     }
+    segment->straight_end = straight_end(segment);
     if (next > segment->zeroed)
-        segment->zeroed = 0; /* the caller may write over that word, even if it does not commit */
-    segment->reserved_bytes = bytes;
-    segment->reserved_pad_lines = pad_lines;
-    *ret_body = our_prefix(segment, segment->head + pad_lines) + 1;
+        segment->zeroed = 0; /* as in ring_room_take() */
+    ret_room->record = ring_our_prefix(segment, segment->head + pad_lines);
+    ret_room->lines = lines;
+    ret_room->pad_lines = pad_lines;
     return 0;
 }
 
-static void zero_prefix(struct segment *segment, uint64_t position)
+void ring_pad_commit(struct segment *segment, struct ring_prefix *record, uint32_t pad_lines,
+                     uint32_t bytes)
 {
-    /* relaxed: the next release store of a sequence orders it */
-    atomic_store_explicit(&our_prefix(segment, position)->sequence, 0, memory_order_relaxed);
+    struct ring_prefix *pad = ring_our_prefix(segment, segment->head);
+    record->bytes = bytes;
+    /* relaxed: out of sight until the pad in front of it is published */
+    atomic_store_explicit(&record->sequence, ring_sequence(segment->head + pad_lines),
+                          memory_order_relaxed);
+    pad->bytes = RING_PAD;
+    /* release: as in ring_room_commit() */
+    atomic_store_explicit(&pad->sequence, ring_sequence(segment->head), memory_order_release);
 }
 
-static void zero_ahead(struct segment *segment, uint32_t lines)
+int ring_reserve(struct segment *segment, const struct peer_segment *peer, uint32_t bytes,
+                 void **ret_body)
 {
-    uint64_t position = segment->head + lines;
-    segment->zeroed = 0;
-    if (!is_free(segment, position))
-        return;
-    zero_prefix(segment, position);
-    segment->zeroed = position;
+    segment->reserved_bytes = 0;
+    if (bytes == 0 || bytes > ring_record_bytes_max(segment->ring_lines))
+        return -EMSGSIZE;
+    int r = ring_room_take(segment, peer, bytes, &segment->reserved);
+    if (r != 0)
+        return r;
+    segment->reserved_bytes = bytes;
+    *ret_body = segment->reserved.record + 1;
+    return 0;
 }
 
 void ring_commit(struct segment *segment, uint32_t bytes)
 {
     assert(bytes > 0 && bytes <= segment->reserved_bytes);
-    uint32_t lines = record_lines(bytes);
-    uint64_t start = segment->head + segment->reserved_pad_lines;
-    uint64_t next = start + lines;
-    if (next != segment->zeroed)
-        zero_prefix(segment, next);
-    struct ring_prefix *first = our_prefix(segment, segment->head);
-    if (segment->reserved_pad_lines > 0) {
-        struct ring_prefix *record = our_prefix(segment, start);
-        record->bytes = bytes;
-        /* relaxed: out of sight until the pad in front of it is published */
-        atomic_store_explicit(&record->sequence, ring_sequence(start), memory_order_relaxed);
-        first->bytes = RING_PAD;
-    } else {
-        first->bytes = bytes;
-    }
-    /* release: pairs with the acquire in ring_peek() */
-    atomic_store_explicit(&first->sequence, ring_sequence(segment->head), memory_order_release);
-    segment->head = next;
+    segment->reserved.lines = ring_record_lines(bytes);
     segment->reserved_bytes = 0;
-    zero_ahead(segment, lines);
-}
-
-/* Return: 0 with the length at @position, RING_E_EMPTY or -EPROTO. */
-static inline __attribute__((always_inline)) int read_prefix(const struct peer_segment *peer,
-                                                             uint64_t position, uint32_t *ret_bytes)
-{
-    const struct ring_prefix *prefix = peer_prefix(peer, position);
-    /* acquire: pairs with the release in ring_commit() */
-    uint32_t sequence = atomic_load_explicit(&prefix->sequence, memory_order_acquire);
-    if (sequence == 0)
-        return RING_E_EMPTY;
-    if (sequence != ring_sequence(position))
-        return -EPROTO;
-    /* Once: a hostile peer may change it between the check and the use. */
-    *ret_bytes = __atomic_load_n(&prefix->bytes, __ATOMIC_RELAXED);
-    return 0;
-}
-
-COLD static int pass_pad(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_bytes)
-{
-    uint32_t index = line_index(*position, peer->ring_lines);
-    if (index == 0)
-        return -EPROTO; /* a pad leads to the start and cannot be there */
-    *position += peer->ring_lines - index;
-    return read_prefix(peer, *position, ret_bytes);
+    ring_room_commit(segment, segment->reserved, bytes);
 }
 
 /* The record at @position, or behind the pad that is there: then @position moves over the pad. */
-static inline __attribute__((always_inline)) int
-look(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_lines, uint32_t *ret_bytes)
+static int look(const struct peer_segment *peer, uint64_t *position, uint32_t *ret_lines,
+                uint32_t *ret_bytes)
 {
     uint32_t bytes = 0;
-    int r = read_prefix(peer, *position, &bytes);
+    int r = ring_prefix_read(ring_peer_prefix(peer, *position), *position, &bytes);
+    if (r == 0 && bytes == RING_PAD) {
+        uint32_t index = ring_line_index(*position, peer->ring_lines);
+        if (index == 0)
+            return -EPROTO; /* a pad leads to the start and cannot be there */
+        *position += peer->ring_lines - index;
+        r = ring_prefix_read(ring_peer_prefix(peer, *position), *position, &bytes);
+    }
     if (r != 0)
         return r;
-    if (__builtin_expect(bytes == RING_PAD, 0)) {
-        r = pass_pad(peer, position, &bytes);
-        if (r != 0)
-            return r;
-    }
-    if (bytes == 0 || bytes > ring_record_bytes_max(peer->ring_lines))
-        return -EPROTO; /* RING_PAD, too, is larger than any record */
-    uint32_t lines = record_lines(bytes);
-    if (lines > peer->ring_lines - line_index(*position, peer->ring_lines))
+    if (!ring_record_fits(peer, *position, bytes))
         return -EPROTO;
-    *ret_lines = lines;
+    *ret_lines = ring_record_lines(bytes);
     *ret_bytes = bytes;
     return 0;
+}
+
+int ring_peek_far(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes)
+{
+    int r = look(peer, &peer->tail, &peer->peeked_lines, ret_bytes);
+    if (r == 0)
+        *ret_body = ring_peer_prefix(peer, peer->tail) + 1;
+    return r;
 }
 
 int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes)
 {
     peer->peeked_lines = 0;
-    if (!peer->ring)
-        return RING_E_EMPTY;
-    int r = look(peer, &peer->tail, &peer->peeked_lines, ret_bytes);
-    if (r == 0)
-        *ret_body = peer_prefix(peer, peer->tail) + 1;
-    return r;
+    return peer->ring ? ring_next(peer, ret_body, ret_bytes) : RING_E_EMPTY;
 }
 
 int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const void **ret_body,
@@ -216,7 +165,7 @@ int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const v
     int r = look(peer, &at, &lines, ret_bytes);
     if (r != 0)
         return r;
-    *ret_body = peer_prefix(peer, at) + 1;
+    *ret_body = ring_peer_prefix(peer, at) + 1;
     *position = at + lines;
     return 0;
 }
@@ -224,10 +173,7 @@ int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const v
 void ring_consume(struct peer_segment *peer, struct segment *ours)
 {
     assert(peer->peeked_lines > 0);
-    peer->tail += peer->peeked_lines;
-    peer->peeked_lines = 0;
-    /* release: pairs with the acquire in refresh_consumed(); our reads of the record are over */
-    atomic_store_explicit(&ours->cells->consumed, peer->tail, memory_order_release);
+    ring_pass(peer, ours);
 }
 
 uint64_t peer_consumed(const struct segment *ours, const struct peer_segment *peer)

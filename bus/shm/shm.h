@@ -79,6 +79,13 @@ struct segment_options {
 
 struct arena; /* arena.c: the allocator's private tables */
 
+/* Room in our ring for a record that is being written (ring.h). */
+struct ring_room {
+    struct ring_prefix *record; /* its body is behind it */
+    uint32_t lines;
+    uint32_t pad_lines; /* in front of it, to the ring's end */
+};
+
 /* Our own side. */
 struct segment {
     struct region region;
@@ -88,9 +95,10 @@ struct segment {
     uint64_t head;        /* lines published since the channel began */
     uint64_t peer_consumed; /* the last value read from the peer and found possible */
     uint64_t zeroed;        /* position ahead of head whose prefix is 0 already; 0: none */
+    uint64_t straight_end;  /* where records may end without another look: ring.h */
     uint32_t ring_lines;
-    uint32_t reserved_bytes; /* of the record being written; 0: none */
-    uint32_t reserved_pad_lines;
+    uint32_t reserved_bytes; /* by ring_reserve(), for ring_commit(); 0: nothing */
+    struct ring_room reserved;
     /* release ring producer */
     _Atomic uint32_t *release;
     uint64_t released; /* entries pushed since the channel began */

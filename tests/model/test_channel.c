@@ -12,7 +12,7 @@
  * Shown of every execution: no data race; each frame arrives once, whole, in order; nobody sleeps
  * for ever; a hang-up is told after the last frame, and is told.
  */
-#include "rpc/internal.h"
+#include "rpc/frames.h"
 
 #include <errno.h>
 #include <stdalign.h>
@@ -91,7 +91,7 @@ static struct party *myself(void)
 /* ---- Memory of the threads' own: the lowest place that is free, so that equal states look equal
  * ---- */
 
-#define LARGE_BYTES 1280
+#define LARGE_BYTES 1408
 #define LARGE_COUNT 6
 #define SMALL_BYTES 128
 #define SMALL_COUNT 10
@@ -409,7 +409,7 @@ NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
 NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
 NEVER(bool, buffers_unpark, struct channel *channel)
 NEVER(int, refs_forgo, struct body *body)
-NEVER(int, refs_write, struct channel *channel, const struct body *body, uint8_t *out)
+NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, size_t ref_count, uint8_t *out)
 NEVER(int, frame_read_refs, struct channel *channel, const struct frame *frame,
       struct error_text *error)
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)

@@ -119,7 +119,7 @@ static void produce(void)
         uint32_t reserved = kind == 'S' ? SHORT_BYTES : LONG_BYTES;
         uint32_t committed = kind == 'L' ? LONG_BYTES : SHORT_BYTES;
         uint32_t *body = room_for(reserved);
-        body_write(body, number, producer_ours.head + producer_ours.reserved_pad_lines, reserved);
+        body_write(body, number, producer_ours.head + producer_ours.reserved.pad_lines, reserved);
         ring_commit(&producer_ours, committed);
         if (peer_asleep(&producer_peer))
             model_bell_ring(CONSUMER);

@@ -1,0 +1,166 @@
+/*
+ * Frames on their usual way, to be part of those who send and take one for each call: by the ring,
+ * with room, nothing in the arena. channel.c has what is rare, and is made of the same pieces.
+ *
+ * A header is given by value: where this is part of its sender it is never in memory, but goes from
+ * registers to the ring in four stores. Once it was filled in member by member and then copied, and
+ * each load waited until the store buffer was empty, behind lines of the ring that were on their
+ * way from the other core. That was an eighth of a call.
+ */
+#ifndef PARLEY_RPC_FRAMES_H
+#define PARLEY_RPC_FRAMES_H
+
+#include <string.h>
+
+#include "rpc/internal.h"
+#include "shm/ring.h"
+
+/* ---- Sending ---- */
+
+static_assert(CHANNEL_E_FULL == RING_E_FULL, "one is handed on as the other");
+static_assert(offsetof(struct frame_header, payload_bytes) == 8 &&
+                  offsetof(struct frame_header, metadata_bytes) == 16 &&
+                  offsetof(struct frame_header, status) == 24 && sizeof(struct frame_header) == 32,
+              "these are the words of frame_header_write()");
+
+RING_INLINE void frame_word_write(uint8_t *out, uint64_t word)
+{
+    __asm__("" : "+r"(word)); /* or a compiler makes vectors of them, which takes longer */
+    memcpy(out, &word, sizeof(word));
+}
+
+RING_INLINE void frame_header_write(uint8_t *out, const struct frame_header *header)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    frame_word_write(out, header->call_id);
+    frame_word_write(out + 8, header->payload_bytes | (uint64_t)header->time_left_us << 32);
+    frame_word_write(out + 16, header->metadata_bytes | (uint64_t)header->method << 16 |
+                                   (uint64_t)header->version_tag << 32 |
+                                   (uint64_t)header->kind << 48 | (uint64_t)header->flags << 56);
+    frame_word_write(out + 24, header->status | (uint64_t)header->executed << 8 |
+                                   (uint64_t)header->plan_tag << 16 |
+                                   (uint64_t)header->share_count << 32);
+#else
+    memcpy(out, header, sizeof(*header));
+#endif
+}
+
+/* Member by member, like all that follows: who is given the copy's address, and that is what is
+ * rare, does not keep the original from being in registers. */
+RING_INLINE struct frame_header frame_header_copy(const struct frame_header *header)
+{
+    return (struct frame_header){
+        .call_id = header->call_id,
+        .payload_bytes = header->payload_bytes,
+        .time_left_us = header->time_left_us,
+        .metadata_bytes = header->metadata_bytes,
+        .method = header->method,
+        .version_tag = header->version_tag,
+        .kind = header->kind,
+        .flags = header->flags,
+        .status = header->status,
+        .executed = header->executed,
+        .plan_tag = header->plan_tag,
+        .share_count = header->share_count,
+    };
+}
+
+RING_INLINE struct body body_copy(const struct body *body)
+{
+    return (struct body){
+        .metadata = body->metadata,
+        .metadata_bytes = body->metadata_bytes,
+        .packing = body->packing,
+        .data = body->data,
+        .bytes = body->bytes,
+        .ref_count = body->ref_count,
+    };
+}
+
+RING_INLINE size_t body_bytes(const struct body *body)
+{
+    return body->metadata_bytes + body->bytes + body->ref_count * sizeof(struct frame_share);
+}
+
+/* Return: 0, or as wire_pack_write(). */
+RING_INLINE int body_write(struct channel *channel, uint8_t *out, const struct body *body)
+{
+    if (__builtin_expect(body->metadata_bytes > 0, 0))
+        memcpy(out, body->metadata, body->metadata_bytes);
+    out += body->metadata_bytes;
+    if (body->data && body->bytes > 0)
+        memcpy(out, body->data, body->bytes);
+    int r = body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
+    return r < 0 || body->ref_count == 0
+               ? r
+               : refs_write(channel, body->packing, body->ref_count, out + body->bytes);
+}
+
+/* Whether a frame of so many bytes in all goes by the ring; else by the arena. */
+RING_INLINE bool frame_fits_ring(const struct channel *channel, size_t bytes)
+{
+    return bytes <= ring_record_bytes_max(channel->ours.ring_lines);
+}
+
+/* A frame that fits. The channel must be up. Return: as channel_send(). */
+RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_header *given,
+                              const struct body *body)
+{
+    struct frame_header header = frame_header_copy(given);
+    uint32_t bytes = (uint32_t)(sizeof(header) + body_bytes(body));
+    struct ring_room room;
+    int r = ring_room_take(&channel->ours, &channel->peer, bytes, &room);
+    if (__builtin_expect(r != 0, 0))
+        return r;
+    uint8_t *record = (uint8_t *)(room.record + 1);
+    header.payload_bytes = (uint32_t)body->bytes;
+    header.metadata_bytes = (uint16_t)body->metadata_bytes;
+    header.share_count = (uint8_t)body->ref_count;
+    frame_header_write(record, &header);
+    r = body_write(channel, record + sizeof(header), body);
+    if (__builtin_expect(r < 0, 0))
+        return r; /* a record that is not committed is nothing */
+    ring_room_commit(&channel->ours, room, bytes);
+    return 0;
+}
+
+/* channel.c: channel_send_frame() if that is not all that there is to do. */
+int channel_send_anyhow(struct channel *channel, const struct frame_header *header,
+                        struct body *body, struct call *call) __attribute__((noinline, cold));
+
+/* As channel_send_or_queue(), of a header whose version_tag is set. */
+RING_INLINE int channel_send_frame(struct channel *channel, const struct frame_header *header,
+                                   const struct body *body, struct call *call)
+{
+    if (__builtin_expect(channel->state == CHANNEL_UP && STAILQ_EMPTY(&channel->queue) &&
+                             frame_fits_ring(channel, sizeof(*header) + body_bytes(body)),
+                         1)) {
+        int r = frame_by_ring(channel, header, body);
+        if (__builtin_expect(r == 0, 1)) {
+            if (call)
+                call->ring_end = channel->ours.head;
+            return 0;
+        }
+        if (r != CHANNEL_E_FULL)
+            return r;
+    }
+    struct frame_header header_again = frame_header_copy(header);
+    struct body body_again = body_copy(body);
+    return channel_send_anyhow(channel, &header_again, &body_again, call);
+}
+
+/* ---- Taking ---- */
+
+/* channel.c: gives back what a frame has of the peer's arena. */
+void frame_release(struct channel *channel, const struct frame *frame)
+    __attribute__((noinline, cold));
+
+/* The frame has been read: its record and what it names are the peer's again. */
+RING_INLINE void channel_consume(struct channel *channel, const struct frame *frame)
+{
+    if (__builtin_expect(frame->in_arena || frame->refs->count > 0, 0))
+        frame_release(channel, frame);
+    ring_pass(&channel->peer, &channel->ours);
+}
+
+#endif
