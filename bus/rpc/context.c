@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/sanitized.h"
-
 /* Asked for each call that is made: the short way to it. */
 __attribute__((
     tls_model("initial-exec"))) static _Thread_local struct parley_context *current_context;
@@ -56,34 +54,31 @@ static void context_destroy(struct parley_context *context)
     free(context);
 }
 
-/* A steady load allocates nothing. */
-void context_free(struct parley_endpoint *endpoint, struct parley_context *context)
+void context_free_slowly(struct parley_endpoint *endpoint, struct parley_context *context)
 {
+    const bool gives = context->buffers || context->hold;
     context_give_back(context);
-    if (SANITIZED || !endpoint || endpoint->contexts_kept_count == RPC_CONTEXTS_KEPT ||
-        context->metadata_bytes_max > RPC_METADATA_KEPT_BYTES_MAX) {
+    if (gives && endpoint)
+        context_free(endpoint, context);
+    else
         context_destroy(context);
-        return;
-    }
-    LIST_INSERT_HEAD(&endpoint->contexts_kept, context, entry);
-    endpoint->contexts_kept_count++;
 }
 
 void contexts_drop_kept(struct parley_endpoint *endpoint)
 {
     struct parley_context *context;
-    while ((context = LIST_FIRST(&endpoint->contexts_kept))) {
-        LIST_REMOVE(context, entry);
+    while ((context = endpoint->contexts_kept)) {
+        endpoint->contexts_kept = context->next;
         context_destroy(context);
     }
     endpoint->contexts_kept_count = 0;
 }
 
-static struct parley_context *context_take(struct parley_endpoint *endpoint)
+static inline struct parley_context *context_take(struct parley_endpoint *endpoint)
 {
-    struct parley_context *context = LIST_FIRST(&endpoint->contexts_kept);
-    if (context) {
-        LIST_REMOVE(context, entry);
+    struct parley_context *context = endpoint->contexts_kept;
+    if (__builtin_expect(context != NULL, 1)) {
+        endpoint->contexts_kept = context->next;
         endpoint->contexts_kept_count--;
         return context;
     }

@@ -38,7 +38,6 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     TAILQ_INIT(&endpoint->dead_services);
     TAILQ_INIT(&endpoint->deadlines);
     TAILQ_INIT(&endpoint->accepted);
-    LIST_INIT(&endpoint->contexts_kept);
     (void)snprintf(endpoint->name, sizeof(endpoint->name), "%s",
                    options->name ? options->name : program_invocation_short_name);
     endpoint->spin_ns_max = options->spin_ns_max ? options->spin_ns_max : RPC_SPIN_NS_MAX;

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/fork.h"
 #include "base/quick_clock.h"
+#include "base/sanitized.h"
 #include "control/link.h"
 #include "control/transcript.h"
 #include "rpc/rpc.h"
@@ -239,12 +240,12 @@ struct held_plan {
     uint16_t tag;
     enum parley_translation translation; /* client's */
     /* A service's: what has been found out about the client's methods, by their index. */
-    struct served *served; /* NULL: nothing yet */
+    struct served_method *served; /* NULL: nothing yet */
     uint32_t served_count;
 };
 
 /* A method of a client's version, for which there is a service, a plan and its binding. */
-struct served {
+struct served_method {
     struct stats_cell *cell; /* NULL: has not been called by this plan */
     uint32_t method;         /* the service's */
 };
@@ -691,7 +692,10 @@ void call_orphaned(struct call *call);
 /* ---- service.c ---- */
 
 struct parley_context {
-    LIST_ENTRY(parley_context) entry; /* of its channel, or the service's orphans */
+    union {
+        LIST_ENTRY(parley_context) entry; /* of its channel, or the service's orphans */
+        struct parley_context *next;      /* of those that are kept */
+    };
     struct channel *channel;          /* NULL: the caller is gone */
     struct parley_service *service;   /* NULL: freed; then the entry is in no list */
     struct stats_cell *cell;
@@ -802,8 +806,10 @@ struct raw_service *raw_free(struct raw_service *raw); /* NULL is fine; returns 
 /* Copies what must outlive the frame. Return: 0, -ENOMEM, or -EBADMSG: malformed metadata. */
 int context_new(struct channel *channel, const struct frame *frame,
                 struct parley_context **ret_context);
-/* @endpoint: may keep it for the next; NULL: it is gone, or not ours. */
-void context_free(struct parley_endpoint *endpoint, struct parley_context *context);
+/* @endpoint: may keep it for the next; NULL: it is gone, or not ours. The second is for those that are
+ * not kept, or have something to give back. */
+static inline void context_free(struct parley_endpoint *endpoint, struct parley_context *context);
+void context_free_slowly(struct parley_endpoint *endpoint, struct parley_context *context);
 void contexts_drop_kept(struct parley_endpoint *endpoint);
 /* buffer.c: its buffers, and the memory of the client that its request refers to. */
 void context_give_back(struct parley_context *context);
@@ -911,7 +917,7 @@ struct parley_endpoint {
     TAILQ_HEAD(deadlines, call) deadlines;
     TAILQ_HEAD(, call) accepted; /* for the end of the turn */
 
-    struct contexts contexts_kept; /* not in use */
+    struct parley_context *contexts_kept; /* not in use */
     uint32_t contexts_kept_count;
     struct parley_context *handling; /* its handler is at work, and it is in no list yet; mostly it has
                                       * answered before it had to be; NULL: none */
@@ -929,6 +935,21 @@ struct parley_endpoint {
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;
 };
+
+static inline void context_free(struct parley_endpoint *endpoint, struct parley_context *context)
+{
+    if (__builtin_expect(SANITIZED || !endpoint || context->buffers || context->hold ||
+                             context->metadata_bytes_max > RPC_METADATA_KEPT_BYTES_MAX ||
+                             endpoint->contexts_kept_count == RPC_CONTEXTS_KEPT,
+                         0)) {
+        context_free_slowly(endpoint, context);
+        return;
+    }
+    /* A steady load allocates nothing. */
+    context->next = endpoint->contexts_kept;
+    endpoint->contexts_kept = context;
+    endpoint->contexts_kept_count++;
+}
 
 #define RPC_STAMP_USES_MAX 8 /* records in a row that have come at the same time */
 

@@ -77,7 +77,8 @@ static void refuse(struct channel *channel, const struct frame *frame, enum parl
         (void)service_send_response(channel, &header, &body);
 }
 
-static int send_failure(struct parley_context *context, enum parley_status status, const char *text)
+__attribute__((noinline)) static int send_failure(struct parley_context *context,
+                                                  enum parley_status status, const char *text)
 {
     struct frame_header header = {
         .call_id = context->call_id, .status = (uint8_t)status, .executed = PARLEY_EXECUTED_YES};
@@ -85,7 +86,7 @@ static int send_failure(struct parley_context *context, enum parley_status statu
     return service_send_response(context->channel, &header, &body);
 }
 
-static int send_reply(struct parley_context *context, const ProtobufCMessage *message)
+static inline int send_reply(struct parley_context *context, const ProtobufCMessage *message)
 {
     struct channel *channel = context->channel;
     struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
@@ -94,19 +95,13 @@ static int send_reply(struct parley_context *context, const ProtobufCMessage *me
     return r == 0 ? send_response(channel, &header, &body) : r;
 }
 
-/* Return: what the call has ended as. @raw: the answer instead of @message; else NULL. */
-static enum parley_status answer(struct parley_context *context, enum parley_status status,
-                                 const ProtobufCMessage *message, const struct raw_answer *raw)
+/* @r: why the reply could not be packed. Return: what the call has ended as. */
+__attribute__((noinline, cold)) static enum parley_status
+answer_unpackable(struct parley_context *context, int r)
 {
-    if (raw)
-        return raw_send(context, raw);
-    int r = message ? send_reply(context, message)
-                    : send_failure(context, status, context->failed ? context->text : "");
-    if (r == 0)
-        return status;
     const char *why;
     char text[RPC_TEXT_BYTES];
-    status = packing_failed(r, &why);
+    enum parley_status status = packing_failed(r, &why);
     if (status == PARLEY_INVALID_ARGUMENT)
         status = PARLEY_INTERNAL; /* the service's mistake, not the caller's */
     (void)snprintf(text, sizeof(text), "the reply %s", why);
@@ -114,8 +109,21 @@ static enum parley_status answer(struct parley_context *context, enum parley_sta
     return status;
 }
 
+/* Return: what the call has ended as. @raw: the answer instead of @message; else NULL. */
+static inline __attribute__((always_inline)) enum parley_status
+answer(struct parley_context *context, enum parley_status status, const ProtobufCMessage *message,
+       const struct raw_answer *raw)
+{
+    if (raw)
+        return raw_send(context, raw);
+    int r = __builtin_expect(message != NULL, 1)
+                ? send_reply(context, message)
+                : send_failure(context, status, context->failed ? context->text : "");
+    return __builtin_expect(r == 0, 1) ? status : answer_unpackable(context, r);
+}
+
 /* In a child of fork(2): the call is the parent's, which will answer it. */
-static void context_drop(struct parley_context *context)
+__attribute__((noinline, cold)) static void context_drop(struct parley_context *context)
 {
     context_leave(context, context->service);
     context_free(NULL, context);
@@ -225,8 +233,8 @@ static void refuse_binding(struct channel *channel, const struct frame *frame, u
 
 /* The first request for a method by this plan: finds out what a request has to know, once. Return:
  * NULL: it was refused. */
-__attribute__((noinline, cold)) static const struct served *find_served(struct channel *channel,
-                                                                        const struct frame *frame)
+__attribute__((noinline, cold)) static const struct served_method *
+find_served(struct channel *channel, const struct frame *frame)
 {
     const struct parley_service *service = channel->service;
     if (frame->header.plan_tag != channel->held->tag)
@@ -250,7 +258,7 @@ __attribute__((noinline, cold)) static const struct served *find_served(struct c
         return NULL;
     }
     held->served_count = count;
-    struct served *served = &held->served[frame->header.method];
+    struct served_method *served = &held->served[frame->header.method];
     served->cell = cell_of(channel, method);
     served->method = method;
     stats_translation(served->cell, plan_class(held->plan));
@@ -258,7 +266,8 @@ __attribute__((noinline, cold)) static const struct served *find_served(struct c
 }
 
 /* Mostly a look at what is known already; tags that differ, too, may name the plan that we have. */
-static inline const struct served *served_of(struct channel *channel, const struct frame *frame)
+static inline const struct served_method *served_of(struct channel *channel,
+                                                    const struct frame *frame)
 {
     const struct held_plan *held = channel->held;
     const uint32_t index = frame->header.method;
@@ -284,7 +293,7 @@ request_cross_timed(struct channel *channel, const struct frame *frame, struct s
 /* One crossing: from the client's memory, through the plan, into our structs. */
 static inline __attribute__((always_inline)) int request_enter(struct channel *channel,
                                                                const struct frame *frame,
-                                                               const struct served *served,
+                                                               const struct served_method *served,
                                                                ProtobufCMessage **ret_input)
 {
     struct plan_failure failure = {0};
@@ -299,7 +308,7 @@ static inline __attribute__((always_inline)) int request_enter(struct channel *c
 }
 
 /* It is being served from now on. */
-static inline void begin(struct parley_context *context, const struct served *served)
+static inline void begin(struct parley_context *context, const struct served_method *served)
 {
     struct channel *channel = context->channel;
     struct parley_service *service = context->service;
@@ -311,12 +320,11 @@ static inline void begin(struct parley_context *context, const struct served *se
     set_load(channel, service);
 }
 
-static inline void serve(struct parley_context *context, const struct served *served,
+static inline void serve(struct parley_context *context, const struct served_method *served,
                          ProtobufCMessage *input)
 {
     struct parley_service *service = context->service;
     struct parley_endpoint *endpoint = service->endpoint;
-    context->hold = wire_hold_take(input);
     begin(context, served);
     struct parley_context *outer = context_enter(context);
     endpoint->handlers++;
@@ -328,8 +336,9 @@ static inline void serve(struct parley_context *context, const struct served *se
 }
 
 /* The same for a service that works on bytes. */
-__attribute__((noinline)) static int
-request_raw(struct parley_context *context, const struct frame *frame, const struct served *served)
+__attribute__((noinline)) static int request_raw(struct parley_context *context,
+                                                 const struct frame *frame,
+                                                 const struct served_method *served)
 {
     struct channel *channel = context->channel;
     struct parley_endpoint *endpoint = channel->endpoint;
@@ -375,7 +384,7 @@ __attribute__((noinline, cold)) static int refuse_context(struct channel *channe
 static inline int request_received(struct channel *channel, const struct frame *frame)
 {
     struct parley_service *service = channel->service;
-    const struct served *served = served_of(channel, frame);
+    const struct served_method *served = served_of(channel, frame);
     if (__builtin_expect(!served, 0))
         return 0;
     if (__builtin_expect(service->serving >= service->calls_max, 0))
@@ -398,6 +407,8 @@ static inline int request_received(struct channel *channel, const struct frame *
     }
     if (__builtin_expect(context->traced, 0))
         context->span.crossing_ns = span_ns(quick_clock_now_ns(clock) - began);
+    if (__builtin_expect(frame->header.share_count > 0, 0))
+        context->hold = wire_hold_take(input);
     serve(context, served, input);
     return 0;
 }
