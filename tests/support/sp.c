@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,9 @@ static struct sp *sp_new(int fd, bool ipc)
     sp->ipc = ipc;
     sp->in = malloc(SP_MESSAGE_BYTES_MAX);
     assert_non_null(sp->in);
+    const int on = 1;
+    if (!ipc) /* several small messages in a row are not to wait for the peer's ACK, 40 ms */
+        assert_return_code(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), errno);
     return sp;
 }
 
