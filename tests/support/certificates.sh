@@ -24,7 +24,14 @@ authority() {
         -addext "keyUsage=critical,keyCertSign,cRLSign" -keyout "$1.key" -out "$1.pem" 2>/dev/null
 }
 
-# certificate FILE AUTHORITY COMMON-NAME DAYS USE [NAMES]
+long='-days 3650'
+# What has expired: -days -1; but OpenSSL 3.5 wants an end behind its beginning, and can be told both.
+past='-days -1'
+if openssl x509 -help 2>&1 | grep -q -e -not_before; then
+    past='-not_before 20200101000000Z -not_after 20200102000000Z'
+fi
+
+# certificate FILE AUTHORITY COMMON-NAME VALIDITY USE [NAMES]
 certificate() {
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -sha256 -subj "/CN=$3" \
         -keyout "$1.key" -out "$1.csr" 2>/dev/null
@@ -33,7 +40,8 @@ certificate() {
         echo "extendedKeyUsage=$5"
         [ -z "${6:-}" ] || echo "subjectAltName=$6"
     } >"$1.ext"
-    openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -sha256 -days "$4" \
+    # shellcheck disable=SC2086 # words
+    openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -sha256 $4 \
         -extfile "$1.ext" -out "$1.pem" 2>/dev/null
     cat "$1.key" >>"$1.pem"
     rm "$1.key" "$1.csr" "$1.ext"
@@ -41,11 +49,11 @@ certificate() {
 
 authority ca
 authority other-ca
-certificate server ca localhost 3650 serverAuth DNS:localhost,IP:127.0.0.1
-certificate elsewhere ca elsewhere.invalid 3650 serverAuth DNS:elsewhere.invalid
-certificate late-server ca localhost -1 serverAuth DNS:localhost,IP:127.0.0.1
-certificate orders ca orders 3650 clientAuth
-certificate billing ca billing 3650 clientAuth
-certificate late ca orders -1 clientAuth
-certificate stranger other-ca orders 3650 clientAuth
+certificate server ca localhost "$long" serverAuth DNS:localhost,IP:127.0.0.1
+certificate elsewhere ca elsewhere.invalid "$long" serverAuth DNS:elsewhere.invalid
+certificate late-server ca localhost "$past" serverAuth DNS:localhost,IP:127.0.0.1
+certificate orders ca orders "$long" clientAuth
+certificate billing ca billing "$long" clientAuth
+certificate late ca orders "$past" clientAuth
+certificate stranger other-ca orders "$long" clientAuth
 rm ./*.key ./*.srl
