@@ -1,16 +1,19 @@
 /*
  * Does garbage on one connection slow down others?
  *
- * Two polite clients call the same echo service, one after the other: one natively, and one as a
- * program without the library, by a REQ socket of libnng on the bus URL. Beside them a process
- * sends garbage to the bus URL as fast as the broker lets it (garbage.h); it is stopped and goes on
- * in turns with the polite ones' calls alone, so both find the same machine. It has no core of its
- * own: the broker and it are where the scheduler puts them, as anywhere.
+ * Two polite clients call the same echo service, some calls each, one after the other: one
+ * natively, and one as a program without the library, by a REQ socket of libnng on the bus URL.
+ * Beside them a process sends garbage to the bus URL as fast as the broker lets it (garbage.h). It
+ * has no core of its own: the broker and it are where the scheduler puts them, as anywhere.
+ *
+ * It begins and ends in turns with the polite ones' calls alone, so both find the same machine. The
+ * broker does not read for a second from who sent it some hundred messages of garbage: turns are
+ * longer, so that each has garbage at its beginning and at its end; and it is ended between them,
+ * not stopped, or what lies in its socket would come in the turn of those who are to be alone.
  *
  * A second flood is of connections rather than messages: each ends after a few bytes.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,9 +32,10 @@
 #include "parley_call.h"
 #include "study.h"
 
-#define TURNS 10
-#define CALLS 400 /* of each client, in each turn */
-#define SAMPLES (TURNS * CALLS)
+#define TURNS 4
+#define TURN_NS (1200 * NS_PER_MS) /* more than the second that garbage is not read */
+#define CALLS 20                   /* of each client; then the other's */
+#define SAMPLES STUDY_SAMPLE_MAX
 #define PATIENCE_NS (20 * NS_PER_S)
 
 enum {
@@ -57,7 +61,6 @@ struct meeting {
     uint32_t samples[2][WAYS][SAMPLES];
     uint32_t counts[2][WAYS];
     volatile struct garbage_counts *garbage; /* two, shared with those who send it */
-    pid_t sender[WAYS];
 };
 
 static const char *bus_path(const struct study_round *round)
@@ -92,20 +95,32 @@ static int call_native(struct meeting *meeting)
                : error_set(meeting->round->error, -1, "%s", parley_error_text());
 }
 
-static int turn(struct meeting *meeting, int way)
+/* @who: 0, by NNG; 1, natively. */
+static int call_some(struct meeting *meeting, int way, int who)
 {
     static int (*const calls[])(struct meeting *) = {call_nng, call_native};
-    for (int who = 0; who < 2; who++) {
-        for (uint32_t i = 0; i < CALLS; i++) {
-            uint64_t start = clock_now_ns();
-            int r = calls[who](meeting);
-            if (r != 0)
-                return r;
+    for (uint32_t i = 0; i < CALLS; i++) {
+        uint64_t start = clock_now_ns();
+        int r = calls[who](meeting);
+        if (r != 0)
+            return r;
+        if (meeting->counts[who][way] < SAMPLES)
             meeting->samples[who][way][meeting->counts[who][way]++] =
                 study_sample(start, clock_now_ns());
-        }
     }
     return 0;
+}
+
+static int turn(struct meeting *meeting, int way)
+{
+    uint64_t until_ns = clock_now_ns() + TURN_NS;
+    int r = 0;
+    while (r == 0 && clock_now_ns() < until_ns) {
+        r = call_some(meeting, way, 0);
+        if (r == 0)
+            r = call_some(meeting, way, 1);
+    }
+    return r;
 }
 
 static int join_nng(struct meeting *meeting)
@@ -208,13 +223,10 @@ static int measure_way(struct meeting *meeting, int way)
                                                                          send_storm};
     if (way == ALONE)
         return turn(meeting, way);
-    if (!meeting->sender[way])
-        meeting->sender[way] = study_start(meeting->round, -1, senders[way],
-                                           (void *)(uintptr_t)&meeting->garbage[way == STORM]);
-    else
-        (void)kill(meeting->sender[way], SIGCONT);
+    pid_t sender = study_start(meeting->round, -1, senders[way],
+                               (void *)(uintptr_t)&meeting->garbage[way == STORM]);
     int r = turn(meeting, way);
-    (void)kill(meeting->sender[way], SIGSTOP);
+    study_stop(sender);
     return r;
 }
 
@@ -254,9 +266,6 @@ static int run(struct study_round *round)
             study_put_samples(round, (size_t)(who * WAYS + way), meeting.counts[who][way]);
         }
     }
-    for (int way = FLOOD; way < WAYS; way++)
-        if (meeting.sender[way] > 0)
-            study_stop(meeting.sender[way]);
     study_stop(service);
     return r;
 }
@@ -289,8 +298,8 @@ static const struct study study = {
     .name = "flood",
     .question = "Does garbage on one connection slow down others?",
     .method =
-        "Calls carry 64 bytes. Whoever sends garbage is stopped and goes on in turns with calls\n"
-        "alone; it and the broker have no core of their own.",
+        "Calls carry 64 bytes. Whoever sends garbage does so in turns with calls alone, of 1.2 s\n"
+        "each; it and the broker have no core of their own.",
     .rows = rows,
     .row_count = sizeof(rows) / sizeof(rows[0]),
     .goals = goals,
