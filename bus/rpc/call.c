@@ -59,7 +59,7 @@ COLD static struct stats_cell *find_cell(struct call *call)
     struct channel *channel = call->channel;
     struct stats_cell *cell =
         stats_cell_find(&client->endpoint->stats, STATS_CLIENT, client->spec.interface,
-                        method_name(call), client->spec.version, call->version);
+                        method_name(call), client->spec.version, call_version(call));
     if (channel && channel->cells) {
         channel->cells[call->method] = cell;
         stats_translation(cell, plan_class(channel->held->plan));
@@ -127,12 +127,13 @@ static ALWAYS_INLINE void attempt_begins(struct call *call, struct channel *chan
     struct held_plan *held = channel->held;
     call->channel = channel;
     call->counted = true;
-    call->attempts++;
+    call->attempts = plain ? 1 : (uint8_t)(call->attempts + 1);
     call->ring_end = 0;
+    if (!plain) {
+        call->told = false; /* of the attempt before, as is the plan */
+        held_drop(call->held);
+    }
     call->held = held_keep(held);
-    call->translated = held->plan_id != 0;
-    call->translation = held->translation;
-    memcpy(call->version, channel->version, sizeof(call->version));
     channel->in_flight++;
     if (plain || !call->mirror) {
         call->cell = plain ? channel->cells[call->method] : cell_of(call);
@@ -265,12 +266,12 @@ void calls_resume(struct parley_client *client)
 
 static void fill(struct parley_call *outcome, const struct call *call)
 {
-    outcome->status = call->status;
-    outcome->executed = call->executed;
+    outcome->status = (enum parley_status)call->status;
+    outcome->executed = (enum parley_executed)call->executed;
     outcome->attempts = call->attempts;
-    outcome->translated = call->translated;
-    outcome->translation = call->translation;
-    memcpy(outcome->version, call->version, sizeof(outcome->version));
+    outcome->translated = call_is_translated(call);
+    outcome->translation = call_translation(call);
+    strcpy(outcome->version, call_version(call)); /* both hold RPC_VERSION_BYTES */
     if (call->status == PARLEY_OK)
         outcome->error[0] = '\0';
     else
@@ -284,15 +285,16 @@ static struct rpc_outcome raw_outcome(const struct call *call, enum parley_statu
     return (struct rpc_outcome){
         .status = status,
         .executed = executed,
-        .translation = call->translation,
-        .version = call->version,
+        .translation = call_translation(call),
+        .version = call_version(call),
         .text = status == PARLEY_OK ? "" : call->error,
     };
 }
 
 static void deliver_raw(struct call *call)
 {
-    const struct rpc_outcome outcome = raw_outcome(call, call->status, call->executed);
+    const struct rpc_outcome outcome =
+        raw_outcome(call, (enum parley_status)call->status, (enum parley_executed)call->executed);
     bool ok = call->status == PARLEY_OK;
     if (call->replied)
         call->replied(&outcome, ok ? call->raw : NULL, ok ? call->raw_bytes : 0, call->userdata);
@@ -340,17 +342,15 @@ static ALWAYS_INLINE void detach(struct call *call, struct channel *channel, con
         call->queued = false;
     }
     channel->in_flight--;
-    call->held = held_drop(call->held);
     call->channel = NULL;
 }
 
-/* @channel: call->channel */
+/* @channel: call->channel; @translated: call_is_translated() */
 static ALWAYS_INLINE void count_end(const struct call *call, const struct channel *channel,
                                     struct stats_cell *cell, enum parley_status status,
-                                    uint64_t now)
+                                    uint64_t took, bool translated)
 {
-    const uint64_t took = now - call->started_ns;
-    stats_ended(cell, status, took, call->translated);
+    stats_ended(cell, status, took, translated);
     if (channel && channel->figures)
         stats_instance_ended(channel->figures, status, call->attempts == 1 ? took : 0);
 }
@@ -365,18 +365,10 @@ static ALWAYS_INLINE void settle(struct call *call, struct channel *channel,
     TAILQ_REMOVE(&client->endpoint->deadlines, call, deadline_entry);
     client->pending--;
     call->done = true;
-    call->status = status;
-    call->executed = executed;
+    call->status = (uint8_t)status;
+    call->executed = (uint8_t)executed;
     if (status == PARLEY_OK && (plain || !call->mirror) && client->retry_tokens < RETRY_TOKENS_MAX)
         client->retry_tokens++;
-}
-
-/* Nobody was asked, not even once. */
-COLD static void never_sent(struct call *call)
-{
-    call->version[0] = '\0';
-    call->translation = PARLEY_IDENTITY;
-    call->translated = false;
 }
 
 static void call_end(struct call *call, uint64_t now, enum parley_status status,
@@ -385,14 +377,13 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
     struct parley_client *client = call->client;
     struct channel *channel = call->channel;
     uint32_t served = channel ? channel->route_version : ROUTE_NOBODY;
-    if (call->attempts == 0)
-        never_sent(call);
     if (__builtin_expect(!call->mirror, 1)) {
         struct stats_cell *cell = call->counted ? call->cell : cell_of(call);
         if (!call->counted)
             stats_started(cell); /* it waits for a channel: begun and ended at once */
-        count_end(call, channel, cell, status, now);
-        PROBE4(call_end, call, status, executed, now - call->started_ns);
+        uint64_t took = now - call->started_ns;
+        count_end(call, channel, cell, status, took, call_is_translated(call));
+        PROBE4(call_end, call, status, executed, took);
         if (__builtin_expect(call->traced, 0))
             trace_call_end(call, cell, now, status, executed);
     }
@@ -410,8 +401,9 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
 static ALWAYS_INLINE void call_end_plain(struct call *call, struct channel *channel, uint64_t now,
                                          ProtobufCMessage *reply)
 {
-    count_end(call, channel, call->cell, PARLEY_OK, now);
-    PROBE4(call_end, call, PARLEY_OK, PARLEY_EXECUTED_YES, now - call->started_ns);
+    uint64_t took = now - call->started_ns;
+    count_end(call, channel, call->cell, PARLEY_OK, took, call->held->plan_id != 0);
+    PROBE4(call_end, call, PARLEY_OK, PARLEY_EXECUTED_YES, took);
     settle(call, channel, PARLEY_OK, PARLEY_EXECUTED_YES, true);
     if (call->delivery == CALL_SYNC)
         call->reply = reply;
@@ -455,7 +447,7 @@ void call_fail_attempt(struct call *call, enum parley_status status, enum parley
     }
     struct stats_cell *cell = cell_of(call);
     uint64_t now = now_ns(call);
-    count_end(call, call->channel, cell, status, now);
+    count_end(call, call->channel, cell, status, now - call->started_ns, call_is_translated(call));
     stats_bump(&cell->retried);
     call->counted = false;
     detach(call, call->channel, false);
@@ -609,9 +601,9 @@ static ALWAYS_INLINE void take_plain_reply(struct channel *channel, struct call 
 
 static ALWAYS_INLINE bool reply_is_plain(const struct call *call, const struct frame *frame)
 {
-    return call_is_plain(call) && call->delivery != CALL_RAW && call->held->binding &&
-           frame->header.status == PARLEY_OK && frame->header.share_count == 0 &&
-           call->client->view.mirror_buckets == 0;
+    return call_is_plain(call) && call->delivery != CALL_RAW && !call->told &&
+           call->held->binding && frame->header.status == PARLEY_OK &&
+           frame->header.share_count == 0 && call->client->view.mirror_buckets == 0;
 }
 
 /* Nobody waits for it, or not any more. */
@@ -625,8 +617,8 @@ int client_frame(struct channel *channel, const struct frame *frame, struct erro
 {
     if (__builtin_expect(frame->header.kind != FRAME_RESPONSE, 0))
         return client_told(channel, frame, error);
-    struct call *call = endpoint_call_find(channel->endpoint, frame->header.call_id);
-    if (__builtin_expect(!call || call->channel != channel, 0))
+    struct call *call = endpoint_call_slot(channel->endpoint, frame->header.call_id);
+    if (__builtin_expect(!call || call->channel != channel, 0)) /* that of a free slot is NULL */
         reply_unasked(channel, frame);
     else if (__builtin_expect(reply_is_plain(call, frame), 1))
         take_plain_reply(channel, call, frame);
@@ -731,7 +723,7 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
         if (endpoint_forked(endpoint))
             return refused(outcome, status_forked()); /* a closure forked; the call is not ours */
     }
-    status = call->status;
+    status = (enum parley_status)call->status;
     if (outcome)
         fill(outcome, call);
     if (status == PARLEY_OK)

@@ -34,6 +34,7 @@ bool endpoint_calls_grow(struct parley_endpoint *endpoint)
         return false;
     memset(fresh, 0, sizeof(*fresh));
     fresh->index = endpoint->call_count;
+    fresh->generation = UINT32_MAX; /* the first is 1 */
     endpoint->calls[endpoint->call_count++] = fresh;
     endpoint->call_free[endpoint->call_free_count++] = fresh;
     return true;
@@ -55,6 +56,7 @@ void call_drop_extras(struct call *call)
         call->packed_bytes_max = 0;
     }
     call->given = call->raw = NULL;
+    call->told = false;
     call->raw_bytes = 0;
     call->room = NULL;
 }

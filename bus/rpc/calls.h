@@ -19,10 +19,8 @@ static inline struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     if (__builtin_expect(endpoint->call_free_count == 0, 0) && !endpoint_calls_grow(endpoint))
         return NULL;
     struct call *call = endpoint->call_free[--endpoint->call_free_count];
-    if (__builtin_expect(++call->generation == 0, 0))
-        call->generation = 1; /* an id is never 0 */
+    call->generation += 2; /* odd: an id is never 0 */
     call->states = 0;
-    call->ring_end = 0;
     call->attempts = 0;
     return call;
 }
@@ -35,18 +33,27 @@ static inline void endpoint_call_free(struct parley_endpoint *endpoint, struct c
 {
     if (__builtin_expect(call->extras, 0))
         call_drop_extras(call);
+    call->held = held_drop(call->held);
     call->client = NULL;
     endpoint->call_free[endpoint->call_free_count++] = call;
 }
 
-/* NULL: it has ended, or never was. */
-static inline struct call *endpoint_call_find(const struct parley_endpoint *endpoint, uint64_t id)
+/* The slot that has this id, or had it last, or will have it next if somebody guesses. NULL: none.
+ */
+static inline struct call *endpoint_call_slot(const struct parley_endpoint *endpoint, uint64_t id)
 {
     uint32_t index = (uint32_t)id;
     if (__builtin_expect(index >= endpoint->call_count, 0))
         return NULL;
     struct call *call = endpoint->calls[index];
-    return call->generation == (uint32_t)(id >> 32) && call->client ? call : NULL;
+    return call->generation == (uint32_t)(id >> 32) ? call : NULL;
+}
+
+/* NULL: it has ended, or never was. */
+static inline struct call *endpoint_call_find(const struct parley_endpoint *endpoint, uint64_t id)
+{
+    struct call *call = endpoint_call_slot(endpoint, id);
+    return call && call->client ? call : NULL;
 }
 
 /* Before those behind which it is not due. */

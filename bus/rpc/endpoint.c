@@ -183,7 +183,6 @@ static void endpoint_forget(struct parley_endpoint *endpoint)
         struct call *call = endpoint->calls[i];
         if (!call->client)
             continue;
-        call->held = held_drop(call->held);
         call->reply = wire_free(call->reply);
         endpoint_call_free(endpoint, call);
     }

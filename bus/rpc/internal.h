@@ -239,6 +239,7 @@ struct held_plan {
     uint64_t sequence;            /* of its arrival */
     uint16_t tag;
     enum parley_translation translation; /* client's */
+    char version[RPC_VERSION_BYTES];     /* client's: of the services that it is for */
     /* A service's: what has been found out about the client's methods, by their index. */
     struct served_method *served; /* NULL: nothing yet */
     uint32_t served_count;
@@ -435,7 +436,7 @@ struct __attribute__((aligned(64))) call {
     TAILQ_ENTRY(call) deadline_entry; /* of the endpoint, by deadline: all that have not ended */
     struct parley_client *client;     /* NULL: free */
     struct channel *channel;          /* NULL: waits for one; free */
-    struct held_plan *held;           /* that it began with; NULL if channel is */
+    struct held_plan *held;           /* of its last attempt; NULL: there was none */
     struct stats_cell *cell;          /* in which it is counted, if `counted` */
     uint32_t index;                   /* in the endpoint's table */
     uint32_t generation;
@@ -464,17 +465,13 @@ struct __attribute__((aligned(64))) call {
     void *userdata;
     uint8_t *packed; /* closure, raw: our copy; kept with the slot */
     uint32_t packed_bytes, packed_bytes_max;
-    uint32_t method;
+    uint16_t method;
     uint8_t attempts;
     uint8_t delivery; /* enum call_delivery */
     bool extras;      /* some of what few calls have, to be dropped when it ends */
-
-    /* outcome */
-    bool translated;
-    char version[RPC_VERSION_BYTES];
-    enum parley_status status;
-    enum parley_executed executed;
-    enum parley_translation translation;
+    uint8_t status;   /* when it has ended: enum parley_status */
+    uint8_t executed; /* and enum parley_executed */
+    bool told;        /* by a broker that it went through, what served it, and how */
 
     /* What most calls do not need, out of the way of what each touches. In a free slot all of it is
      * 0, but for the memory that is kept. */
@@ -487,6 +484,8 @@ struct __attribute__((aligned(64))) call {
     const uint8_t *raw;      /* raw: in the endpoint's scratch memory, or in `room` */
     size_t raw_bytes;
     uint8_t *(*room)(const struct rpc_outcome *outcome, size_t bytes, void *userdata);
+    enum parley_translation told_translation;
+    char told_version[RPC_VERSION_BYTES];
     TAILQ_ENTRY(call) entry;    /* of a list, see `list` */
     char error[RPC_TEXT_BYTES]; /* if status is not OK */
     struct call_span span; /* if traced */
@@ -495,7 +494,8 @@ struct __attribute__((aligned(64))) call {
 };
 static_assert(sizeof(((struct call *)0)->states) == 8 && offsetof(struct call, deadline_ns) == 64,
               "a line");
-static_assert(offsetof(struct call, version) == 128, "two lines");
+static_assert(offsetof(struct call, metadata_bytes) == 128, "two lines");
+static_assert(PLAN_ENTRY_MAX <= UINT16_MAX && RPC_ATTEMPTS_MAX <= UINT8_MAX, "its small members");
 
 /* A version that may serve a client. */
 struct offer {
@@ -630,6 +630,23 @@ struct call *call_begin(struct parley_client *client, unsigned method,
 /* The same for a call on bytes, whose metadata are encoded already. */
 struct call *call_begin_raw(struct parley_client *client, unsigned method,
                             const struct rpc_call *raw, enum parley_status *ret_status);
+/* What served it, or was to; "" before the first attempt. */
+static inline const char *call_version(const struct call *call)
+{
+    return call->told ? call->told_version : call->held ? call->held->version : "";
+}
+static inline enum parley_translation call_translation(const struct call *call)
+{
+    return call->told   ? call->told_translation
+           : call->held ? call->held->translation
+                        : PARLEY_IDENTITY;
+}
+/* Whether messages are translated here, or were elsewhere. */
+static inline bool call_is_translated(const struct call *call)
+{
+    return call->told ? call->told_translation != PARLEY_IDENTITY
+                      : call->held && call->held->plan_id != 0;
+}
 /* Whether there is nothing about it that few calls have, and it is with a service. */
 static inline bool call_is_plain(const struct call *call)
 {

@@ -370,7 +370,7 @@ static struct mirror *mirror_new(const struct call *call)
     mirror->client = call->client;
     mirror->method = call->method;
     mirror->status = call->status;
-    memcpy(mirror->served, call->version, sizeof(mirror->served));
+    (void)snprintf(mirror->served, sizeof(mirror->served), "%s", call_version(call));
     mirror->reply_bytes = call->reply ? protobuf_c_message_pack(call->reply, mirror->reply) : 0;
     return mirror;
 }

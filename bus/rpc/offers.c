@@ -96,6 +96,7 @@ static void offer_read(struct parley_client *client, const Parley__Offer *from)
         return;
     }
     held->translation = (enum parley_translation)from->translation;
+    memcpy(held->version, offer->version, sizeof(held->version));
     held_drop(offer->held);
     offer->held = held;
     note_missing(client, offer);

@@ -199,12 +199,12 @@ static enum parley_translation translation_of(const struct bus_text *text)
 /* Who served is what the answer says, not what the channel stands for. */
 static void note_version(struct call *call, const struct bus_frame *frame)
 {
-    size_t bytes = frame->version.bytes < sizeof(call->version) ? frame->version.bytes : 0;
+    size_t bytes = frame->version.bytes < sizeof(call->told_version) ? frame->version.bytes : 0;
     if (bytes)
-        memcpy(call->version, frame->version.text, bytes);
-    call->version[bytes] = '\0';
-    call->translation = translation_of(&frame->translation);
-    call->translated = call->translation != PARLEY_IDENTITY;
+        memcpy(call->told_version, frame->version.text, bytes);
+    call->told_version[bytes] = '\0';
+    call->told_translation = translation_of(&frame->translation);
+    call->told = call->extras = true;
 }
 
 static bool contract_is_unknown(const struct bus_frame *frame)

@@ -263,7 +263,7 @@ void trace_call_end(const struct call *call, const struct stats_cell *cell, uint
     uint64_t attempts = call->attempts < 15 ? call->attempts : 15;
     put(&endpoint->spans, &call->span, call->started_ns, now,
         call->channel ? call->channel->instance_id : 0,
-        rest_of(endpoint, cell, &call->span, status, call->translation, executed) |
+        rest_of(endpoint, cell, &call->span, status, call_translation(call), executed) |
             attempts << SPANS_ATTEMPTS_SHIFT | (uint64_t)call->one_way << SPANS_ONE_WAY_SHIFT);
 }
 

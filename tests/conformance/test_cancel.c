@@ -352,6 +352,52 @@ static void test_a_closure_may_cancel_others_but_not_itself(void **state)
     assert_cancelled(&other, PARLEY_EXECUTED_UNKNOWN);
 }
 
+static bool has_no_channel(void *argument)
+{
+    return parley_client_channel_count(argument) == 0;
+}
+
+static void cancel_other(const Echo__V1__Message *reply, void *data)
+{
+    struct pair *pair = data;
+    tally(reply, &pair->tally);
+    pair->other_status = parley_client_cancel(caller.client, pair->other);
+}
+
+/* Nobody is there to serve them, and no broker to say so. */
+static void two_wait(struct pair *first, struct tally *last)
+{
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    first->own = parley_client_start(caller.client, METHOD_ECHO, &request.base, NULL,
+                                     (ProtobufCClosure)cancel_other, first);
+    first->other = caller_start(&caller, METHOD_ECHO, NULL, NULL, last);
+    assert_int_not_equal(first->other, 0);
+    assert_int_equal(first->tally.ended + last->ended, 0);
+}
+
+static void test_a_closure_may_cancel_the_last_of_those_that_wait(void **state)
+{
+    (void)state;
+    if (bus_is_remote("without a broker nothing waits there"))
+        skip();
+    kill(service, SIGKILL);
+    (void)bus_reap(&caller.bus, service);
+    assert_true(bus_wait(caller.endpoint, has_no_channel, caller.client));
+    for (unsigned round = 0; round < 2; round++) { /* the second finds the list as it was left */
+        struct pair first = {0};
+        struct tally last = {0};
+        bus_broker_kill(&caller.bus);
+        while (caller.endpoint->link)
+            (void)parley_dispatch(caller.endpoint, 1000000);
+        two_wait(&first, &last);
+        bus_broker_start(&caller.bus);
+        caller_await(&caller, &first.tally.ended, 1);
+        assert_int_equal(first.tally.status, PARLEY_UNAVAILABLE);
+        assert_int_equal(first.other_status, PARLEY_OK);
+        assert_cancelled(&last, PARLEY_EXECUTED_NO);
+    }
+}
+
 #define cancel_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -370,6 +416,7 @@ int main(void)
         cancel_test(test_a_caller_that_leaves_has_cancelled),
         cancel_test(test_nobody_cancels_the_call_of_another_client),
         cancel_test(test_a_closure_may_cancel_others_but_not_itself),
+        cancel_test(test_a_closure_may_cancel_the_last_of_those_that_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
