@@ -106,6 +106,7 @@ int plan_run(const struct plan *plan, uint32_t entry, const uint8_t *source, siz
     struct run run;
     run.plan = plan;
     run.divert = NULL;
+    run.source = NULL;
     run_clear(&run);
     run.failure.what = "no such method";
     int r = -EINVAL;

@@ -119,14 +119,13 @@ struct frame {
     unsigned near;   /* the most that an emit's `near` was, of those that wrote, and 1 */
 };
 
-/* Everything as if nothing had been done. In pieces of up to 64 bytes, for which compilers take
- * vectors; for more they may take "rep stos", which is slow to begin. */
+/* Everything but the source as if nothing had been done. In pieces of up to 64 bytes, for which
+ * compilers take vectors; for more they may take "rep stos", which is slow to begin. */
 static inline void run_clear(struct run *run)
 {
     static_assert(offsetof(struct run, machine) - offsetof(struct run, elements) == 88,
                   "two pieces");
     uint8_t *first = (uint8_t *)run + offsetof(struct run, elements);
-    run->source = NULL;
     memset(first, 0, 64);
     memset(first + 64, 0, 24);
 }

@@ -567,41 +567,69 @@ static inline void take_source(struct unpack *u, uint8_t *copy, const uint8_t *s
     end_source(u, copy + bytes);
 }
 
-/* Everything as if nothing had been done; but for the bump, which open_block() begins. */
-static inline void begin(struct unpack *u, bool detects)
+/* Everything as if nothing had been done; but for the block, which open_block() begins, and the
+ * source. @stack: NULL: there is nothing to translate. */
+static void begin(struct unpack *u, size_t source_bytes, uint8_t *stack, bool detects)
 {
     run_clear(&u->run);
+    u->run.plan = u->plan = u->binding->plan;
+    u->run.divert = make_directly;
+    u->text = u->binding->text;
     u->fragment = u->scratch = NULL;
+    u->stack = stack;
+    u->source_bytes = source_bytes;
     u->finished = NULL;
     u->growing.at = NULL;
     u->copying = false;
     u->detects = detects;
     u->terminators_end = u->terminators;
+    u->begun = true;
 }
 
-/* What does not change from one crossing to the next. */
-static inline void init(struct unpack *u, const struct plan_binding *binding, size_t source_bytes,
-                        uint8_t *stack)
+/* The same for a crossing that has begun without: machine code gives up, or needs C. */
+static void begin_late(struct unpack *u)
 {
-    u->run.plan = u->plan = binding->plan;
-    u->text = binding->text;
-    u->run.divert = make_directly;
-    u->stack = stack;
-    u->source_bytes = source_bytes;
+    const uint32_t elements = u->run.elements;
+    begin(u, (size_t)(u->run.source_end - u->run.source), NULL, false);
+    u->run.elements = elements;
+}
+
+int unpack_message_late(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                        const uint8_t *pos, const uint8_t *end, unsigned depth)
+{
+    if (!u->begun)
+        begin_late(u);
+    return unpack_message(u, table, message, pos, end, depth);
+}
+
+int unpack_at_once_late(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                        const uint8_t *pos, const uint8_t *end, unsigned depth,
+                        const struct reading *before)
+{
+    if (!u->begun)
+        begin_late(u);
+    return unpack_at_once(u, table, message, pos, end, depth, before);
+}
+
+static inline void find_way(struct unpack *u, const struct plan_binding *binding)
+{
     const struct unpack_code *code = find_code(binding);
+    u->binding = binding;
     u->enter = code ? code->enter : NULL;
     u->code = code ? code->base : NULL;
 }
 
 /* One crossing. */
 static int cross(struct unpack *u, const struct bound_table *table, const uint8_t *source,
-                 bool detects, ProtobufCMessage **ret_message, const uint8_t **ret_copy)
+                 size_t bytes, uint8_t *stack, bool detects, ProtobufCMessage **ret_message,
+                 const uint8_t **ret_copy)
 {
     uint8_t *message = NULL, *copy = NULL;
-    size_t bytes = u->source_bytes, guess = bytes < 512 ? bytes : 2 * bytes;
+    size_t guess = bytes < 512 ? bytes : 2 * bytes;
     if (guess > GUESS_BYTES_MAX)
         guess = GUESS_BYTES_MAX;
-    begin(u, detects);
+    begin(u, bytes, stack, detects);
+    u->run.source = NULL;
     int r = open_block(u, table, bytes, (guess + GUESS_BYTES_MIN) & ~(size_t)7, &message, &copy);
     if (r < 0)
         return r;
@@ -627,29 +655,29 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
     return r;
 }
 
-/* Any message; but one of DIRECT_BYTES_MAX of a table that only checks goes the way below. */
-__attribute__((noinline)) static int cross_any(const struct plan_binding *binding, uint32_t entry,
-                                               const uint8_t *source, size_t source_bytes,
-                                               ProtobufCMessage **ret_message,
-                                               const uint8_t **ret_copy,
-                                               struct plan_failure *ret_failure)
+/* Most small messages go the way below instead. */
+__attribute__((noinline)) int plan_unpack_any(const struct plan_binding *binding, uint32_t entry,
+                                              const uint8_t *source, size_t source_bytes,
+                                              ProtobufCMessage **ret_message,
+                                              const uint8_t **ret_copy,
+                                              struct plan_failure *ret_failure)
 {
     uint8_t stack[SCRATCH_BYTES];
     struct unpack u;
     int r = -EINVAL;
-    init(&u, binding, source_bytes, stack);
-    run_clear(&u.run);
-    u.run.failure.what = "no such method";
+    find_way(&u, binding);
+    u.run.source = NULL;
+    u.run.failure = (struct plan_failure){.what = "no such method"};
     if (entry < binding->entry_count && binding->entries[entry]) {
         const struct bound_table *table = binding->entries[entry];
         if (source_bytes > WIRE_MESSAGE_BYTES_MAX) {
             r = run_fail(&u.run, -E2BIG, NULL, 0, "a message larger than the limit");
         } else {
             bool detects = table->translated && !table->hides_pieces;
-            r = cross(&u, table, source, detects, ret_message, ret_copy);
+            r = cross(&u, table, source, source_bytes, stack, detects, ret_message, ret_copy);
             /* What came in pieces, or was refused: pieces first. */
             if (r < 0 && detects && r != -ENOMEM)
-                r = cross(&u, table, source, false, ret_message, ret_copy);
+                r = cross(&u, table, source, source_bytes, stack, false, ret_message, ret_copy);
         }
     }
     if (r < 0 && ret_failure)
@@ -659,7 +687,7 @@ __attribute__((noinline)) static int cross_any(const struct plan_binding *bindin
 
 /* The same for a small message of a table that only checks, which needs no scratch, no second
  * crossing, and nothing before: what most messages are, so it is one function of next to no
- * branches. */
+ * branches. Most of what a crossing may need is set only when machine code gives up. */
 static inline __attribute__((always_inline)) int
 cross_directly(const struct plan_binding *binding, const struct bound_table *table,
                const uint8_t *source, size_t source_bytes, ProtobufCMessage **ret_message,
@@ -667,13 +695,17 @@ cross_directly(const struct plan_binding *binding, const struct bound_table *tab
 {
     struct unpack u;
     uint8_t *message = NULL, *copy = NULL;
-    init(&u, binding, source_bytes, NULL);
-    begin(&u, false);
+    find_way(&u, binding);
+    u.begun = false;
+    u.run.elements = 0;
     int r = open_block(&u, table, source_bytes,
                        copy_room(source_bytes) + GUESS_BYTES_MIN - READ_BYTES, &message, &copy);
     if (__builtin_expect(r == 0, 1)) {
         take_source(&u, copy, source, source_bytes);
-        r = unpack_quickly(&u, table, message, copy, copy + source_bytes, 1);
+        if (__builtin_expect(u.enter != NULL && table->code_at > 0, 1))
+            r = u.enter(&u, message, copy, copy + source_bytes, 1, u.code + table->code_at);
+        else
+            r = unpack_at_once_late(&u, table, message, copy, copy + source_bytes, 1, NULL);
         if (__builtin_expect(r < 0, 0))
             wire_bump_free(&u.bump);
     }
@@ -696,7 +728,8 @@ unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *so
     if (__builtin_expect(table && !table->translated && source_bytes <= DIRECT_BYTES_MAX, 1))
         return cross_directly(binding, table, source, source_bytes, ret_message, ret_copy,
                               ret_failure);
-    return cross_any(binding, entry, source, source_bytes, ret_message, ret_copy, ret_failure);
+    return plan_unpack_any(binding, entry, source, source_bytes, ret_message, ret_copy,
+                           ret_failure);
 }
 
 int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,

@@ -53,6 +53,11 @@ struct growing {
 struct unpack {
     struct run run;
     struct wire_bump bump;
+    const struct plan_binding *binding;
+    unpack_enter *enter; /* machine code; NULL: none */
+    const uint8_t *code; /* what the tables' code_at counts from */
+    bool begun; /* false: only what machine code of a table that only checks needs is set */
+    /* The rest is set by unpack_begin(). */
     const struct plan *plan;
     const uint8_t *text; /* the binding's copy of the plan's */
     uint8_t *fragment;   /* where what the runner wrote, and nobody has read yet, begins */
@@ -61,8 +66,6 @@ struct unpack {
     size_t source_bytes;
     struct reading *finished;      /* the message that is just being finished, or NULL */
     const struct bound_emit *made; /* the first of its emits that is not done */
-    unpack_enter *enter;           /* machine code; NULL: none */
-    const uint8_t *code;           /* what the tables' code_at counts from */
     bool copying;                  /* in a fragment: strings and bytes are copied */
     bool detects;                  /* pieces end the crossing with UNPACK_E_PIECES */
     struct growing growing;
@@ -106,6 +109,12 @@ int unpack_close(struct unpack *u, struct reading *here);
 int unpack_flush(struct unpack *u, struct reading *here, const uint8_t *at);
 /* Before the runner writes. */
 int unpack_need_scratch(struct unpack *u);
+/* unpack_message() and unpack_at_once(), called by machine code, which did without much of @u. */
+int unpack_message_late(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                        const uint8_t *pos, const uint8_t *end, unsigned depth);
+int unpack_at_once_late(struct unpack *u, const struct bound_table *table, uint8_t *message,
+                        const uint8_t *pos, const uint8_t *end, unsigned depth,
+                        const struct reading *before);
 
 /* ---- unpack_quick.c ---- */
 

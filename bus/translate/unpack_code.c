@@ -98,7 +98,7 @@ static void make_without_code(struct maker *m, const struct bound_table *table)
 {
     make_c_arguments(m, table);
     asm_vzeroupper(&m->as);
-    asm_mov_imm(&m->as, RAX, (uintptr_t)FUNCTION(unpack_message));
+    asm_mov_imm(&m->as, RAX, (uintptr_t)FUNCTION(unpack_message_late));
     asm_push(&m->as, RAX); /* any: C wants RSP a multiple of 16 */
     asm_call_reg(&m->as, RAX);
     asm_pop(&m->as, RCX);
@@ -197,7 +197,7 @@ static void call_loop(struct maker *m)
     struct assembler *as = &m->as;
     asm_vzeroupper(as);
     asm_push(as, RAX);
-    asm_call_function(as, R10, m->waits ? FUNCTION(unpack_waiting) : FUNCTION(unpack_at_once));
+    asm_call_function(as, R10, m->waits ? FUNCTION(unpack_waiting) : FUNCTION(unpack_at_once_late));
     asm_pop(as, RCX);
     unpack_make_ones(m, RCX);
 }

@@ -1,5 +1,6 @@
 /*
- * One message, unpacked twice and compared.
+ * One message, unpacked three times and compared: by the loop, by machine code, and by what goes
+ * around both for messages that are large or translated.
  *
  * The source ends at a page that may not be touched, and so does every block of the struct: its end
  * is the end of the private copy and what may be read behind it, so that a byte too many is a
@@ -111,11 +112,11 @@ static const char *compare(int r, const struct plan_failure *failure, int by_cod
     if (r == -E2BIG || by_code == -E2BIG) /* of memory, which is asked for in other portions */
         return NULL;
     if (r != by_code)
-        return "the loop and the machine code return other values";
+        return "two ways to unpack return other values";
     if (r < 0 &&
         (failure->offset != code_failure->offset || failure->number != code_failure->number ||
          strcmp(failure->what, code_failure->what) != 0))
-        return "the loop and the machine code say another error";
+        return "two ways to unpack say another error";
     return NULL;
 }
 
@@ -124,8 +125,9 @@ int unpack_both_ways(struct plan_binding *binding, uint32_t entry, const uint8_t
                      const char **ret_difference)
 {
     uint8_t *source = guard_alloc(bytes);
-    ProtobufCMessage *message = NULL, *by_code = NULL;
-    struct plan_failure failure = {0, 0, ""}, code_failure = {0, 0, ""};
+    ProtobufCMessage *message = NULL, *by_code = NULL, *at_length = NULL;
+    struct plan_failure failure = {0, 0, ""}, code_failure = {0, 0, ""}, any_failure = {0, 0, ""};
+    const uint8_t *copy;
     if (bytes > 0)
         memcpy(source, data, bytes);
     guarding = true;
@@ -136,11 +138,17 @@ int unpack_both_ways(struct plan_binding *binding, uint32_t entry, const uint8_t
     atomic_store(&binding->code, aside);
     plan_binding_use_code(binding, UNPACK_CODE_AT_ONCE);
     int code = plan_unpack(binding, entry, source, bytes, &by_code, &code_failure);
+    int any = plan_unpack_any(binding, entry, source, bytes, &at_length, &copy, &any_failure);
     guarding = false;
     *ret_difference = compare(r, &failure, code, &code_failure);
+    if (!*ret_difference)
+        *ret_difference = compare(r, &failure, any, &any_failure);
     if (r == 0 && code == 0 && !same_structs(message, by_code))
         *ret_difference = "the loop and the machine code give other structs";
+    if (r == 0 && any == 0 && !same_structs(message, at_length))
+        *ret_difference = "the short way and the one for any message give other structs";
     wire_free(by_code);
+    wire_free(at_length);
     guard_free(source);
     if (r == 0)
         *ret_message = message;
