@@ -7,6 +7,12 @@
  * executed is sent again to another instance; one that may have been, only if its method declares
  * an idempotency_level, and only while the client's retry tokens last: each such retry takes one,
  * each success gives a tenth back, as in gRPC's retry throttling (proposal A6).
+ *
+ * Nearly every call is plain: there is nothing to find out about it, and nothing that few calls
+ * have. It goes from the public function to the ring in one function, and so does its reply from the
+ * ring to the closure. That is no second way: what is ALWAYS_INLINE here is part of both, and takes
+ * what is known of a plain call as a constant. A plain call that turns out to be none, because it
+ * finds no room, say, is like any other from there on.
  */
 #include "rpc/frames.h"
 
