@@ -11,12 +11,17 @@
  * With REFERRED bytes it is another call: one after the other, which wait, of one endpoint that is
  * client and service at once, so that such a wait serves; so many bytes are in buffers there and
  * back, or, if they are 64 or fewer, in the message. All of it is steps_counted().
+ *
+ * Asleep, the two are threads with the default options, and a call is made each millisecond, so
+ * that each side sleeps until the other wakes it: steps_asleep_call() is what the client does for
+ * it, and steps_asleep_serve() the service, waits and all.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "echo.parley.h"
 #include "parley_call.h"
@@ -126,6 +131,47 @@ __attribute__((noinline)) static void steps_counted(uint32_t calls)
     __asm__ volatile("");
 }
 
+/* ---- Asleep ---- */
+
+__attribute__((noinline)) static void steps_asleep_call(void)
+{
+    Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
+    ProtobufCMessage *reply = NULL;
+    request.payload = (ProtobufCBinaryData){.len = PAYLOAD_BYTES, .data = payload};
+    if (parley_client_call(client, 0, &request.base, &reply, NULL) == PARLEY_OK)
+        ended++;
+    parley_reply_free(reply);
+    __asm__ volatile("");
+}
+
+static void *steps_asleep_serve(void *unused)
+{
+    (void)unused;
+    (void)parley_run(service_endpoint);
+    return NULL;
+}
+
+static void steps_asleep(uint32_t calls)
+{
+    const struct timespec pause = {.tv_nsec = NS_PER_MS};
+    for (uint32_t i = 0; i < calls; i++) {
+        steps_asleep_call();
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+static int run_asleep(uint32_t calls)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, steps_asleep_serve, NULL) != 0)
+        return -1;
+    steps_asleep(calls);
+    parley_stop(service_endpoint);
+    (void)pthread_join(thread, NULL);
+    printf("%u calls, a millisecond apart\n", ended);
+    return ended == calls ? 0 : -1;
+}
+
 /* ---- The program ---- */
 
 static _Atomic bool attached;
@@ -142,20 +188,20 @@ static void *serve_until_attached(void *unused)
 }
 
 /* @alone: one endpoint is both. */
-static int join(const char *folder, bool alone)
+static int join(const char *folder, bool alone, uint64_t spin_ns_max)
 {
     static Bench__V1__Echo_Service implementation = BENCH__V1__ECHO__INIT(answer_);
     struct parley_service *service;
     const struct parley_client_options options = {0};
     pthread_t thread;
     if (alone) {
-        if (parley_call_join(folder, "steps", PARLEY_FOREVER, &service_endpoint) != PARLEY_OK ||
+        if (parley_call_join(folder, "steps", spin_ns_max, &service_endpoint) != PARLEY_OK ||
             bench__v1__echo__serve(service_endpoint, &implementation, NULL, &service) != PARLEY_OK)
             return -1;
         return parley_client_new(service_endpoint, &bench__v1__echo__interface, &options, &client);
     }
-    if (parley_call_join(folder, "steps-service", PARLEY_FOREVER, &service_endpoint) != PARLEY_OK ||
-        parley_call_join(folder, "steps-client", PARLEY_FOREVER, &client_endpoint) != PARLEY_OK ||
+    if (parley_call_join(folder, "steps-service", spin_ns_max, &service_endpoint) != PARLEY_OK ||
+        parley_call_join(folder, "steps-client", spin_ns_max, &client_endpoint) != PARLEY_OK ||
         bench__v1__echo__serve(service_endpoint, &implementation, NULL, &service) != PARLEY_OK ||
         pthread_create(&thread, NULL, serve_until_attached, NULL) != 0)
         return -1;
@@ -186,7 +232,8 @@ static int run_referred(size_t bytes, uint32_t calls)
 int main(int argc, char **argv)
 {
     char folder[] = "/tmp/parley-steps-XXXXXX", command[64];
-    uint32_t depth = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
+    const bool asleep = argc > 1 && strcmp(argv[1], "asleep") == 0;
+    uint32_t depth = argc > 1 && !asleep ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
     uint32_t calls = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
     int traced = argc > 3 ? (int)strtol(argv[3], NULL, 10) : -1;
     size_t referred_bytes = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
@@ -195,9 +242,9 @@ int main(int argc, char **argv)
     if (depth == 0 || depth > 60000 || calls == 0 || traced > 100000 || argc > 5 ||
         referred_bytes > PARLEY_BUFFER_BYTES_MAX) {
         fprintf(stderr,
-                "usage: %s [IN-FLIGHT [CALLS [TRACED-OF-100000 [REFERRED]]]]\n\nunder valgrind "
-                "--tool=callgrind"
-                " --toggle-collect=steps_counted\n",
+                "usage: %s [IN-FLIGHT|asleep [CALLS [TRACED-OF-100000 [REFERRED]]]]\n\nunder"
+                " valgrind --tool=callgrind --toggle-collect=steps_counted, or, asleep,"
+                " --separate-threads=yes '--toggle-collect=steps_asleep_*'\n",
                 argv[0]);
         return 2;
     }
@@ -207,10 +254,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }
-    int r = join(folder, referred_bytes > 0);
+    int r = join(folder, referred_bytes > 0, asleep ? 0 : PARLEY_FOREVER);
     if (r == 0 && traced >= 0)
         r = tracing_set(folder, traced, &tracing, &error);
-    if (r == 0 && referred_bytes > 0) {
+    if (r == 0 && asleep) {
+        r = run_asleep(calls);
+    } else if (r == 0 && referred_bytes > 0) {
         r = run_referred(referred_bytes, calls);
     } else if (r == 0) {
         in_flight = depth;

@@ -16,7 +16,8 @@
 
 #include <stdint.h>
 
-#if defined(__x86_64__)
+#if defined(QUICK_CLOCK_TICKS) /* by tests/model/: what is read there is in no state */
+#elif defined(__x86_64__)
 #define QUICK_CLOCK_TICKS() __builtin_ia32_rdtsc()
 #else
 #define QUICK_CLOCK_TICKS() UINT64_C(0)

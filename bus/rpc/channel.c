@@ -725,19 +725,38 @@ __attribute__((noinline, cold)) static int frame_read_any(struct channel *channe
     return header->share_count == 0 ? 0 : frame_read_refs(channel, frame, error);
 }
 
-/* Makes a frame of a record: the header private and bounded, the rest located. */
+/* Of the word of a header that begins with metadata_bytes: all that says that a frame is one of the
+ * many (@all: all bits of it), as the other side of a channel writes it. */
+static uint64_t usual_word(bool service_side, bool all)
+{
+    const struct frame_header usual = {
+        .metadata_bytes = all ? UINT16_MAX : 0,
+        .version_tag = all            ? UINT16_MAX
+                       : service_side ? FRAME_TAG_CLIENT
+                                      : FRAME_TAG_SERVICE,
+        .flags = all ? FRAME_IN_ARENA : 0,
+    };
+    uint64_t word;
+    memcpy(&word, (const uint8_t *)&usual + offsetof(struct frame_header, metadata_bytes),
+           sizeof(word));
+    return word;
+}
+
+/* Makes a frame of a record: the header private and bounded, the rest located. @usual: usual_word()
+ * of the channel. */
 RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
-                           struct frame *frame, struct error_text *error)
+                           uint64_t usual, struct frame *frame, struct error_text *error)
 {
     const struct frame_header *header = &frame->header;
-    const uint16_t tag = channel->service_side ? FRAME_TAG_CLIENT : FRAME_TAG_SERVICE;
     memcpy(&frame->header, record, sizeof(frame->header)); /* a record has a line, at least */
     frame->refs->count = 0;
     frame->in_arena = false;
     frame->metadata = frame->payload = record + sizeof(*header);
+    uint64_t word;
+    memcpy(&word, (const uint8_t *)header + offsetof(struct frame_header, metadata_bytes),
+           sizeof(word));
     /* All that is to be checked of nearly every frame: what fits a record is not too large. */
-    if (__builtin_expect(header->version_tag == tag && header->metadata_bytes == 0 &&
-                             header->share_count == 0 && !(header->flags & FRAME_IN_ARENA) &&
+    if (__builtin_expect((word & usual_word(false, true)) == usual && header->share_count == 0 &&
                              (uint64_t)header->payload_bytes + sizeof(*header) <= bytes,
                          1))
         return 0;
@@ -767,6 +786,7 @@ int channel_drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
     struct parley_endpoint *endpoint = channel->endpoint;
+    const uint64_t usual = usual_word(channel->service_side, false);
     endpoint->stamp_ns = 0;
     while (taken < (int)batch && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
@@ -779,11 +799,9 @@ int channel_drain(struct channel *channel, unsigned batch)
         frame.refs = &refs;
         struct error_text error; /* a kilobyte: not cleared for each record */
         error.text[0] = '\0';
-        if (r == 0 && taken > 0)
-            ring_expect(&channel->peer); /* not of one at a time: its writer has the next lines */
         if (r < 0)
             (void)error_set(&error, r, "an impossible record");
-        else if ((r = frame_read(channel, record, bytes, &frame, &error)) == 0)
+        else if ((r = frame_read(channel, record, bytes, usual, &frame, &error)) == 0)
             r = channel->ops->frame(channel, &frame, &error);
         if (r > 0)
             break;

@@ -57,6 +57,11 @@ static void hot_move(struct parley_endpoint *endpoint, struct channel *channel,
         TAILQ_INSERT_HEAD(&endpoint->hot, channel, entry);
 }
 
+static bool is_due(const struct channel *channel)
+{
+    return channel_pending(channel) || channel->rang || channel->hung_up;
+}
+
 /* Moves the channels that are due to the front, in their order. Return: how many are hot. */
 static unsigned hot_sort(struct parley_endpoint *endpoint, uint64_t pass)
 {
@@ -67,7 +72,7 @@ static unsigned hot_sort(struct parley_endpoint *endpoint, uint64_t pass)
         next = TAILQ_NEXT(channel, entry);
         if (!served_now(endpoint, channel))
             continue;
-        channel->due = channel_pending(channel) || channel->rang || channel->hung_up;
+        channel->due = is_due(channel);
         if (channel->due) {
             channel->pass = pass;
             hot_move(endpoint, channel, last);
@@ -87,7 +92,7 @@ static unsigned batch_of(unsigned hot)
 
 /* Takes what has arrived on the hot channels, each once. Whatever a handler does to the list
  * meanwhile, the next channel is looked up anew; what is due tells who has not had its turn. */
-static int hot_drain(struct parley_endpoint *endpoint)
+__attribute__((noinline)) static int hot_drain_several(struct parley_endpoint *endpoint)
 {
     struct channel *channel;
     const unsigned batch = batch_of(hot_sort(endpoint, ++endpoint->pass));
@@ -102,6 +107,22 @@ static int hot_drain(struct parley_endpoint *endpoint)
             taken += channel_drain(channel, batch);
     }
     return taken;
+}
+
+/* The same, where nearly always there is one or none: nothing is to be sorted. */
+static inline int hot_drain(struct parley_endpoint *endpoint)
+{
+    struct channel *channel = TAILQ_FIRST(&endpoint->hot);
+    if (!channel || endpoint_forked(endpoint))
+        return 0;
+    if (TAILQ_NEXT(channel, entry))
+        return hot_drain_several(endpoint);
+    endpoint->pass++;
+    if (!served_now(endpoint, channel) || !is_due(channel))
+        return 0;
+    channel->pass = endpoint->pass;
+    channel->rang = false;
+    return channel_drain(channel, RPC_BATCH_MAX);
 }
 
 /* @looks: counts the rings that were looked at. */
@@ -178,6 +199,13 @@ static bool stopping(const struct parley_endpoint *endpoint)
     return atomic_load_explicit(&endpoint->stop, memory_order_relaxed);
 }
 
+/* What waits are timed by: the calls are stamped by it as well, so that it need not be set again.
+ */
+static uint64_t now_ns(struct parley_endpoint *endpoint)
+{
+    return quick_clock_now_ns(&endpoint->clock);
+}
+
 /* ---- Spinning ---- */
 
 static void cpu_tell_as(struct parley_endpoint *endpoint, uint32_t cpu)
@@ -246,7 +274,7 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
                 return 1;
             spin_pause();
         }
-        uint64_t now = clock_now_ns();
+        uint64_t now = now_ns(endpoint);
         if (now - start >= budget || stopping(endpoint))
             return 0;
         (void)cpu_tell(endpoint);
@@ -340,7 +368,7 @@ static struct spin *spin_of(struct parley_endpoint *endpoint)
 static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
                     uint64_t until)
 {
-    uint64_t now = clock_now_ns();
+    uint64_t now = now_ns(endpoint);
     uint64_t ns = spin_doze(spin), left = clock_left(until, now);
     if (ns == 0 || left == 0 || TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
         return 0;
@@ -354,17 +382,18 @@ static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_
         n = doze(endpoint, ns < left ? ns : left) > 0;
     if (n <= 0)
         return n;
-    now = clock_now_ns();
+    now = now_ns(endpoint);
     spin_slept(spin, now - start);
     if (now >= until)
         timers_run(endpoint, now);
     return 1;
 }
 
+/* Return: >0 something came, and is to be taken if a channel has it; 0: nothing; -errno. */
 static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
 {
     struct spin *spin = spin_of(endpoint);
-    uint64_t start = clock_now_ns();
+    uint64_t start = now_ns(endpoint);
     uint64_t until = endpoint_timer_next(endpoint);
     if (deadline_ns < until)
         until = deadline_ns;
@@ -383,19 +412,19 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
     if (n == 0)
         n = doze_for(endpoint, spin, start, until);
     if (n != 0)
-        return n < 0 ? n : 0;
+        return n;
     /* With a timer that is due nobody sleeps, and no peer needs to ring. */
-    left = clock_left(until, clock_now_ns());
+    left = clock_left(until, now_ns(endpoint));
     if (left && !all_sleep(endpoint))
-        return 0;
+        return 1;
     endpoint->busy_records = 0;
     n = descriptors_poll(endpoint, left);
-    uint64_t now = clock_now_ns();
+    uint64_t now = now_ns(endpoint);
     endpoint->polled_ns = now;
     if (n > 0)
         spin_slept(spin, now - start);
     timers_run(endpoint, now);
-    return n < 0 ? n : 0;
+    return n;
 }
 
 /* Frees what died while somebody up the stack might still have looked at it. */
@@ -451,10 +480,12 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
     if (endpoint->busy_records < BUSY_RECORDS_MAX) {
         if (taken == 0)
             r = wait_for_something(endpoint, deadline_ns);
+        if (r > 0) /* what it waited for: another turn would do no more */
+            endpoint->busy_records += (unsigned)hot_drain(endpoint);
     } else if (!endpoint_forked(endpoint)) {
         /* A loop that never runs dry must still see timers and descriptors. */
         endpoint->busy_records = 0;
-        timers_run(endpoint, clock_now_ns());
+        timers_run(endpoint, now_ns(endpoint));
         r = endpoint_forked(endpoint) ? 0 : descriptors_poll(endpoint, 0);
     }
     return turn_end(endpoint, r);
@@ -479,7 +510,7 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
     }
     accepted_end(endpoint);
     if (!endpoint_forked(endpoint))
-        timers_run(endpoint, clock_now_ns());
+        timers_run(endpoint, now_ns(endpoint));
     if (endpoint->foreign && !endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot))
         wait_wake(endpoint->wait); /* not done: be called again */
     return turn_end(endpoint, r);
@@ -494,7 +525,7 @@ static bool replies_come(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
         return false;
     if (hot_pending(endpoint, &looks))
         return true;
-    uint64_t now = clock_now_ns();
+    uint64_t now = now_ns(endpoint);
     uint64_t budget = spin_budget(endpoint, spin, now);
     if (budget > spin_ns_max)
         budget = spin_ns_max;

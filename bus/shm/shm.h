@@ -178,16 +178,6 @@ int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_by
 /* Consumes the record that ring_peek() showed and publishes that in our cells. */
 void ring_consume(struct peer_segment *peer, struct segment *ours);
 
-/* A hint, between ring_peek() and ring_consume(): more records are there, as long as this one. The one
- * after the next is asked for: its lines take as long as we need for two records or less. */
-static inline void ring_expect(const struct peer_segment *peer)
-{
-    uint64_t position = peer->tail + 2 * peer->peeked_lines;
-    for (uint32_t i = 0; i < peer->peeked_lines && i < 4; i++)
-        __builtin_prefetch(peer->ring +
-                           ((position + i) & (peer->ring_lines - 1)) * LAYOUT_LINE_BYTES);
-}
-
 /**
  * ring_look_ahead() - look at a record without consuming what is before it
  * @position: in lines, 0 at first; moves behind the record, and never behind the tail

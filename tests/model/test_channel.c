@@ -352,6 +352,11 @@ uint64_t clock_now_ns(void)
 {
     return 1;
 }
+uint64_t quick_clock_set(struct quick_clock *clock)
+{
+    (void)clock;
+    return 1;
+}
 uint64_t spin_begin(struct spin *spin)
 {
     (void)spin;
