@@ -105,9 +105,21 @@ static void answer(struct guest_call *call, enum parley_status status,
     rpc_context_answer(context, status, executed, (const uint8_t *)text, strlen(text));
 }
 
+/* Those that could not take a one-way call may have room again. */
+static void wake_held(struct serve *serve)
+{
+    struct guest *guest;
+    if (serve->held == 0)
+        return;
+    TAILQ_FOREACH (guest, &serve->guests, entry)
+        if (guest->held)
+            mark_due(guest);
+}
+
 static void leave_line(struct guest_call *call)
 {
     struct guest *guest = call->guest;
+    wake_held(guest->serve);
     TAILQ_REMOVE(&guest->waiting, call, entry);
     guest->waiting_count--;
     guest->waiting_bytes -= call->head_bytes + call->bytes;
@@ -167,6 +179,13 @@ static void on_cancelled(struct parley_context *context, void *userdata)
     give_up(call, PARLEY_CANCELLED, "");
     if (number != 0 && guest->cancels)
         send_cancel(guest, number);
+}
+
+/* Of a one-way call nobody waits anyhow: it is served, also if its caller has gone. */
+static void listen_for_end(struct guest_call *call)
+{
+    if (!rpc_context_owed(call->context))
+        parley_context_on_cancel(call->context, on_cancelled, call);
 }
 
 /* ---- To the socket ---- */
@@ -328,25 +347,55 @@ static uint8_t *guest_room(struct parley_context *context, unsigned method, size
     return bus_frame_write(&frame, data, call->head_bytes) < 0 ? NULL : data + call->head_bytes;
 }
 
-/* Return: whether there is room for it; else it has ended. */
+/* Why a call of so many bytes cannot wait; false: it can. */
+static bool is_full(const struct guest *guest, size_t bytes, struct error_text *why)
+{
+    const struct serve_counts *counts = &guest->serve->counts;
+    size_t all = counts->waiting_bytes;
+    if (guest->waiting_count >= SERVE_WAITING_MAX)
+        error_set(why, 0, "%u calls wait for the instance already", guest->waiting_count);
+    else if (guest->waiting_count > 0 && guest->waiting_bytes + bytes > SERVE_WAITING_BYTES_MAX)
+        error_set(why, 0, "%zu bytes wait for the instance already", guest->waiting_bytes);
+    else if (all > 0 && all + bytes > SERVE_BYTES_MAX)
+        error_set(why, 0, "%zu bytes wait for instances already", all);
+    else
+        return false;
+    return true;
+}
+
+/* A one-way call has ended as OK for its caller: it is not taken before there is room. */
+static bool guest_full(size_t bytes, void *userdata)
+{
+    struct guest *guest = userdata;
+    if (!is_full(guest, bytes, NULL))
+        return false;
+    if (!guest->held) {
+        guest->held = true;
+        guest->serve->held++;
+    }
+    guest->serve->counts.held++;
+    return true;
+}
+
+static void let_in(struct guest *guest)
+{
+    if (!guest->held || is_full(guest, 0, NULL))
+        return;
+    guest->held = false;
+    guest->serve->held--;
+    rpc_service_resume(guest->service);
+    mark_due(guest);
+}
+
+/* Return: whether there is room for it; else it has ended. What has been asked about before, and is
+ * larger in the service's version, is past the limit once. */
 static bool may_wait(struct guest *guest, struct guest_call *call)
 {
-    char text[160];
-    struct serve_counts *counts = &guest->serve->counts;
-    size_t bytes = call->head_bytes + call->bytes;
-    if (guest->waiting_count >= SERVE_WAITING_MAX)
-        (void)snprintf(text, sizeof(text), "%u calls wait for the instance already",
-                       guest->waiting_count);
-    else if (guest->waiting_count > 0 && guest->waiting_bytes + bytes > SERVE_WAITING_BYTES_MAX)
-        (void)snprintf(text, sizeof(text), "%zu bytes wait for the instance already",
-                       guest->waiting_bytes);
-    else if (counts->waiting_bytes + bytes > SERVE_BYTES_MAX)
-        (void)snprintf(text, sizeof(text), "%zu bytes wait for instances already",
-                       counts->waiting_bytes);
-    else
+    struct error_text why = {""};
+    if (rpc_context_owed(call->context) || !is_full(guest, call->head_bytes + call->bytes, &why))
         return true;
-    counts->full++;
-    answer(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO, text);
+    guest->serve->counts.full++;
+    answer(call, PARLEY_RESOURCE_EXHAUSTED, PARLEY_EXECUTED_NO, why.text);
     call_free(call);
     return false;
 }
@@ -372,7 +421,7 @@ static void wait_in_line(struct guest *guest, struct guest_call *call, const uin
     guest->waiting_bytes += bytes;
     guest->serve->counts.waiting++;
     guest->serve->counts.waiting_bytes += bytes;
-    parley_context_on_cancel(call->context, on_cancelled, call);
+    listen_for_end(call);
 }
 
 static void guest_serve(struct parley_context *context, unsigned method, uint8_t *payload,
@@ -392,7 +441,7 @@ static void guest_serve(struct parley_context *context, unsigned method, uint8_t
     }
     int r = send_call(guest, call, payload - call->head_bytes);
     if (r == 0) {
-        parley_context_on_cancel(context, on_cancelled, call);
+        listen_for_end(call);
         return;
     }
     uint8_t *kept = NULL;
@@ -538,6 +587,7 @@ static void guest_published(struct parley_service *service, enum parley_status s
 static const struct rpc_service_ops guest_ops = {
     .published = guest_published,
     .room = guest_room,
+    .full = guest_full,
     .serve = guest_serve,
 };
 
@@ -754,6 +804,8 @@ struct guest *guest_free(struct guest *guest)
         serve->counts.instances--;
     else
         serve->counts.expected--;
+    serve->held -= guest->held;
+    guest->held = false;
     end_calls(guest);
     if (guest->endpoint)
         broker_unwatch(broker, parley_fd(guest->endpoint), &guest->endpoint_source);
@@ -791,6 +843,7 @@ void guest_turn(struct guest *guest, uint64_t now_ns)
         receive_answers(guest);
     look_at_clock(guest, now_ns);
     send_waiting(guest);
+    let_in(guest);
     if (guest->endpoint && guest->state != GUEST_ENDED && !rpc_endpoint_linked(guest->endpoint))
         guest_end(guest, "is gone: the broker ended its link");
     if (guest->leaving && parley_service_drained(guest->service))

@@ -12,6 +12,7 @@ struct serve {
     struct broker *broker;
     TAILQ_HEAD(, guest) guests;
     uint64_t next_ns; /* no guest needs a turn before; CLOCK_NEVER: unless something comes */
+    uint32_t held;    /* guests that are */
     struct serve_counts counts;
 };
 
@@ -32,6 +33,7 @@ struct guest {
     bool came;        /* it has dialled */
     bool leaving;     /* it was withdrawn, and drains */
     bool cancels;     /* it takes frames of kind CANCEL */
+    bool held;        /* its clients are not read until there is room for a one-way call */
     uint64_t next_ns; /* when it needs a turn; CLOCK_NEVER: when something comes */
     uint64_t instance_id;
     uint64_t dial_by_ns;

@@ -479,6 +479,8 @@ static void write_serve(struct metrics *metrics, const Parley__ServeStats *serve
                       answers[i].value);
     one_count(metrics, "parley_serve_full", METRIC_COUNTER,
               "Calls that were refused because too many waited.", serve->full);
+    one_count(metrics, "parley_serve_held", METRIC_COUNTER,
+              "Times that a one-way call was left with its caller because of that.", serve->held);
 }
 
 /* ---- The broker ---- */

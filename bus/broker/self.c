@@ -198,7 +198,7 @@ static void fill_serve(struct self *self, const struct broker *broker)
     parley__serve_stats__init(ret);
     ret->has_expected = ret->has_instances = ret->has_calls = ret->has_waiting = true;
     ret->has_waiting_bytes = ret->has_answered = ret->has_malformed = ret->has_late = true;
-    ret->has_stray = ret->has_abandoned = ret->has_full = true;
+    ret->has_stray = ret->has_abandoned = ret->has_full = ret->has_held = true;
     ret->expected = counts.expected;
     ret->instances = counts.instances;
     ret->calls = counts.calls;
@@ -210,6 +210,7 @@ static void fill_serve(struct self *self, const struct broker *broker)
     ret->stray = counts.stray;
     ret->abandoned = counts.abandoned;
     ret->full = counts.full;
+    ret->held = counts.held;
 }
 
 struct self *self_new(struct broker *broker)

@@ -85,6 +85,7 @@ void serve_turn(struct broker *broker, uint64_t now_ns)
         return;
     uint64_t next_ns = CLOCK_NEVER;
     struct guest *guest, *next;
+    serve->next_ns = CLOCK_NEVER; /* a guest's turn may make another due */
     for (guest = TAILQ_FIRST(&serve->guests); guest; guest = next) {
         next = TAILQ_NEXT(guest, entry);
         if (guest->due || guest->next_ns <= now_ns)
@@ -94,7 +95,7 @@ void serve_turn(struct broker *broker, uint64_t now_ns)
         else if (guest->next_ns < next_ns)
             next_ns = guest->next_ns;
     }
-    serve->next_ns = next_ns;
+    serve->next_ns = next_ns < serve->next_ns ? next_ns : serve->next_ns;
 }
 
 void serve_counts(const struct broker *broker, struct serve_counts *ret)

@@ -36,6 +36,7 @@ struct serve_counts {
     uint64_t stray;     /* answers to what was never asked, or once more */
     uint64_t abandoned; /* calls that ended while a REP socket had them */
     uint64_t full;      /* calls that were refused because too many waited */
+    uint64_t held;      /* times that a one-way call was left with its caller because of that */
 };
 
 struct serve_published {

@@ -195,6 +195,7 @@ static json_t *serve_json(const Parley__ServeStats *serve)
     set(object, "stray", serve->stray);
     set(object, "abandoned", serve->abandoned);
     set(object, "full", serve->full);
+    set(object, "held", serve->held);
     return object;
 }
 

@@ -150,9 +150,10 @@ static void print_front(struct cli *cli, const Parley__Stats *stats)
                 "REP sockets: %" PRIu32 " serve, %" PRIu32 " are awaited; %" PRIu32
                 " calls are with them, %" PRIu32 " wait; answered %" PRIu64 ", malformed %" PRIu64
                 ", late %" PRIu64 ", stray %" PRIu64 ", given up %" PRIu64 ", refused %" PRIu64
-                ".\n",
+                ", held back %" PRIu64 ".\n",
                 serve->instances, serve->expected, serve->calls, serve->waiting, serve->answered,
-                serve->malformed, serve->late, serve->stray, serve->abandoned, serve->full);
+                serve->malformed, serve->late, serve->stray, serve->abandoned, serve->full,
+                serve->held);
     if (stats->has_denied)
         fprintf(
             cli->out,
@@ -362,6 +363,7 @@ static json_t *serve_json(const Parley__ServeStats *serve)
     json_set_count(object, "stray", serve->has_stray, serve->stray);
     json_set_count(object, "abandoned", serve->has_abandoned, serve->abandoned);
     json_set_count(object, "full", serve->has_full, serve->full);
+    json_set_count(object, "held", serve->has_held, serve->held);
     return object;
 }
 

@@ -819,7 +819,8 @@ int channel_drain(struct channel *channel, unsigned batch)
         int sent = channel_flush(channel);
         taken += sent > 0 ? sent : 0;
     }
-    if (channel->hung_up && taken == 0 && channel->state == CHANNEL_UP) {
+    if (channel->hung_up && taken == 0 && channel->state == CHANNEL_UP &&
+        !channel_pending(channel)) { /* what it left comes first, also if there is no room now */
         channel_kill(channel, PARLEY_UNAVAILABLE, "the %s went away",
                      channel->service_side ? "client" : "service");
         taken = 1;

@@ -213,9 +213,10 @@ struct frame {
 };
 
 struct channel_ops {
-    /* One frame arrived. Must call channel_consume() (frames.h) once it has copied what it needs. Returns 0;
-     * CHANNEL_E_FULL: it was not consumed, and is to come again, as the channel is paused; or a
-     * negative code with a sentence: the channel then breaks. */
+    /* One frame arrived. Must call channel_consume() (frames.h) once it has copied what it needs.
+     * Returns 0; CHANNEL_E_FULL: it was not consumed, and is to come again, as the channel is
+     * paused, or services are not served now; or a negative code with a sentence: the channel then
+     * breaks. */
     int (*frame)(struct channel *channel, const struct frame *frame, struct error_text *error);
     /* The peer's segment was attached (client) . */
     void (*attached)(struct channel *channel);
@@ -949,6 +950,7 @@ struct parley_endpoint {
     unsigned turns;    /* nested turns of the loop */
     bool foreign; /* a foreign loop sleeps on parley_fd() */
     bool nudged;  /* it has been told to dispatch */
+    bool held_back; /* its clients are not read until rpc_service_resume(); counts as a handler */
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;
 };

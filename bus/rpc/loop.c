@@ -511,7 +511,8 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
     accepted_end(endpoint);
     if (!endpoint_forked(endpoint))
         timers_run(endpoint, now_ns(endpoint));
-    if (endpoint->foreign && !endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot))
+    if (endpoint->foreign && !endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot) &&
+        !endpoint->held_back)
         wait_wake(endpoint->wait); /* not done: be called again */
     return turn_end(endpoint, r);
 }
@@ -552,7 +553,7 @@ bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
 
 void endpoint_leave(struct parley_endpoint *endpoint)
 {
-    if (!endpoint->foreign || endpoint->nudged || endpoint->turns > 0 ||
+    if (!endpoint->foreign || endpoint->nudged || endpoint->turns > 0 || endpoint->held_back ||
         TAILQ_EMPTY(&endpoint->hot) || endpoint_forked(endpoint))
         return;
     endpoint->nudged = true;

@@ -44,12 +44,34 @@ static int cross(struct parley_context *context, const struct frame *frame, uint
                     failure);
 }
 
+/* A handler that does not end, as it were: so services are not served, and nobody is waited for. */
+static bool hold_back(struct parley_service *service, size_t bytes)
+{
+    const struct raw_service *raw = service->raw;
+    if (!raw->ops->full || !raw->ops->full(bytes, raw->userdata))
+        return false;
+    service->endpoint->held_back = true;
+    service->endpoint->handlers++;
+    return true;
+}
+
+void rpc_service_resume(struct parley_service *service)
+{
+    struct parley_endpoint *endpoint = service->endpoint;
+    if (!endpoint->held_back)
+        return;
+    endpoint->held_back = false;
+    endpoint->handlers--;
+}
+
 int raw_enter(struct parley_context *context, const struct frame *frame, uint32_t method,
               uint8_t **ret_payload, size_t *ret_bytes, struct plan_failure *failure)
 {
     _cleanup_(freep) uint8_t *expanded = NULL;
     const uint8_t *source = frame->payload;
     size_t bytes = frame->header.payload_bytes;
+    if (rpc_context_owed(context) && hold_back(context->service, bytes))
+        return CHANNEL_E_FULL;
     if (frame->refs->count > 0) {
         int r = refs_expand(frame, &expanded, &bytes);
         if (r < 0)
@@ -104,6 +126,11 @@ bool rpc_context_one_way(const struct parley_context *context)
     return context->one_way;
 }
 
+bool rpc_context_owed(const struct parley_context *context)
+{
+    return context->one_way && !context->mirror;
+}
+
 uint64_t rpc_context_deadline_ns(const struct parley_context *context)
 {
     return context->deadline_ns;
@@ -126,7 +153,6 @@ bool rpc_endpoint_linked(const struct parley_endpoint *endpoint)
 {
     return endpoint->link != NULL;
 }
-
 
 const char *raw_input_name(const struct parley_service *service, uint32_t method)
 {

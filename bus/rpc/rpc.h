@@ -116,6 +116,10 @@ struct rpc_service_ops {
     /* Memory for a request of up to @bytes, into which it crosses. NULL: there is none, and the call
      * is refused as RESOURCE_EXHAUSTED. If the request is malformed serve() does not follow. */
     uint8_t *(*room)(struct parley_context *context, unsigned method, size_t bytes, void *userdata);
+    /* Asked first about a one-way call of @bytes, whose caller takes it for done (and not of a
+     * mirrored copy). Return: whether it has to wait: then nothing is read of the endpoint's clients any more until
+     * rpc_service_resume(). NULL: never. */
+    bool (*full)(size_t bytes, void *userdata);
     /* A call: @payload is checked, in the service's version, and where room() said. It ends with
      * rpc_context_answer(), once, here or later. Who answers later asks parley_context_on_cancel()
      * to be told if nobody waits any more. */
@@ -137,6 +141,10 @@ enum parley_status rpc_service_open(struct parley_endpoint *endpoint,
                                     const struct rpc_service_spec *spec,
                                     struct parley_service **ret_service);
 
+/* After full() has said so; the only service of its endpoint: the call, and what came behind it, is looked at in the next
+ * parley_dispatch(), and full() asked again. */
+void rpc_service_resume(struct parley_service *service);
+
 uint64_t rpc_service_id(const struct parley_service *service); /* of the instance */
 uint32_t rpc_service_serving(const struct parley_service *service); /* calls not answered */
 
@@ -146,6 +154,8 @@ uint32_t rpc_service_serving(const struct parley_service *service); /* calls not
 void rpc_context_answer(struct parley_context *context, enum parley_status status,
                         enum parley_executed executed, const uint8_t *data, size_t bytes);
 bool rpc_context_one_way(const struct parley_context *context);
+/* A one-way call whose caller takes it for done; no copy of one. */
+bool rpc_context_owed(const struct parley_context *context);
 /* When the caller gives up: CLOCK_MONOTONIC, ns; UINT64_MAX: never. */
 uint64_t rpc_context_deadline_ns(const struct parley_context *context);
 /* All of its metadata but the trace's, as they are encoded: [key length: 1][value length: 2,

@@ -348,6 +348,10 @@ __attribute__((noinline)) static int request_raw(struct parley_context *context,
     size_t bytes;
     int r = raw_enter(context, frame, served->method, &payload, &bytes, &failure);
     uint64_t took = quick_clock_now_ns(&endpoint->clock) - began;
+    if (r == CHANNEL_E_FULL) { /* it stays where it is */
+        context_free(endpoint, context);
+        return r;
+    }
     channel_consume(channel, frame);
     if (r < 0) {
         refuse_message(channel, frame, served->method, r, &failure);

@@ -191,25 +191,30 @@ enum parley_status guests_bus_call(const char *method, const ProtobufCMessage *r
     return status;
 }
 
-void guests_await_counter(const char *name, uint64_t value)
+uint64_t guests_counter(const char *name)
 {
-    uint64_t until = clock_now_ns() + PATIENCE_NS, is = 0;
     const ProtobufCFieldDescriptor *field =
         protobuf_c_message_descriptor_get_field_by_name(&parley__serve_stats__descriptor, name);
     assert_non_null(field);
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__StatsRequest stats = PARLEY__STATS_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_STATS;
+    control.stats = &stats;
+    Parley__ControlReply *reply = guests_ask(&control);
+    const uint8_t *at = (const uint8_t *)reply->stats->serve + field->offset;
+    uint32_t small;
+    uint64_t is;
+    memcpy(&small, at, sizeof(small));
+    memcpy(&is, at, sizeof(is));
+    wire_free(reply);
+    return field->type == PROTOBUF_C_TYPE_UINT32 ? small : is;
+}
+
+void guests_await_counter(const char *name, uint64_t value)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS, is;
     do {
-        Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
-        Parley__StatsRequest stats = PARLEY__STATS_REQUEST__INIT;
-        control.body_case = PARLEY__CONTROL_REQUEST__BODY_STATS;
-        control.stats = &stats;
-        Parley__ControlReply *reply = guests_ask(&control);
-        const uint8_t *at = (const uint8_t *)reply->stats->serve + field->offset;
-        uint32_t small;
-        memcpy(&small, at, sizeof(small));
-        memcpy(&is, at, sizeof(is));
-        if (field->type == PROTOBUF_C_TYPE_UINT32)
-            is = small;
-        wire_free(reply);
+        is = guests_counter(name);
         guests_turn();
     } while (is != value && clock_now_ns() < until);
     if (is != value)

@@ -97,8 +97,9 @@ uint64_t guests_start(struct parley_client *client, unsigned method, uint64_t ti
 uint64_t guests_start_with(struct parley_client *client, unsigned method, uint64_t timeout_ns,
                            const uint8_t *payload, size_t bytes, struct guest_call_end *end);
 void guests_await(const struct guest_call_end *end, size_t count);
-void guests_turn(void); /* of the test's endpoint: a moment */
-/* Waits until a counter of Stats.serve, by its name in stats.proto, has the value. */
+void guests_turn(void);                    /* of the test's endpoint: a moment */
+uint64_t guests_counter(const char *name); /* of Stats.serve, by its name in stats.proto */
+/* Waits until it has the value. */
 void guests_await_counter(const char *name, uint64_t value);
 
 #endif

@@ -754,6 +754,117 @@ static void test_so_many_calls_wait_and_no_more(void **state)
     guests_leave(&guest);
 }
 
+static void send_one_ways(struct parley_client *client, int32_t first, int32_t end)
+{
+    for (int32_t i = first; i < end; i++) {
+        Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+        request.number = i;
+        assert_int_equal(parley_client_send(client, ECHO, &request.base, NULL), PARLEY_OK);
+    }
+}
+
+/* The socket has one, and @count wait. */
+static void fill(struct guest_socket *guest, struct parley_client *client, unsigned count,
+                 struct guest_ask *ret_first, struct guest_call_end *ends)
+{
+    guests_start(client, FAIL, 0, ends);
+    guests_take(guest, ret_first);
+    for (unsigned i = 0; i < count; i++)
+        guests_start(client, FAIL, 0, ends);
+    guests_await_counter("waiting", count);
+}
+
+/* Answers what it has, and takes the next. */
+static void next(struct guest_socket *guest, struct guest_ask *ask)
+{
+    guests_reply(guest, ask, PARLEY_OK, PARLEY_EXECUTED_YES, seven, sizeof(seven));
+    guests_take(guest, ask);
+}
+
+/* The next ones are one-way calls with these numbers. */
+static void expect_one_ways(struct guest_socket *guest, struct guest_ask *ask, int32_t first,
+                            int32_t end)
+{
+    for (int32_t i = first; i < end; i++) {
+        next(guest, ask);
+        assert_int_equal(ask->frame.header.kind, FRAME_ONE_WAY);
+        Echo__V1__Message *got =
+            echo__v1__message__unpack(NULL, ask->frame.payload_bytes, ask->frame.payload);
+        assert_non_null(got);
+        assert_int_equal(got->number, i);
+        echo__v1__message__free_unpacked(got, NULL);
+    }
+}
+
+static void expect_nothing(struct guest_socket *guest, struct guest_ask *ask)
+{
+    guests_reply(guest, ask, PARLEY_OK, PARLEY_EXECUTED_YES, seven, sizeof(seven));
+    guests_await_counter("calls", 0);
+    assert_true(guests_quiet(guest));
+}
+
+static void test_a_one_way_call_that_finds_no_room_waits_with_its_caller(void **state)
+{
+    (void)state;
+    struct guest_socket guest;
+    struct guest_ask ask;
+    struct guest_call_end ends = {0}, behind = {0};
+    guests_join(&guest, &echo__v1__echo__interface, 0);
+    struct parley_client *client = guests_client(&echo__v1__echo__interface);
+    fill(&guest, client, SERVE_WAITING_MAX - 1, &ask, &ends);
+    send_one_ways(client, 1, 2); /* the last place */
+    guests_await_counter("waiting", SERVE_WAITING_MAX);
+    assert_int_equal(guests_counter("held"), 0);
+    send_one_ways(client, 2, 12);
+    guests_await_counter("held", 1);
+    guests_start(client, FAIL, 0, &behind);
+    for (unsigned i = 0; i < 20; i++)
+        guests_turn();
+    assert_int_equal(guests_counter("waiting"), SERVE_WAITING_MAX);
+    assert_int_equal(guests_counter("full"), 0); /* nobody has looked at what is behind them */
+    assert_int_equal(behind.count, 0);
+    assert_int_equal(guests_counter("held"), 1);
+    for (unsigned i = 0; i < SERVE_WAITING_MAX - 1; i++) {
+        next(&guest, &ask);
+        assert_int_equal(ask.frame.header.kind, FRAME_REQUEST);
+    }
+    expect_one_ways(&guest, &ask, 1, 12);
+    guests_await(&ends, SERVE_WAITING_MAX);
+    guests_await(&behind, 1); /* the last of them took the last place */
+    assert_int_equal(behind.status, PARLEY_RESOURCE_EXHAUSTED);
+    assert_int_equal(behind.executed, PARLEY_EXECUTED_NO);
+    assert_int_equal(guests_counter("full"), 1);
+    expect_nothing(&guest, &ask);
+    guests_leave(&guest);
+}
+
+static void test_one_way_calls_that_wait_outlive_their_caller(void **state)
+{
+    (void)state;
+    struct guest_socket guest;
+    struct guest_ask ask;
+    struct guest_call_end ends = {0};
+    guests_join(&guest, &echo__v1__echo__interface, 0);
+    struct parley_client *client = guests_client(&echo__v1__echo__interface);
+    fill(&guest, client, SERVE_WAITING_MAX, &ask, &ends);
+    struct parley_endpoint *mine = guests.endpoint, *another;
+    const struct parley_endpoint_options options = {
+        .broker = guests.socket, .name = "another", .connect_timeout_ns = PATIENCE_NS};
+    assert_int_equal(parley_endpoint_new(&options, &another), PARLEY_OK);
+    guests.endpoint = another;
+    struct parley_client *leaving = guests_client(&echo__v1__echo__interface);
+    send_one_ways(leaving, 1, 6);
+    guests_await_counter("held", 1);
+    parley_endpoint_free(another);
+    guests.endpoint = mine;
+    for (unsigned i = 0; i < SERVE_WAITING_MAX; i++)
+        next(&guest, &ask);
+    expect_one_ways(&guest, &ask, 1, 6);
+    expect_nothing(&guest, &ask);
+    guests_await(&ends, SERVE_WAITING_MAX + 1);
+    guests_leave(&guest);
+}
+
 static void test_who_comes_by_tcp_serves_by_tcp(void **state)
 {
     (void)state;
@@ -967,6 +1078,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry, end),
         UNIT(test_so_many_calls_wait_and_no_more),
         UNIT(test_so_many_bytes_wait_and_no_more),
+        UNIT(test_a_one_way_call_that_finds_no_room_waits_with_its_caller),
+        UNIT(test_one_way_calls_that_wait_outlive_their_caller),
         UNIT(test_large_messages_pass),
         UNIT(test_who_comes_by_tcp_serves_by_tcp),
         UNIT(test_who_may_not_publish_is_in_the_audit_trail),

@@ -103,7 +103,8 @@ static void on_serve(struct parley_context *context, unsigned method, uint8_t *p
                        seen.says ? strlen(seen.says) : bytes);
 }
 
-static const struct rpc_service_ops ops = {on_published, on_room, on_serve};
+static const struct rpc_service_ops ops = {
+    .published = on_published, .room = on_room, .serve = on_serve};
 
 /* ---- The bus ---- */
 
