@@ -100,7 +100,7 @@ struct nng_part {
     _Atomic bool changed; /* what is queued; read without the lock */
     struct change *changes, **changes_last;
     struct nng_ask *idle; /* contexts that do nothing */
-    bool starved;         /* there was none */
+    bool starved;         /* there was none: the next one rings */
     struct line *lines;   /* by pipe */
     uint32_t line_count;  /* in the hash */
     uint32_t alive_count; /* not freed */
@@ -635,7 +635,7 @@ static struct nng_ask *idle_ask(struct nng_part *part)
     struct nng_ask *ask = part->idle;
     if (ask)
         part->idle = ask->next;
-    part->starved = !ask && !room;
+    part->starved = !ask;
     pthread_mutex_unlock(&part->lock);
     return ask || !room ? ask : ask_new(part);
 }
@@ -806,8 +806,11 @@ static int receive(struct replier_part *base, struct replier_request **ret_reque
     struct nng_part *part = (struct nng_part *)base;
     redial(part);
     fill(part);
-    if (!has_come(part->first))
+    if (!has_come(part->first)) {
         hush(part);
+        if (!part->first)
+            fill(part); /* one may have become idle, and rung, meanwhile */
+    }
     /* Those of before a request has come are taken before it: who asks is known. */
     bool come = has_come(part->first);
     take_changes(part);

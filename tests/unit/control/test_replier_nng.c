@@ -283,7 +283,10 @@ static void test_no_more_requests_are_taken_than_may_be_under_way(void **state)
     for (int i = 0; i < 50; i++)
         turn(&f);
     assert_int_equal(f.requests, 100);
+    struct pollfd ready = {.fd = replier_fd(f.replier), .events = POLLIN};
+    assert_int_equal(poll(&ready, 1, 0), 0);
     replier_drop(f.held[--f.held_count]);
+    assert_int_equal(poll(&ready, 1, 20000), 1); /* there is a context again */
     UNTIL(&f, f.requests == 101);
     assert_int_equal(f.gone, 0);
     nng_close(socket);
