@@ -39,9 +39,10 @@ static void say_all(struct script *script)
     script->front.has_frames = script->front.has_too_large = true;
     script->front.frames = 21;
     script->front.too_large = 3;
-    script->serve.has_answered = script->serve.has_full = true;
+    script->serve.has_answered = script->serve.has_full = script->serve.has_held = true;
     script->serve.answered = 31;
     script->serve.full = 6;
+    script->serve.held = 2;
     script->stats.front = &script->front;
     script->stats.serve = &script->serve;
     script->stats.has_denied = script->stats.has_limited_rate = script->stats.has_held_bad = true;
@@ -141,7 +142,7 @@ static void test_verbose_adds_the_bus_and_the_broker(void **state)
     assert_non_null(strstr(run.out, "Broker: 1.5 MiB of its own"));
     assert_non_null(strstr(run.out, "21 frames, 0 in JSON, 0 malformed, 3 over a limit"));
     assert_non_null(strstr(run.out, "answered 31, malformed 0"));
-    assert_non_null(strstr(run.out, "refused 6."));
+    assert_non_null(strstr(run.out, "refused 6, held back 2."));
     assert_non_null(strstr(run.out, "Refused: 41 by the policy"));
     assert_non_null(strstr(run.out, "42 for the rate"));
     assert_non_null(strstr(run.out, "43 times a connection was slowed"));
