@@ -28,6 +28,7 @@
 #include "broker/relay.h"
 #include "broker/guard.h"
 #include "broker/rollouts.h"
+#include "broker/subscribers.h"
 
 int broker_watch(struct broker *broker, int fd, uint32_t events, struct source *source)
 {
@@ -143,6 +144,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     uint64_t control =
         broker->replier ? replier_next_deadline_ns(broker->replier) : CLOCK_NEVER;
     deadline = control < deadline ? control : deadline;
+    uint64_t events = subscribers_next_ns(broker);
+    deadline = events < deadline ? events : deadline;
     uint64_t health = health_next_ns(broker);
     deadline = health < deadline ? health : deadline;
     uint64_t front = front_next_deadline_ns(broker);
@@ -204,6 +207,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     rollouts_turn(broker);
     trace_turn(broker, clock_now_ns());
     health_turn(broker, clock_now_ns());
+    subscribers_turn(broker, clock_now_ns());
     ejector_turn(broker, clock_now_ns());
     broker_bury(broker);
     self_count_turn(broker, clock_now_ns() - woken_ns);
@@ -249,8 +253,7 @@ static int open_sockets(struct broker *broker, const struct broker_options *opti
             return error_set(error, r, "cannot wait for requests: %s", strerror(-r));
     }
     if (options->event_url_count > 0)
-        return nng_publisher_new(options->event_urls, options->event_url_count, &broker->publisher,
-                                 error);
+        return subscribers_open(broker, options, error);
     return 0;
 }
 
@@ -286,7 +289,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     if (r == 0 && options->bus_url_count > 0)
         r = front_open(broker, options, error);
     if (r == 0 && options->health_url_count > 0)
-        r = health_open(broker, options->health_urls, options->health_url_count, error);
+        r = health_open(broker, options, error);
     if (r == 0 && options->http_url)
         r = watching_open(broker, options, error);
     if (r == 0 && options->schemas)
@@ -323,6 +326,7 @@ struct broker *broker_free(struct broker *broker)
         broker_unwatch(broker, replier_fd(broker->replier), &broker->control_source);
     front_close(broker);
     health_free(broker);
+    subscribers_close(broker);
     broker->serve = serve_free(broker->serve);
     doom_all(broker);
     broker_bury(broker);
@@ -343,7 +347,6 @@ struct broker *broker_free(struct broker *broker)
     stats_sums_deinit(&broker->brought);
     link_listener_free(broker->listener);
     replier_free(broker->replier);
-    nng_publisher_free(broker->publisher);
     wait_free(broker->wait);
     free(broker);
     return NULL;

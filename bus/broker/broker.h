@@ -62,6 +62,7 @@ struct interface;
 struct policy;
 struct relay;
 struct relay_contract;
+struct subscribers;
 struct version;
 
 /* ---- broker.c: the loop ---- */
@@ -909,7 +910,7 @@ struct broker {
     struct source listener_source, control_source;
     struct link_listener *listener;  /* NULL: none */
     struct replier *replier;     /* NULL: none */
-    struct nng_publisher *publisher; /* NULL: none */
+    struct subscribers *subscribers; /* subscribers.h; NULL: no URL for events */
     struct source http_source;
     struct http_server *http; /* NULL: none */
     uint64_t id;

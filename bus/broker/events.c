@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/subscribers.h"
 #include "wire/wire.h"
 
 static uint64_t unix_now_ns(void)
@@ -82,7 +83,7 @@ static void publish_json(struct broker *broker, const Parley__Event *event)
     char *message = NULL;
     int bytes = text ? asprintf(&message, EVENTS_JSON "%s\n%s", event->topic, text) : -1;
     if (bytes > 0)
-        (void)nng_publisher_send(broker->publisher, (uint8_t *)message, (size_t)bytes);
+        subscribers_send(broker, message, (size_t)bytes);
     if (bytes >= 0)
         free(message);
     free(text);
@@ -123,7 +124,7 @@ static struct event_kept *pack(struct broker *broker, const struct event *event,
     memcpy(kept->data, event->topic, topic_bytes);
     kept->data[topic_bytes] = '\n';
     parley__event__pack(&message, kept->data + topic_bytes + 1);
-    if (broker->publisher)
+    if (broker->subscribers)
         publish_json(broker, &message);
     return kept;
 }
@@ -133,9 +134,8 @@ static void publish(struct broker *broker, const struct event *event, const char
     struct event_kept *kept = pack(broker, event, text, broker->events.last + 1);
     if (!kept)
         return;
-    int r = broker->publisher ? nng_publisher_send(broker->publisher, kept->data, kept->bytes) : 0;
-    if (r < 0)
-        log_debug("an event was not published: %s", strerror(-r));
+    if (broker->subscribers)
+        subscribers_send(broker, kept->data, kept->bytes);
     keep(&broker->events, kept);
 }
 

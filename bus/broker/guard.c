@@ -4,8 +4,7 @@
  * down in one place.
  *
  * HTTP knows nobody: whoever reaches it is "anybody", and a policy that lets anybody look lets it.
- * Events are not asked about, for a PUB socket does not know who listens; the file mode of its
- * socket decides (docs/SECURITY.md).
+ * Who listens to events is looked at when it connects (subscribers.c).
  */
 #include "broker/guard.h"
 
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "broker/subscribers.h"
 
 static const char *const topics[] = {"audit.call", "audit.publish", "audit.look", "audit.control"};
 static const char *const asked[] = {"a call", "a publication", "a look", "a change"};
@@ -172,6 +172,7 @@ void guard_reload(struct broker *broker)
         event_publish(broker, &event, "%s; the policy stays as it was", error.text);
         return;
     }
+    subscribers_review(broker); /* who may not look any more does not hear what comes now */
     const struct event event = {.topic = "policy"};
     event_publish(broker, &event, "the policy was read from %s", broker->policy_path);
     policy_review(broker);

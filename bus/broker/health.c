@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/guard.h"
 #include "schema/schema.h"
 
 struct health_round {
@@ -38,7 +39,7 @@ struct health_round {
 struct health {
     struct source source; /* first: surveys */
     struct broker *broker;
-    struct nng_respondent *respondent; /* NULL: none */
+    struct replier *respondent; /* NULL: none */
     uint64_t ping_last;
     uint32_t round_count;
     bool due; /* an answer has come */
@@ -241,35 +242,22 @@ uint64_t health_next_ns(const struct broker *broker)
     const struct health_round *round;
     if (!health)
         return at;
+    if (health->respondent)
+        at = replier_next_deadline_ns(health->respondent);
     LIST_FOREACH (round, &health->rounds, entry) {
         at = round->until_ns < at ? round->until_ns : at;
     }
     return health->due && health->round_count > 0 ? 0 : at;
 }
 
-void health_turn(struct broker *broker, uint64_t now_ns)
-{
-    struct health *health = broker->health;
-    if (!health || health_next_ns(broker) > now_ns)
-        return;
-    health->due = false;
-    struct health_round *round = LIST_FIRST(&health->rounds);
-    while (round) {
-        struct health_round *next = LIST_NEXT(round, entry);
-        if (is_over(round, now_ns))
-            tell(round);
-        round = next;
-    }
-}
-
 /* ---- Surveys ---- */
 
-static void respond(struct nng_survey *survey, json_t *object)
+static void respond(struct replier_request *survey, json_t *object)
 {
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
     if (text)
-        (void)nng_survey_answer(survey, text, strlen(text));
+        (void)replier_answer_also(survey, (const uint8_t *)text, strlen(text));
     free(text);
 }
 
@@ -282,7 +270,7 @@ static const char *state_name(int state)
 
 static void on_surveyed(const Parley__Bus__V1__HealthReply *reply, void *data)
 {
-    struct nng_survey *survey = data;
+    struct replier_request *survey = data;
     for (size_t i = 0; i < reply->n_instance; i++) {
         const Parley__Bus__V1__InstanceHealth *instance = reply->instance[i];
         json_t *object = json_pack(
@@ -297,16 +285,16 @@ static void on_surveyed(const Parley__Bus__V1__HealthReply *reply, void *data)
     }
     if (reply->n_instance == 0)
         respond(survey, json_pack("{s:i}", "instances", 0));
-    nng_survey_free(survey);
+    replier_drop(survey);
 }
 
-static void refuse(struct nng_survey *survey, const char *text)
+static void refuse(struct replier_request *survey, const char *text)
 {
     respond(survey, json_pack("{s:s}", "text", text));
-    nng_survey_free(survey);
+    replier_drop(survey);
 }
 
-static void on_survey(struct health *health, struct nng_survey *survey, const uint8_t *data,
+static void on_survey(struct health *health, struct replier_request *survey, const uint8_t *data,
                       size_t bytes)
 {
     char interface[BROKER_NAME_BYTES] = "";
@@ -320,7 +308,9 @@ static void on_survey(struct health *health, struct nng_survey *survey, const ui
         refuse(survey, "a survey names an interface, or is empty");
         return;
     }
-    if (!health_ask(health->broker, interface, 0, on_surveyed, survey, &error))
+    if (!guard_allows(health->broker, replier_request_peer(survey), POLICY_LOOK,
+                      interface[0] ? interface : NULL, NULL, &error) ||
+        !health_ask(health->broker, interface, 0, on_surveyed, survey, &error))
         refuse(survey, error.text);
 }
 
@@ -329,11 +319,11 @@ static void on_ready(struct source *source, uint32_t events)
     (void)events;
     struct health *health = (struct health *)source; /* its first member */
     for (unsigned i = 0; i < BROKER_BATCH_MAX; i++) {
-        struct nng_survey *survey;
+        struct replier_request *survey;
         const uint8_t *data;
         size_t bytes;
-        int r = nng_respondent_receive(health->respondent, &survey, &data, &bytes);
-        if (r == NNG_E_AGAIN)
+        int r = replier_receive(health->respondent, &survey, &data, &bytes);
+        if (r == REPLIER_E_AGAIN)
             return;
         if (r < 0) {
             log_error("the health socket: %s", strerror(-r));
@@ -344,17 +334,42 @@ static void on_ready(struct source *source, uint32_t events)
     broker_again(health->broker, source);
 }
 
-int health_open(struct broker *broker, const char *const *urls, size_t count,
+void health_turn(struct broker *broker, uint64_t now_ns)
+{
+    struct health *health = broker->health;
+    if (!health || health_next_ns(broker) > now_ns)
+        return;
+    if (health->respondent && replier_next_deadline_ns(health->respondent) <= now_ns)
+        on_ready(&health->source, WAIT_IN);
+    health->due = false;
+    struct health_round *round = LIST_FIRST(&health->rounds);
+    while (round) {
+        struct health_round *next = LIST_NEXT(round, entry);
+        if (is_over(round, now_ns))
+            tell(round);
+        round = next;
+    }
+}
+
+int health_open(struct broker *broker, const struct broker_options *options,
                 struct error_text *error)
 {
     struct health *health = health_of(broker);
     if (!health)
         return error_set(error, -ENOMEM, "out of memory");
-    int r = nng_respondent_new(urls, count, &health->respondent, error);
+    const struct replier_options respondent = {
+        .protocol = REPLIER_RESPONDENT,
+        .urls = options->health_urls,
+        .url_count = options->health_url_count,
+        .bytes_max = HEALTH_SURVEY_BYTES_MAX,
+        .tls = options->tls.certificate ? &options->tls : NULL,
+        .mode = options->socket_mode,
+    };
+    int r = replier_new(&respondent, &health->respondent, error);
     if (r < 0)
         return r;
     health->source.ready = on_ready;
-    r = broker_watch(broker, nng_respondent_fd(health->respondent), WAIT_IN, &health->source);
+    r = broker_watch(broker, replier_fd(health->respondent), WAIT_IN, &health->source);
     return r < 0 ? error_set(error, r, "cannot wait for surveys: %s", strerror(-r)) : 0;
 }
 
@@ -372,8 +387,8 @@ void health_free(struct broker *broker)
         done(&nobody, data);
     }
     if (health->respondent)
-        broker_unwatch(broker, nng_respondent_fd(health->respondent), &health->source);
-    nng_respondent_free(health->respondent);
+        broker_unwatch(broker, replier_fd(health->respondent), &health->source);
+    replier_free(health->respondent);
     free(health);
     broker->health = NULL;
 }

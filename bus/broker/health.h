@@ -11,6 +11,7 @@
 
 #define HEALTH_TIMEOUT_NS (UINT64_C(500) * 1000000) /* for who does not say */
 #define HEALTH_TIMEOUT_NS_MAX (UINT64_C(60) * 1000000000)
+#define HEALTH_SURVEY_BYTES_MAX 4096 /* of a survey; a peer that sends more is hung up on */
 #define HEALTH_ROUND_MAX 256 /* under way at once; further ones are refused */
 
 struct health;       /* of the broker; NULL until somebody asks */
@@ -35,7 +36,7 @@ void health_on_pong(struct endpoint *endpoint, const Parley__Pong *message);
 void health_on_gone(struct broker *broker);
 
 /* Surveys on these URLs. Return: 0; -errno with a sentence. */
-int health_open(struct broker *broker, const char *const *urls, size_t count,
+int health_open(struct broker *broker, const struct broker_options *options,
                 struct error_text *error);
 uint64_t health_next_ns(const struct broker *broker);
 void health_turn(struct broker *broker, uint64_t now_ns);

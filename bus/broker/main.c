@@ -24,6 +24,7 @@
 #include "base/rate.h"
 #include "broker/broker.h"
 #include "broker/front.h"
+#include "broker/subscribers.h"
 #include "broker/guard.h"
 #include "broker/trim.h"
 
@@ -452,7 +453,7 @@ static void say_ready(const struct broker *broker, const struct settings *settin
     for (size_t i = 0; i < settings->control_count; i++)
         (void)printf(" control=%s", settings->control_urls[i]);
     for (size_t i = 0; i < settings->event_count; i++)
-        (void)printf(" events=%s", settings->event_urls[i]);
+        (void)printf(" events=%s", subscribers_url(broker, i));
     for (size_t i = 0; i < settings->bus_count; i++)
         (void)printf(" bus=%s", front_url(broker, i));
     if (broker->http)

@@ -518,6 +518,13 @@ static void write_broker(struct metrics *metrics, const Parley__BrokerStats *bro
                    "A turn of the broker's loop, from its waking until it sleeps again.");
     metrics_histogram(metrics, NULL, 0, broker->turn->bucket, broker->turn->n_bucket,
                       broker->turn_sum_ns);
+    one_count(metrics, "parley_events_subscribers", METRIC_GAUGE, "SUB sockets that hear events.",
+              broker->subscribers);
+    one_count(metrics, "parley_events_sent", METRIC_COUNTER,
+              "Messages to SUB sockets, two for each event and socket.", broker->events_sent);
+    one_count(metrics, "parley_events_lost", METRIC_COUNTER,
+              "Messages for which a socket that reads too slowly had no room.",
+              broker->events_lost);
     write_process(metrics, broker);
 }
 

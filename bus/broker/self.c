@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/histogram.h"
 #include "broker/serve.h"
+#include "broker/subscribers.h"
 
 struct block {
     struct self self;
@@ -188,6 +189,12 @@ static void fill_broker(struct self *self, const struct broker *broker)
     ret->has_turn_sum_ns = true;
     ret->turn_sum_ns = broker->turn_sum_ns;
     ret->version = (char *)(uintptr_t)PARLEY_VERSION;
+    struct publisher_counts events;
+    subscribers_counts(broker, &events);
+    ret->has_subscribers = ret->has_events_sent = ret->has_events_lost = true;
+    ret->subscribers = events.connections_now;
+    ret->events_sent = events.sent;
+    ret->events_lost = events.lost;
 }
 
 static void fill_serve(struct self *self, const struct broker *broker)

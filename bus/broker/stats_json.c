@@ -156,6 +156,9 @@ static json_t *broker_json(const Parley__BrokerStats *broker)
         set(object, "descriptors_max", broker->descriptors_max);
     set(object, "start_unix_ns", broker->start_unix_ns);
     set(object, "turn_sum_ns", broker->turn_sum_ns);
+    set(object, "subscribers", broker->subscribers);
+    set(object, "events_sent", broker->events_sent);
+    set(object, "events_lost", broker->events_lost);
     json_object_set_new(object, "turn_ns", quantiles_json(broker->turn));
     return object;
 }

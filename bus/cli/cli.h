@@ -146,6 +146,11 @@ struct nng_asker;
 int control_asker_new(const struct cli *cli, const char *url, uint64_t timeout_ns,
                       struct nng_asker **ret, struct error_text *error);
 
+struct nng_subscriber;
+/* Of everything, connected to @url in the same way. As nng_subscriber_new(). */
+int control_subscriber_new(const struct cli *cli, const char *url, struct nng_subscriber **ret,
+                           struct error_text *error);
+
 struct schema;
 /* Describes INTERFACE[@VERSION] (@version NULL: the one with the largest weight).
  * @ret_reply: wire_free(); @ret_schema: schema_unref() */

@@ -244,7 +244,7 @@ static int watch(struct cli *cli, const struct topics *topics, const struct even
     const char *url = control_events_url(cli);
     if (!url)
         return CLI_EXIT_USAGE;
-    int r = nng_subscriber_new(url, NULL, 0, &subscriber, &error);
+    int r = control_subscriber_new(cli, url, &subscriber, &error);
     if (r < 0)
         return r == -EINVAL ? cli_usage(cli, "%s", error.text)
                             : cli_complain(cli, CLI_EXIT_NO_BROKER, "%s", error.text);

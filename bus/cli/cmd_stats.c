@@ -321,6 +321,9 @@ static json_t *process_json(const Parley__BrokerStats *broker)
     json_set_count(object, "descriptors_max", broker->has_descriptors_max, broker->descriptors_max);
     json_set_count(object, "start_unix_ns", broker->has_start_unix_ns, broker->start_unix_ns);
     json_set_count(object, "turn_sum_ns", broker->has_turn_sum_ns, broker->turn_sum_ns);
+    json_set_count(object, "subscribers", broker->has_subscribers, broker->subscribers);
+    json_set_count(object, "events_sent", broker->has_events_sent, broker->events_sent);
+    json_set_count(object, "events_lost", broker->has_events_lost, broker->events_lost);
     if (broker->turn)
         json_object_set_new(object, "turn_ns", latency_json(broker->turn));
     return object;

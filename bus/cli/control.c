@@ -74,16 +74,28 @@ static const char *or_env(const char *given, const char *name)
     return set && *set ? set : NULL;
 }
 
-int control_asker_new(const struct cli *cli, const char *url, uint64_t timeout_ns,
-                      struct nng_asker **ret, struct error_text *error)
+static struct tls_settings tls_of(const struct cli *cli)
 {
-    const struct tls_settings tls = {
+    return (struct tls_settings){
         .ca = or_env(cli->tls.ca, "PARLEY_TLS_CA"),
         .certificate = or_env(cli->tls.certificate, "PARLEY_TLS_CERT"),
         .key = or_env(cli->tls.key, "PARLEY_TLS_KEY"),
         .server_name = or_env(NULL, "PARLEY_TLS_NAME"),
     };
+}
+
+int control_asker_new(const struct cli *cli, const char *url, uint64_t timeout_ns,
+                      struct nng_asker **ret, struct error_text *error)
+{
+    const struct tls_settings tls = tls_of(cli);
     return nng_asker_new_tls(url, &tls, timeout_ns, ret, error);
+}
+
+int control_subscriber_new(const struct cli *cli, const char *url, struct nng_subscriber **ret,
+                           struct error_text *error)
+{
+    const struct tls_settings tls = tls_of(cli);
+    return nng_subscriber_new_tls(url, &tls, NULL, 0, ret, error);
 }
 
 int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uint64_t timeout_ns,

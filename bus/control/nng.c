@@ -1,10 +1,6 @@
 /*
- * NNG behind four small objects, each one socket: what is asked for, published, heard, and
- * surveyed. Who answers requests is replier.c's.
- *
- * The respondent is a raw socket: it hands out each survey with its header, the way back to the
- * surveyor, and sends whatever carries such a header; so a survey has as many answers as there are,
- * whenever they are there. A header is NNG's own, made on this side of the wire.
+ * NNG behind two small objects, each one socket: who asks, and who hears events. Who answers
+ * requests is replier.c's, who publishes publisher.c's.
  *
  * NNG runs threads of its own, which never call us: all that this file does, but for closing,
  * happens in the caller's thread, on sockets that do not block. Its sizes are limited before a peer
@@ -24,19 +20,13 @@
 #include <time.h>
 
 #include <nng/nng.h>
-#include <nng/protocol/pubsub0/pub.h>
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/req.h>
-#include <nng/protocol/survey0/respond.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/nng_tls.h"
 
-/* Answers that NNG holds between us and its threads, which never wait for an asker. */
-#define NNG_ANSWER_BUFFER 1024
-/* What an answer may wait for NNG's own thread. Only a stopped machine takes that long. */
-#define NNG_SEND_TIMEOUT_MS 100
 /* What closing a socket may take before it is left to itself. */
 #define NNG_CLOSE_TIMEOUT_NS NS_PER_S
 #define NNG_TIMEOUT_MS_MAX 86400000 /* a day: far inside nng_duration */
@@ -168,23 +158,6 @@ static int fail(struct error_text *error, int nng_code, const char *what, const 
                      nng_strerror(nng_code), advice ? ": " : "", advice ? advice : "");
 }
 
-static const char *listen_advice(int nng_code)
-{
-    switch (nng_code) {
-    case NNG_EADDRINUSE:
-        return "stop the program that listens there, or choose another URL";
-    case NNG_EADDRINVAL:
-    case NNG_EINVAL:
-        return "use a URL such as ipc:///run/parley/control.ipc or tcp://127.0.0.1:7400";
-    case NNG_ENOTSUP:
-        return "this libnng has no such transport: use ipc:// or tcp://";
-    case NNG_ENOENT:
-        return "make the folder first";
-    default:
-        return NULL;
-    }
-}
-
 static const char *dial_advice(int nng_code)
 {
     switch (nng_code) {
@@ -203,19 +176,6 @@ static const char *dial_advice(int nng_code)
     default:
         return NULL;
     }
-}
-
-static int listen_all(nng_socket socket, const char *const *urls, size_t url_count,
-                      struct error_text *error)
-{
-    if (url_count == 0)
-        return error_set(error, -EINVAL, "no URL to listen on");
-    for (size_t i = 0; i < url_count; i++) {
-        int n = nng_listen(socket, urls[i], NULL, 0);
-        if (n != 0)
-            return fail(error, n, "listen on", urls[i], listen_advice(n));
-    }
-    return 0;
 }
 
 static nng_duration milliseconds(uint64_t ns)
@@ -237,170 +197,14 @@ static int copy_out(nng_msg *message, uint8_t **ret_data, size_t *ret_bytes)
     return 0;
 }
 
-/* ---- Respondent ---- */
-
-/* A body under the header that names the way back. */
-static int make_answer(const nng_msg *asked, const uint8_t *data, size_t bytes, nng_msg **ret)
+/* @tls: NULL: a URL without */
+static int dial(nng_socket socket, const char *url, nng_tls_config *tls, int flags,
+                nng_dialer *ret_dialer)
 {
-    nng_msg *answer;
-    int n = nng_msg_alloc(&answer, 0);
-    if (n != 0)
-        return n;
-    n = nng_msg_header_append(answer, nng_msg_header((nng_msg *)(uintptr_t)asked),
-                              nng_msg_header_len(asked));
-    if (n == 0)
-        n = nng_msg_append(answer, data, bytes);
-    if (n != 0) {
-        nng_msg_free(answer);
-        return n;
-    }
-    *ret = answer;
-    return 0;
-}
-
-struct nng_respondent {
-    nng_socket socket;
-    int fd;
-};
-
-struct nng_survey {
-    nng_socket socket;
-    nng_msg *message;
-};
-
-int nng_respondent_new(const char *const *urls, size_t url_count, struct nng_respondent **ret,
-                       struct error_text *error)
-{
-    struct nng_respondent *respondent = calloc(1, sizeof(*respondent));
-    if (!respondent)
-        return -ENOMEM;
-    int n = nng_respondent0_open_raw(&respondent->socket);
-    if (n != 0) {
-        free(respondent);
-        return fail(error, n, "open", "an NNG socket", NULL);
-    }
-    n = nng_socket_set_size(respondent->socket, NNG_OPT_RECVMAXSZ, NNG_SURVEY_BYTES_MAX);
-    if (n == 0)
-        n = nng_socket_set_int(respondent->socket, NNG_OPT_SENDBUF, NNG_ANSWER_BUFFER);
-    if (n == 0)
-        n = nng_socket_set_ms(respondent->socket, NNG_OPT_SENDTIMEO, NNG_SEND_TIMEOUT_MS);
-    if (n == 0)
-        n = nng_socket_get_int(respondent->socket, NNG_OPT_RECVFD, &respondent->fd);
-    int r = n != 0 ? fail(error, n, "set up", "an NNG socket", NULL)
-                   : listen_all(respondent->socket, urls, url_count, error);
-    if (r < 0) {
-        nng_respondent_free(respondent);
-        return r;
-    }
-    *ret = respondent;
-    return 0;
-}
-
-struct nng_respondent *nng_respondent_free(struct nng_respondent *respondent)
-{
-    if (respondent) {
-        socket_close(respondent->socket);
-        free(respondent);
-    }
-    return NULL;
-}
-
-int nng_respondent_fd(const struct nng_respondent *respondent)
-{
-    return respondent->fd;
-}
-
-int nng_respondent_receive(struct nng_respondent *respondent, struct nng_survey **ret_survey,
-                           const uint8_t **ret_data, size_t *ret_bytes)
-{
-    nng_msg *message;
-    int n = nng_recvmsg(respondent->socket, &message, NNG_FLAG_NONBLOCK);
-    if (n == NNG_EAGAIN)
-        return NNG_E_AGAIN;
-    if (n != 0)
-        return nng_errno(n);
-    struct nng_survey *survey = malloc(sizeof(*survey));
-    if (!survey) {
-        nng_msg_free(message);
-        return -ENOMEM;
-    }
-    *survey = (struct nng_survey){.socket = respondent->socket, .message = message};
-    *ret_survey = survey;
-    *ret_data = nng_msg_body(message);
-    *ret_bytes = nng_msg_len(message);
-    return 0;
-}
-
-int nng_survey_answer(struct nng_survey *survey, const char *data, size_t bytes)
-{
-    nng_msg *answer;
-    int n = make_answer(survey->message, (const uint8_t *)data, bytes, &answer);
-    if (n != 0)
-        return nng_errno(n);
-    n = nng_sendmsg(survey->socket, answer, 0);
-    if (n != 0)
-        nng_msg_free(answer);
-    return n == 0 ? 0 : nng_errno(n);
-}
-
-struct nng_survey *nng_survey_free(struct nng_survey *survey)
-{
-    if (survey) {
-        nng_msg_free(survey->message);
-        free(survey);
-    }
-    return NULL;
-}
-
-/* ---- Publisher ---- */
-
-struct nng_publisher {
-    nng_socket socket;
-};
-
-int nng_publisher_new(const char *const *urls, size_t url_count, struct nng_publisher **ret,
-                      struct error_text *error)
-{
-    struct nng_publisher *publisher = calloc(1, sizeof(*publisher));
-    if (!publisher)
-        return -ENOMEM;
-    int n = nng_pub0_open(&publisher->socket);
-    if (n != 0) {
-        free(publisher);
-        return fail(error, n, "open", "an NNG socket", NULL);
-    }
-    int r = listen_all(publisher->socket, urls, url_count, error);
-    if (r < 0) {
-        nng_publisher_free(publisher);
-        return r;
-    }
-    *ret = publisher;
-    return 0;
-}
-
-struct nng_publisher *nng_publisher_free(struct nng_publisher *publisher)
-{
-    if (publisher) {
-        socket_close(publisher->socket);
-        free(publisher);
-    }
-    return NULL;
-}
-
-int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, size_t bytes)
-{
-    nng_msg *message;
-    int n = nng_msg_alloc(&message, 0);
-    if (n != 0)
-        return nng_errno(n);
-    n = nng_msg_append(message, data, bytes);
-    if (n == 0)
-        n = nng_sendmsg(publisher->socket, message, NNG_FLAG_NONBLOCK);
-    if (n != 0) {
-        nng_msg_free(message);
-        return nng_errno(n);
-    }
-    return 0;
+    int n = nng_dialer_create(ret_dialer, socket, url);
+    if (n == 0 && tls)
+        n = nng_dialer_set_ptr(*ret_dialer, NNG_OPT_TLS_CONFIG, tls);
+    return n == 0 ? nng_dialer_start(*ret_dialer, flags) : n;
 }
 
 /* ---- Asker ---- */
@@ -426,15 +230,6 @@ static int asker_set_up(struct nng_asker *asker)
     return n;
 }
 
-static int asker_dial(struct nng_asker *asker)
-{
-    nng_dialer dialer;
-    int n = nng_dialer_create(&dialer, asker->socket, asker->url);
-    if (n == 0 && asker->tls)
-        n = nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, asker->tls);
-    return n == 0 ? nng_dialer_start(dialer, 0) : n;
-}
-
 int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
                   struct error_text *error)
 {
@@ -444,6 +239,7 @@ int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
 int nng_asker_new_tls(const char *url, const struct tls_settings *tls, uint64_t timeout_ns,
                       struct nng_asker **ret, struct error_text *error)
 {
+    nng_dialer dialer;
     struct nng_asker *asker = calloc(1, sizeof(*asker));
     if (!asker)
         return -ENOMEM;
@@ -467,7 +263,7 @@ int nng_asker_new_tls(const char *url, const struct tls_settings *tls, uint64_t 
     }
     n = asker_set_up(asker);
     if (n == 0)
-        n = asker_dial(asker);
+        n = dial(asker->socket, url, asker->tls, 0, &dialer);
     if (n != 0) {
         nng_asker_free(asker);
         return fail(error, n, "connect to", url, dial_advice(n));
@@ -522,6 +318,7 @@ int nng_asker_ask(struct nng_asker *asker, const uint8_t *data, size_t bytes, ui
 struct nng_subscriber {
     nng_socket socket;
     nng_dialer dialer;
+    nng_tls_config *tls; /* NULL: a URL without */
     char *url;
     _Atomic int pipes;   /* counted by NNG's threads */
     uint64_t dialled_ns; /* when there was a connection, or when it was dialled, last */
@@ -547,6 +344,13 @@ static int subscriber_set_up(nng_socket socket, const char *const *topics, size_
 int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_count,
                        struct nng_subscriber **ret, struct error_text *error)
 {
+    return nng_subscriber_new_tls(url, NULL, topics, topic_count, ret, error);
+}
+
+int nng_subscriber_new_tls(const char *url, const struct tls_settings *tls,
+                           const char *const *topics, size_t topic_count,
+                           struct nng_subscriber **ret, struct error_text *error)
+{
     struct nng_subscriber *subscriber = calloc(1, sizeof(*subscriber));
     if (!subscriber)
         return -ENOMEM;
@@ -554,6 +358,11 @@ int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_
     if (n != 0) {
         free(subscriber);
         return fail(error, n, "open", "an NNG socket", NULL);
+    }
+    int r = nng_tls_url(url) ? nng_tls_new(tls, url, false, &subscriber->tls, error) : 0;
+    if (r < 0) {
+        nng_subscriber_free(subscriber);
+        return r;
     }
     n = subscriber_set_up(subscriber->socket, topics, topic_count);
     subscriber->url = strdup(url);
@@ -565,7 +374,7 @@ int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_
     if (n == 0)
         n = nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_REM_POST, on_pipe, subscriber);
     if (n == 0)
-        n = nng_dial(subscriber->socket, url, &subscriber->dialer, 0);
+        n = dial(subscriber->socket, url, subscriber->tls, 0, &subscriber->dialer);
     if (n != 0) {
         nng_subscriber_free(subscriber);
         return fail(error, n, "connect to", url, dial_advice(n));
@@ -580,6 +389,8 @@ struct nng_subscriber *nng_subscriber_free(struct nng_subscriber *subscriber)
         (void)nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_ADD_POST, NULL, NULL);
         (void)nng_pipe_notify(subscriber->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
         socket_close(subscriber->socket);
+        if (subscriber->tls)
+            nng_tls_config_free(subscriber->tls);
         free(subscriber->url);
         free(subscriber);
     }
@@ -594,8 +405,8 @@ static void redial(struct nng_subscriber *subscriber)
     } else if (now - subscriber->dialled_ns >= SUBSCRIBER_REDIAL_NS) {
         subscriber->dialled_ns = now;
         (void)nng_dialer_close(subscriber->dialer);
-        (void)nng_dial(subscriber->socket, subscriber->url, &subscriber->dialer,
-                       NNG_FLAG_NONBLOCK); /* or the next time */
+        (void)dial(subscriber->socket, subscriber->url, subscriber->tls, NNG_FLAG_NONBLOCK,
+                   &subscriber->dialer); /* or the next time */
     }
 }
 

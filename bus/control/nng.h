@@ -12,39 +12,12 @@
 #include "base/error.h"
 
 #define NNG_REQUEST_BYTES_MAX (UINT32_C(64) << 20)
-#define NNG_E_AGAIN 1
 
 /* NNG's number of an error as -errno; -EIO if it has no better name. */
 int nng_errno(int nng_code);
 /* Closes a socket of NNG's, by its number, waiting no longer than a second. Return: whether it is
  * closed; if not, NNG's threads may still call back. */
 bool nng_close_socket(uint32_t id);
-
-/* ---- A publisher ---- */
-
-struct nng_publisher;
-int nng_publisher_new(const char *const *urls, size_t url_count, struct nng_publisher **ret,
-                      struct error_text *error);
-struct nng_publisher *nng_publisher_free(struct nng_publisher *publisher);
-int nng_publisher_send(struct nng_publisher *publisher, const uint8_t *data, size_t bytes);
-
-/* ---- A respondent (raw): any number of answers to a survey, at any time ---- */
-
-#define NNG_SURVEY_BYTES_MAX 4096 /* of a survey; a peer that sends more is hung up on */
-
-struct nng_respondent;
-struct nng_survey; /* one that is being answered */
-
-int nng_respondent_new(const char *const *urls, size_t url_count, struct nng_respondent **ret,
-                       struct error_text *error);
-struct nng_respondent *nng_respondent_free(struct nng_respondent *respondent);
-int nng_respondent_fd(const struct nng_respondent *respondent);
-/* @ret_survey: ours, nng_survey_free(). @ret_data: borrowed from it. 0, NNG_E_AGAIN, -errno. */
-int nng_respondent_receive(struct nng_respondent *respondent, struct nng_survey **ret_survey,
-                           const uint8_t **ret_data, size_t *ret_bytes);
-/* A surveyor that is gone, or whose survey is over, is no error. Before the respondent is freed. */
-int nng_survey_answer(struct nng_survey *survey, const char *data, size_t bytes);
-struct nng_survey *nng_survey_free(struct nng_survey *survey);
 
 /* ---- An asker and a subscriber, for the command line: these block ---- */
 
@@ -64,6 +37,10 @@ struct nng_subscriber;
 /* @topics: prefixes; none: all. */
 int nng_subscriber_new(const char *url, const char *const *topics, size_t topic_count,
                        struct nng_subscriber **ret, struct error_text *error);
+/* @tls: as nng_asker_new_tls() */
+int nng_subscriber_new_tls(const char *url, const struct tls_settings *tls,
+                           const char *const *topics, size_t topic_count,
+                           struct nng_subscriber **ret, struct error_text *error);
 struct nng_subscriber *nng_subscriber_free(struct nng_subscriber *subscriber);
 /* 0; -ETIMEDOUT; -errno. @ret_data: the caller's; free(). */
 int nng_subscriber_receive(struct nng_subscriber *subscriber, uint64_t timeout_ns,

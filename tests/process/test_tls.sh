@@ -74,7 +74,8 @@ shake() {
         ${certificate:+-cert "$certs/$certificate.pem"} "$@" >"$out" 2>&1
 }
 
-serve server
+serve server --events tls+tcp://127.0.0.1:0
+broker=${pids[-1]}
 [[ -n $port ]] || fail "the broker does not say its port: $(cat "$PARLEY_DIR/server.out")"
 
 call orders
@@ -115,6 +116,32 @@ run 3 --tls-ca "$certs/other-ca.pem" --tls-cert "$certs/orders.pem" -u "$url" ls
 has "$err" "certificate"
 run 3 --tls-ca /nowhere -u "$url" ls
 has "$err" "/nowhere"
+
+# ---- Events ----
+
+events_port=$(sed -n 's/.* events=tls+tcp:..127.0.0.1:\([0-9]*\).*/\1/p' "$PARLEY_DIR/server.out")
+events_url=tls+tcp://localhost:$events_port
+
+# hears WANTED OPTION...: parley events ends so, while the policy is read again and again.
+hears() {
+    local wanted=$1 listener code
+    shift
+    timeout 30 "$parley" events --events "$events_url" --count 1 "$@" >"$out" 2>"$err" </dev/null &
+    listener=$!
+    pids+=("$listener")
+    while kill -0 "$listener" 2>/dev/null; do
+        kill -HUP "$broker"
+        sleep 0.05
+    done
+    wait "$listener"
+    code=$?
+    [[ $code == "$wanted" ]] || fail "parley events $*: exit code $code instead of $wanted"
+}
+hears 0 "${orders[@]}" --timeout 20s
+has "$out" "policy"
+hears 3 --tls-ca "$certs/ca.pem" --tls-cert "$certs/billing.pem" --timeout 500ms # may not look
+hears 3 --tls-ca "$certs/other-ca.pem" --tls-cert "$certs/orders.pem" --timeout 500ms
+has "$PARLEY_DIR/audit" '"topic":"audit.look"' '"from":"billing"'
 
 # Who need not have a certificate is nobody then, and one that is wrong is still wrong.
 cp "$certs/server.pem" "$certs/optional.pem"

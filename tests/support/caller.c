@@ -80,7 +80,7 @@ uint64_t caller_start(struct caller *caller, unsigned method, const Echo__V1__Me
 
 /* ---- The service ---- */
 
-struct provider {
+struct served {
     Echo__V1__Echo_Service *implementation;
     struct parley_endpoint_options options;
 };
@@ -95,15 +95,15 @@ static void stop(int signal)
 
 static int serve(struct bus *bus, void *argument)
 {
-    struct provider *provider = argument;
-    provider->options.broker = bus_broker(bus);
-    provider->options.name = "echo";
-    provider->options.connect_timeout_ns = 10000000000;
-    if (parley_endpoint_new(&provider->options, &serving) != PARLEY_OK)
+    struct served *served = argument;
+    served->options.broker = bus_broker(bus);
+    served->options.name = "echo";
+    served->options.connect_timeout_ns = 10000000000;
+    if (parley_endpoint_new(&served->options, &serving) != PARLEY_OK)
         return 2;
     signal(SIGTERM, stop);
     struct parley_service *service;
-    if (parley_service_new(serving, &echo__v1__echo__interface, &provider->implementation->base, NULL,
+    if (parley_service_new(serving, &echo__v1__echo__interface, &served->implementation->base, NULL,
                            &service) != PARLEY_OK)
         return 3;
     int r = parley_run(serving) == PARLEY_OK && parley_service_drained(service) ? 0 : 4;
@@ -114,10 +114,10 @@ static int serve(struct bus *bus, void *argument)
 pid_t caller_fork(struct bus *bus, Echo__V1__Echo_Service *implementation,
                   const struct parley_endpoint_options *options)
 {
-    struct provider provider = {.implementation = implementation};
+    struct served served = {.implementation = implementation};
     if (options)
-        provider.options = *options;
-    return bus_fork(bus, serve, &provider);
+        served.options = *options;
+    return bus_fork(bus, serve, &served);
 }
 
 static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,

@@ -1,5 +1,5 @@
 /*
- * The fake broker: one thread around the real replier and publisher of bus/control/nng.h.
+ * The fake broker: one thread around the real replier and publisher of bus/control.
  *
  * PUB drops what nobody has subscribed to yet, and nothing tells a publisher that somebody has. So
  * what a test publishes is published again every few milliseconds until the end, and the test
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "control/nng.h"
+#include "control/publisher.h"
 #include "control/replier.h"
 #include "wire/wire.h"
 
@@ -30,7 +31,7 @@ struct fake_broker {
     char dir[32];
     char url[64], events_url[64];
     struct replier *replier;
-    struct nng_publisher *publisher;
+    struct publisher *publisher;
     int stop_fd;
     pthread_t thread;
     pthread_mutex_t mutex; /* guards the two below */
@@ -78,8 +79,7 @@ static void publish(struct fake_broker *broker)
 {
     pthread_mutex_lock(&broker->mutex);
     for (size_t i = 0; i < broker->published_count; i++)
-        nng_publisher_send(broker->publisher, broker->published[i].data,
-                           broker->published[i].bytes);
+        publisher_send(broker->publisher, broker->published[i].data, broker->published[i].bytes);
     pthread_mutex_unlock(&broker->mutex);
 }
 
@@ -90,10 +90,12 @@ static void *serve(void *userdata)
         struct pollfd fds[] = {
             {.fd = broker->stop_fd, .events = POLLIN},
             {.fd = replier_fd(broker->replier), .events = POLLIN},
+            {.fd = publisher_fd(broker->publisher), .events = POLLIN},
         };
-        poll(fds, 2, PUBLISH_EVERY_MS);
+        poll(fds, 3, PUBLISH_EVERY_MS);
         if (fds[0].revents)
             return NULL;
+        publisher_turn(broker->publisher);
         publish(broker);
         struct replier_request *request;
         const uint8_t *data;
@@ -118,8 +120,9 @@ struct fake_broker *fake_broker_new(fake_broker_answer answer, void *userdata)
     const char *url = broker->url, *events_url = broker->events_url;
     const struct replier_options options = {
         .urls = &url, .url_count = 1, .bytes_max = NNG_REQUEST_BYTES_MAX};
+    const struct publisher_options events = {.urls = &events_url, .url_count = 1};
     if (replier_new(&options, &broker->replier, &error) != 0 ||
-        nng_publisher_new(&events_url, 1, &broker->publisher, &error) != 0)
+        publisher_new(&events, &broker->publisher, &error) != 0)
         fail_msg("the fake broker cannot start: %s", error.text);
     broker->stop_fd = eventfd(0, EFD_CLOEXEC);
     assert_true(broker->stop_fd >= 0);
@@ -135,7 +138,7 @@ struct fake_broker *fake_broker_free(struct fake_broker *broker)
     assert_int_equal(write(broker->stop_fd, &one, sizeof(one)), sizeof(one));
     pthread_join(broker->thread, NULL);
     replier_free(broker->replier);
-    nng_publisher_free(broker->publisher);
+    publisher_free(broker->publisher);
     close(broker->stop_fd);
     unlink(broker->url + strlen("ipc://"));
     unlink(broker->events_url + strlen("ipc://"));

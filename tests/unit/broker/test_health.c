@@ -15,9 +15,9 @@
 
 #include "base/clock.h"
 #include "broker/health.h"
+#include "broker/policy.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
-#define SP_HEADER_BYTES 4 /* of a survey: its number, which counts as well */
 
 static struct broker *broker;
 static struct peer service;
@@ -193,17 +193,25 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *data)
 
 struct surveyor {
     nng_socket socket;
-    _Atomic bool hung_up;
+    _Atomic bool connected, hung_up;
 };
 
 static void surveyor_begin(struct surveyor *surveyor, const char *url)
 {
+    atomic_store(&surveyor->connected, false);
     atomic_store(&surveyor->hung_up, false);
     assert_int_equal(nng_surveyor0_open(&surveyor->socket), 0);
     assert_int_equal(nng_socket_set_ms(surveyor->socket, NNG_OPT_SURVEYOR_SURVEYTIME, 20000), 0);
     assert_int_equal(
         nng_pipe_notify(surveyor->socket, NNG_PIPE_EV_REM_POST, on_pipe, &surveyor->hung_up), 0);
-    assert_int_equal(nng_dial(surveyor->socket, url, NULL, 0), 0);
+    assert_int_equal(nng_pipe_notify(surveyor->socket, NNG_PIPE_EV_ADD_POST, on_pipe,
+                                     &surveyor->connected),
+                     0);
+    assert_int_equal(nng_dial(surveyor->socket, url, NULL, NNG_FLAG_NONBLOCK), 0);
+    for (uint64_t until = clock_now_ns() + PATIENCE_NS; !atomic_load(&surveyor->connected);) {
+        assert_true(clock_now_ns() < until);
+        assert_int_equal(broker_turn(broker, NS_PER_MS), 0);
+    }
 }
 
 static void surveyor_end(struct surveyor *surveyor)
@@ -234,21 +242,48 @@ static void hear_survey(struct surveyor *surveyor, char *text, size_t room)
     }
 }
 
+static void test_who_may_not_look_is_told_so(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/parley-test-XXXXXX", url[64], text[512];
+    static const char rules[] = "apiVersion: parley.dev/v1alpha1\nkind: Policy\nrules:\n"
+                                "- {who: [anybody], allow: [look], interfaces: [orders]}\n";
+    assert_non_null(mkdtemp(folder));
+    snprintf(url, sizeof(url), "ipc://%s/health.ipc", folder);
+    const char *urls[] = {url};
+    const struct broker_options options = {.health_urls = urls, .health_url_count = 1};
+    assert_int_equal(policy_parse(rules, strlen(rules), "policy", &broker->policy, &error), 0);
+    assert_int_equal(health_open(broker, &options, &error), 0);
+    struct surveyor surveyor;
+    surveyor_begin(&surveyor, url);
+    send_survey(&surveyor, "", 0); /* of all */
+    hear_survey(&surveyor, text, sizeof(text));
+    assert_words(text, "may not look: no rule of the broker's policy allows it");
+    send_survey(&surveyor, "orders", 6);
+    say_pong(hear_ping());
+    hear_survey(&surveyor, text, sizeof(text));
+    assert_words(text, "\"state\":\"SERVING\"");
+    surveyor_end(&surveyor);
+    health_free(broker);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void test_a_survey_is_bounded(void **state)
 {
     (void)state;
     char folder[] = "/tmp/parley-test-XXXXXX", url[64], text[512];
-    static char long_survey[NNG_SURVEY_BYTES_MAX + 1];
+    static char long_survey[HEALTH_SURVEY_BYTES_MAX + 1];
     assert_non_null(mkdtemp(folder));
     snprintf(url, sizeof(url), "ipc://%s/health.ipc", folder);
     const char *urls[] = {url};
-    if (health_open(broker, urls, 1, &error) < 0)
+    const struct broker_options options = {.health_urls = urls, .health_url_count = 1};
+    if (health_open(broker, &options, &error) < 0)
         fail_msg("%s", error.text);
     memset(long_survey, 'a', sizeof(long_survey));
 
     struct surveyor surveyor;
     surveyor_begin(&surveyor, url);
-    const size_t refused[] = {64, NNG_SURVEY_BYTES_MAX - SP_HEADER_BYTES};
+    const size_t refused[] = {64, HEALTH_SURVEY_BYTES_MAX};
     for (size_t i = 0; i < 2; i++) {
         send_survey(&surveyor, long_survey, refused[i]);
         hear_survey(&surveyor, text, sizeof(text));
@@ -257,7 +292,7 @@ static void test_a_survey_is_bounded(void **state)
     send_survey(&surveyor, long_survey, 63); /* as long as a name may be */
     hear_survey(&surveyor, text, sizeof(text));
     assert_string_equal(text, "{\"instances\":0}");
-    send_survey(&surveyor, long_survey, NNG_SURVEY_BYTES_MAX - SP_HEADER_BYTES + 1);
+    send_survey(&surveyor, long_survey, HEALTH_SURVEY_BYTES_MAX + 1);
     hear_survey(&surveyor, text, sizeof(text));
     assert_string_equal(text, "");
     surveyor_end(&surveyor);
@@ -284,6 +319,7 @@ int main(void)
         TEST(test_rounds_at_once_are_bounded),
         TEST(test_who_leaves_while_it_is_asked_is_not_waited_for),
         TEST(test_what_is_under_way_is_told_when_the_broker_ends),
+        TEST(test_who_may_not_look_is_told_so),
         TEST(test_a_survey_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include <nng/nng.h>
+#include <nng/protocol/pubsub0/pub.h>
+
 #include "base/clock.h"
 #include "control/nng.h"
 #include "control/replier.h"
@@ -204,13 +207,26 @@ static void test_nobody_there_is_said_at_once(void **state)
     assert_int_equal(nng_asker_new(long_url, PATIENCE_NS, &asker, &error), -EINVAL);
 }
 
+static nng_socket publisher_on(const char *url)
+{
+    nng_socket socket;
+    assert_int_equal(nng_pub0_open(&socket), 0);
+    assert_int_equal(nng_listen(socket, url, NULL, 0), 0);
+    return socket;
+}
+
+static void publish(nng_socket publisher, const char *event, size_t bytes)
+{
+    assert_int_equal(nng_send(publisher, (void *)(uintptr_t)event, bytes, 0), 0);
+}
+
 /* A subscription travels after the connection: publish until the first event is there. */
-static void hear_first(struct nng_publisher *publisher, struct nng_subscriber *subscriber,
+static void hear_first(nng_socket publisher, struct nng_subscriber *subscriber,
                        const char *event)
 {
     uint64_t until = clock_now_ns() + PATIENCE_NS;
     while (clock_now_ns() < until) {
-        assert_int_equal(nng_publisher_send(publisher, (const uint8_t *)event, strlen(event)), 0);
+        publish(publisher, event, strlen(event));
         uint8_t *data;
         size_t bytes;
         int r = nng_subscriber_receive(subscriber, 10 * NS_PER_MS, &data, &bytes);
@@ -230,19 +246,17 @@ static void test_subscriber_hears_its_topics_only(void **state)
     (void)state;
     char url[128];
     url_of("events", url);
-    const char *urls[] = {url};
-    struct nng_publisher *publisher;
     struct error_text error;
-    assert_int_equal(nng_publisher_new(urls, 1, &publisher, &error), 0);
+    nng_socket publisher = publisher_on(url);
     /* Nobody listens: no error. */
-    assert_int_equal(nng_publisher_send(publisher, (const uint8_t *)"route\nx", 7), 0);
+    publish(publisher, "route\nx", 7);
 
     const char *topics[] = {"instance.", "route"};
     struct nng_subscriber *some;
     assert_int_equal(nng_subscriber_new(url, topics, 2, &some, &error), 0);
     hear_first(publisher, some, "route\n1");
-    assert_int_equal(nng_publisher_send(publisher, (const uint8_t *)"broker\n", 7), 0);
-    assert_int_equal(nng_publisher_send(publisher, (const uint8_t *)"instance.up\n", 12), 0);
+    publish(publisher, "broker\n", 7);
+    publish(publisher, "instance.up\n", 12);
     for (;;) {
         uint8_t *data;
         size_t bytes;
@@ -262,7 +276,7 @@ static void test_subscriber_hears_its_topics_only(void **state)
     assert_int_equal(nng_subscriber_new(url, NULL, 0, &all, &error), 0);
     hear_first(publisher, all, "broker\n");
     nng_subscriber_free(all);
-    nng_publisher_free(publisher);
+    nng_close(publisher);
 }
 
 static int make_folder(void **state)
@@ -289,18 +303,17 @@ static void test_subscriber_hears_a_publisher_that_comes_back(void **state)
     struct error_text error;
     uint8_t *data;
     size_t bytes;
-    struct nng_publisher *publisher = NULL;
     struct nng_subscriber *subscriber;
-    assert_int_equal(nng_publisher_new(&url, 1, &publisher, &error), 0);
+    nng_socket publisher = publisher_on(url);
     assert_int_equal(nng_subscriber_new(url, NULL, 0, &subscriber, &error), 0);
     for (unsigned round = 0; round < 5; round++) {
         hear_first(publisher, subscriber, "here");
-        publisher = nng_publisher_free(publisher);
+        nng_close(publisher);
         while (nng_subscriber_receive(subscriber, 50 * NS_PER_MS, &data, &bytes) == 0)
             free(data);
-        assert_int_equal(nng_publisher_new(&url, 1, &publisher, &error), 0);
+        publisher = publisher_on(url);
     }
-    nng_publisher_free(publisher);
+    nng_close(publisher);
     nng_subscriber_free(subscriber);
 }
 
