@@ -283,8 +283,7 @@ static void received(struct far_service *service, struct replier_request *reques
 /* libnng drops what it has not sent when a socket is closed, and does not tell when it has. */
 static void linger(struct far_service *service)
 {
-    uint64_t until =
-        clock_add(service->answered_ns, service->withdrawn ? REMOTE_DRAINED_NS : REMOTE_LINGER_NS);
+    uint64_t until = far_service_linger_ns(service);
     while (service->came && clock_now_ns() < until) {
         struct pollfd fd = {.fd = replier_fd(service->replier), .events = POLLIN};
         struct replier_request *request;
@@ -565,6 +564,7 @@ void far_service_withdraw(struct remote *remote, const Parley__Withdraw *message
         far_service_free(service);
         return;
     }
+    service->drain_by_ns = clock_add(clock_now_ns(), service->service->drain_timeout_ns);
     service->withdrawn =
         known && remote_ask(remote, "Withdraw", &request.base, ASK_WITHDRAW, service) == 0;
 }
