@@ -119,13 +119,18 @@ void endpoint_review(struct parley_endpoint *endpoint)
 {
     struct parley_service *service;
     TAILQ_FOREACH (service, &endpoint->services, entry) {
-        if (service->answered && service->status == PARLEY_PERMISSION_DENIED)
+        if (service->answered && service->status == PARLEY_PERMISSION_DENIED) {
+            service->answered = false; /* once, however often the policy changes meanwhile */
             service_link_up(service);
-        else
+        } else {
             service_tell_callers(service);
+        }
     }
     struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry)
-        if (client->answered && client->opened_status == PARLEY_PERMISSION_DENIED)
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
+        if (client->answered && client->opened_status == PARLEY_PERMISSION_DENIED) {
+            client->answered = false; /* calls wait until it is */
             client_link_up(client);
+        }
+    }
 }

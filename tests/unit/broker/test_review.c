@@ -323,6 +323,25 @@ static void test_who_may_call_again_is_let_in(void **state)
     assert_int_equal(call_now(&end), PARLEY_OK);
 }
 
+static void test_a_policy_that_changes_twice_at_once_is_one_that_changes(void **state)
+{
+    (void)state;
+    struct end end;
+    const char *const before[] = {NO_CALLS, NO_SERVICES};
+    for (unsigned i = 0; i < 2; i++) {
+        change_policy(before[i]);
+        settle();
+        const struct endpoint *sessions[] = {session_of("server"), session_of("caller")};
+        change_policy(EVERYTHING);
+        change_policy(EVERYTHING);
+        settle();
+        assert_int_equal(call_now(&end), PARLEY_OK);
+        assert_ptr_equal(session_of("server"), sessions[0]); /* their links have stayed */
+        assert_ptr_equal(session_of("caller"), sessions[1]);
+        assert_int_equal(served.status, PARLEY_OK);
+    }
+}
+
 static void test_what_is_still_allowed_goes_on(void **state)
 {
     (void)state;
@@ -395,6 +414,7 @@ int main(void)
         TEST(test_a_client_that_does_not_listen_is_cut_by_the_service),
         TEST(test_a_client_whose_link_has_gone_is_cut_by_the_service),
         TEST(test_who_may_call_again_is_let_in),
+        TEST(test_a_policy_that_changes_twice_at_once_is_one_that_changes),
         TEST(test_what_is_still_allowed_goes_on),
         TEST(test_a_service_that_may_not_serve_any_more_is_cut),
         TEST(test_a_service_that_does_not_listen_is_cut_by_its_clients),
