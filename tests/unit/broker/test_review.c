@@ -176,7 +176,8 @@ static void endpoint_start(const char *name, struct parley_endpoint **ret_endpoi
 
 static void serve(void)
 {
-    static const struct rpc_service_ops ops = {on_published, on_room, on_serve};
+    static const struct rpc_service_ops ops = {
+        .published = on_published, .room = on_room, .serve = on_serve};
     const struct parley_interface *interface = &echo__v1__echo__interface;
     struct error_text error = {""};
     assert_int_equal(schema_new(interface->descriptor_set, interface->descriptor_set_bytes,
