@@ -22,11 +22,9 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,13 +41,14 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/connections.h"
+#include "control/http_address.h"
+#include "control/http_message.h"
 #include "control/nng.h"
 
 static_assert(HTTP_CONNECTION_MAX <= CONNECTIONS_MAX, "connections.c can count them");
 
 /* From the first sign of a new connection to a look at it; most are closed by then. */
 #define HTTP_SWEEP_NS (10 * NS_PER_MS)
-#define HTTP_HOST_BYTES 64
 
 struct inbox {
     atomic_uint references;
@@ -167,126 +166,7 @@ static void inbox_close(struct inbox *inbox)
         nng_aio_finish(aio, NNG_ECLOSED);
 }
 
-/* ---- Requests ---- */
-
-const char *http_request_header(const struct http_request *request, const char *name)
-{
-    return nng_http_req_get_header(request->message, name);
-}
-
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Up to @end. Return: 0; -ENAMETOOLONG; -EBADMSG: a broken %, or a control character. */
-static int decode(const char *text, const char *end, bool plus, char *out, size_t bytes)
-{
-    size_t used = 0;
-    while (text < end) {
-        char c = *text++;
-        if (c == '%') {
-            int high = text < end ? hex(text[0]) : -1;
-            int low = high >= 0 && text + 1 < end ? hex(text[1]) : -1;
-            if (low < 0)
-                return -EBADMSG;
-            c = (char)(high * 16 + low);
-            text += 2;
-        } else if (c == '+' && plus) {
-            c = ' ';
-        }
-        if ((unsigned char)c < 0x20 || c == 0x7f)
-            return -EBADMSG;
-        if (used + 1 >= bytes)
-            return -ENAMETOOLONG;
-        out[used++] = c;
-    }
-    out[used] = '\0';
-    return 0;
-}
-
-bool http_request_value(const struct http_request *request, const char *name, char *buffer,
-                        size_t bytes)
-{
-    size_t length = strlen(name);
-    for (const char *at = request->query; *at;) {
-        const char *end = strchrnul(at, '&');
-        if ((size_t)(end - at) > length && strncmp(at, name, length) == 0 && at[length] == '=')
-            return decode(at + length + 1, end, true, buffer, bytes) == 0;
-        at = *end ? end + 1 : end;
-    }
-    return false;
-}
-
-/* ---- Responses ---- */
-
-void http_response_take(struct http_response *response, const char *type, void *body, size_t bytes)
-{
-    http_response_lend(response, type, body, bytes);
-    response->owned = body;
-}
-
-void http_response_lend(struct http_response *response, const char *type, const void *body,
-                        size_t bytes)
-{
-    free(response->owned);
-    response->owned = NULL;
-    response->type = type;
-    response->body = body;
-    response->body_bytes = bytes;
-}
-
-void http_response_say(struct http_response *response, unsigned status, const char *format, ...)
-{
-    char *text;
-    va_list arguments;
-    va_start(arguments, format);
-    int n = vasprintf(&text, format, arguments);
-    va_end(arguments);
-    response->status = status;
-    if (n < 0)
-        return;
-    http_response_take(response, "text/plain; charset=utf-8", text, (size_t)n);
-    text[n] = '\n'; /* in the NUL's place: the length counts */
-    response->body_bytes++;
-}
-
-void http_response_header(struct http_response *response, const char *name, const char *value)
-{
-    if (response->header_count == HTTP_HEADER_MAX || strlen(value) >= HTTP_HEADER_BYTES)
-        return;
-    for (const char *c = value; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            return;
-    struct http_header *header = &response->headers[response->header_count++];
-    header->name = name;
-    (void)snprintf(header->value, sizeof(header->value), "%s", value);
-}
-
 /* ---- Who may ask ---- */
-
-/* Host: without its port. False: too long. */
-static bool host_name(const char *host, char name[HTTP_HOST_BYTES])
-{
-    const char *bracket = host[0] == '[' ? strchr(host, ']') : NULL;
-    size_t bytes = bracket ? (size_t)(bracket - host) + 1 : strcspn(host, ":");
-    if (bytes >= HTTP_HOST_BYTES)
-        return false;
-    memcpy(name, host, bytes);
-    name[bytes] = '\0';
-    return true;
-}
-
-static bool loopback_name(const char *name)
-{
-    struct in_addr v4;
-    if (strcasecmp(name, "localhost") == 0 || strcmp(name, "[::1]") == 0)
-        return true;
-    return inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127;
-}
 
 /* "http://HOST" or, behind a proxy, "https://HOST". */
 static bool same_origin(const char *origin, const char *host)
@@ -302,7 +182,7 @@ static bool may_ask(const struct http_server *server, const struct http_request 
     const char *host = http_request_header(request, "Host");
     const char *origin = http_request_header(request, "Origin");
     char name[HTTP_HOST_BYTES];
-    if (server->loopback && host && (!host_name(host, name) || !loopback_name(name))) {
+    if (server->loopback && host && (!http_host_name(host, name) || !http_host_is_loopback(name))) {
         http_response_say(response, 403, "ask for localhost or 127.0.0.1, not for another host");
         return false;
     }
@@ -379,81 +259,6 @@ static void respond(struct http_server *server, struct http_request *request,
     }
 }
 
-/* Takes NNG's words apart. False: @response says what is wrong with them. */
-static bool read_request(nng_http_req *message, char path[HTTP_PATH_BYTES],
-                         struct http_request *ret, struct http_response *response)
-{
-    void *body = NULL;
-    size_t bytes = 0;
-    const char *uri = nng_http_req_get_uri(message);
-    const char *method = nng_http_req_get_method(message);
-    const char *end = strchrnul(uri, '?');
-    nng_http_req_get_data(message, &body, &bytes);
-    int r = uri[0] == '/' ? decode(uri, end, false, path, HTTP_PATH_BYTES) : -EBADMSG;
-    if (r == -ENAMETOOLONG)
-        http_response_say(response, 414, "a path of more than %d bytes", HTTP_PATH_BYTES - 1);
-    else if (r < 0)
-        http_response_say(response, 400,
-                          "not a path: it begins with '/', and %%XX is no control "
-                          "character");
-    *ret = (struct http_request){
-        .method = strcmp(method, "HEAD") == 0 ? "GET" : method,
-        .path = path,
-        .rest = "",
-        .query = *end ? end + 1 : end,
-        .body = body,
-        .body_bytes = bytes,
-        .message = message,
-    };
-    return r == 0;
-}
-
-static bool has_header(const struct http_response *response, const char *name)
-{
-    for (size_t i = 0; i < response->header_count; i++)
-        if (strcasecmp(response->headers[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-static int set_headers(nng_http_res *res, const struct http_response *response)
-{
-    static const char *const ours[][2] = {
-        {"Cache-Control", "no-store"},
-        {"X-Content-Type-Options", "nosniff"},
-        {"Referrer-Policy", "no-referrer"},
-        {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
-    };
-    int n = nng_http_res_set_header(res, "Content-Type", response->type);
-    if (n == 0)
-        n = nng_http_res_set_header(res, "Connection", "close");
-    for (size_t i = 0; n == 0 && i < sizeof(ours) / sizeof(ours[0]); i++)
-        if (!has_header(response, ours[i][0]))
-            n = nng_http_res_set_header(res, ours[i][0], ours[i][1]);
-    for (size_t i = 0; n == 0 && i < response->header_count; i++)
-        n = nng_http_res_set_header(res, response->headers[i].name, response->headers[i].value);
-    return n;
-}
-
-static int make_result(const struct http_response *response, nng_http_res **ret)
-{
-    nng_http_res *res;
-    int n = nng_http_res_alloc(&res);
-    if (n != 0)
-        return n;
-    n = nng_http_res_set_status(res, (uint16_t)response->status);
-    if (n == 0)
-        n = set_headers(res, response);
-    if (n == 0)
-        n = nng_http_res_copy_data(res, response->body ? response->body : "", response->body_bytes);
-    if (n != 0) {
-        nng_http_res_free(res);
-        return n;
-    }
-    *ret = res;
-    return 0;
-}
-
 #define HTTP_RESPONSE_INIT                                                                         \
     {                                                                                              \
         .status = 200, .type = "text/plain; charset=utf-8"                                         \
@@ -462,7 +267,7 @@ static int make_result(const struct http_response *response, nng_http_res **ret)
 static void finish(nng_aio *aio, struct http_response *response)
 {
     nng_http_res *res;
-    int n = make_result(response, &res);
+    int n = http_message_make(response, &res);
     if (n == 0)
         nng_aio_set_output(aio, 0, res);
     nng_aio_finish(aio, n);
@@ -474,7 +279,7 @@ static void answer(struct http_server *server, nng_aio *aio)
     char path[HTTP_PATH_BYTES] = "";
     struct http_request request;
     struct http_response response = HTTP_RESPONSE_INIT;
-    bool readable = read_request(nng_aio_get_input(aio, 0), path, &request, &response);
+    bool readable = http_message_read(nng_aio_get_input(aio, 0), path, &request, &response);
     request.server = server;
     request.aio = aio;
     if (readable)
@@ -616,64 +421,6 @@ int http_server_fd(const struct http_server *server)
 
 /* ---- Life ---- */
 
-struct address {
-    char host[HTTP_HOST_BYTES]; /* without brackets */
-    unsigned port;
-    bool v6, loopback;
-};
-
-static int complain(struct error_text *error, const char *url)
-{
-    return error_set(error, -EINVAL,
-                     "%.100s is no URL for HTTP: give an address and a port, as "
-                     "http://127.0.0.1:7480 or http://[::1]:7480",
-                     url);
-}
-
-static bool is_loopback(struct address *address)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (inet_pton(AF_INET, address->host, &v4) == 1)
-        return address->loopback = ntohl(v4.s_addr) >> 24 == 127, true;
-    address->v6 = inet_pton(AF_INET6, address->host, &v6) == 1;
-    address->loopback = address->v6 && IN6_IS_ADDR_LOOPBACK(&v6);
-    return address->v6;
-}
-
-/* No names but localhost: who is looked up may be anywhere. */
-static int parse_url(const char *url, struct address *ret, struct error_text *error)
-{
-    if (strncmp(url, "https://", 8) == 0)
-        return error_set(error, -EINVAL, "there is no TLS here: use http:// and a proxy in front");
-    char host[HTTP_HOST_BYTES];
-    if (strncmp(url, "http://", 7) != 0 || !host_name(url + 7, host))
-        return complain(error, url);
-    const char *port = url + 7 + strlen(host);
-    char *end;
-    unsigned long number = *port == ':' && isdigit((unsigned char)port[1])
-                               ? strtoul(port + 1, &end, 10)
-                               : UINT16_MAX + 1UL;
-    if (number > UINT16_MAX || (*end != '\0' && strcmp(end, "/") != 0))
-        return complain(error, url);
-    size_t bytes = strlen(host);
-    struct address address = {.port = (unsigned)number};
-    if (host[0] == '[' && bytes > 2)
-        memcpy(address.host, host + 1, bytes - 2);
-    else
-        memcpy(address.host, strcasecmp(host, "localhost") == 0 ? "127.0.0.1" : host, bytes);
-    if (!is_loopback(&address) || (address.v6 != (host[0] == '[')))
-        return complain(error, url);
-    *ret = address;
-    return 0;
-}
-
-static void make_url(const struct address *address, char url[HTTP_URL_BYTES])
-{
-    (void)snprintf(url, HTTP_URL_BYTES, address->v6 ? "http://[%s]:%u" : "http://%s:%u",
-                   address->host, address->port);
-}
-
 static int fail(struct error_text *error, int n, const char *url)
 {
     const char *advice =
@@ -726,14 +473,14 @@ static int start(struct http_server *server, const char *url, const char *large_
 
 /* Where it listens: the port may have been 0. */
 static int find_connections(struct http_server *server, const struct http_options *options,
-                            struct address *address, struct error_text *error)
+                            struct http_address *address, struct error_text *error)
 {
     nng_sockaddr where;
     int n = nng_http_server_get_addr(server->server, &where);
     if (n != 0)
         return fail(error, n, server->url);
     address->port = ntohs(address->v6 ? where.s_in6.sa_port : where.s_in.sa_port);
-    make_url(address, server->url);
+    http_address_url(address, server->url);
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)address->port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
     (void)inet_pton(AF_INET, address->host, &v4.sin_addr);
@@ -771,8 +518,8 @@ static int open_bells(struct http_server *server)
 static int set_up(struct http_server *server, const struct http_options *options,
                   struct error_text *error)
 {
-    struct address address;
-    int r = parse_url(options->url, &address, error);
+    struct http_address address;
+    int r = http_address_parse(options->url, &address, error);
     if (r < 0)
         return r;
     server->loopback = address.loopback;
@@ -785,7 +532,7 @@ static int set_up(struct http_server *server, const struct http_options *options
             "and no TLS. Listen on 127.0.0.1 with a proxy in front, or say "
             "--insecure-http",
             options->url);
-    make_url(&address, server->url);
+    http_address_url(&address, server->url);
     r = open_bells(server);
     if (r < 0)
         return error_set(error, r, "cannot set up HTTP: %s", strerror(-r));
