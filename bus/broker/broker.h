@@ -23,8 +23,12 @@
 
 #include "base/error.h"
 #include "base/paths.h"
+#include "broker/admit.h"
+#include "broker/audit.h"
 #include "broker/eject.h"
 #include "broker/quota.h"
+#include "broker/registry.h"
+#include "broker/routes.h"
 #include "broker/trace.h"
 #include "control/http.h"
 #include "control/link.h"
@@ -45,11 +49,6 @@
 #define BROKER_BATCH_MAX 64     /* messages, or connections, that one turn takes from one source */
 #define BROKER_EVENT_MAX 64     /* that one turn takes from the waiter */
 #define BROKER_HELLO_TIMEOUT_NS (UINT64_C(10) * 1000000000)
-#define BROKER_SCHEMA_IDLE_MAX 256 /* schemas that nobody uses, kept for who comes back */
-#define BROKER_SCHEMA_IDLE_BYTES_MAX ((size_t)64 << 20)
-#define BROKER_FILE_BYTES 128 /* of a name in --schemas: 127 and a NUL */
-#define BROKER_PATH_MAX PLAN_PATH_MAX /* versions from a client's to a service's, both counted */
-#define BROKER_GENERATION_MAX (UINT64_C(1) << 62)
 
 struct broker;
 struct broker_options;
@@ -73,187 +72,6 @@ struct source {
     TAILQ_ENTRY(source) again; /* of broker->again, if `queued` */
     bool queued;
 };
-
-/* ---- admit.c: who may come in, and how much one user may have ---- */
-
-/* Of one uid. Defaults: ADMIT_*. */
-struct admit_limits {
-    uint32_t endpoints_max;
-    uint32_t instances_max;
-    uint32_t contracts_max;
-    uint32_t registrations_per_s; /* hellos, publications, contracts and connections */
-    uint32_t registrations_burst;
-};
-#define ADMIT_ENDPOINTS_MAX 4096
-#define ADMIT_INSTANCES_MAX 4096
-#define ADMIT_CONTRACTS_MAX 16384
-#define ADMIT_REGISTRATIONS_PER_S 8192
-#define ADMIT_REGISTRATIONS_BURST 65536
-
-struct account {
-    UT_hash_handle hh;
-    uid_t uid;
-    uint32_t endpoints, instances, contracts;
-    uint64_t tokens; /* thousandths of a registration */
-    uint64_t filled_at_ns;
-};
-
-struct admit {
-    struct admit_limits limits;
-    struct account *accounts; /* hash by uid */
-};
-
-/* Limits of 0 mean the defaults. */
-void admit_init(struct admit *admit, const struct admit_limits *limits);
-void admit_deinit(struct admit *admit);
-/* The user's account; makes it. NULL: no memory. It lives while it counts something. */
-struct account *admit_account(struct admit *admit, uid_t uid, uint64_t now_ns);
-/* Frees it if nothing is counted any more and its tokens are full. */
-void admit_settle(struct admit *admit, struct account *account, uint64_t now_ns);
-/* Each counts one more: 0; -EDQUOT with a sentence that names the limit. */
-int admit_endpoint(struct admit *admit, struct account *account, struct error_text *error);
-int admit_instance(struct admit *admit, struct account *account, struct error_text *error);
-int admit_contract(struct admit *admit, struct account *account, struct error_text *error);
-int admit_registration(struct admit *admit, struct account *account, uint64_t now_ns,
-                       struct error_text *error);
-
-/* ---- registry.c: every schema that was seen ---- */
-
-/* One content, however many publish it or were built against it. */
-struct schema_entry {
-    TAILQ_ENTRY(schema_entry) entry; /* of negotiator->schemas; idle ones oldest first */
-    struct schema *schema;
-    struct semver version;
-    struct digest hash; /* of the descriptor set, which has no positions if it was published */
-    uint8_t *positions; /* a set with source_code_info, of who published it last; NULL: none */
-    size_t positions_bytes;
-    uint32_t users;
-    uint64_t published;            /* the order of publications; 0: only clients brought it */
-    char file[BROKER_FILE_BYTES];  /* of --schemas, without the folder; "": none */
-    struct schema_entry *in_force; /* at generation `checked_at` */
-    uint64_t checked_at;
-    struct relay_contract *relayed; /* by which the relay calls with it (relay.c); NULL: none */
-};
-
-/* Whether it may decide how the messages of others are read. */
-static inline bool schema_entry_trusted(const struct schema_entry *entry)
-{
-    return entry->published != 0 || entry->file[0] != '\0';
-}
-
-/* Of two contents of one version: whether the rules of @a count rather than those of @b. */
-bool schema_entry_prevails(const struct schema_entry *a, const struct schema_entry *b);
-
-/* From a client's schema to a service's; neighbours are adjacent versions. */
-struct schema_path {
-    size_t count;
-    struct schema_entry *entries[BROKER_PATH_MAX];
-};
-
-struct negotiator {
-    TAILQ_HEAD(schema_list, schema_entry) schemas;
-    LIST_HEAD(, bridge) bridges;
-    uint32_t schema_count;
-    uint32_t idle_count;
-    size_t idle_bytes; /* of their descriptor sets */
-    uint64_t plan_last, published_last;
-    uint64_t generation; /* counts changes that may lead to other paths */
-    uint16_t tag_last;
-    uint32_t swapping; /* offers that wait for their services to take the next plan */
-    uint32_t swapped;  /* since then: */
-    uint64_t swap_begun_ns;
-    bool swap_again; /* something changed meanwhile */
-};
-
-/**
- * schema_entry_take() - the schema of a set, parsed or found
- * @interface, @version: what the peer says that it is, must agree with the set's options; or NULL
- * @service:             its protobuf service; NULL: the only one
- * Return: 0; -EINVAL, -EBADMSG, -E2BIG with a sentence; -ENOMEM. One more user:
- * schema_entry_drop().
- */
-int schema_entry_take(struct negotiator *negotiator, const char *interface, const char *version,
-                      const char *service, const uint8_t *set, size_t bytes,
-                      struct schema_entry **ret_entry, struct error_text *error);
-/* The same for what may be published. Positions are no part of the schema: they are taken out of the
- * set, so that a comment makes no other content, and kept beside it for the words of a refusal.
- * @positions: a set that has them; NULL: they may be in @set. Return: as above; -E2BIG for more than
- * SCHEMA_SET_BYTES_MAX of them. */
-int schema_entry_take_located(struct negotiator *negotiator, const Parley__Publish *publish,
-                              struct schema_entry **ret_entry, struct error_text *error);
-void schema_entry_keep(struct negotiator *negotiator, struct schema_entry *entry);
-struct schema_entry *schema_entry_drop(struct negotiator *negotiator, struct schema_entry *entry);
-void entry_free(struct negotiator *negotiator, struct schema_entry *entry);
-
-/* An instance has brought it. */
-void registry_published(struct negotiator *negotiator, struct schema_entry *entry);
-/* It lies in --schemas: one more user. Return: 0; -EEXIST with a sentence. */
-int registry_file(struct negotiator *negotiator, struct schema_entry *entry, const char *name,
-                  struct error_text *error);
-void registry_unfile(struct negotiator *negotiator, struct schema_entry *entry);
-
-/* The highest known version of the package before it, or of one that comes after it; NULL: none. */
-struct schema_entry *registry_previous(struct negotiator *negotiator,
-                                       const struct schema_entry *entry);
-struct schema_entry *registry_next(struct negotiator *negotiator, const struct schema_entry *entry);
-/* The content whose rules count for what @entry is a content of. */
-struct schema_entry *registry_in_force(struct negotiator *negotiator, struct schema_entry *entry);
-/* Return: 0; -EINVAL with the version that is missing and the way out; -E2BIG. */
-int registry_path(struct negotiator *negotiator, struct schema_entry *client,
-                  struct schema_entry *service, struct schema_path *ret_path,
-                  struct error_text *error);
-/* Over a higher minor version of the older end. False: there is none. */
-bool registry_detour(struct negotiator *negotiator, struct schema_path *path);
-
-/* ---- compat.c ---- */
-
-/* Whether it keeps what the versions beside it in its major version promise. Return: 0; -EINVAL
- * with the breaks, as `parley diff` words them; -ENOMEM. */
-int compat_neighbours(const struct negotiator *negotiator, const struct schema_entry *entry,
-                      struct error_text *error);
-/* Whether @newer may follow @older as a content of the same version. Return: as above. */
-int compat_follows(const struct schema_entry *older, const struct schema_entry *newer,
-                   struct error_text *error);
-
-/* ---- same.c ---- */
-
-/* Whether both are the same interface, as far as calls can tell: services, methods, messages. */
-bool schema_same(const struct schema *a, const struct schema *b, struct error_text *error);
-
-/* ---- bridges.c: what is between two schemas ---- */
-
-/* The plans between a client's and a service's schema. */
-struct bridge {
-    LIST_ENTRY(bridge) entry;
-    struct schema_entry *client, *service; /* as the two have them */
-    struct schema_path wanted;             /* what the registry said */
-    struct schema_path path;               /* what was compiled */
-    uint64_t checked_at;                   /* generation of the registry */
-    uint32_t users;                        /* offers */
-    bool retired;                          /* another one has its place */
-    int result;                            /* 0, or why there are none */
-    struct error_text error;
-    struct error_text complaint; /* why it was not replaced; "": nobody tried */
-    enum plan_class class;
-    struct plan *requests, *replies;
-    uint64_t requests_id, replies_id; /* plan_id on the link */
-    uint64_t requests_line, replies_line;
-    uint16_t tag;
-    uint64_t compile_ns;              /* what it took */
-};
-
-void negotiator_init(struct negotiator *negotiator);
-void negotiator_deinit(struct negotiator *negotiator);
-void negotiator_forget_bridges(struct negotiator *negotiator, const struct schema_entry *entry);
-
-/* NULL is fine: the identity. */
-struct bridge *bridge_keep(struct negotiator *negotiator, struct bridge *bridge);
-struct bridge *bridge_drop(struct negotiator *negotiator, struct bridge *bridge);
-
-/* @ret_bridge: borrowed; result 0 in it. Return: 0, -ENOMEM, or why the two cannot be bridged. */
-int negotiator_bridge(struct negotiator *negotiator, struct schema_entry *client,
-                      struct schema_entry *service, struct bridge **ret_bridge,
-                      struct error_text *error);
 
 /* ---- shelf.c: the folder of --schemas ---- */
 
@@ -392,101 +210,6 @@ struct instance *directory_instance(const struct directory *directory, uint64_t 
 void directory_deinit(struct broker *broker);
 /* "1.0.0, 2.0.0", of those with instances up; "nothing". */
 void interface_describe(const struct interface *interface, char *buffer, size_t bytes);
-
-/* ---- routes.c: the route page, and weights ---- */
-
-struct routes {
-    struct region region;
-    uint32_t matches_used; /* bits: blocks of match rules */
-    uint64_t writes;       /* counts changes of slots */
-};
-
-int routes_init(struct routes *routes, uint64_t broker_id, struct error_text *error);
-void routes_deinit(struct routes *routes);
-/* Publishes what the interface is now in its slot. */
-void routes_write(struct routes *routes, const struct interface *interface);
-/* Empties a slot. */
-void routes_clear(struct routes *routes, uint32_t slot);
-/* How many of 100,000 traces that begin are sampled; more is as good as all. */
-void routes_set_tracing(struct routes *routes, uint32_t per_100000);
-
-/* ---- routes_rollout.c: a rollout in the route page ---- */
-
-/* Holds if @value and the value of the call's metadata @key go together as @kind says. */
-struct route_condition_text {
-    enum route_match_kind kind;
-    const char *key;
-    const char *value; /* PRESENT: not looked at */
-};
-
-/* Fits if all of its conditions hold. */
-struct route_rule {
-    const struct route_condition_text *conditions;
-    size_t condition_count; /* 1.. */
-    bool to_stable;         /* calls that fit go there; else to the canary */
-};
-
-/* Everything is copied. */
-struct route_rollout {
-    const char *name;           /* of the rollout, for whoever is refused because of it */
-    const char *stable, *canary; /* versions that the interface has; may be the same */
-    uint32_t canary_buckets;    /* of ROUTE_BUCKETS, from 0 up */
-    uint64_t salt;              /* of the buckets; interfaces may share it. 0: the interface's own */
-    const char *sticky_key;     /* a metadata key. NULL or "": a bucket is drawn for each call */
-    const struct route_rule *rules; /* a rule with more conditions goes first, then the earlier one */
-    size_t rule_count;          /* ..ROUTE_RULE_MAX */
-    uint32_t mirror_buckets;    /* of the calls to the stable version; copies go to the canary */
-};
-
-/**
- * routes_set_rollout() - publish what a rollout decided, one store of a sequence for all of it
- *
- * Also sets the weights: the canary has its share, the stable version the rest, others nothing. The
- * generation rises if weights or anything else changed.
- * Return: 1: changed; 0: it was so already. Nothing is changed, with a sentence: -ENOENT: the interface has no
- * such version; -EINVAL; -E2BIG: more rules, conditions or text than fit; -ENOSPC: too many
- * interfaces have rules; -ENOMEM.
- */
-int routes_set_rollout(struct broker *broker, struct interface *interface,
-                       const struct route_rollout *rollout, struct error_text *error);
-/* No rollout runs any more: its weights stay, its rules, key, salt and mirror go. */
-void routes_end_rollout(struct broker *broker, struct interface *interface);
-/* Its name, or NULL: none runs. */
-const char *routes_rollout(const struct interface *interface);
-/* Whether a version must keep its place in the slot, because a rollout names it. */
-bool routes_rollout_names(const struct version *version);
-/* What routes_write() needs of it. */
-struct route_slot_rollout {
-    uint64_t salt;
-    const char *sticky_key; /* "": none */
-    uint32_t stable, canary, canary_buckets, mirror_buckets;
-    uint32_t matches, matches_sequence;
-};
-/* False: none runs. @next_sequence: of the slot behind this write; rules that have changed are written
- * to their block now. */
-bool routes_rollout_fill(struct routes *routes, const struct interface *interface,
-                         uint32_t next_sequence, struct route_slot_rollout *ret);
-/* The interface goes. */
-void routes_rollout_free(struct broker *broker, struct interface *interface);
-
-/**
- * weights_normalise() - shares of ROUTE_BUCKETS that sum to exactly that, by largest remainder
- * @weights: any unit; finite, 0 or more, not all 0
- * Return: 0, -EINVAL.
- */
-int weights_normalise(const double *weights, size_t count, uint32_t *ret_shares);
-/* A version joined, or all is new: whoever is first gets all. True if weights changed. */
-bool weights_first(struct interface *interface, struct version *version);
-/**
- * weights_learn() - what an instance saw of a broker before us
- * The highest generation wins, unless an operator has spoken since: then only the generation rises.
- * Return: 1: changed, 0: not, -EINVAL with a sentence.
- */
-int weights_learn(struct broker *broker, struct interface *interface, uint64_t generation,
-                  Parley__Weight *const *weights, size_t count, struct error_text *error);
-/* What calls really do: weights among the versions that are up; if none of these has any, alike
- * among their instances. */
-void weights_effective(const struct interface *interface, uint32_t ret_shares[ROUTE_VERSION_MAX]);
 
 /* ---- contracts.c: telling clients ---- */
 
@@ -740,57 +463,6 @@ int events_since(const struct events *events, uint64_t since, struct events_list
 void events_list_free(struct events_list *list);
 /* The same as JSON, with the broker's id and the last sequence: free(). NULL: no memory. */
 char *events_json(const struct broker *broker, uint64_t since);
-/* ---- audit.c: who was refused what ---- */
-
-#define AUDIT_USER_MAX 64
-#define AUDIT_USER_BURST 100 /* refusals of one user */
-#define AUDIT_USER_NS (UINT64_C(1) * 1000000000) /* until there is room for another */
-#define AUDIT_BURST 1000                         /* of all */
-#define AUDIT_NS (UINT64_C(100) * 1000000)
-
-struct audit_bucket {
-    uid_t uid;
-    uint32_t tokens;
-    uint64_t filled_at_ns; /* 0: never used */
-};
-
-struct audit {
-    int fd;           /* -1: no file */
-    const char *path; /* NULL: none; borrowed */
-    bool failing;     /* the last line could not be written */
-    struct audit_bucket users[AUDIT_USER_MAX], rest, all;
-    uint32_t user_count;
-    uint64_t suppressed; /* since the last that was not */
-    uint64_t suppressed_ever;
-};
-
-struct refusal {
-    const char *topic; /* "audit.link", "audit.publish", "audit.contract", "audit.connect",
-                        * "audit.control", "audit.http" */
-    bool known;        /* `who` is what the kernel says */
-    struct ucred who;
-    const char *from;  /* an endpoint's name, or an address; NULL */
-    const char *asked; /* "a link", "publish", "drain" */
-    const char *interface, *version; /* NULL: none */
-    enum parley_status status;
-};
-
-/* @path: of the file, borrowed; NULL: none. Return: 0; -errno with a sentence. */
-int audit_init(struct audit *audit, const char *path, struct error_text *error);
-void audit_deinit(struct audit *audit);
-void audit_reopen(struct audit *audit); /* as SIGHUP wants */
-/* Whether there is room for one more of that user; counts what there is not. */
-bool audit_admits(struct audit *audit, bool known, uid_t uid, uint64_t now_ns);
-/* Published and written down. */
-void audit_refused(struct broker *broker, const struct refusal *refusal, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-void audit_refused_peer(struct endpoint *endpoint, const char *topic, const char *asked,
-                        const char *interface, const char *version, enum parley_status status,
-                        const char *why);
-/* If the answer is a refusal. @request: NULL: it could not be read; @asker: NULL: this process */
-void audit_control(struct broker *broker, const Parley__ControlRequest *request,
-                   const struct replier_request *asker, const uint8_t *reply, size_t reply_bytes);
-
 /* ---- control.c ---- */
 
 #define CONTROL_E_LATER 1
