@@ -12,8 +12,10 @@
  *
  * replier_stream.c is the table and the loop, stream_door.c has where connections come from,
  * stream_line.c what they say. All descriptors are in one epoll set, level-triggered: what is not
- * read at once is told again. Lines that end while events are being handed out stay in memory until
- * the last one is, and requests keep their line for as long as they are unanswered.
+ * read at once is told again. A loop that watches the set edge-triggered, as the broker's does, is
+ * not told again: so another turn is due until one has found nothing (`more`). Lines that end while
+ * events are being handed out stay in memory until the last one is, and requests keep their line
+ * for as long as they are unanswered.
  */
 #include <endian.h>
 #include <errno.h>
@@ -122,7 +124,7 @@ static int part_fd(const struct replier_part *part)
 
 uint64_t stream_part_next_ns(const struct stream_part *part)
 {
-    if (part->first || part->dead || part->unsent)
+    if (part->first || part->dead || part->unsent || part->more)
         return 0;
     return part->check_ns < part->memory.until_ns ? part->check_ns : part->memory.until_ns;
 }
@@ -197,6 +199,7 @@ static int collect(struct stream_part *part)
     struct epoll_event events[EVENTS_AT_ONCE];
     check(part);
     int n = epoll_wait(part->set, events, EVENTS_AT_ONCE, 0);
+    part->more = n != 0;
     if (n < 0)
         return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < n; i++) {

@@ -149,6 +149,7 @@ struct stream_part {
     const struct stream_protocol *protocol;
     struct replier_options options; /* only limits and callbacks are valid */
     int set;
+    bool more; /* the last look at the set found something: there may be more behind it */
     struct stream_door *doors;
     size_t door_count;
     struct stream_line *lines, *dead;
