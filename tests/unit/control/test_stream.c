@@ -445,6 +445,7 @@ static struct sp *ask_some(struct fixture *f, uint32_t count)
     for (uint32_t i = 0; i < count; i++)
         sp_ask(sp, i, "ask", 3);
     UNTIL(f, f->held_count == count);
+    settle(f); /* until nothing is found any more: no turn is due for that */
     assert_false(sp_has_message(sp));
     return sp;
 }
