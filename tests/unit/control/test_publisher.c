@@ -19,6 +19,7 @@
 #include <nng/protocol/survey0/survey.h>
 
 #include "base/clock.h"
+#include "control/nng.h"
 #include "control/publisher.h"
 #include "control/replier.h"
 #include "support/folder.h"
@@ -151,8 +152,8 @@ static void test_every_subscriber_gets_what_it_has_subscribed_to(void **state)
         expect_text(all, "rollout.step");
         expect_text(all, "");
         expect_text(some, "rollout.step");
-        nng_close(all);
-        nng_close(some);
+        (void)nng_close_socket(all.id);
+        (void)nng_close_socket(some.id);
         UNTIL(publisher_turn(publisher), seen.gone == 2);
         struct publisher_counts counts;
         publisher_counts(publisher, &counts);
@@ -203,7 +204,7 @@ static void test_two_hundred_that_hang_up_at_once_keep_nobody_out(void **state)
     }
     nng_socket socket = sub_to(publisher_url(publisher, 0), "");
     UNTIL(publisher_turn(publisher), send_text(publisher, "heard") == 0 && hears(socket, "heard"));
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     publisher_free(publisher);
 }
 
@@ -369,7 +370,7 @@ static void test_a_survey_has_any_number_of_answers(void **state)
     expect_text(socket, "one");
     expect_text(socket, "two");
     expect_text(socket, "three");
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     replier_free(respondent.replier);
 }
 

@@ -17,6 +17,7 @@
 #include <nng/supplemental/tls/tls.h>
 
 #include "base/clock.h"
+#include "control/nng.h"
 #include "control/requester.h"
 #include "control/stream.h"
 #include "support/certificates.h"
@@ -176,7 +177,7 @@ static void test_a_rep_socket_answers_in_any_order(void **state)
         UNTIL(requester, answered(requester, 0x7fffffff, "two"));
         assert_int_equal(nng_sendmsg(socket, first, 0), 0);
         UNTIL(requester, answered(requester, 7, "one"));
-        nng_close(socket);
+        (void)nng_close_socket(socket.id);
         UNTIL(requester, seen.gone == 1);
         assert_false(requester_connected(requester));
         requester_free(requester);
@@ -238,7 +239,7 @@ static void test_who_hangs_up_in_the_handshake_keeps_nobody_out(void **state)
     UNTIL(requester, send_text(requester, 1, "who") <= 1 &&
                          nng_recvmsg(socket, &message, NNG_FLAG_NONBLOCK) == 0);
     nng_msg_free(message);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     requester_free(requester);
 }
 
@@ -321,7 +322,7 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
         UNTIL(requester, requester_receive(requester, &number, &data, &bytes) == 0);
         assert_int_equal(bytes, BYTES_MAX);
     }
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     requester_free(requester);
 }
 
@@ -450,10 +451,10 @@ static void test_only_who_is_expected_is_let_in(void **state)
     assert_int_equal(nng_sendmsg(shop, message, 0), 0);
     UNTIL(requester, answered(requester, 5, "for the shop"));
     assert_int_equal(seen.came, 1);
-    nng_close(nobody);
-    nng_close(forged);
-    nng_close(till);
-    nng_close(shop);
+    (void)nng_close_socket(nobody.id);
+    (void)nng_close_socket(forged.id);
+    (void)nng_close_socket(till.id);
+    (void)nng_close_socket(shop.id);
     requester_free(requester);
 }
 
