@@ -62,8 +62,8 @@ static int check_zeroes(const struct frame_header *header, struct error_text *er
         {"flags", header->flags, offsetof(struct frame_header, flags)},
         {"plan_tag", header->plan_tag, offsetof(struct frame_header, plan_tag)},
         {"share_count", header->share_count, offsetof(struct frame_header, share_count)},
-        {"reserved", header->reserved[0] | header->reserved[1] | header->reserved[2],
-         offsetof(struct frame_header, reserved)},
+        {"reserved", header->return_count | header->reserved[0] | header->reserved[1],
+         offsetof(struct frame_header, return_count)},
         {"status", header->kind == FRAME_RESPONSE ? 0 : header->status,
          offsetof(struct frame_header, status)},
         {"executed", header->kind == FRAME_RESPONSE ? 0 : header->executed,
@@ -81,8 +81,8 @@ static int check_zeroes(const struct frame_header *header, struct error_text *er
 /* All that must be zero, at once: what is not is looked for afterwards. */
 static bool is_zero(const struct frame_header *header)
 {
-    unsigned all = header->flags | header->plan_tag | header->share_count | header->reserved[0] |
-                   header->reserved[1] | header->reserved[2];
+    unsigned all = header->flags | header->plan_tag | header->share_count | header->return_count |
+                   header->reserved[0] | header->reserved[1];
     if (header->kind != FRAME_RESPONSE)
         all |= header->status | header->executed;
     if (!calls(header->kind))

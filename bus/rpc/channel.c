@@ -374,6 +374,34 @@ static void bell_ready(struct source *source, uint32_t events)
         channel_kill(channel, PARLEY_UNAVAILABLE, "the service went away while connecting");
 }
 
+/* ---- Giving back ---- */
+
+static void names_push(struct channel *channel, const uint32_t *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        release_push(&channel->ours, blocks[i]);
+    if (peer_blocked(&channel->peer))
+        channel_ring(channel);
+}
+
+bool channel_give_back_with_next(struct channel *channel, const uint32_t *blocks, uint32_t count)
+{
+    if (count > FRAME_RETURNS_MAX - channel->return_count)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        channel->returns[channel->return_count++] = blocks[i];
+    return true;
+}
+
+void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count)
+{
+    if (channel->state != CHANNEL_UP || endpoint_forked(channel->endpoint))
+        return; /* nobody waits for them, or not for us */
+    bool idle = !channel->service_side && channel->in_flight == 0 && STAILQ_EMPTY(&channel->queue);
+    if (!idle || !channel_give_back_with_next(channel, blocks, count))
+        names_push(channel, blocks, count);
+}
+
 /* ---- Hot and cold ---- */
 
 void channel_wake(struct channel *channel)
@@ -386,6 +414,15 @@ void channel_wake(struct channel *channel)
     cpu_publish(&channel->ours, channel->endpoint->cpu);
     TAILQ_REMOVE(&channel->endpoint->cold, channel, entry);
     TAILQ_INSERT_TAIL(&channel->endpoint->hot, channel, entry);
+}
+
+/* Gives back what our next frame would have. */
+static inline void return_now(struct channel *channel)
+{
+    uint32_t count = channel->return_count;
+    channel->return_count = 0;
+    if (__builtin_expect(count > 0, 0))
+        names_push(channel, channel->returns, count);
 }
 
 /* False: something is there after all. */
@@ -407,6 +444,7 @@ static bool fall_asleep(struct channel *channel, enum asleep how)
 
 bool channel_sleep(struct channel *channel)
 {
+    return_now(channel);
     /* A foreign loop would not submit the watch. */
     const struct parley_endpoint *endpoint = channel->endpoint;
     bool word = endpoint->watches && !endpoint->foreign && channel_may_doze(channel);
@@ -431,6 +469,7 @@ bool channel_may_doze(const struct channel *channel)
 
 const void *channel_doze(struct channel *channel)
 {
+    return_now(channel);
     const struct peer_segment *peer = &channel->peer;
     asleep_set(&channel->ours, ASLEEP_WORD);
     return ring_word(peer->ring, peer->ring_lines, peer->tail);
@@ -480,6 +519,39 @@ int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *
     return arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
 }
 
+static inline uint32_t returns_bytes(const struct channel *channel)
+{
+    return channel->return_count * (uint32_t)sizeof(channel->returns[0]);
+}
+
+/* At the end of a record whose header is there: names, and how many. The frame must be sent now. */
+static void returns_write(struct channel *channel, uint8_t *record, uint32_t record_bytes)
+{
+    uint32_t bytes = returns_bytes(channel);
+    record[offsetof(struct frame_header, return_count)] = (uint8_t)channel->return_count;
+    memcpy(record + record_bytes - bytes, channel->returns, bytes);
+    channel->return_count = 0;
+}
+
+uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
+{
+    return (uint32_t)(ref_count * sizeof(struct frame_share)) + returns_bytes(channel);
+}
+
+int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
+                     uint8_t *record, uint32_t record_bytes)
+{
+    if (ref_count > 0) {
+        uint32_t more = frame_more_bytes_any(channel, ref_count);
+        int r = refs_write(channel, packing, ref_count, record + record_bytes - more);
+        if (r < 0)
+            return r;
+        record[offsetof(struct frame_header, share_count)] = (uint8_t)ref_count;
+    }
+    returns_write(channel, record, record_bytes);
+    return 0;
+}
+
 static int send_by_arena(struct channel *channel, const struct frame_header *given,
                          const struct body *body)
 {
@@ -492,9 +564,13 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
     if (r != 0)
         return r;
     void *record;
-    r = ring_reserve(&channel->ours, &channel->peer, sizeof(header) + sizeof(ref), &record);
+    uint32_t record_bytes = (uint32_t)(sizeof(header) + sizeof(ref)) + returns_bytes(channel);
+    r = ring_reserve(&channel->ours, &channel->peer, record_bytes, &record);
     if (r == 0)
-        r = body_write(channel, data, body);
+        r = body_write(data, body);
+    if (r == 0 && body->ref_count > 0)
+        r = refs_write(channel, body->packing, body->ref_count,
+                       (uint8_t *)data + body->metadata_bytes + body->bytes);
     if (r != 0) {
         arena_free(&channel->ours, ref.block);
         return r; /* a record that is not committed is nothing */
@@ -505,7 +581,8 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
     header.share_count = (uint8_t)body->ref_count;
     frame_header_write(record, &header);
     memcpy((uint8_t *)record + sizeof(header), &ref, sizeof(ref));
-    ring_commit(&channel->ours, sizeof(header) + sizeof(ref));
+    returns_write(channel, record, record_bytes);
+    ring_commit(&channel->ours, record_bytes);
     return 0;
 }
 
@@ -516,19 +593,19 @@ int channel_send(struct channel *channel, const struct frame_header *header,
         return -EPIPE;
     if (body->bytes > WIRE_MESSAGE_BYTES_MAX)
         return -EMSGSIZE;
-    return frame_fits_ring(channel, sizeof(*header) + body_bytes(body))
-               ? frame_by_ring(channel, header, body)
-               : send_by_arena(channel, header, body);
+    const size_t bytes = frame_record_bytes(channel, body);
+    return frame_fits_ring(channel, bytes) ? frame_by_ring(channel, header, body, (uint32_t)bytes)
+                                           : send_by_arena(channel, header, body);
 }
 
 /* With a copy of the body. Return: 0, -ENOBUFS, or as body_write(). */
-static int queued_new(struct channel *channel, const struct body *body, struct queued **ret_queued)
+static int queued_new(const struct body *body, struct queued **ret_queued)
 {
     struct queued *queued = malloc(sizeof(*queued) + body->metadata_bytes + body->bytes);
     if (!queued)
         return -ENOBUFS;
     uint8_t *copy = (uint8_t *)(queued + 1);
-    int r = body_write(channel, copy, body);
+    int r = body_write(copy, body);
     if (r < 0) {
         free(queued);
         return r;
@@ -552,7 +629,7 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
         queued->metadata = body->metadata;
         queued->payload = body->data;
     } else {
-        int r = queued_new(channel, body, &queued);
+        int r = queued_new(body, &queued);
         if (r < 0)
             return r;
     }
@@ -560,6 +637,7 @@ static int enqueue(struct channel *channel, const struct frame_header *header,
     queued->header = *header;
     queued->header.payload_bytes = (uint32_t)body->bytes;
     queued->header.metadata_bytes = (uint16_t)body->metadata_bytes;
+    return_now(channel); /* what waits gives nothing back */
     STAILQ_INSERT_TAIL(&channel->queue, queued, entry);
     channel->queue_bytes += bytes;
     channel->queue_frames++;
@@ -686,6 +764,49 @@ int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64
                   : error_set(error, -EPROTO, "a frame that refers to memory outside of the arena");
 }
 
+/* Takes back what a record's last words name. A record that was not consumed comes again, and has
+ * given its names back already. */
+static int returns_read(struct channel *channel, const uint8_t *names, uint32_t count,
+                        struct error_text *error)
+{
+    if (channel->returned_at == channel->peer.tail + 1)
+        return 0;
+    channel->returned_at = channel->peer.tail + 1;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t block;
+        memcpy(&block, names + i * sizeof(block), sizeof(block));
+        if (release_named(&channel->ours, block) < 0)
+            return error_set(error, -EPROTO, "a frame that gives back what it was not lent");
+    }
+    return 0;
+}
+
+/* Most frames have neither shares nor returns: one question about both. */
+static inline bool has_more(const struct frame_header *header)
+{
+    return __builtin_expect((header->share_count | header->return_count) != 0, 0);
+}
+
+static inline bool is_too_large(const struct frame_header *header)
+{
+    return header->payload_bytes > WIRE_MESSAGE_BYTES_MAX ||
+           header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX + sizeof(struct frame_trace) ||
+           (has_more(header) &&
+            (header->share_count > FRAME_SHARES_MAX || header->return_count > FRAME_RETURNS_MAX));
+}
+
+/* What is behind a frame's payload. @names: at the record's end. */
+static int more_read(struct channel *channel, const struct frame *frame, const uint8_t *names,
+                     struct error_text *error)
+{
+    int r = 0;
+    if (frame->header.return_count > 0)
+        r = returns_read(channel, names, frame->header.return_count, error);
+    if (r == 0 && frame->header.share_count > 0)
+        r = frame_read_refs(channel, frame, error);
+    return r;
+}
+
 /* frame_read() of a header that has been read. */
 __attribute__((noinline, cold)) static int frame_read_any(struct channel *channel,
                                                           const uint8_t *record, uint32_t bytes,
@@ -695,21 +816,24 @@ __attribute__((noinline, cold)) static int frame_read_any(struct channel *channe
     const struct frame_header *header = &frame->header;
     if (bytes < sizeof(*header))
         return error_set(error, -EPROTO, "a record of %u bytes is no frame", bytes);
-    uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes +
-                       header->share_count * sizeof(struct frame_share);
-    if (header->payload_bytes > WIRE_MESSAGE_BYTES_MAX ||
-        header->metadata_bytes > RPC_METADATA_BLOCK_BYTES_MAX + sizeof(struct frame_trace) ||
-        header->share_count > FRAME_SHARES_MAX)
-        return error_set(error, -EPROTO,
-                         "a frame of %u bytes, %u of metadata and %u shares is too large",
-                         header->payload_bytes, header->metadata_bytes, header->share_count);
+    uint64_t content = (uint64_t)header->metadata_bytes + header->payload_bytes;
+    if (is_too_large(header))
+        return error_set(
+            error, -EPROTO,
+            "a frame of %u bytes, %u of metadata, %u shares and %u returns is too large",
+            header->payload_bytes, header->metadata_bytes, header->share_count,
+            header->return_count);
+    if (has_more(header)) {
+        content += header->share_count * sizeof(struct frame_share);
+        bytes -= header->return_count * (uint32_t)sizeof(uint32_t); /* at most the header's */
+    }
     uint16_t tag = channel->service_side ? FRAME_TAG_CLIENT : FRAME_TAG_SERVICE;
     if (header->version_tag != tag)
         return error_set(error, -EPROTO, "a frame with the unknown version tag %u",
                          header->version_tag);
     frame->in_arena = header->flags & FRAME_IN_ARENA;
     if (!frame->in_arena) {
-        if (content > bytes - sizeof(*header))
+        if (sizeof(*header) + content > bytes)
             return error_set(error, -EPROTO, "a frame whose lengths do not fit its record");
     } else {
         struct frame_ref ref;
@@ -722,7 +846,7 @@ __attribute__((noinline, cold)) static int frame_read_any(struct channel *channe
         frame->block = ref.block;
     }
     frame->payload = frame->metadata + header->metadata_bytes;
-    return header->share_count == 0 ? 0 : frame_read_refs(channel, frame, error);
+    return has_more(header) ? more_read(channel, frame, record + bytes, error) : 0;
 }
 
 /* Of the word of a header that begins with metadata_bytes: all that says that a frame is one of the
@@ -756,21 +880,11 @@ RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint3
     memcpy(&word, (const uint8_t *)header + offsetof(struct frame_header, metadata_bytes),
            sizeof(word));
     /* All that is to be checked of nearly every frame: what fits a record is not too large. */
-    if (__builtin_expect((word & usual_word(false, true)) == usual && header->share_count == 0 &&
+    if (__builtin_expect((word & usual_word(false, true)) == usual && !has_more(header) &&
                              (uint64_t)header->payload_bytes + sizeof(*header) <= bytes,
                          1))
         return 0;
     return frame_read_any(channel, record, bytes, frame, error);
-}
-
-void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count)
-{
-    if (channel->state != CHANNEL_UP || endpoint_forked(channel->endpoint))
-        return; /* nobody waits for them, or not for us */
-    for (uint32_t i = 0; i < count; i++)
-        release_push(&channel->ours, blocks[i]);
-    if (peer_blocked(&channel->peer))
-        channel_ring(channel);
 }
 
 void frame_release(struct channel *channel, const struct frame *frame)

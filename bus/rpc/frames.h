@@ -39,7 +39,8 @@ RING_INLINE void frame_header_write(uint8_t *out, const struct frame_header *hea
                                    (uint64_t)header->kind << 48 | (uint64_t)header->flags << 56);
     frame_word_write(out + 24, header->status | (uint64_t)header->executed << 8 |
                                    (uint64_t)header->plan_tag << 16 |
-                                   (uint64_t)header->share_count << 32);
+                                   (uint64_t)header->share_count << 32 |
+                                   (uint64_t)header->return_count << 40);
 #else
     memcpy(out, header, sizeof(*header));
 #endif
@@ -62,6 +63,7 @@ RING_INLINE struct frame_header frame_header_copy(const struct frame_header *hea
         .executed = header->executed,
         .plan_tag = header->plan_tag,
         .share_count = header->share_count,
+        .return_count = header->return_count,
     };
 }
 
@@ -82,18 +84,37 @@ RING_INLINE size_t body_bytes(const struct body *body)
     return body->metadata_bytes + body->bytes + body->ref_count * sizeof(struct frame_share);
 }
 
-/* Return: 0, or as wire_pack_write(). */
-RING_INLINE int body_write(struct channel *channel, uint8_t *out, const struct body *body)
+/* Without the references. Return: 0, or as wire_pack_write(). */
+RING_INLINE int body_write(uint8_t *out, const struct body *body)
 {
     if (__builtin_expect(body->metadata_bytes > 0, 0))
         memcpy(out, body->metadata, body->metadata_bytes);
     out += body->metadata_bytes;
     if (body->data && body->bytes > 0)
         memcpy(out, body->data, body->bytes);
-    int r = body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
-    return r < 0 || body->ref_count == 0
-               ? r
-               : refs_write(channel, body->packing, body->ref_count, out + body->bytes);
+    return body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
+}
+
+/* channel.c: frame_more_bytes() of a frame that has more; and writes it to the end of a record
+ * whose header and body are there, and into the header how much it is. The frame must be sent then.
+ * Return: 0, or as refs_write(). */
+uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
+    __attribute__((noinline));
+int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
+                     uint8_t *record, uint32_t record_bytes) __attribute__((noinline));
+
+/* Behind the body, in a record, most have nothing: neither references nor names to give back. */
+RING_INLINE uint32_t frame_more_bytes(const struct channel *channel, const struct body *body)
+{
+    return __builtin_expect((body->ref_count | channel->return_count) == 0, 1)
+               ? 0
+               : frame_more_bytes_any(channel, body->ref_count);
+}
+
+RING_INLINE size_t frame_record_bytes(const struct channel *channel, const struct body *body)
+{
+    return sizeof(struct frame_header) + body->metadata_bytes + body->bytes +
+           frame_more_bytes(channel, body);
 }
 
 /* Whether a frame of so many bytes in all goes by the ring; else by the arena. */
@@ -102,12 +123,12 @@ RING_INLINE bool frame_fits_ring(const struct channel *channel, size_t bytes)
     return bytes <= ring_record_bytes_max(channel->ours.ring_lines);
 }
 
-/* A frame that fits. The channel must be up. Return: as channel_send(). */
+/* A frame that fits: @bytes is its frame_record_bytes(). The channel must be up. Return: as
+ * channel_send(). */
 RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_header *given,
-                              const struct body *body)
+                              const struct body *body, uint32_t bytes)
 {
     struct frame_header header = frame_header_copy(given);
-    uint32_t bytes = (uint32_t)(sizeof(header) + body_bytes(body));
     struct ring_room room;
     int r = ring_room_take(&channel->ours, &channel->peer, bytes, &room);
     if (__builtin_expect(r != 0, 0))
@@ -115,11 +136,14 @@ RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_header
     uint8_t *record = (uint8_t *)(room.record + 1);
     header.payload_bytes = (uint32_t)body->bytes;
     header.metadata_bytes = (uint16_t)body->metadata_bytes;
-    header.share_count = (uint8_t)body->ref_count;
+    header.share_count = header.return_count = 0;
     frame_header_write(record, &header);
-    r = body_write(channel, record + sizeof(header), body);
+    r = body_write(record + sizeof(header), body);
     if (__builtin_expect(r < 0, 0))
         return r; /* a record that is not committed is nothing */
+    if (__builtin_expect((body->ref_count | channel->return_count) != 0, 0) &&
+        (r = frame_more_write(channel, body->packing, body->ref_count, record, bytes)) < 0)
+        return r;
     ring_room_commit(&channel->ours, room, bytes);
     return 0;
 }
@@ -132,10 +156,11 @@ int channel_send_anyhow(struct channel *channel, const struct frame_header *head
 RING_INLINE int channel_send_frame(struct channel *channel, const struct frame_header *header,
                                    const struct body *body, struct call *call)
 {
+    const size_t bytes = frame_record_bytes(channel, body);
     if (__builtin_expect(channel->state == CHANNEL_UP && STAILQ_EMPTY(&channel->queue) &&
-                             frame_fits_ring(channel, sizeof(*header) + body_bytes(body)),
+                             frame_fits_ring(channel, bytes),
                          1)) {
-        int r = frame_by_ring(channel, header, body);
+        int r = frame_by_ring(channel, header, body, (uint32_t)bytes);
         if (__builtin_expect(r == 0, 1)) {
             if (call)
                 call->ring_end = channel->ours.head;

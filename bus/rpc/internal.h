@@ -292,6 +292,9 @@ struct channel {
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
     struct spares spare_holds, spare_buffers; /* refs.c, buffer.c */
+    uint32_t return_count; /* names that our next frame gives back */
+    uint32_t returns[FRAME_RETURNS_MAX];
+    uint64_t returned_at; /* position behind the start of the peer's record that gave some back last */
     bool destroyed;   /* but for its memory */
 
     /* client's */
@@ -395,8 +398,11 @@ int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *
 /* Where in the peer's arenas this is. @ref: private. Return: 0, or -EPROTO with a sentence. */
 int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64_t bytes,
                     const uint8_t **ret_data, struct error_text *error);
-/* Names of the peer's blocks that we need no more. */
+/* Names of the peer's blocks that we need no more. A client's that has no call on its way go with its
+ * next frame, for until then nobody there needs the memory; others at once. */
 void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count);
+/* The same with our next frame, which follows at once. False: it has no room for so many. */
+bool channel_give_back_with_next(struct channel *channel, const uint32_t *blocks, uint32_t count);
 
 /* ---- buffer.c, refs.c: for channel.c; the rest is in refs.h ---- */
 
@@ -405,10 +411,12 @@ bool buffers_unpark(struct channel *channel);
 
 /* The packed message once more, without references. Return: as wire_pack(). */
 int refs_forgo(struct body *body);
-/* Writes the shares of the packed message behind it, and lends what they name: the frame must be sent
- * now. Return: 0, or -ESTALE. */
+/* Writes the shares of a packed message that has been written in front of them, and lends what they
+ * name: the frame must be sent now. Return: 0, or -ESTALE. */
 int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
                uint8_t *out);
+/* The names of a hold, which a message has or had, go back with our next frame, that follows. */
+void refs_give_back_with_next(struct wire_hold *hold);
 /* Nothing points into the peer's memory any more. */
 void refs_memory_gone(struct channel *channel);
 /* Reads and bounds a frame's shares. Return: 0, or -EPROTO with a sentence. */

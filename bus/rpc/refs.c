@@ -290,9 +290,17 @@ static void hold_release(struct wire_hold *wire_hold)
 {
     struct refs_hold *hold = (struct refs_hold *)wire_hold;
     struct channel *channel = hold->channel;
-    channel_give_back(channel, hold->blocks, hold->count);
+    if (hold->count > 0)
+        channel_give_back(channel, hold->blocks, hold->count);
     spare_put(&channel->spare_holds, hold);
     channel_let_go(channel);
+}
+
+void refs_give_back_with_next(struct wire_hold *wire_hold)
+{
+    struct refs_hold *hold = (struct refs_hold *)wire_hold;
+    if (channel_give_back_with_next(hold->channel, hold->blocks, hold->count))
+        hold->count = 0;
 }
 
 /* Takes the frame's references over. Return: 0 or -ENOMEM. */

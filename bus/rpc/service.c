@@ -149,8 +149,12 @@ static inline __attribute__((always_inline)) void context_end(struct parley_cont
     if (channel) {
         channel->serving--;
         set_load(channel, service);
-        if (!context->one_way && !context->cancelled)
+        if (!context->one_way && !context->cancelled) {
+            /* The answer copies what it still needs of the request before it is published. */
+            if (__builtin_expect(context->hold != NULL, 0))
+                refs_give_back_with_next(context->hold);
             status = answer(context, status, message, raw);
+        }
         hang_up_if_done(channel);
     }
     if (service) {

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -126,7 +126,8 @@ struct frame_header {
     uint8_t executed;       /* response: enum parley_executed; else 0 */
     uint16_t plan_tag;      /* request: which of the plans for its pair of versions it began with */
     uint8_t share_count;    /* of frame_share behind the payload; 0..FRAME_SHARES_MAX */
-    uint8_t reserved[3];
+    uint8_t return_count;   /* of names at the record's end; 0..FRAME_RETURNS_MAX */
+    uint8_t reserved[2];
 };
 static_assert(sizeof(struct frame_header) == 32, "layout");
 #define FRAME_TAG_CLIENT 1
@@ -160,6 +161,11 @@ struct frame_share {
     uint32_t bytes;       /* that it stands for */
 };
 static_assert(sizeof(struct frame_share) == 24, "layout");
+
+/* The last words of a record may be names of blocks of the reader's arena that the writer gives back:
+ * four bytes each, unaligned, also where metadata and payload are in the arena. Such a name is not in
+ * the writer's release ring, too. */
+#define FRAME_RETURNS_MAX 8
 
 /* A further arena: a region of its own; its header fills the first page. */
 #define ARENA_MAGIC UINT32_C(0x504c4152) /* "PLAR" */

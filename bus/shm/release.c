@@ -6,7 +6,10 @@
  * takes what is new when it needs room. It believes a name only if its own table says that such a
  * block is lent; and a count only if no more names came back than are out.
  *
- * The ring cannot overflow: a writer has at most as many names out as its reader's ring has slots. Until it has seen that ring it keeps to SEGMENT_RELEASE_SLOTS_MIN, which every ring has.
+ * Names also come back in frames, of which they are a part: release_named().
+ *
+ * The ring cannot overflow: a writer has at most as many names out as its reader's ring has slots.
+ * Until it has seen that ring it keeps to SEGMENT_RELEASE_SLOTS_MIN, which every ring has.
  * Proved in tests/model/test_channel.c.
  */
 #include "shm/internal.h"
@@ -22,6 +25,11 @@ void release_push(struct segment *ours, uint32_t block)
     ours->released++;
     /* release: pairs with the acquire in release_take(); our reads of the block are over */
     atomic_store_explicit(&ours->cells->released, ours->released, memory_order_release);
+}
+
+int release_named(struct segment *ours, uint32_t block)
+{
+    return arena_release(ours->arena, block);
 }
 
 int release_take(struct segment *ours, struct peer_segment *peer)

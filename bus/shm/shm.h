@@ -276,25 +276,8 @@ static inline int arena_resolve(const struct peer_segment *peer, const struct fr
  * our release ring. */
 void release_push(struct segment *ours, uint32_t block);
 
-/* A hint: release_take() comes soon. What it reads the peer has written just now. */
-static inline void release_expect(const struct peer_segment *peer)
-{
-    __builtin_prefetch(&peer->cells->released);
-    __builtin_prefetch(&peer->release[peer->released & (peer->release_slots - 1)]);
-}
-
-/* Reader: a hint that release_push() comes soon. The peer has read what it writes, and a store that
- * waits for such a line holds up those behind it, of the next message, too. */
-static inline void release_soon(const struct segment *ours)
-{
-#if defined(__x86_64__)
-    const void *entry = (const void *)&ours->release[ours->released & (ours->release_slots - 1)];
-    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)&ours->cells->released));
-    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)entry));
-#else
-    __builtin_prefetch((const void *)&ours->cells->released, 1);
-#endif
-}
+/* The peer gave @block back, in a frame instead. Return: 0, or -EPROTO if it does not hold it. */
+int release_named(struct segment *ours, uint32_t block);
 
 /**
  * release_take() - free what the peer has released

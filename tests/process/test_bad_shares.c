@@ -1,7 +1,7 @@
 /*
  * A client whose requests refer to its memory as no library does: every value of a share wrong in
- * turn, at its limit and past it. The service ends that channel or refuses that request, and goes on
- * serving everybody else; what is odd but possible it answers.
+ * turn, at its limit and past it. The service ends that channel or refuses that request, and goes
+ * on serving everybody else; what is odd but possible it answers.
  */
 #include "support/test.h"
 
@@ -24,7 +24,9 @@ struct request {
     struct frame_header header;
     uint8_t payload[(FRAME_SHARES_MAX + 1) * FIELD_BYTES];
     struct frame_share shares[FRAME_SHARES_MAX + 1];
-    size_t share_count; /* that are written, whatever the header says */
+    size_t share_count;                      /* that are written, whatever the header says */
+    uint32_t returns[FRAME_RETURNS_MAX + 1]; /* the same */
+    size_t return_count;
 };
 
 /* Field 1 of an echo, @count times; each refers to 100 bytes of the first further arena. */
@@ -60,15 +62,17 @@ static void request_send(struct request *request)
 {
     static const uint8_t kind = BELL_RING;
     size_t shares_bytes = request->share_count * sizeof(struct frame_share);
-    size_t bytes = sizeof(request->header) + request->header.payload_bytes + shares_bytes;
+    size_t returns_bytes = request->return_count * sizeof(request->returns[0]);
+    size_t bytes =
+        sizeof(request->header) + request->header.payload_bytes + shares_bytes + returns_bytes;
     void *record;
-    assert_int_equal(ring_reserve(&request->rogue.segment, &request->rogue.peer, (uint32_t)bytes,
-                                  &record),
-                     0);
+    assert_int_equal(
+        ring_reserve(&request->rogue.segment, &request->rogue.peer, (uint32_t)bytes, &record), 0);
     uint8_t *pos = record;
     memcpy(pos, &request->header, sizeof(request->header));
     memcpy(pos + sizeof(request->header), request->payload, request->header.payload_bytes);
-    memcpy(pos + bytes - shares_bytes, request->shares, shares_bytes);
+    memcpy(pos + bytes - returns_bytes - shares_bytes, request->shares, shares_bytes);
+    memcpy(pos + bytes - returns_bytes, request->returns, returns_bytes);
     ring_commit(&request->rogue.segment, (uint32_t)bytes);
     assert_int_equal(send(request->rogue.bell, &kind, 1, MSG_NOSIGNAL), 1);
 }
@@ -87,8 +91,11 @@ static void assert_broken(struct request *request, const char *text)
     request_end(request);
 }
 
-/* Its payload, in @said. */
-static struct frame_header receive(struct rogue *rogue, uint8_t *said, size_t said_bytes)
+static struct frame_ref rogue_was_lent; /* with the last response that was in the arena */
+
+/* Its payload, in @said, and the names that it gives back, in @returned. */
+static struct frame_header receive(struct rogue *rogue, uint8_t *said, size_t said_bytes,
+                                   uint32_t *returned)
 {
     const void *record;
     uint32_t bytes;
@@ -97,7 +104,8 @@ static struct frame_header receive(struct rogue *rogue, uint8_t *said, size_t sa
         uint8_t packet[256];
         if (poll(&fd, 1, RESPONSE_WAIT_MS) != 1)
             fail_msg("no response");
-        if (recv(rogue->bell, packet, sizeof(packet), 0) <= 0 || packet[0] != BELL_RING)
+        if (recv(rogue->bell, packet, sizeof(packet), 0) <= 0 ||
+            (packet[0] != BELL_RING && packet[0] != BELL_GROW))
             fail_msg("the channel ended instead of a response");
     }
     struct frame_header header;
@@ -105,25 +113,33 @@ static struct frame_header receive(struct rogue *rogue, uint8_t *said, size_t sa
     memset(said, 0, said_bytes);
     memcpy(said, (const uint8_t *)record + sizeof(header),
            header.payload_bytes < said_bytes ? header.payload_bytes : said_bytes - 1);
+    if (header.flags & FRAME_IN_ARENA)
+        memcpy(&rogue_was_lent, (const uint8_t *)record + sizeof(header), sizeof(rogue_was_lent));
+    assert_true(header.return_count <= FRAME_RETURNS_MAX);
+    memcpy(returned, (const uint8_t *)record + bytes - header.return_count * sizeof(*returned),
+           header.return_count * sizeof(*returned));
     ring_consume(&rogue->peer, &rogue->segment);
     return header;
 }
 
-/* And all names come back, each once. */
+/* And all names come back, each once: with the response, or through the release ring. */
 static void assert_answered(struct request *request, enum parley_status status, const char *text)
 {
     uint8_t said[512];
+    uint32_t returned[FRAME_RETURNS_MAX];
     request_send(request);
-    struct frame_header response = receive(&request->rogue, said, sizeof(said));
+    struct frame_header response = receive(&request->rogue, said, sizeof(said), returned);
     assert_string_equal(parley_status_name((enum parley_status)response.status),
                         parley_status_name(status));
     if (text && !strstr((const char *)said, text))
         fail_msg("expected '%s' in the response: %s", text, (const char *)said);
     const struct peer_segment *peer = &request->rogue.peer;
-    while (atomic_load(&peer->cells->released) < request->share_count)
+    while (atomic_load(&peer->cells->released) + response.return_count < request->share_count)
         ; /* by the end of the handler, which comes at once */
+    assert_int_equal(atomic_load(&peer->cells->released) + response.return_count,
+                     request->share_count);
     for (size_t i = 0; i < request->share_count; i++) {
-        uint32_t name = atomic_load(&peer->release[i]);
+        uint32_t name = response.return_count ? returned[i] : atomic_load(&peer->release[i]);
         assert_int_equal(name, request->shares[i].ref.block);
     }
     request_end(request);
@@ -146,10 +162,10 @@ static void test_one_share_more_ends_the_channel(void **state)
     (void)state;
     struct request request;
     request_init(&request, FRAME_SHARES_MAX + 1);
-    assert_broken(&request, "17 shares is too large");
+    assert_broken(&request, "17 shares and 0 returns is too large");
     request_init(&request, 1);
     request.header.share_count = UINT8_MAX;
-    assert_broken(&request, "255 shares is too large");
+    assert_broken(&request, "255 shares and 0 returns is too large");
 }
 
 static void test_shares_that_are_not_there_end_the_channel(void **state)
@@ -275,6 +291,84 @@ static void test_arenas_that_were_never_sent_end_the_channel(void **state)
     }
 }
 
+/* ---- Names that come back in a frame ---- */
+
+static void give_back(struct request *request, uint32_t name, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        request->returns[i] = name;
+    request->return_count = count;
+    request->header.return_count = (uint8_t)count;
+}
+
+/* Of a response that is too large for the ring. */
+static uint32_t be_lent_a_block(struct request *request)
+{
+    uint8_t said[512];
+    uint32_t returned[FRAME_RETURNS_MAX];
+    request->shares[0].bytes = 20000;
+    rogue_was_lent = (struct frame_ref){0};
+    request_send(request);
+    struct frame_header response = receive(&request->rogue, said, sizeof(said), returned);
+    assert_int_equal(response.status, PARLEY_OK);
+    assert_int_not_equal(rogue_was_lent.block, 0);
+    return rogue_was_lent.block;
+}
+
+static void test_a_name_that_was_lent_comes_back_in_a_frame_once(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    give_back(&request, be_lent_a_block(&request), 1);
+    (void)be_lent_a_block(&request);
+    assert_broken(&request, "gives back what it was not lent");
+}
+
+static void test_names_that_were_not_lent_end_the_channel(void **state)
+{
+    (void)state;
+    static const uint32_t names[] = {0, 64, 1000, UINT32_MAX};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct request request;
+        request_init(&request, 1);
+        give_back(&request, names[i], 1);
+        assert_broken(&request, "gives back what it was not lent");
+    }
+    struct request request;
+    request_init(&request, 1);
+    give_back(&request, be_lent_a_block(&request), FRAME_RETURNS_MAX); /* the same, 8 times */
+    assert_broken(&request, "gives back what it was not lent");
+}
+
+static void test_more_names_than_a_frame_may_give_back_end_the_channel(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 1);
+    give_back(&request, 64, FRAME_RETURNS_MAX + 1);
+    assert_broken(&request, "1 shares and 9 returns is too large");
+    request_init(&request, 1);
+    request.header.return_count = UINT8_MAX;
+    assert_broken(&request, "1 shares and 255 returns is too large");
+}
+
+static void test_names_that_are_not_there_end_the_channel(void **state)
+{
+    (void)state;
+    for (uint8_t count = 1; count <= FRAME_RETURNS_MAX; count++) {
+        struct request request;
+        request_init(&request, 0);
+        request.header.return_count = count;
+        assert_broken(&request, "lengths do not fit");
+    }
+    struct request request;
+    request_init(&request, 1);
+    give_back(&request, 64, FRAME_RETURNS_MAX - 1);
+    request.header.return_count = FRAME_RETURNS_MAX; /* the first would be of the last share */
+    assert_broken(&request, "lengths do not fit");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +384,10 @@ int main(void)
         cmocka_unit_test(test_no_bytes_at_all_are_answered),
         cmocka_unit_test(test_too_many_bytes_end_the_channel),
         cmocka_unit_test(test_arenas_that_were_never_sent_end_the_channel),
+        cmocka_unit_test(test_a_name_that_was_lent_comes_back_in_a_frame_once),
+        cmocka_unit_test(test_names_that_were_not_lent_end_the_channel),
+        cmocka_unit_test(test_more_names_than_a_frame_may_give_back_end_the_channel),
+        cmocka_unit_test(test_names_that_are_not_there_end_the_channel),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

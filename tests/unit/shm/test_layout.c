@@ -98,6 +98,7 @@ static void list_constants(struct listing *l)
     CONSTANT(FRAME_TAG_SERVICE);
     CONSTANT(FRAME_SHARES_MAX);
     CONSTANT(FRAME_STAND_IN_BYTES);
+    CONSTANT(FRAME_RETURNS_MAX);
     CONSTANT(ARENA_MAGIC);
     CONSTANT(ROUTE_MAGIC);
     CONSTANT(ROUTE_SLOT_MAX);
@@ -206,6 +207,7 @@ static void list_frame(struct listing *l)
     FIELD(frame_header, executed);
     FIELD(frame_header, plan_tag);
     FIELD(frame_header, share_count);
+    FIELD(frame_header, return_count);
     FIELD(frame_header, reserved);
     END(frame_header);
     BEGIN(frame_trace);
