@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "base/sanitized.h"
 #include "blob_v1.parley.h"
 #include "conformance/blobs.h"
@@ -456,6 +457,99 @@ static void test_replies_that_are_kept_hold_up_no_call(void **state)
     parley_reply_free(reply);
 }
 
+/* ---- Names come back in frames, through the release ring, or when the client sleeps ---- */
+
+#define MIXED_STEPS 600
+#define MIXED_KEPT 12
+#define MIXED_STARTED 6
+
+struct mixed {
+    uint64_t random;
+    Blob__V1__Blob *kept[MIXED_KEPT];
+    size_t bytes[MIXED_KEPT];
+    unsigned started, ended;
+};
+
+static void mixed_replied(const Blob__V1__Blob *reply, void *data)
+{
+    struct mixed *mixed = data;
+    assert_non_null(reply);
+    assert_filled(reply->data, reply->data.len, (uint8_t)reply->data.len);
+    mixed->ended++;
+}
+
+static bool all_ended(void *data)
+{
+    const struct mixed *mixed = data;
+    return mixed->started == mixed->ended;
+}
+
+/* A reply in the place of one that is freed, in whatever order. */
+static void mixed_keep(struct mixed *mixed, size_t i, size_t bytes)
+{
+    if (mixed->kept[i]) {
+        assert_filled(mixed->kept[i]->data, mixed->bytes[i], (uint8_t)mixed->bytes[i]);
+        parley_reply_free(mixed->kept[i]);
+    }
+    mixed->kept[i] = bytes ? make(bytes, (uint8_t)bytes, false) : NULL;
+    mixed->bytes[i] = bytes;
+}
+
+static void mixed_start(struct mixed *mixed, size_t bytes)
+{
+    Blob__V1__Blob request = BLOB__V1__BLOB__INIT;
+    uint8_t first = (uint8_t)bytes;
+    request.number = (uint32_t)bytes;
+    request.data = (ProtobufCBinaryData){1, &first};
+    mixed->started++;
+    blob__v1__store__make(parley_client_service(client), &request, mixed_replied, mixed);
+}
+
+static void mixed_step(struct mixed *mixed)
+{
+    static const size_t sizes[] = {4096, 5000, 65536, 70000};
+    size_t bytes = sizes[random_below(&mixed->random, 4)] + random_below(&mixed->random, 200);
+    struct parley_buffer *buffer;
+    switch (random_below(&mixed->random, 4)) {
+    case 0:
+        buffer = buffer_new(bytes, (uint8_t)bytes);
+        assert_int_equal(look_at(bytes_of(buffer, bytes)), BLOB_DATA);
+        parley_buffer_free(buffer);
+        break;
+    case 1:
+        if (mixed->started - mixed->ended < MIXED_STARTED)
+            mixed_start(mixed, bytes);
+        break;
+    case 2:
+        parley_dispatch(endpoint, random_below(&mixed->random, 2) * 100000); /* may sleep */
+        break;
+    default:
+        mixed_keep(mixed, random_below(&mixed->random, MIXED_KEPT), bytes);
+    }
+}
+
+static void test_every_name_comes_back_whichever_way_it_takes(void **state)
+{
+    (void)state;
+    connect_client("1");
+    struct mixed mixed = {.random = 1};
+    for (unsigned i = 0; i < MIXED_STEPS; i++)
+        mixed_step(&mixed);
+    assert_true(bus_wait(endpoint, all_ended, &mixed));
+    for (size_t i = 0; i < MIXED_KEPT; i++)
+        mixed_keep(&mixed, i, 0);
+    Blob__V1__Blob *replies[32];
+    for (size_t i = 0; i < 32; i++) { /* as many as there can be */
+        replies[i] = make(4096, 0, false);
+        assert_int_equal(replies[i]->number, 1);
+    }
+    for (size_t i = 0; i < 32; i++)
+        parley_reply_free(replies[i]);
+    struct parley_buffer *buffer = buffer_new(MIB, 0);
+    assert_int_equal(look_at(bytes_of(buffer, MIB)), BLOB_DATA);
+    parley_buffer_free(buffer);
+}
+
 static bool has_no_channel(void *unused)
 {
     (void)unused;
@@ -720,6 +814,7 @@ int main(void)
         zero_copy_test(test_every_field_of_a_reply_may_be_a_reference),
         zero_copy_test(test_a_reply_s_memory_is_used_again_when_it_is_freed),
         zero_copy_test(test_replies_that_are_kept_hold_up_no_call),
+        zero_copy_test(test_every_name_comes_back_whichever_way_it_takes),
         zero_copy_test(test_a_reply_outlives_its_service_its_client_and_its_endpoint),
         zero_copy_test(test_a_service_that_dies_with_a_buffer_harms_nobody),
         zero_copy_test(test_a_closure_gets_live_bytes_too),
