@@ -796,8 +796,8 @@ static inline bool is_too_large(const struct frame_header *header)
 }
 
 /* What is behind a frame's payload. @names: at the record's end. */
-static int more_read(struct channel *channel, const struct frame *frame, const uint8_t *names,
-                     struct error_text *error)
+__attribute__((noinline)) static int more_read(struct channel *channel, const struct frame *frame,
+                                               const uint8_t *names, struct error_text *error)
 {
     int r = 0;
     if (frame->header.return_count > 0)

@@ -162,31 +162,37 @@ share_refused(const struct frame *frame, const struct frame_share *share, struct
                      frame->header.payload_bytes);
 }
 
+/* Where the bytes are that @share stands for. Return: 0, or -EPROTO with a sentence. */
+static inline int share_find(struct channel *channel, const struct frame_share *share,
+                             struct wire_ref *ret_ref, struct error_text *error)
+{
+    ret_ref->bytes = share->bytes;
+    ret_ref->place = share->place;
+    return arena_resolve(&channel->peer, &share->ref, share->bytes, &ret_ref->data) == 0
+               ? 0
+               : channel_resolve(channel, &share->ref, share->bytes, &ret_ref->data, error);
+}
+
 int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error)
 {
     struct frame_refs *refs = frame->refs;
     const uint8_t *pos = frame->payload + frame->header.payload_bytes;
-    uint32_t before = 0;
-    uint32_t segments = 0;
-    for (uint32_t i = 0; i < frame->header.share_count; i++) {
+    const uint32_t count = frame->header.share_count;
+    uint32_t before = 0, segments = 0, i = 0;
+    do {
         struct frame_share share;
         memcpy(&share, pos + i * sizeof(share), sizeof(share));
-        struct wire_ref *ref = &refs->refs[i];
         if (!share_is_possible(frame, &share, before))
             return share_refused(frame, &share, error);
-        if (arena_resolve(&channel->peer, &share.ref, share.bytes, &ref->data) != 0) {
-            int r = channel_resolve(channel, &share.ref, share.bytes, &ref->data, error);
-            if (r < 0)
-                return r;
-        }
-        ref->bytes = share.bytes;
-        ref->place = share.place;
+        int r = share_find(channel, &share, &refs->refs[i], error);
+        if (r < 0)
+            return r;
         refs->blocks[i] = share.ref.block;
         segments |= UINT32_C(1) << share.ref.segment;
         before = share.place + FRAME_STAND_IN_BYTES;
-    }
+    } while (++i < count);
     refs->segments = segments;
-    refs->count = frame->header.share_count;
+    refs->count = count;
     return 0;
 }
 
@@ -304,7 +310,8 @@ void refs_give_back_with_next(struct wire_hold *wire_hold)
 }
 
 /* Takes the frame's references over. Return: 0 or -ENOMEM. */
-static int hold_new(struct channel *channel, const struct frame *frame, ProtobufCMessage *message)
+static inline __attribute__((always_inline)) int
+hold_new(struct channel *channel, const struct frame *frame, ProtobufCMessage *message)
 {
     if ((frame->refs->segments & ~channel->live) != 0 &&
         live_add_all(channel, frame->refs->segments) < 0)
@@ -315,8 +322,10 @@ static int hold_new(struct channel *channel, const struct frame *frame, Protobuf
     hold->hold.release = hold_release;
     hold->channel = channel_keep(channel);
     hold->count = frame->refs->count;
-    for (uint32_t i = 0; i < hold->count; i++)
+    uint32_t i = 0; /* there is one at least */
+    do {
         hold->blocks[i] = frame->refs->blocks[i];
+    } while (++i < hold->count);
     frame->refs->count = 0;
     wire_hold_on(message, &hold->hold);
     return 0;
@@ -344,15 +353,16 @@ static inline const struct wire_ref *stands_for(struct exchange *x,
     size_t place = (size_t)((uintptr_t)bytes->data - (uintptr_t)x->copy);
     if (bytes->len != WIRE_REF_BYTES || place >= x->copy_bytes)
         return NULL;
-    for (uint32_t i = 0; i < x->refs->count; i++) {
-        if (x->refs->refs[i].place != place)
-            continue;
-        if (!wire_is_stand_in(bytes->data, i))
+    const struct wire_ref *ref = x->refs->refs;
+    uint32_t i = 0;
+    while (ref[i].place != place) {
+        if (++i == x->refs->count)
             return NULL;
-        x->left &= ~(UINT32_C(1) << i);
-        return &x->refs->refs[i];
     }
-    return NULL;
+    if (!wire_is_stand_in(bytes->data, i))
+        return NULL;
+    x->left &= ~(UINT32_C(1) << i);
+    return &ref[i];
 }
 
 static inline void exchange_bytes(struct exchange *x, ProtobufCBinaryData *bytes)
@@ -373,7 +383,7 @@ static bool is_there(const ProtobufCMessage *message, const ProtobufCFieldDescri
     return number == field->id;
 }
 
-static void exchange_all(struct exchange *x, ProtobufCMessage *message);
+static void exchange_nested(struct exchange *x, ProtobufCMessage *message);
 
 __attribute__((noinline)) static void exchange_field(struct exchange *x, ProtobufCMessage *message,
                                                      const ProtobufCFieldDescriptor *field)
@@ -392,7 +402,7 @@ __attribute__((noinline)) static void exchange_field(struct exchange *x, Protobu
         if (field->type == PROTOBUF_C_TYPE_BYTES)
             exchange_bytes(x, (ProtobufCBinaryData *)(void *)member + i);
         else if (((ProtobufCMessage **)(void *)member)[i])
-            exchange_all(x, ((ProtobufCMessage **)(void *)member)[i]);
+            exchange_nested(x, ((ProtobufCMessage **)(void *)member)[i]);
     }
 }
 
@@ -403,8 +413,8 @@ static bool is_plain(const ProtobufCFieldDescriptor *field)
            !(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF);
 }
 
-/* Until all have been found. No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
-static void exchange_all(struct exchange *x, ProtobufCMessage *message)
+/* Until all have been found. */
+static inline void exchange_all(struct exchange *x, ProtobufCMessage *message)
 {
     const ProtobufCFieldDescriptor *field = message->descriptor->fields;
     const ProtobufCFieldDescriptor *end = field + message->descriptor->n_fields;
@@ -414,6 +424,12 @@ static void exchange_all(struct exchange *x, ProtobufCMessage *message)
         else if (field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_MESSAGE)
             exchange_field(x, message, field);
     }
+}
+
+/* No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
+static void exchange_nested(struct exchange *x, ProtobufCMessage *message)
+{
+    exchange_all(x, message);
 }
 
 /* ---- Receiving ---- */
@@ -429,9 +445,10 @@ static bool all_pass(const struct plan *plan, uint32_t entry, const struct frame
 
 /* @payload: private, or that of the frame if the plan does not look at it: then it is read once
  * here, by the crossing. All references pass. Return: 0; or -EAGAIN: with the bytes in it, then. */
-static int unpack_by_reference(struct channel *channel, const struct frame *frame,
-                               const struct plan_binding *binding, uint32_t entry,
-                               const uint8_t *payload, ProtobufCMessage **ret_message)
+static inline __attribute__((always_inline)) int
+unpack_by_reference(struct channel *channel, const struct frame *frame,
+                    const struct plan_binding *binding, uint32_t entry, const uint8_t *payload,
+                    ProtobufCMessage **ret_message)
 {
     struct exchange x = {
         .refs = frame->refs,
@@ -452,9 +469,10 @@ static int unpack_by_reference(struct channel *channel, const struct frame *fram
 
 /* By a private copy of the payload: another crossing, if there was one before, of bytes that are
  * read anew. @try_reference: it has not been tried yet */
-static int unpack_private(struct channel *channel, const struct frame *frame,
-                          const struct plan_binding *binding, uint32_t entry, bool try_reference,
-                          ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
+__attribute__((noinline)) static int
+unpack_private(struct channel *channel, const struct frame *frame,
+               const struct plan_binding *binding, uint32_t entry, bool try_reference,
+               ProtobufCMessage **ret_message, struct plan_failure *ret_failure)
 {
     size_t bytes = frame->header.payload_bytes, expanded_bytes;
     uint8_t small[SMALL_BYTES];
