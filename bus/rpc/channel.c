@@ -386,8 +386,8 @@ static void names_push(struct channel *channel, const uint32_t *blocks, uint32_t
 
 bool channel_give_back_with_next(struct channel *channel, const uint32_t *blocks, uint32_t count)
 {
-    if (count > FRAME_RETURNS_MAX - channel->return_count)
-        return false;
+    if (count > FRAME_RETURNS_MAX - channel->return_count || !STAILQ_EMPTY(&channel->queue))
+        return false; /* a frame that waits would take them, before ours is written */
     for (uint32_t i = 0; i < count; i++)
         channel->returns[channel->return_count++] = blocks[i];
     return true;
@@ -397,7 +397,7 @@ void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t
 {
     if (channel->state != CHANNEL_UP || endpoint_forked(channel->endpoint))
         return; /* nobody waits for them, or not for us */
-    bool idle = !channel->service_side && channel->in_flight == 0 && STAILQ_EMPTY(&channel->queue);
+    bool idle = !channel->service_side && channel->in_flight == 0;
     if (!idle || !channel_give_back_with_next(channel, blocks, count))
         names_push(channel, blocks, count);
 }

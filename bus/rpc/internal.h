@@ -401,7 +401,8 @@ int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64
 /* Names of the peer's blocks that we need no more. A client's that has no call on its way go with its
  * next frame, for until then nobody there needs the memory; others at once. */
 void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t count);
-/* The same with our next frame, which follows at once. False: it has no room for so many. */
+/* The same with our next frame, which follows at once. False: it has no room for so many, or others
+ * wait to be sent. */
 bool channel_give_back_with_next(struct channel *channel, const uint32_t *blocks, uint32_t count);
 
 /* ---- buffer.c, refs.c: for channel.c; the rest is in refs.h ---- */
