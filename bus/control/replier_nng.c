@@ -44,6 +44,7 @@
 #define RECEIVERS 64 /* contexts that receive; what they have may be a queue that long */
 /* Answers that wait for one asker; one may always wait. */
 #define OUT_BYTES_MAX (UINT32_C(32) << 20)
+#define OUT_BYTES_MAX_DIALLED (UINT32_C(1) << 30) /* see STREAM_OUT_BYTES_MAX_DIALLED */
 #define BYTES_A_SECOND 65536 /* so much longer an answer may wait, for what goes before it */
 /* libnng 1.5.2 waits a random time before it connects again, one in 200 of them for ever: its
  * random number is signed, and -1 means without end. So who has no connection for a while is
@@ -859,7 +860,8 @@ static uint64_t may_send(struct nng_ask *ask, size_t bytes)
     uint64_t wait_ns = 0;
     pthread_mutex_lock(&ask->part->lock);
     if (line && !line->closing) {
-        if (line->sending == 0 || line->out_bytes + bytes <= OUT_BYTES_MAX) {
+        const size_t most = ask->part->options.dial ? OUT_BYTES_MAX_DIALLED : OUT_BYTES_MAX;
+        if (line->sending == 0 || line->out_bytes + bytes <= most) {
             line->references++;
             line->sending++;
             line->out_bytes += bytes;

@@ -25,6 +25,9 @@
  * hung up on. One answer may always wait. */
 #define STREAM_OUT_BYTES_HOLD (UINT32_C(1) << 20)
 #define STREAM_OUT_BYTES_MAX (UINT32_C(32) << 20)
+/* The same where we have dialled: who asks there is the bus, of which no more is read than may be
+ * unanswered; and what it had asked for must not be lost because all of it was answered at once. */
+#define STREAM_OUT_BYTES_MAX_DIALLED (UINT32_C(1) << 30)
 #define STREAM_SCRATCH_BYTES 65536
 /* What the kernel may hold of large answers to one ipc connection (it takes twice that, and no more
  * than net.core.wmem_max): with its default of 208 KiB, 1 MiB is five waits for who reads. */
@@ -147,7 +150,7 @@ struct stream_line {
 struct stream_part {
     struct replier_part part;
     const struct stream_protocol *protocol;
-    struct replier_options options; /* only limits and callbacks are valid */
+    struct replier_options options; /* only limits, callbacks and `dial` are valid */
     int set;
     bool more; /* the last look at the set found something: there may be more behind it */
     struct stream_door *doors;

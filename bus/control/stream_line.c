@@ -338,7 +338,9 @@ void stream_line_send(struct stream_line *line, struct stream_answer *answer)
         stream_memory_give(&line->part->memory, answer);
         return;
     }
-    if (line->first && line->out_bytes + answer->bytes > STREAM_OUT_BYTES_MAX) {
+    const size_t most =
+        line->part->options.dial ? STREAM_OUT_BYTES_MAX_DIALLED : STREAM_OUT_BYTES_MAX;
+    if (line->first && line->out_bytes + answer->bytes > most) {
         stream_memory_give(&line->part->memory, answer);
         stream_line_end(line, "too many answers wait for it");
         return;

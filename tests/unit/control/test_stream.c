@@ -69,7 +69,8 @@ static void on_gone(uint64_t connection, void *data)
 static void start(struct fixture *f, struct replier_options options)
 {
     static unsigned number;
-    snprintf(f->url, sizeof(f->url), "ipc://%s/%u.ipc", folder, number++);
+    if (!options.dial) /* else it is of who listens */
+        snprintf(f->url, sizeof(f->url), "ipc://%s/%u.ipc", folder, number++);
     const char *urls[] = {f->url};
     struct error_text error = {""};
     options.urls = urls;
@@ -310,6 +311,40 @@ static void test_who_does_not_read_is_held_back_then_hung_up_on(void **state)
     assert_true(answered <= STREAM_OUT_BYTES_MAX / large + 2);
     free(data);
     sp_free(sp);
+}
+
+/* What a service has been asked by the bus may all be answered before any of it is read. */
+static void test_who_was_dialled_may_have_more_unread(void **state)
+{
+    struct fixture *f = *state;
+    snprintf(f->url, sizeof(f->url), "ipc://%s/dialled.ipc", folder);
+    int listener = sp_listen(f->url);
+    start(f, (struct replier_options){.dial = true});
+    struct sp *sp = sp_accept(listener, true);
+    sp_send_hello(sp, SP_REQ);
+    UNTIL(f, sp_has_hello(sp));
+    assert_int_equal(sp_take_hello(sp), SP_REP);
+    const size_t large = STREAM_OUT_BYTES_HOLD, count = STREAM_OUT_BYTES_MAX / large + 8;
+    uint8_t *data = calloc(1, large);
+    for (uint32_t i = 0; i < count; i++)
+        sp_ask(sp, i, "ask", 3);
+    UNTIL(f, f->held_count == count);
+    for (uint32_t i = 0; i < count; i++)
+        answer(f, data, large);
+    settle(f);
+    assert_int_equal(f->gone, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *got;
+        size_t bytes;
+        UNTIL(f, sp_has_message(sp));
+        sp_take_message(sp, &got, &bytes);
+        assert_int_equal(bytes, 4 + large);
+        free(got);
+    }
+    free(data);
+    sp_free(sp);
+    close(listener);
+    (void)unlink(f->url + strlen("ipc://"));
 }
 
 static void test_who_reads_again_is_read_on(void **state)
@@ -763,6 +798,7 @@ int main(void)
         TEST(test_too_many_unanswered_are_read_no_further),
         TEST(test_who_is_held_back_and_hangs_up_is_gone),
         TEST(test_who_does_not_read_is_held_back_then_hung_up_on),
+        TEST(test_who_was_dialled_may_have_more_unread),
         TEST(test_who_reads_again_is_read_on),
         TEST(test_one_answer_may_be_larger_than_what_may_wait),
         TEST(test_memory_of_a_large_message_is_used_again),
