@@ -304,7 +304,8 @@ static void write_head(const struct stream_line *line, struct stream_answer *mes
     if (mark)
         *head++ = 1;
     memcpy(head, &length, sizeof(length));
-    memcpy(head + sizeof(length), way, way_bytes);
+    if (way_bytes > 0)
+        memcpy(head + sizeof(length), way, way_bytes);
 }
 
 void stream_message_send(struct stream_line *line, struct stream_answer *message,
