@@ -258,7 +258,8 @@ static void test_a_freed_buffer_is_the_next_one(void **state)
         buffer = buffer_new(sizes[i], 1);
         assert_ptr_equal(parley_buffer_data(buffer), data);
         assert_int_equal(look_at(bytes_of(buffer, sizes[i])), BLOB_DATA);
-        assert_int_equal(look_at((ProtobufCBinaryData){sizes[i] + 1, data}), 0); /* one past it */
+        if (sizes[i] < MIB) /* one past it; behind a whole MiB nothing may be mapped */
+            assert_int_equal(look_at((ProtobufCBinaryData){sizes[i] + 1, data}), 0);
         parley_buffer_free(buffer);
     }
     static const size_t unlike[] = {MIB + 1, MIB - MIB / 8 - 1};
