@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "broker/guard.h"
 #include "broker/subscribers.h"
+#include "control/nng.h"
 #include "support/sp.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
@@ -142,7 +143,7 @@ static void test_two_hundred_that_hang_up_as_they_come_keep_nobody_out(void **st
     UNTIL((happen("route", "no"), happen("instance.up", "yes"),
            nng_recv(sub, data, &bytes, NNG_FLAG_NONBLOCK) == 0));
     assert_memory_equal(data, "json.instance.up\n{", 18);
-    nng_close(sub);
+    (void)nng_close_socket(sub.id); /* nng_close() may never return */
 }
 
 static void test_a_slow_one_loses_events_and_others_do_not(void **state)
