@@ -119,11 +119,14 @@ int publisher_send(struct publisher *publisher, const uint8_t *data, size_t byte
 void publisher_counts(const struct publisher *publisher, struct publisher_counts *ret_counts)
 {
     const struct replier_counts *counts = &publisher->part->counts;
+    uint32_t hearing = 0;
+    for (const struct stream_line *line = publisher->part->lines; line; line = line->next)
+        hearing += line->state == STREAM_OPEN;
     *ret_counts = (struct publisher_counts){
         .sent = publisher->sent,
         .lost = publisher->lost,
         .connections = counts->connections,
         .refused = counts->refused,
-        .connections_now = publisher->part->line_count,
+        .connections_now = hearing,
     };
 }

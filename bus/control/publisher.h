@@ -35,7 +35,7 @@ struct publisher_options {
 struct publisher_counts {
     uint64_t sent, lost; /* messages, once for each subscriber */
     uint64_t connections, refused;
-    uint32_t connections_now;
+    uint32_t connections_now; /* that hear: SP has said hello both ways */
 };
 
 /* Return: 0; -EADDRINUSE, -EINVAL, ... with a sentence that says what to do. */

@@ -83,12 +83,23 @@ static bool hung_up(struct sp *sp)
     return sp->hung_up;
 }
 
+static uint32_t hearing(const struct publisher *publisher)
+{
+    struct publisher_counts counts;
+    publisher_counts(publisher, &counts);
+    return counts.connections_now;
+}
+
 static struct sp *subscriber(struct publisher *publisher, const struct seen *seen)
 {
     unsigned before = seen->came;
+    uint32_t hearing_before = hearing(publisher);
     struct sp *sp = sp_connect(publisher_url(publisher, 0));
+    UNTIL(publisher_turn(publisher), sp_has_hello(sp));
+    assert_int_equal(hearing(publisher), hearing_before); /* not yet */
     sp_send_hello(sp, SP_SUB);
-    UNTIL(publisher_turn(publisher), sp_has_hello(sp) && seen->came > before);
+    UNTIL(publisher_turn(publisher), seen->came > before);
+    assert_int_equal(hearing(publisher), hearing_before + 1);
     assert_int_equal(sp_take_hello(sp), SP_PUB);
     return sp;
 }
