@@ -348,8 +348,17 @@ int channel_send_or_queue(struct channel *channel, const struct frame_header *he
 void channel_ring(struct channel *channel);
 /* Rings if the peer sleeps. After one or several channel_send(). */
 void channel_ring_if_asleep(struct channel *channel);
+/* queue.c. */
 int channel_flush(struct channel *channel);
 void channel_forget_queued(struct channel *channel, const struct call *call);
+void channel_queue_free(struct channel *channel);
+/* Gives back what our next frame would have. */
+void channel_return_names(struct channel *channel) __attribute__((noinline, cold));
+static inline void channel_return_now(struct channel *channel)
+{
+    if (__builtin_expect(channel->return_count > 0, 0))
+        channel_return_names(channel);
+}
 /* Whether what waits should be tried again: the peer has released something, or consumed all that we
  * sent or a quarter of the ring, for one record's room is not worth the cache line that tells it. No
  * more than a hint: these are a peer's values. */
