@@ -9,10 +9,10 @@
  * each success gives a tenth back, as in gRPC's retry throttling (proposal A6).
  *
  * Nearly every call is plain: there is nothing to find out about it, and nothing that few calls
- * have. It goes from the public function to the ring in one function, and so does its reply from the
- * ring to the closure. That is no second way: what is ALWAYS_INLINE here is part of both, and takes
- * what is known of a plain call as a constant. A plain call that turns out to be none, because it
- * finds no room, say, is like any other from there on.
+ * have. It goes from the public function to the ring in one function, and so does its reply from
+ * the ring to the closure. That is no second way: what is ALWAYS_INLINE here is part of both, and
+ * takes what is known of a plain call as a constant. A plain call that turns out to be none,
+ * because it finds no room, say, is like any other from there on.
  */
 #include "rpc/frames.h"
 
@@ -92,12 +92,6 @@ static void wait_for_channel(struct call *call)
     TAILQ_INSERT_TAIL(&call->client->waiting, call, entry);
 }
 
-static uint32_t time_left_us(const struct call *call, uint64_t now)
-{
-    uint64_t left = clock_left(call->deadline_ns, now) / NS_PER_US;
-    return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
-}
-
 static void call_refuse_request(struct call *call, int r)
 {
     const char *why;
@@ -112,13 +106,7 @@ static ALWAYS_INLINE int call_body(struct call *call, struct channel *channel, c
                                    const enum call_delivery delivery, struct body *ret_body)
 {
     struct parley_client *client = call->client;
-    *ret_body = (struct body){0};
-    if (!plain) {
-        ret_body->metadata = call->metadata;
-        ret_body->metadata_bytes = call->metadata_bytes;
-        if (call->traced)
-            ret_body->metadata_bytes += sizeof(struct frame_trace);
-    }
+    *ret_body = call_metadata_body(call, plain);
     if (delivery == CALL_SYNC)
         return refs_pack(channel, client->packer, call->method, call->message, ret_body);
     ret_body->data = plain ? call->packed : call_packed(call);
@@ -175,29 +163,23 @@ static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, 
         call_refuse_request(call, r);
         return false;
     }
-    struct frame_header header = {
-        .call_id = call_id(call),
-        .time_left_us = plain ? call->client->timeout_us : time_left_us(call, now),
-        .method = (uint16_t)call->method,
-        .version_tag = FRAME_TAG_CLIENT,
-        .kind = !plain && call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
-        .plan_tag = channel->held->tag,
-    };
-    if (!plain)
-        header.flags =
-            (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0) |
-                      (call->ranges ? FRAME_IN_RANGE : 0));
+    const struct frame_header header =
+        call_request_header(call, plain ? call->client->timeout_us : call_time_left_us(call, now),
+                            channel->held->tag, plain);
+    const struct frame_words words = frame_words_of(&header);
     attempt_begins(call, channel, plain);
     if (!channel->awake && (plain || !call->one_way))
         channel_wake(channel); /* first: a fast answer rings no bell */
-    r = channel_send_frame(channel, &header, &body, call);
+    r = channel_send_frame(channel, &words, &body, call);
     if (__builtin_expect(r < 0, 0)) {
         send_failed(call, channel, r);
         return false;
     }
     bool accepted = !plain && call->one_way && !call->queued;
-    if (__builtin_expect(call->queued, 0))
+    if (__builtin_expect(call->queued, 0)) {
         channel_wake(channel); /* room will come */
+        return true;           /* and who sends from the queue rings */
+    }
     channel_ring_if_asleep(channel);
     if (accepted)
         call_accepted(call);
@@ -754,7 +736,7 @@ enum parley_status parley_client_send(struct parley_client *client, unsigned met
     return status;
 }
 
-static bool keep_packed(struct call *call, size_t bytes)
+bool call_keep(struct call *call, size_t bytes)
 {
     if (bytes > call->packed_bytes_max) {
         uint8_t *grown = realloc(call->packed, bytes);
@@ -786,7 +768,7 @@ static ALWAYS_INLINE int pack_kept(struct call *call, const ProtobufCMessage *re
     struct wire_packing *packing = client->endpoint->packing;
     size_t bytes;
     int r = wire_pack(packing, client->packer, call->method, request, &bytes);
-    if (r == 0 && !keep_packed(call, bytes))
+    if (r == 0 && !call_keep(call, bytes))
         r = -ENOMEM;
     return r == 0 && bytes ? wire_pack_write(packing, call->packed) : r;
 }
@@ -804,7 +786,7 @@ __attribute__((noinline)) static uint64_t start_any(struct parley_client *client
         refuse_closure(status, closure, closure_data);
         return 0;
     }
-    uint64_t id = call_id(call);
+    uint64_t id = call->id;
     call->delivery = CALL_CLOSURE;
     call->closure = closure;
     call->userdata = closure_data;
@@ -827,7 +809,7 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
     if (__builtin_expect(!call, 0))
         return start_any(client, method, request, options, closure, closure_data);
     struct parley_endpoint *endpoint = client->endpoint;
-    uint64_t id = call_id(call);
+    uint64_t id = call->id;
     call->delivery = CALL_CLOSURE;
     call->closure = closure;
     call->userdata = closure_data;
@@ -850,7 +832,7 @@ static bool keep_payload(struct call *call, const struct rpc_call *raw)
         call->packed_bytes = (uint32_t)raw->payload_bytes;
         return true;
     }
-    if (!keep_packed(call, raw->payload_bytes))
+    if (!call_keep(call, raw->payload_bytes))
         return false;
     if (raw->payload_bytes)
         memcpy(call->packed, raw->payload, raw->payload_bytes);
@@ -868,7 +850,7 @@ uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struc
         raw->replied(&outcome, NULL, 0, raw->userdata);
         return 0;
     }
-    uint64_t id = call_id(call);
+    uint64_t id = call->id;
     call->delivery = CALL_RAW;
     call->extras = true;
     call->replied = raw->replied;

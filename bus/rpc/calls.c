@@ -33,8 +33,7 @@ bool endpoint_calls_grow(struct parley_endpoint *endpoint)
     if (!fresh)
         return false;
     memset(fresh, 0, sizeof(*fresh));
-    fresh->index = endpoint->call_count;
-    fresh->generation = UINT32_MAX; /* the first is 1 */
+    fresh->id = CALL_ID_FRESH | endpoint->call_count;
     endpoint->calls[endpoint->call_count++] = fresh;
     endpoint->call_free[endpoint->call_free_count++] = fresh;
     return true;

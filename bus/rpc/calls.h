@@ -5,11 +5,6 @@
 #ifndef PARLEY_RPC_CALLS_H
 #define PARLEY_RPC_CALLS_H
 
-static inline uint64_t call_id(const struct call *call)
-{
-    return (uint64_t)call->generation << 32 | call->index;
-}
-
 /* A slot for endpoint_call_new(). False: there are RPC_CALLS_MAX, or no memory. */
 bool endpoint_calls_grow(struct parley_endpoint *endpoint);
 
@@ -19,7 +14,7 @@ static inline struct call *endpoint_call_new(struct parley_endpoint *endpoint)
     if (__builtin_expect(endpoint->call_free_count == 0, 0) && !endpoint_calls_grow(endpoint))
         return NULL;
     struct call *call = endpoint->call_free[--endpoint->call_free_count];
-    call->generation += 2; /* odd: an id is never 0 */
+    call->id += CALL_GENERATION_STEP;
     call->states = 0;
     call->attempts = 0;
     return call;
@@ -46,7 +41,7 @@ static inline struct call *endpoint_call_slot(const struct parley_endpoint *endp
     if (__builtin_expect(index >= endpoint->call_count, 0))
         return NULL;
     struct call *call = endpoint->calls[index];
-    return call->generation == (uint32_t)(id >> 32) ? call : NULL;
+    return call->id == id ? call : NULL;
 }
 
 /* NULL: it has ended, or never was. */

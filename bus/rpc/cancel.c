@@ -25,7 +25,7 @@ static bool is_sent(const struct call *call)
 static void say_cancel(struct call *call)
 {
     struct channel *channel = call->channel;
-    struct frame_header header = {.call_id = call_id(call), .kind = FRAME_CANCEL};
+    struct frame_header header = {.call_id = call->id, .kind = FRAME_CANCEL};
     struct body body = {0};
     /* What is wrong with the channel shows again where it ends the channel. */
     if (channel_send_or_queue(channel, &header, &body, NULL) >= 0)

@@ -41,7 +41,6 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
     channel->ops = ops;
     channel->bell = bell;
     channel->source.ready = bell_ready;
-    STAILQ_INIT(&channel->queue);
     TAILQ_INIT(&channel->calls);
     LIST_INIT(&channel->buffers);
     for (size_t i = 0; i < ARENA_SEGMENT_MAX; i++)
@@ -375,7 +374,7 @@ static void names_push(struct channel *channel, const uint32_t *blocks, uint32_t
 
 bool channel_give_back_with_next(struct channel *channel, const uint32_t *blocks, uint32_t count)
 {
-    if (count > FRAME_RETURNS_MAX - channel->return_count || !STAILQ_EMPTY(&channel->queue))
+    if (count > FRAME_RETURNS_MAX - channel->return_count || channel->queue.count > 0)
         return false; /* a frame that waits would take them, before ours is written */
     for (uint32_t i = 0; i < count; i++)
         channel->returns[channel->return_count++] = blocks[i];
@@ -439,7 +438,7 @@ bool channel_sleep(struct channel *channel)
         asleep_clear(&channel->ours);
         return false;
     }
-    if (!STAILQ_EMPTY(&channel->queue) && channel_flush(channel) > 0) {
+    if (channel->queue.count > 0 && channel_flush(channel) > 0) {
         asleep_clear(&channel->ours);
         return false;
     }
@@ -451,7 +450,7 @@ bool channel_sleep(struct channel *channel)
 
 bool channel_may_doze(const struct channel *channel)
 {
-    return STAILQ_EMPTY(&channel->queue) && !channel->hung_up && channel->deaf < CHANNEL_DEAF_MAX;
+    return channel->queue.count == 0 && !channel->hung_up && channel->deaf < CHANNEL_DEAF_MAX;
 }
 
 const void *channel_doze(struct channel *channel)
@@ -566,7 +565,8 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
     header.payload_bytes = (uint32_t)body->bytes;
     header.metadata_bytes = (uint16_t)body->metadata_bytes;
     header.share_count = (uint8_t)body->ref_count;
-    frame_header_write(record, &header);
+    const struct frame_words words = frame_words_of(&header);
+    frame_words_write(record, &words);
     memcpy((uint8_t *)record + sizeof(header), &ref, sizeof(ref));
     returns_write(channel, record, record_bytes);
     ring_commit(&channel->ours, record_bytes);
@@ -581,8 +581,10 @@ int channel_send(struct channel *channel, const struct frame_header *header,
     if (body->bytes > WIRE_MESSAGE_BYTES_MAX)
         return -EMSGSIZE;
     const size_t bytes = frame_record_bytes(channel, body);
-    return frame_fits_ring(channel, bytes) ? frame_by_ring(channel, header, body, (uint32_t)bytes)
-                                           : send_by_arena(channel, header, body);
+    if (!frame_fits_ring(channel, bytes))
+        return send_by_arena(channel, header, body);
+    const struct frame_words words = frame_words_of(header);
+    return frame_by_ring(channel, &words, body, (uint32_t)bytes);
 }
 
 /* ---- Receiving ---- */
@@ -737,7 +739,8 @@ int channel_drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
     struct parley_endpoint *endpoint = channel->endpoint;
-    const uint64_t usual = usual_word(channel->service_side, false);
+    const uint64_t usual = /* two constants */
+        channel->service_side ? usual_word(true, false) : usual_word(false, false);
     endpoint->stamp_ns = 0;
     while (taken < (int)batch && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
@@ -766,7 +769,7 @@ int channel_drain(struct channel *channel, unsigned batch)
         return taken;
     if (taken)
         ring_if_blocked(channel);
-    if (!STAILQ_EMPTY(&channel->queue)) {
+    if (channel->queue.count > 0) {
         int sent = channel_flush(channel);
         taken += sent > 0 ? sent : 0;
     }

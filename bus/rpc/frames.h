@@ -2,10 +2,12 @@
  * Frames on their usual way, to be part of those who send and take one for each call: by the ring,
  * with room, nothing in the arena. channel.c has what is rare, and is made of the same pieces.
  *
- * A header is given by value: where this is part of its sender it is never in memory, but goes from
- * registers to the ring in four stores. Once it was filled in member by member and then copied, and
- * each load waited until the store buffer was empty, behind lines of the ring that were on their
- * way from the other core. That was an eighth of a call.
+ * A header is given as the four words that it is written in: where this is part of its sender it
+ * goes from registers to the ring in four stores. Once it was filled in member by member and then
+ * copied, and each load waited until the store buffer was empty, behind lines of the ring that were
+ * on their way from the other core: an eighth of a call. Then each word was put together where it
+ * was written, and a compiler that ran out of registers kept a byte on the stack and read it back
+ * as a word, which waits as long: with thousands in flight a fifth of the client's time.
  */
 #ifndef PARLEY_RPC_FRAMES_H
 #define PARLEY_RPC_FRAMES_H
@@ -23,31 +25,68 @@ static_assert(offsetof(struct frame_header, payload_bytes) == 8 &&
                   offsetof(struct frame_header, status) == 24 && sizeof(struct frame_header) == 32,
               "these are the words of frame_header_write()");
 
-RING_INLINE void frame_word_write(uint8_t *out, uint64_t word)
+/* A struct frame_header. */
+struct frame_words {
+    uint64_t id, sizes, kinds, ends;
+};
+
+/* A value that is kept as it is: all of it, and by itself, not as a part of a vector. */
+RING_INLINE uint64_t frame_word(uint64_t word)
 {
-    __asm__("" : "+r"(word)); /* or a compiler makes vectors of them, which takes longer */
-    memcpy(out, &word, sizeof(word));
+    __asm__("" : "+r"(word));
+    return word;
 }
 
-RING_INLINE void frame_header_write(uint8_t *out, const struct frame_header *header)
+RING_INLINE struct frame_words frame_words_of(const struct frame_header *header)
+{
+    struct frame_words words;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    words.id = frame_word(header->call_id);
+    words.sizes = frame_word(header->payload_bytes | (uint64_t)header->time_left_us << 32);
+    words.kinds = frame_word(header->metadata_bytes | (uint64_t)header->method << 16 |
+                             (uint64_t)header->version_tag << 32 | (uint64_t)header->kind << 48 |
+                             (uint64_t)header->flags << 56);
+    words.ends = frame_word(header->status | (uint64_t)header->executed << 8 |
+                            (uint64_t)header->plan_tag << 16 | (uint64_t)header->share_count << 32 |
+                            (uint64_t)header->return_count << 40);
+#else
+    memcpy(&words, header, sizeof(words));
+#endif
+    return words;
+}
+
+/* @words: of no bytes of either yet. */
+RING_INLINE void frame_words_add_bytes(struct frame_words *words, uint32_t payload_bytes,
+                                       uint16_t metadata_bytes)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    frame_word_write(out, header->call_id);
-    frame_word_write(out + 8, header->payload_bytes | (uint64_t)header->time_left_us << 32);
-    frame_word_write(out + 16, header->metadata_bytes | (uint64_t)header->method << 16 |
-                                   (uint64_t)header->version_tag << 32 |
-                                   (uint64_t)header->kind << 48 | (uint64_t)header->flags << 56);
-    frame_word_write(out + 24, header->status | (uint64_t)header->executed << 8 |
-                                   (uint64_t)header->plan_tag << 16 |
-                                   (uint64_t)header->share_count << 32 |
-                                   (uint64_t)header->return_count << 40);
+    words->sizes |= payload_bytes;
+    words->kinds |= metadata_bytes;
 #else
-    memcpy(out, header, sizeof(*header));
+    words->sizes |= (uint64_t)payload_bytes << 32;
+    words->kinds |= (uint64_t)metadata_bytes << 48;
 #endif
 }
 
-/* Member by member, like all that follows: who is given the copy's address, and that is what is
- * rare, does not keep the original from being in registers. */
+RING_INLINE void frame_words_write(uint8_t *out, const struct frame_words *words)
+{
+    const uint64_t id = frame_word(words->id), sizes = frame_word(words->sizes);
+    const uint64_t kinds = frame_word(words->kinds), ends = frame_word(words->ends);
+    memcpy(out, &id, sizeof(id));
+    memcpy(out + 8, &sizes, sizeof(sizes));
+    memcpy(out + 16, &kinds, sizeof(kinds));
+    memcpy(out + 24, &ends, sizeof(ends));
+}
+
+RING_INLINE struct frame_header frame_header_of(const struct frame_words *words)
+{
+    struct frame_header header;
+    memcpy(&header, words, sizeof(header));
+    return header;
+}
+
+/* Member by member: who is given the copy's address, and that is what is rare, does not keep the
+ * original from being in registers. */
 RING_INLINE struct frame_header frame_header_copy(const struct frame_header *header)
 {
     return (struct frame_header){
@@ -123,22 +162,20 @@ RING_INLINE bool frame_fits_ring(const struct channel *channel, size_t bytes)
     return bytes <= ring_record_bytes_max(channel->ours.ring_lines);
 }
 
-/* A frame that fits: @bytes is its frame_record_bytes(). The channel must be up. Return: as
- * channel_send(). */
-RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_header *given,
+/* A frame that fits: @bytes is its frame_record_bytes(), @given have neither its bytes nor what it
+ * has more. The channel must be up. Return: as channel_send(). */
+RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_words *given,
                               const struct body *body, uint32_t bytes)
 {
-    struct frame_header header = frame_header_copy(given);
+    struct frame_words words = {given->id, given->sizes, given->kinds, given->ends};
     struct ring_room room;
     int r = ring_room_take(&channel->ours, &channel->peer, bytes, &room);
     if (__builtin_expect(r != 0, 0))
         return r;
     uint8_t *record = (uint8_t *)(room.record + 1);
-    header.payload_bytes = (uint32_t)body->bytes;
-    header.metadata_bytes = (uint16_t)body->metadata_bytes;
-    header.share_count = header.return_count = 0;
-    frame_header_write(record, &header);
-    r = body_write(record + sizeof(header), body);
+    frame_words_add_bytes(&words, (uint32_t)body->bytes, (uint16_t)body->metadata_bytes);
+    frame_words_write(record, &words);
+    r = body_write(record + sizeof(words), body);
     if (__builtin_expect(r < 0, 0))
         return r; /* a record that is not committed is nothing */
     if (__builtin_expect((body->ref_count | channel->return_count) != 0, 0) &&
@@ -148,19 +185,25 @@ RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_header
     return 0;
 }
 
-/* channel.c: channel_send_frame() if that is not all that there is to do. */
-int channel_send_anyhow(struct channel *channel, const struct frame_header *header,
-                        struct body *body, struct call *call) __attribute__((noinline, cold));
+/* How many frames are queued between two looks for room. */
+#define QUEUED_PER_LOOK 16
 
-/* As channel_send_or_queue(), of a header whose version_tag is set. */
-RING_INLINE int channel_send_frame(struct channel *channel, const struct frame_header *header,
+/* queue.c: channel_send_frame() of a call that has its message, behind others. Return:
+ * CHANNEL_E_FULL; -ENOBUFS: they are too many. */
+int channel_wait_behind(struct channel *channel, struct call *call) __attribute__((noinline));
+/* The same if that is not all that there is to do. */
+int channel_send_anyhow(struct channel *channel, const struct frame_words *words, struct body *body,
+                        struct call *call) __attribute__((noinline, cold));
+
+/* As channel_send_or_queue(), of a header whose version_tag is set, and no bytes. */
+RING_INLINE int channel_send_frame(struct channel *channel, const struct frame_words *words,
                                    const struct body *body, struct call *call)
 {
     const size_t bytes = frame_record_bytes(channel, body);
-    if (__builtin_expect(channel->state == CHANNEL_UP && STAILQ_EMPTY(&channel->queue) &&
+    if (__builtin_expect(channel->state == CHANNEL_UP && channel->queue.count == 0 &&
                              frame_fits_ring(channel, bytes),
                          1)) {
-        int r = frame_by_ring(channel, header, body, (uint32_t)bytes);
+        int r = frame_by_ring(channel, words, body, (uint32_t)bytes);
         if (__builtin_expect(r == 0, 1)) {
             if (call)
                 call->ring_end = channel->ours.head;
@@ -168,10 +211,12 @@ RING_INLINE int channel_send_frame(struct channel *channel, const struct frame_h
         }
         if (r != CHANNEL_E_FULL)
             return r;
+    } else if (call && !body->packing && channel->queue.count % QUEUED_PER_LOOK != 0) {
+        return channel_wait_behind(channel, call);
     }
-    struct frame_header header_again = frame_header_copy(header);
+    const struct frame_words words_again = {words->id, words->sizes, words->kinds, words->ends};
     struct body body_again = body_copy(body);
-    return channel_send_anyhow(channel, &header_again, &body_again, call);
+    return channel_send_anyhow(channel, &words_again, &body_again, call);
 }
 
 /* ---- Taking ---- */

@@ -175,12 +175,14 @@ struct call;
 struct parley_context;
 LIST_HEAD(contexts, parley_context);
 
-/* A frame that waits for room: behind it its body, or in a call, which has the body. */
-struct queued {
-    STAILQ_ENTRY(queued) entry;
-    struct call *call; /* client's request: told when it is in the ring; NULL: nobody */
-    struct frame_header header;
-    const uint8_t *metadata, *payload;
+/* What waits for room, in order: calls, each of which has what it will send, and other frames, which
+ * are copies. queue.c. */
+struct frame_queue {
+    uintptr_t *places; /* a ring */
+    uint32_t place_max; /* a power of two */
+    uint32_t first, used; /* places, some of which may have been left */
+    uint32_t count; /* that wait */
+    size_t bytes; /* of their bodies */
 };
 
 /* What a frame carries: metadata, then what wire_pack() had last, or bytes. Of a small message that was
@@ -282,9 +284,7 @@ struct channel {
     uint64_t room_told; /* position in the peer's ring at which it was rung for room */
     struct segment ours;
     struct peer_segment peer;
-    STAILQ_HEAD(, queued) queue;
-    size_t queue_bytes;
-    uint32_t queue_frames;
+    struct frame_queue queue;
     LIST_HEAD(, parley_buffer) buffers; /* in our arena, that packing refers to */
     struct parley_buffer *parked; /* freed ones, to be used again */
     uint32_t parked_count;
@@ -339,8 +339,8 @@ void channel_break(struct channel *channel, const char *text);
  * -EMSGSIZE, -EPROTO, -errno. */
 int channel_send(struct channel *channel, const struct frame_header *header,
                  const struct body *body);
-/* Sends now or puts it in the queue, a copy unless it is what @call keeps in `packed`; @body may refer
- * to nothing afterwards. @call: see struct queued. Return: 0 sent; CHANNEL_E_FULL: queued; -ENOBUFS:
+/* Sends now or puts it in the queue; @body may refer to nothing afterwards. @call: whose request it is,
+ * which is told when it is in the ring, and which keeps its message meanwhile; NULL: nobody's. Return: 0 sent; CHANNEL_E_FULL: queued; -ENOBUFS:
  * the queue is full too; and as channel_send(). For each call there is channel_send_frame(), frames.h. */
 int channel_send_or_queue(struct channel *channel, const struct frame_header *header,
                           const struct body *body, struct call *call);
@@ -348,9 +348,10 @@ int channel_send_or_queue(struct channel *channel, const struct frame_header *he
 void channel_ring(struct channel *channel);
 /* Rings if the peer sleeps. After one or several channel_send(). */
 void channel_ring_if_asleep(struct channel *channel);
-/* queue.c. */
+/* Sends what waits. Return: number of frames sent, or -errno after killing the channel. */
 int channel_flush(struct channel *channel);
-void channel_forget_queued(struct channel *channel, const struct call *call);
+/* The call waits no more. */
+void channel_forget_queued(struct channel *channel, struct call *call);
 void channel_queue_free(struct channel *channel);
 /* Gives back what our next frame would have. */
 void channel_return_names(struct channel *channel) __attribute__((noinline, cold));
@@ -374,7 +375,7 @@ static inline bool channel_has_room(const struct channel *channel)
 static inline bool channel_pending(const struct channel *channel)
 {
     return ring_pending(&channel->peer) ||
-           (__builtin_expect(!STAILQ_EMPTY(&channel->queue), 0) && channel_has_room(channel));
+           (__builtin_expect(channel->queue.count > 0, 0) && channel_has_room(channel));
 }
 /* Takes what has arrived, at most @batch frames. Returns how many. */
 int channel_drain(struct channel *channel, unsigned batch);
@@ -447,6 +448,12 @@ enum call_delivery { CALL_SYNC, CALL_CLOSURE, CALL_RAW };
 
 enum call_list { CALL_UNLISTED, CALL_WAITING, CALL_GATHERED }; /* that call->entry is in */
 
+/* Generations are odd, so an id is never 0. It is one word because it is read right after it was
+ * changed: a word of which a half has just been written can be read only when that has left the
+ * store buffer, behind all that was written before it. */
+#define CALL_GENERATION_STEP (UINT64_C(2) << 32)
+#define CALL_ID_FRESH (UINT64_C(0xffffffff) << 32) /* of a slot that no call has had */
+
 /*
  * One call, in a slot that is used again. What each call writes is in the first three cache lines;
  * a free slot keeps what is marked so, and for the next call only `states` is cleared.
@@ -457,14 +464,13 @@ struct __attribute__((aligned(64))) call {
     struct channel *channel;          /* NULL: waits for one; free */
     struct held_plan *held;           /* of its last attempt; NULL: there was none */
     struct stats_cell *cell;          /* in which it is counted, if `counted` */
-    uint32_t index;                   /* in the endpoint's table */
-    uint32_t generation;
+    uint64_t id;                      /* below its index in the endpoint's table, above a generation */
     union {
         struct {
             bool done;    /* it has ended; its closure may be running */
             uint8_t list; /* enum call_list */
             bool counted; /* begun in statistics, and not ended */
-            bool queued;  /* a struct queued of the channel has it */
+            bool queued;  /* it waits in its channel's queue */
             bool one_way;
             bool mirror;   /* a copy of another call: counted nowhere but as such, tried once */
             bool accepted; /* one-way, was queued and is sent: to be ended */
@@ -482,7 +488,7 @@ struct __attribute__((aligned(64))) call {
         rpc_replied replied; /* raw */
     };
     void *userdata;
-    uint8_t *packed; /* closure, raw: our copy; kept with the slot */
+    uint8_t *packed; /* closure, raw, and what is queued: our copy; kept with the slot */
     uint32_t packed_bytes, packed_bytes_max;
     uint16_t method;
     uint8_t attempts;
@@ -508,7 +514,6 @@ struct __attribute__((aligned(64))) call {
     TAILQ_ENTRY(call) entry;    /* of a list, see `list` */
     char error[RPC_TEXT_BYTES]; /* if status is not OK */
     struct call_span span; /* if traced */
-    struct queued frame; /* while it waits for room, if `packed` has its message */
     TAILQ_ENTRY(call) accepted_entry; /* of the endpoint */
 };
 static_assert(sizeof(((struct call *)0)->states) == 8 && offsetof(struct call, deadline_ns) == 64,
@@ -676,6 +681,46 @@ static inline bool call_is_plain(const struct call *call)
 static inline const uint8_t *call_packed(const struct call *call)
 {
     return call->given ? call->given : call->packed;
+}
+
+/* call.c: makes its packed message so large, whatever was in it. False: no memory. */
+bool call_keep(struct call *call, size_t bytes);
+/* What the call has to say with the frame that it sends; @plain: call_is_plain(), but not yet with a
+ * service, and then its message is in `packed`. A constant, where both are one way. */
+static inline __attribute__((always_inline)) struct frame_header
+call_request_header(const struct call *call, uint32_t time_left_us, uint16_t plan_tag,
+                    const bool plain)
+{
+    struct frame_header header = {
+        .call_id = call->id,
+        .time_left_us = time_left_us,
+        .method = (uint16_t)call->method,
+        .version_tag = FRAME_TAG_CLIENT,
+        .kind = !plain && call->one_way ? FRAME_ONE_WAY : FRAME_REQUEST,
+        .plan_tag = plan_tag,
+    };
+    if (!plain)
+        header.flags =
+            (uint8_t)((call->traced ? FRAME_TRACED : 0) | (call->mirror ? FRAME_MIRROR : 0) |
+                      (call->ranges ? FRAME_IN_RANGE : 0));
+    return header;
+}
+/* Without the message. */
+static inline __attribute__((always_inline)) struct body call_metadata_body(const struct call *call,
+                                                                           const bool plain)
+{
+    struct body body = {0};
+    if (!plain) {
+        body.metadata = call->metadata;
+        body.metadata_bytes =
+            call->metadata_bytes + (call->traced ? sizeof(struct frame_trace) : 0);
+    }
+    return body;
+}
+static inline uint32_t call_time_left_us(const struct call *call, uint64_t now)
+{
+    uint64_t left = clock_left(call->deadline_ns, now) / NS_PER_US;
+    return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
 }
 
 /* call.c */

@@ -100,7 +100,7 @@ static uint32_t refs_most(struct channel *channel)
 int refs_pack_shared(struct channel *channel, const struct wire_packer *packer, size_t type,
                      const ProtobufCMessage *message, struct body *body)
 {
-    if (channel->state != CHANNEL_UP || !STAILQ_EMPTY(&channel->queue))
+    if (channel->state != CHANNEL_UP || channel->queue.count > 0)
         return wire_pack(body->packing, packer, type, message, &body->bytes);
     channel->refs_most = refs_most(channel);
     int r = wire_pack_refs(body->packing, packer, type, message, is_shared, channel, &body->bytes);

@@ -31,7 +31,7 @@ static void set_load(struct channel *channel, struct parley_service *service)
 static void hang_up_if_done(struct channel *channel)
 {
     if (channel->state == CHANNEL_UP && channel->bye && channel->serving == 0 &&
-        STAILQ_EMPTY(&channel->queue))
+        channel->queue.count == 0)
         channel_kill(channel, PARLEY_UNAVAILABLE, "drained");
 }
 
@@ -41,7 +41,8 @@ RING_INLINE int send_response(struct channel *channel, const struct frame_header
     struct frame_header header = frame_header_copy(given);
     header.kind = FRAME_RESPONSE;
     header.version_tag = FRAME_TAG_SERVICE;
-    int r = channel_send_frame(channel, &header, body, NULL);
+    const struct frame_words words = frame_words_of(&header);
+    int r = channel_send_frame(channel, &words, body, NULL);
     if (__builtin_expect(r >= 0, 1))
         channel_ring_if_asleep(channel);
     else if (r == -EPROTO)
@@ -788,7 +789,7 @@ void service_hang_up_silent(struct parley_service *service)
             continue;
         /* A program that only calls now and then does not read its channels in between. It loses
          * nothing: what it sends from now on is never consumed, and so sent again elsewhere. */
-        if (channel->serving == 0 && STAILQ_EMPTY(&channel->queue) && !ring_pending(&channel->peer))
+        if (channel->serving == 0 && channel->queue.count == 0 && !ring_pending(&channel->peer))
             channel_kill(channel, PARLEY_UNAVAILABLE, "drained, and the client is silent");
     }
 }

@@ -476,7 +476,7 @@ static void turns_until(bool (*done)(const struct party *party))
 
 static bool all_sent(const struct party *party)
 {
-    return party->dead || STAILQ_EMPTY(&party->channel->queue);
+    return party->dead || party->channel->queue.count == 0;
 }
 
 static bool client_done(const struct party *party)
