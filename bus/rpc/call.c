@@ -186,6 +186,24 @@ static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, 
     return !accepted;
 }
 
+/* The same of a plain call that waits, whose message is packed where it goes. False: it is still to
+ * be sent. */
+static ALWAYS_INLINE bool call_send_in_place(struct call *call, struct channel *channel,
+                                             const ProtobufCMessage *message)
+{
+    const struct frame_header header =
+        call_request_header(call, call->client->timeout_us, channel->held->tag, true);
+    const struct frame_words words = frame_words_of(&header);
+    if (!channel->awake)
+        channel_wake(channel);
+    if (!frame_in_place(channel, &words, call->client->packer, call->method, message))
+        return false;
+    attempt_begins(call, channel, true);
+    call->ring_end = channel->ours.head;
+    channel_ring_if_asleep(channel);
+    return true;
+}
+
 void call_submit_to(struct call *call, struct channel *channel)
 {
     (void)call_send(call, channel, call->started_ns, false, call->delivery);
@@ -701,7 +719,8 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     call->message = request;
     if (__builtin_expect(plain, 1)) {
         PROBE3(call_start, call, client->spec.interface, method);
-        (void)call_send(call, channel, call->started_ns, true, CALL_SYNC);
+        if (!call_send_in_place(call, channel, request))
+            (void)call_send(call, channel, call->started_ns, true, CALL_SYNC);
     } else {
         call_submit(call);
     }
@@ -736,17 +755,17 @@ enum parley_status parley_client_send(struct parley_client *client, unsigned met
     return status;
 }
 
-bool call_keep(struct call *call, size_t bytes)
+bool call_keep_more(struct call *call, size_t bytes)
 {
-    if (bytes > call->packed_bytes_max) {
-        uint8_t *grown = realloc(call->packed, bytes);
-        if (!grown)
-            return false;
-        call->packed = grown;
-        call->packed_bytes_max = (uint32_t)bytes;
-    }
-    call->packed_bytes = (uint32_t)bytes;
-    call->extras |= bytes > RPC_PACKED_KEPT_BYTES_MAX;
+    size_t room = bytes + WIRE_PACK_AT_SLACK; /* so that the next one is packed straight to there */
+    if (room < RPC_PACKED_BYTES_MIN)
+        room = RPC_PACKED_BYTES_MIN;
+    uint8_t *grown = realloc(call->packed, room);
+    if (!grown)
+        return false;
+    call->packed = grown;
+    call->packed_bytes_max = (uint32_t)room;
+    call->extras |= room > RPC_PACKED_KEPT_BYTES_MAX;
     return true;
 }
 
@@ -761,8 +780,8 @@ static void refuse_closure(enum parley_status status, ProtobufCClosure closure, 
     current_outcome = outer;
 }
 
-/* The request, into memory that the call keeps. */
-static ALWAYS_INLINE int pack_kept(struct call *call, const ProtobufCMessage *request)
+__attribute__((noinline)) static int pack_kept_any(struct call *call,
+                                                   const ProtobufCMessage *request)
 {
     struct parley_client *client = call->client;
     struct wire_packing *packing = client->endpoint->packing;
@@ -771,6 +790,21 @@ static ALWAYS_INLINE int pack_kept(struct call *call, const ProtobufCMessage *re
     if (r == 0 && !call_keep(call, bytes))
         r = -ENOMEM;
     return r == 0 && bytes ? wire_pack_write(packing, call->packed) : r;
+}
+
+/* The request, into memory that the call keeps; straight, if it is large enough. */
+static ALWAYS_INLINE int pack_kept(struct call *call, const ProtobufCMessage *request)
+{
+    struct parley_client *client = call->client;
+    size_t bytes;
+    if (__builtin_expect(call->packed_bytes_max >= RPC_PACKED_BYTES_MIN, 1) &&
+        __builtin_expect(wire_pack_at(client->endpoint->packing, client->packer, call->method,
+                                      request, call->packed, call->packed_bytes_max, &bytes) == 0,
+                         1)) {
+        call->packed_bytes = (uint32_t)bytes;
+        return 0;
+    }
+    return pack_kept_any(call, request);
 }
 
 /* Whatever there is about the call. */
@@ -813,8 +847,8 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
     call->delivery = CALL_CLOSURE;
     call->closure = closure;
     call->userdata = closure_data;
-    int r = pack_kept(call, request);
     bool sent = false;
+    int r = pack_kept(call, request);
     if (__builtin_expect(r < 0, 0)) {
         call_refuse_request(call, r);
     } else {

@@ -185,6 +185,47 @@ RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_words 
     return 0;
 }
 
+/* That a message may need to be packed where it goes, WIRE_PACK_AT_SLACK among them. */
+#define FRAME_IN_PLACE_BYTES 512
+static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
+                  SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
+              "a record of any ring");
+
+/* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on
+ * and nothing else to be said. False: nothing was sent, and it is to be packed before. */
+RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_words *given,
+                                const struct wire_packer *packer, size_t type,
+                                const ProtobufCMessage *message)
+{
+    struct segment *ours = &channel->ours;
+    const uint32_t lines =
+        ring_record_lines((uint32_t)sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES);
+    if (__builtin_expect(channel->state != CHANNEL_UP || channel->queue.count > 0 ||
+                             channel->return_count > 0 || !LIST_EMPTY(&channel->buffers) ||
+                             ours->head + lines > ours->straight_end,
+                         0))
+        return false;
+    struct frame_words words = {given->id, given->sizes, given->kinds, given->ends};
+    struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
+    uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
+    size_t bytes;
+    if (__builtin_expect(wire_pack_at(channel->endpoint->packing, packer, type, message, body,
+                                      FRAME_IN_PLACE_BYTES, &bytes) != 0,
+                         0)) {
+        ours->zeroed = 0; /* it may have been written over */
+        return false;
+    }
+    frame_words_add_bytes(&words, (uint32_t)bytes, 0);
+    frame_words_write(header, &words);
+    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes);
+    room.lines = ring_record_lines(record_bytes);
+    if (sizeof(struct ring_prefix) + record_bytes + WIRE_PACK_AT_OVER >
+        room.lines * LAYOUT_LINE_BYTES)
+        ours->zeroed = 0;
+    ring_room_commit(ours, room, record_bytes);
+    return true;
+}
+
 /* How many frames are queued between two looks for room. */
 #define QUEUED_PER_LOOK 16
 

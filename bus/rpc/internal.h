@@ -53,6 +53,7 @@
 #define RPC_CONTEXT_BUCKETS 64         /* of one channel; a power of two */
 #define RPC_CONTEXTS_KEPT 64           /* that an endpoint keeps for later */
 #define RPC_METADATA_KEPT_BYTES_MAX 1024 /* with a context, and with a call's slot */
+#define RPC_PACKED_BYTES_MIN 256         /* that a call has room for, once it has any */
 #define RPC_PACKED_KEPT_BYTES_MAX 65536  /* with a call's slot */
 #define RPC_CHANNELS_MAX 4096          /* of one service */
 #define RPC_PLANS_MAX 1024             /* that one broker sends */
@@ -683,8 +684,15 @@ static inline const uint8_t *call_packed(const struct call *call)
     return call->given ? call->given : call->packed;
 }
 
-/* call.c: makes its packed message so large, whatever was in it. False: no memory. */
-bool call_keep(struct call *call, size_t bytes);
+/* Makes its packed message so large, whatever was in it. False: no memory. */
+bool call_keep_more(struct call *call, size_t bytes) __attribute__((noinline, cold)); /* call.c */
+static inline bool call_keep(struct call *call, size_t bytes)
+{
+    if (__builtin_expect(bytes > call->packed_bytes_max, 0) && !call_keep_more(call, bytes))
+        return false;
+    call->packed_bytes = (uint32_t)bytes;
+    return true;
+}
 /* What the call has to say with the frame that it sends; @plain: call_is_plain(), but not yet with a
  * service, and then its message is in `packed`. A constant, where both are one way. */
 static inline __attribute__((always_inline)) struct frame_header

@@ -87,11 +87,27 @@ __attribute__((noinline)) static int send_failure(struct parley_context *context
     return service_send_response(context->channel, &header, &body);
 }
 
+/* False: it is still to be sent. */
+static inline bool reply_in_place(struct channel *channel, const struct frame_header *given,
+                                  uint32_t method, const ProtobufCMessage *message)
+{
+    struct frame_header header = frame_header_copy(given);
+    header.kind = FRAME_RESPONSE;
+    header.version_tag = FRAME_TAG_SERVICE;
+    const struct frame_words words = frame_words_of(&header);
+    if (!frame_in_place(channel, &words, channel->service->packer, method, message))
+        return false;
+    channel_ring_if_asleep(channel);
+    return true;
+}
+
 static inline int send_reply(struct parley_context *context, const ProtobufCMessage *message)
 {
     struct channel *channel = context->channel;
     struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
     struct body body = {0};
+    if (reply_in_place(channel, &header, context->method, message))
+        return 0;
     int r = refs_pack(channel, channel->service->packer, context->method, message, &body);
     return r == 0 ? send_response(channel, &header, &body) : r;
 }

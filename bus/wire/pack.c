@@ -81,7 +81,7 @@ uint8_t *pack_empty(struct wire_packing *packing, const uint8_t *pos)
 
 uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data, size_t bytes)
 {
-    size_t left = (size_t)(packing->window + sizeof(packing->window) - pos);
+    size_t left = (size_t)(packing->end - pos);
     if (bytes <= left && bytes < BULK_MIN) {
         if (bytes > 0)
             memcpy(pos, data, bytes);
@@ -196,7 +196,9 @@ uint8_t *pack_length(struct wire_packing *packing, uint8_t *start, size_t width,
 static void begin(struct wire_packing *packing, enum pack_mode mode)
 {
     packing->mode = mode;
+    packing->begin = packing->window;
     packing->limit = packing->window + (mode == PACK_SMALL ? WIRE_PACK_WINDOW_BYTES : PIECE_BYTES);
+    packing->end = packing->window + sizeof(packing->window);
     packing->emptied = 0;
     packing->ref_count = 0;
 }
@@ -259,6 +261,27 @@ int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, si
               const ProtobufCMessage *message, size_t *ret_bytes)
 {
     return pack(packing, packer->entries[type], message, NULL, NULL, ret_bytes);
+}
+
+int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes)
+{
+    const struct pack_table *table = packer->entries[type];
+    if (!pack_is_of(message, table))
+        return -ENOBUFS;
+    const uint8_t *limit = packing->limit;
+    packing->refers = NULL;
+    packing->begin = out;
+    packing->limit = out + room - PACK_SLACK_BYTES;
+    packing->end = out + room;
+    const uint8_t *end = pack_fields(packing, table, message);
+    packing->begin = packing->window;
+    packing->limit = limit;
+    packing->end = packing->window + sizeof(packing->window);
+    if (__builtin_expect(!end, 0))
+        return -ENOBUFS;
+    *ret_bytes = (size_t)(end - out);
+    return 0;
 }
 
 int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes)

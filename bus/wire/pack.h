@@ -101,7 +101,9 @@ struct wire_packing {
     /* Of a small message, but while a large one is measured or written. */
     enum pack_mode mode;
     int error;              /* why a step returned NULL */
+    uint8_t *begin;         /* of the window, or of where a message goes: wire_pack_at() */
     const uint8_t *limit;   /* a step may begin up to here */
+    const uint8_t *end;     /* and may write up to here */
     uint64_t emptied;       /* of it: written or counted, and no more in the window */
     uint8_t *out, *out_end; /* PACK_WRITE */
     size_t text_reach;      /* sixteen bytes that begin below this, in their page, can be read */

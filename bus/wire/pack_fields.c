@@ -148,11 +148,26 @@ static inline unsigned ends_in(__m128i block)
     return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_setzero_si128()));
 }
 
+/* The first @bytes of them; zeros behind. What is behind a text's end is nobody else's to see: the
+ * place may be memory that another process reads. */
+static inline __m128i only(__m128i block, unsigned bytes)
+{
+    static const uint8_t masks[32] = {
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    };
+    const uint8_t *mask = masks + 16 - bytes;
+    return _mm_and_si128(block, _mm_loadu_si128((const __m128i *)(const void *)mask));
+}
+
 static inline unsigned copy_sixteen(uint8_t *to, const char *text)
 {
     __m128i block = _mm_loadu_si128((const __m128i *)(const void *)text);
+    unsigned ends = ends_in(block);
+    if (ends)
+        block = only(block, (unsigned)__builtin_ctz(ends));
     _mm_storeu_si128((__m128i *)(void *)to, block);
-    return ends_in(block);
+    return ends;
 }
 
 /* The same of the @left bytes before a page's end, fewer than sixteen, of which the last sixteen
@@ -164,8 +179,11 @@ static inline unsigned copy_last(uint8_t *to, const char *text, size_t left)
     __m128i block = _mm_loadu_si128((const __m128i *)(const void *)last);
     _mm_storeu_si128((__m128i *)(void *)both, block);
     _mm_storeu_si128((__m128i *)(void *)(both + 16), block);
-    memcpy(to, both + 16 - left, 16);
-    return ends_in(block) >> (16 - left);
+    const unsigned ends = ends_in(block) >> (16 - left);
+    const unsigned bytes = ends ? (unsigned)__builtin_ctz(ends) : (unsigned)left;
+    block = _mm_loadu_si128((const __m128i *)(const void *)(both + 16 - left));
+    _mm_storeu_si128((__m128i *)(void *)to, only(block, bytes));
+    return ends;
 }
 
 /* Whether sixteen bytes can be read there, for they are in one page. */
@@ -490,7 +508,7 @@ uint8_t *pack_fields(struct wire_packing *packing, const struct pack_table *tabl
     const uint8_t *message = (const uint8_t *)outermost;
     const ProtobufCMessage *nested;
     const struct pack_op *op = table->ops;
-    uint8_t *pos = packing->window;
+    uint8_t *pos = packing->begin;
     size_t count;
     STEP(op->code);
 

@@ -136,6 +136,15 @@ struct wire_packing *wire_packing_free(struct wire_packing *packing); /* NULL is
 #define WIRE_PACK_WINDOW_BYTES 65536
 int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
               const ProtobufCMessage *message, size_t *ret_bytes);
+/* The same of a message that is small enough, straight to where it goes, which another process may read
+ * meanwhile: there is nothing in it but the message's bytes and zeros, and constants. @room: bytes at
+ * @out, at least WIRE_PACK_AT_SLACK more than the message has. Writes at most WIRE_PACK_AT_OVER bytes
+ * more than it. Return: 0; -ENOBUFS: it is too large, or wire_pack() will say what is wrong with it; then
+ * something was written. */
+#define WIRE_PACK_AT_SLACK 128
+#define WIRE_PACK_AT_OVER 16
+int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes);
 /* What was packed last. Borrowed, until the next wire_pack(). */
 struct wire_packed {
     const uint8_t *data; /* NULL: it is large, wire_pack_write() makes it */
