@@ -748,6 +748,8 @@ int channel_drain(struct channel *channel, unsigned batch)
         int r = ring_next(&channel->peer, &record, &bytes);
         if (r == RING_E_EMPTY)
             break;
+        if (taken > 0)
+            ring_ask_for_next(&channel->peer);
         struct frame_refs refs;
         struct frame frame;
         frame.refs = &refs;
