@@ -412,6 +412,7 @@ NEVER(int, plan_bind, struct plan *plan, const ProtobufCServiceDescriptor *descr
       enum plan_payload side, struct plan_binding **ret, struct error_text *error)
 NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
 NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
+NEVER(bool, call_keep_more, struct call *call, size_t bytes)
 NEVER(bool, buffers_unpark, struct channel *channel)
 NEVER(int, refs_forgo, struct body *body)
 NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, size_t ref_count, uint8_t *out)
