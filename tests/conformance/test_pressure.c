@@ -10,11 +10,13 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "ware_v1.parley.h"
 
 #define MIB ((size_t)1 << 20)
@@ -121,11 +123,18 @@ static void assert_echo(struct parley_client *client, size_t bytes)
     parley_reply_free(reply);
 }
 
+static Echo__V1__Echo_Service pressed_service = {
+    .base = {.descriptor = &echo__v1__echo__descriptor,
+             .invoke = protobuf_c_service_invoke_internal},
+    .echo = echo_returned,
+    .context = echo_context,
+};
+
 static int setup(void **state)
 {
     (void)state;
     bus_start(&bus);
-    echo_pid = caller_fork(&bus, &caller_echo, NULL);
+    echo_pid = caller_fork(&bus, &pressed_service, NULL);
     bus_fork(&bus, serve_ware, NULL);
     endpoint = bus_endpoint(&bus, "pressed");
     other_endpoint = bus_endpoint(&bus, "other");
@@ -217,6 +226,91 @@ static void test_calls_to_an_arena_without_a_name_left_end_by_their_deadline(voi
     assert_echo(pressed, 5000);
 }
 
+/* ---- What waits ---- */
+
+/* A call that waits behind a ring that is full: what it has, and what became of it. */
+struct waiting {
+    uint64_t id;
+    char value[16]; /* of its metadata; "": it has none */
+    bool cancelled, ended;
+};
+
+#define WAITING 3000
+static struct waiting waiting[WAITING];
+static size_t waiting_ended, last_ended;
+static bool disorderly, wrong;
+
+static void waited(const Echo__V1__Message *reply, void *data)
+{
+    struct waiting *call = data;
+    size_t index = (size_t)(call - waiting);
+    waiting_ended++;
+    wrong = wrong || call->ended;
+    call->ended = true;
+    if (call->cancelled) {
+        wrong = wrong || reply || parley_call_current()->status != PARLEY_CANCELLED;
+        return;
+    }
+    size_t bytes = strlen(call->value);
+    wrong = wrong || !reply || reply->payload.len != bytes ||
+            (bytes > 0 && memcmp(reply->payload.data, call->value, bytes) != 0);
+    disorderly = disorderly || (last_ended > 0 && index < last_ended);
+    last_ended = index;
+}
+
+/* Each third has metadata, and each seventh a text by which its frame is longer than a line or two.
+ */
+static void start_waiting(size_t i)
+{
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    static char text[300];
+    struct parley_metadata pair = {.key = "key", .value = waiting[i].value};
+    struct parley_call options = {.timeout_ns = PATIENCE_NS};
+    if (i % 3 == 0) {
+        int n = snprintf(waiting[i].value, sizeof(waiting[i].value), "%zu", i);
+        pair.value_bytes = (size_t)n;
+        options.metadata = &pair;
+        options.metadata_count = 1;
+    }
+    memset(text, 'x', sizeof(text) - 1);
+    request.text = (char *)"key";
+    request.number = (uint32_t)i;
+    if (i % 7 == 0) {
+        request.payload.data = (uint8_t *)text;
+        request.payload.len = i % sizeof(text);
+    }
+    waiting[i].id = parley_client_start(pressed, METHOD_CONTEXT, &request.base, &options,
+                                        (ProtobufCClosure)waited, &waiting[i]);
+    assert_true(waiting[i].id != 0);
+}
+
+static void test_what_waits_goes_in_order_with_all_that_it_has(void **state)
+{
+    (void)state;
+    memset(waiting, 0, sizeof(waiting));
+    waiting_ended = last_ended = 0;
+    disorderly = wrong = false;
+    kill(echo_pid, SIGSTOP);
+    for (size_t i = 0; i < WAITING; i++)
+        start_waiting(i);
+    /* Some leave: the last, one among the others, and many in a row, which the queue begins with.
+     */
+    for (size_t i = 0; i < WAITING; i++) {
+        if (i % 11 != 0 && i != WAITING - 1 && (i < 200 || i >= 400))
+            continue;
+        waiting[i].cancelled = true;
+        assert_int_equal(parley_client_cancel(pressed, waiting[i].id), PARLEY_OK);
+    }
+    kill(echo_pid, SIGCONT);
+    uint64_t due = clock_now_ns() + PATIENCE_NS;
+    while (waiting_ended < WAITING && clock_now_ns() < due)
+        assert_int_equal(parley_dispatch(endpoint, SHORT_NS), PARLEY_OK);
+    assert_int_equal(waiting_ended, WAITING);
+    assert_false(wrong);
+    assert_false(disorderly);
+    assert_others_go_on();
+}
+
 /* ---- A client that reads nothing ---- */
 
 static void assert_unread_replies_stall_nobody(size_t calls, size_t bytes)
@@ -269,6 +363,7 @@ int main(void)
         pressure_test(test_calls_to_a_full_ring_end_by_their_deadline),
         pressure_test(test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline),
         pressure_test(test_calls_to_an_arena_without_a_name_left_end_by_their_deadline),
+        pressure_test(test_what_waits_goes_in_order_with_all_that_it_has),
         pressure_test(test_a_full_ring_of_replies_stalls_nobody_else),
         pressure_test(test_a_full_arena_of_replies_stalls_nobody_else),
         pressure_test(test_what_was_not_read_in_time_ends_as_late),

@@ -61,6 +61,39 @@ static uint8_t *theirs(const ProtobufCMessage *message, size_t *ret_bytes)
     return data;
 }
 
+/* Packs it to a place of so many bytes. True: the bytes are those, and little more was written;
+ * false: the place is too small, and nothing was written outside of it. */
+static bool check_at(const struct wire_packer *packer, size_t type, const ProtobufCMessage *message,
+                     size_t room, const uint8_t *expected, size_t expected_bytes)
+{
+    size_t bytes = 0;
+    uint8_t *out = malloc(room + GUARD_BYTES);
+    assert_non_null(out);
+    memset(out, GUARD, room + GUARD_BYTES);
+    int r = wire_pack_at(packing, packer, type, message, out, room, &bytes);
+    size_t touched = r == 0 ? bytes + WIRE_PACK_AT_OVER : room;
+    assert_true(r == 0 || r == -ENOBUFS);
+    for (size_t i = touched < room ? touched : room; i < room + GUARD_BYTES; i++)
+        assert_int_equal(out[i], GUARD);
+    if (r == 0) {
+        assert_int_equal(bytes, expected_bytes);
+        assert_memory_equal(out, expected, bytes);
+    }
+    free(out);
+    return r == 0;
+}
+
+static void check_in_place(const struct wire_packer *packer, size_t type,
+                           const ProtobufCMessage *message, const uint8_t *expected, size_t bytes)
+{
+    bool fits = check_at(packer, type, message, bytes + WIRE_PACK_AT_SLACK, expected, bytes);
+    assert_true(fits || bytes >= 4096); /* long bytes may want a place of their own */
+    size_t rooms[] = {WIRE_PACK_AT_SLACK, bytes / 2 + WIRE_PACK_AT_SLACK,
+                      bytes > 0 ? bytes - 1 + WIRE_PACK_AT_SLACK : WIRE_PACK_AT_SLACK};
+    for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++)
+        (void)check_at(packer, type, message, rooms[i], expected, bytes);
+}
+
 /* The same bytes, and nothing behind them. */
 static void check_with(const struct wire_packer *packer, size_t type,
                        const ProtobufCMessage *message)
@@ -77,6 +110,8 @@ static void check_with(const struct wire_packer *packer, size_t type,
     for (size_t i = 0; i < GUARD_BYTES; i++)
         assert_int_equal(out[bytes + i], GUARD);
     free(out);
+    if (expected_bytes <= WIRE_PACK_WINDOW_BYTES)
+        check_in_place(packer, type, message, expected, expected_bytes);
     free(expected);
 }
 
@@ -270,6 +305,57 @@ static void test_text_of_any_length_is_packed(void **state)
         check(&package.base);
         text[bytes] = 'x';
     }
+}
+
+/* ---- In place: where another process may look ---- */
+
+/* Of the memory around a text, in capitals, nothing is seen. */
+static void assert_shows_no_more(const struct wire_packer *packer, char *text)
+{
+    uint8_t out[1024] = {0};
+    size_t bytes;
+    Catalog__V1__Package package = CATALOG__V1__PACKAGE__INIT;
+    package.name = package.id = text;
+    assert_int_equal(wire_pack_at(packing, packer, 0, &package.base, out, sizeof(out), &bytes), 0);
+    for (size_t i = bytes; i < sizeof(out); i++)
+        assert_false(out[i] >= 'A' && out[i] <= 'Z');
+}
+
+static void test_in_place_nothing_is_shown_that_is_not_in_the_message(void **state)
+{
+    (void)state;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *pages = aligned_alloc(page, 2 * page);
+    struct wire_packer *packer = packer_of(&catalog__v1__package__descriptor);
+    assert_non_null(pages);
+    for (size_t before = 0; before <= 100; before++) {
+        for (size_t bytes = 0; bytes <= 80; bytes++) {
+            char *text = pages + page - before;
+            memset(pages, 'S', 2 * page);
+            memset(text, 't', bytes);
+            text[bytes] = '\0';
+            assert_shows_no_more(packer, text);
+        }
+    }
+    wire_packer_free(packer);
+    free(pages);
+}
+
+static void test_in_place_a_message_of_another_type_is_left_to_who_says_so(void **state)
+{
+    (void)state;
+    uint8_t out[WIRE_PACK_AT_SLACK];
+    size_t bytes;
+    struct wire_packer *packer = packer_of(&catalog__v1__package__descriptor);
+    Catalog__V2__Package other = CATALOG__V2__PACKAGE__INIT;
+    assert_int_equal(wire_pack_at(packing, packer, 0, &other.base, out, sizeof(out), &bytes),
+                     -ENOBUFS);
+    assert_int_equal(wire_pack(packing, packer, 0, &other.base, &bytes), -EINVAL);
+    /* And the packing is as it was. */
+    Catalog__V1__Package package = CATALOG__V1__PACKAGE__INIT;
+    package.name = (char *)"after it";
+    check_with(packer, 0, &package.base);
+    wire_packer_free(packer);
 }
 
 /* ---- Small and large ---- */
@@ -536,6 +622,8 @@ int main(void)
         cmocka_unit_test(test_text_may_end_where_its_page_ends),
         cmocka_unit_test(test_text_may_begin_where_its_page_ends),
         cmocka_unit_test(test_text_of_any_length_is_packed),
+        cmocka_unit_test(test_in_place_nothing_is_shown_that_is_not_in_the_message),
+        cmocka_unit_test(test_in_place_a_message_of_another_type_is_left_to_who_says_so),
         cmocka_unit_test(test_length_of_a_nested_message_takes_what_it_needs),
         cmocka_unit_test(test_many_small_fields_make_a_large_message),
         cmocka_unit_test(test_arrays_of_numbers_of_any_width_are_packed),
