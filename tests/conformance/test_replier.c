@@ -822,16 +822,13 @@ static void run_case(void **state)
     stop(&f);
 }
 
-int main(void)
+static int run_all(void)
 {
     static struct run runs[KIND_COUNT * CASE_COUNT];
     static char names[KIND_COUNT * CASE_COUNT][120];
     struct CMUnitTest tests[KIND_COUNT * CASE_COUNT];
     if (getenv("TEST_FILTER")) /* "stream, tcp: *dials*" */
         cmocka_set_test_filter(getenv("TEST_FILTER"));
-    pid_t guard = folder_guard(folder);
-    if (guard < 0)
-        return 1;
     size_t n = 0;
     for (size_t k = 0; k < KIND_COUNT; k++) {
         for (size_t c = 0; c < CASE_COUNT; c++, n++) {
@@ -841,7 +838,10 @@ int main(void)
             tests[n] = (struct CMUnitTest){names[n], run_case, NULL, NULL, &runs[n]};
         }
     }
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    folder_unguard(guard);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }

@@ -1,6 +1,7 @@
 #include "support/test.h"
 
 #include "support/certificates.h"
+#include "support/folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,13 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+
+const char *certificate_path(const char *folder, const char *file)
+{
+    char name[128];
+    snprintf(name, sizeof(name), "%s.pem", file);
+    return folder_path(folder, name);
+}
 
 static void add_extension(X509 *certificate, int kind, const char *text)
 {
@@ -33,9 +41,7 @@ static void sign(const char *folder, const char *authority, X509 *certificate, E
     X509 *signer = certificate;
     EVP_PKEY *key = own;
     if (authority) {
-        char path[512];
-        snprintf(path, sizeof(path), "%s/%s.pem", folder, authority);
-        FILE *file = fopen(path, "re");
+        FILE *file = fopen(certificate_path(folder, authority), "re");
         assert_non_null(file);
         signer = PEM_read_X509(file, NULL, NULL, NULL);
         key = PEM_read_PrivateKey(file, NULL, NULL, NULL);
@@ -75,9 +81,7 @@ void certificate_make(const char *folder, const char *file_name,
         add_extension(certificate, NID_subject_alt_name, text);
     }
     sign(folder, wish->authority, certificate, key);
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s.pem", folder, file_name);
-    FILE *file = fopen(path, "we");
+    FILE *file = fopen(certificate_path(folder, file_name), "we");
     assert_non_null(file);
     assert_int_equal(PEM_write_X509(file, certificate), 1);
     assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);

@@ -18,4 +18,7 @@ struct certificate_wish {
 /* Writes FOLDER/FILE.pem: certificate and key. Fails the test if it cannot. */
 void certificate_make(const char *folder, const char *file, const struct certificate_wish *wish);
 
+/* Where that file is: there until the sixteenth call from now. */
+const char *certificate_path(const char *folder, const char *file);
+
 #endif

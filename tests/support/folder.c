@@ -25,6 +25,11 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return 0;
 }
 
+static void remove_folder(const char *path)
+{
+    (void)nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 static void guard(pid_t parent, const char *path)
 {
     (void)setsid();
@@ -37,7 +42,7 @@ static void guard(pid_t parent, const char *path)
         while (poll(&waited, 1, -1) < 0 && errno == EINTR)
             continue;
     }
-    (void)nftw(path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    remove_folder(path);
     _exit(0);
 }
 
@@ -61,4 +66,26 @@ void folder_unguard(pid_t pid)
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
+}
+
+int folder_run(char *path, int (*run)(void))
+{
+    pid_t pid = folder_guard(path);
+    if (pid < 0) {
+        perror(path);
+        return 1;
+    }
+    int result = run();
+    remove_folder(path);
+    folder_unguard(pid);
+    return result;
+}
+
+const char *folder_path(const char *folder, const char *name)
+{
+    static char paths[16][512];
+    static unsigned turn;
+    char *path = paths[turn++ % 16];
+    (void)snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
+    return path;
 }

@@ -12,5 +12,11 @@
 pid_t folder_guard(char *path);
 /* The folder is gone or nobody's concern any more: ends and reaps the process. */
 void folder_unguard(pid_t guard);
+/* Makes a guarded folder of @path, as above, has @run run the tests, and removes it with all that
+ * is in it. Return: what @run returned, or 1. */
+int folder_run(char *path, int (*run)(void));
+
+/* "FOLDER/NAME": there until the sixteenth call from now. */
+const char *folder_path(const char *folder, const char *name);
 
 #endif

@@ -28,7 +28,7 @@ static const char *pem(const char *name)
     size_t i = 0;
     while (i < 3 && strcmp(names[i], name) != 0)
         i++;
-    snprintf(paths[i], sizeof(paths[i]), "%s/%s.pem", folder, name);
+    snprintf(paths[i], sizeof(paths[i]), "%s", certificate_path(folder, name));
     return paths[i];
 }
 
@@ -227,7 +227,7 @@ static void test_a_native_handler_sees_whose_certificate_asks(void **state)
     parley_service_free(service);
 }
 
-int main(void)
+static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
@@ -236,15 +236,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_native_handler_sees_whose_certificate_asks, begin,
                                         end),
     };
-    pid_t guard = folder_guard(folder);
-    if (guard < 0)
-        return 1;
     make_certificates();
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)unlink(pem("authority"));
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        (void)unlink(pem(names[i]));
-    (void)rmdir(folder);
-    folder_unguard(guard);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }

@@ -16,11 +16,12 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "control/caller.h"
+#include "support/folder.h"
 
 /* The peers are libnng's own sockets. Steps, so that nothing waits for ever. */
 #define PATIENCE_NS (20 * NS_PER_S)
 
-static char folder[64];
+static char folder[] = "/tmp/parley-caller-XXXXXX";
 
 struct seen {
     unsigned came, gone;
@@ -359,22 +360,7 @@ static void test_a_child_of_fork_lets_it_be_and_can_make_none(void **state)
     nng_close(socket);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    snprintf(folder, sizeof(folder), "/tmp/parley-caller-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
-    return system(command);
-}
-
-int main(void)
+static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers_come_with_their_numbers_in_any_order),
@@ -388,5 +374,10 @@ int main(void)
         cmocka_unit_test(test_a_connection_that_seems_dead_is_let_go),
         cmocka_unit_test(test_a_child_of_fork_lets_it_be_and_can_make_none),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }

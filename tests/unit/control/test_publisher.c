@@ -416,7 +416,7 @@ static void test_surveys_do_not_come_by_ws(void **state)
     assert_non_null(strstr(error.text, url));
 }
 
-int main(void)
+static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_subscriber_gets_what_it_has_subscribed_to),
@@ -429,11 +429,10 @@ int main(void)
         cmocka_unit_test(test_a_surveyor_that_is_gone_is_no_error_and_a_long_survey_is),
         cmocka_unit_test(test_surveys_do_not_come_by_ws),
     };
-    pid_t guard = folder_guard(folder);
-    if (guard < 0)
-        return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    (void)rmdir(folder);
-    folder_unguard(guard);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }

@@ -396,11 +396,7 @@ static void test_the_mode_of_its_socket_is_set_and_the_socket_is_removed(void **
 
 static const char *pem(const char *name)
 {
-    static char paths[4][512];
-    static unsigned turn;
-    char *path = paths[turn++ % 4];
-    snprintf(path, sizeof(paths[0]), "%s/%s.pem", folder, name);
-    return path;
+    return certificate_path(folder, name);
 }
 
 static nng_socket rep_with(const char *url, const char *certificate)

@@ -788,7 +788,7 @@ static void test_a_path_has_room_for_what_the_kernel_takes(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-int main(void)
+static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_who_does_not_greet_is_hung_up_on),
@@ -816,10 +816,10 @@ int main(void)
         cmocka_unit_test(test_urls_are_read_as_libnng_does),
         cmocka_unit_test(test_a_path_has_room_for_what_the_kernel_takes),
     };
-    pid_t guard = folder_guard(folder);
-    if (guard < 0)
-        return 1;
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    folder_unguard(guard);
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }

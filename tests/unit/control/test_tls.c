@@ -31,11 +31,7 @@ static char folder[] = "/tmp/parley-tls-XXXXXX";
 
 static const char *pem(const char *name)
 {
-    static char paths[4][512];
-    static unsigned turn;
-    char *path = paths[turn++ % 4];
-    snprintf(path, sizeof(paths[0]), "%s/%s.pem", folder, name);
-    return path;
+    return certificate_path(folder, name);
 }
 
 struct fixture {
@@ -362,7 +358,7 @@ static int make_certificates(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-int main(void)
+static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_certificate_says_who_asks),
@@ -374,10 +370,10 @@ int main(void)
         TEST(test_libnng_asks_over_tls),
         TEST(test_wrong_settings_are_refused_by_name),
     };
-    pid_t guard = folder_guard(folder);
-    if (guard < 0)
-        return 1;
-    int failed = cmocka_run_group_tests(tests, make_certificates, NULL);
-    folder_unguard(guard);
-    return failed;
+    return cmocka_run_group_tests(tests, make_certificates, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }

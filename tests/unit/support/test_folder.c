@@ -79,12 +79,31 @@ static void test_folder_that_cannot_be_made_has_no_guard(void **state)
     assert_int_equal(folder_guard(path), -1);
 }
 
+static char run_path[] = "/tmp/parley-test-XXXXXX";
+
+static int run_in_it(void)
+{
+    FILE *file = fopen(folder_path(run_path, "left-behind"), "we");
+    return file && fclose(file) == 0 ? 7 : 1;
+}
+
+static void test_folder_that_tests_ran_in_is_removed_with_what_they_left(void **state)
+{
+    (void)state;
+    assert_int_equal(folder_run(run_path, run_in_it), 7);
+    assert_int_not_equal(access(run_path, F_OK), 0);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nor a guard */
+    char path[] = "/nonexistent/parley-test-XXXXXX";
+    assert_int_equal(folder_run(path, run_in_it), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_folder_of_a_killed_test_is_removed),
         cmocka_unit_test(test_guard_ends_when_it_is_told_to),
         cmocka_unit_test(test_folder_that_cannot_be_made_has_no_guard),
+        cmocka_unit_test(test_folder_that_tests_ran_in_is_removed_with_what_they_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
