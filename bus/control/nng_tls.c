@@ -131,15 +131,11 @@ int nng_tls_new(const struct tls_settings *settings, const char *url, bool serve
     int n = nng_tls_config_alloc(&config, server ? NNG_TLS_MODE_SERVER : NNG_TLS_MODE_CLIENT);
     if (n != 0)
         return error_set(error, nng_errno(n), "no TLS for %s: %s", url, nng_strerror(n));
-    int mode = !server              ? NNG_TLS_AUTH_MODE_REQUIRED
-               : !settings->ca      ? NNG_TLS_AUTH_MODE_NONE
-               : settings->optional ? NNG_TLS_AUTH_MODE_OPTIONAL
-                                    : NNG_TLS_AUTH_MODE_REQUIRED;
-    int r = code(nng_tls_config_auth_mode(config, mode));
-    if (r == 0 && settings->ca)
-        r = set_ca(config, settings->ca, error);
-    else if (r == 0 && !server)
-        r = set_system_ca(config, error);
+    int r = code(nng_tls_config_auth_mode(config, server && settings->optional
+                                                      ? NNG_TLS_AUTH_MODE_OPTIONAL
+                                                      : NNG_TLS_AUTH_MODE_REQUIRED));
+    if (r == 0)
+        r = settings->ca ? set_ca(config, settings->ca, error) : set_system_ca(config, error);
     if (r == 0 && settings->certificate)
         r = set_own(config, settings, error);
     if (r == 0 && !server)

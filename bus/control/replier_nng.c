@@ -25,7 +25,6 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,25 +32,19 @@
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
-#include <nng/supplemental/tls/tls.h>
 #include <uthash.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/nng.h"
 #include "control/replier_ops.h"
+#include "control/replier_urls.h"
 
 #define RECEIVERS 64 /* contexts that receive; what they have may be a queue that long */
 /* Answers that wait for one asker; one may always wait. */
 #define OUT_BYTES_MAX (UINT32_C(32) << 20)
 #define OUT_BYTES_MAX_DIALLED (UINT32_C(1) << 30) /* see STREAM_OUT_BYTES_MAX_DIALLED */
 #define BYTES_A_SECOND 65536 /* so much longer an answer may wait, for what goes before it */
-/* libnng 1.5.2 waits a random time before it connects again, one in 200 of them for ever: its
- * random number is signed, and -1 means without end. So who has no connection for a while is
- * dialled anew. */
-#define REDIAL_NS (500 * NS_PER_MS)
-#define RECONNECT_MS_MIN 50
-#define RECONNECT_MS_MAX 400
 
 struct line;
 
@@ -74,13 +67,6 @@ struct line {
     UT_hash_handle hh;
 };
 
-struct dialling {
-    char *url;
-    nng_tls_config *config; /* NULL: no TLS */
-    nng_dialer dialer;
-    uint64_t since_ns; /* when there was a connection, or when it was dialled, last */
-};
-
 struct nng_part {
     struct replier_part part;
     struct replier_options options; /* only limits and callbacks are valid */
@@ -90,10 +76,7 @@ struct nng_part {
     struct nng_ask *first, **last; /* contexts that receive, in their order */
     uint32_t receiving, ask_count; /* ... how many they are; of all */
     struct nng_ask *asks;          /* all, by `other` */
-    char **urls;                   /* of listeners */
-    size_t url_count;
-    struct dialling *dialled;
-    size_t dialled_count;
+    struct nng_urls *urls;
     struct replier_counts counts; /* but for those of connections: the caller's thread's */
 
     _Atomic bool rung;    /* the bell; it is not rung again before somebody looks */
@@ -125,20 +108,6 @@ struct nng_ask {
 };
 
 static const struct replier_peer nobody = {.text = "somebody who hung up", .off_host = true};
-
-static int fail(struct error_text *error, int n, const char *what, const char *url)
-{
-    const char *advice = "";
-    if (n == NNG_EADDRINUSE)
-        advice = ": stop the program that listens there, or choose another URL";
-    else if (n == NNG_EADDRINVAL || n == NNG_EINVAL)
-        advice = ": use a URL such as ipc:///run/parley/bus.ipc or tcp://127.0.0.1:7433";
-    else if (n == NNG_ENOTSUP)
-        advice = ": this libnng has no such transport: use ipc://, tcp:// or ws://";
-    else if (n == NNG_ENOENT)
-        advice = ": make the folder first";
-    return error_set(error, nng_errno(n), "cannot %s %s: %s%s", what, url, nng_strerror(n), advice);
-}
 
 static void ring(struct nng_part *part)
 {
@@ -233,6 +202,18 @@ static struct line *line_find(struct nng_part *part, uint32_t pipe)
     return line;
 }
 
+/* Whether the dialer has a connection. */
+static bool has_line_of(uint32_t dialer, void *data)
+{
+    struct nng_part *part = data;
+    bool has = false;
+    pthread_mutex_lock(&part->lock);
+    for (const struct line *line = part->lines; line && !has; line = line->hh.next)
+        has = line->dialer == dialer;
+    pthread_mutex_unlock(&part->lock);
+    return has;
+}
+
 static void line_end(struct nng_part *part, uint32_t pipe)
 {
     pthread_mutex_lock(&part->lock);
@@ -306,216 +287,6 @@ static void hang_up(struct replier_part *base, uint64_t connection)
     pthread_mutex_unlock(&part->lock);
     if (pipe) /* NNG's threads take the lock: not under it */
         (void)nng_pipe_close((nng_pipe){.id = pipe});
-}
-
-/* ---- TLS ---- */
-
-static bool begins(const char *url, const char *with)
-{
-    return strncmp(url, with, strlen(with)) == 0;
-}
-
-static int file_text(const char *path, char **ret_text, struct error_text *error)
-{
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return error_set(error, -errno, "cannot read %s: %s", path, strerror(errno));
-    char *text = NULL;
-    size_t room = 0;
-    ssize_t n = getdelim(&text, &room, '\0', file);
-    (void)fclose(file);
-    if (n <= 0) {
-        free(text);
-        return error_set(error, -EINVAL, "%s is empty", path);
-    }
-    *ret_text = text;
-    return 0;
-}
-
-static int set_up_certificate(nng_tls_config *config, const struct tls_settings *tls,
-                              struct error_text *error)
-{
-    _cleanup_(freep) char *certificate = NULL;
-    _cleanup_(freep) char *key = NULL;
-    int r = file_text(tls->certificate, &certificate, error);
-    if (r == 0)
-        r = file_text(tls->key ? tls->key : tls->certificate, &key, error);
-    if (r < 0)
-        return r;
-    int n = nng_tls_config_own_cert(config, certificate, key, NULL);
-    return n == 0 ? 0 : fail(error, n, "use the certificate in", tls->certificate);
-}
-
-static int set_up_config(nng_tls_config *config, const struct replier_options *options,
-                         struct error_text *error)
-{
-    const struct tls_settings *tls = options->tls;
-    bool optional = !options->dial && tls->optional;
-    int n = nng_tls_config_auth_mode(config, optional ? NNG_TLS_AUTH_MODE_OPTIONAL
-                                                      : NNG_TLS_AUTH_MODE_REQUIRED);
-    if (n == 0 && options->dial && tls->server_name)
-        n = nng_tls_config_server_name(config, tls->server_name);
-    if (n == 0)
-        n = nng_tls_config_ca_file(config,
-                                   tls->ca ? tls->ca : "/etc/ssl/certs/ca-certificates.crt");
-    if (n != 0)
-        return fail(error, n, "believe certificates of", tls->ca ? tls->ca : "the system");
-    return tls->certificate ? set_up_certificate(config, tls, error) : 0;
-}
-
-/* @ret_config: NULL if the URL needs none. */
-static int set_up_tls(const struct replier_options *options, const char *url,
-                      nng_tls_config **ret_config, struct error_text *error)
-{
-    *ret_config = NULL;
-    if (!begins(url, "tls+") && !begins(url, "wss"))
-        return 0;
-    if (!options->tls)
-        return error_set(error, -EINVAL, "%s needs certificates: say where they are", url);
-    nng_tls_config *config;
-    int n =
-        nng_tls_config_alloc(&config, options->dial ? NNG_TLS_MODE_CLIENT : NNG_TLS_MODE_SERVER);
-    if (n != 0)
-        return fail(error, n, "have TLS for", url);
-    int r = set_up_config(config, options, error);
-    if (r < 0) {
-        nng_tls_config_free(config);
-        return r;
-    }
-    *ret_config = config;
-    return 0;
-}
-
-/* ---- Dialling ---- */
-
-static bool dialled_is_up(struct nng_part *part, const struct dialling *dialling)
-{
-    bool up = false;
-    pthread_mutex_lock(&part->lock);
-    for (const struct line *line = part->lines; line && !up; line = line->hh.next)
-        up = line->dialer == (uint32_t)nng_dialer_id(dialling->dialer);
-    pthread_mutex_unlock(&part->lock);
-    return up;
-}
-
-static int dial(struct nng_part *part, struct dialling *dialling, struct error_text *error)
-{
-    int n = nng_dialer_create(&dialling->dialer, part->socket, dialling->url);
-    if (n == 0 && dialling->config)
-        n = nng_dialer_set_ptr(dialling->dialer, NNG_OPT_TLS_CONFIG, dialling->config);
-    if (n == 0)
-        n = nng_dialer_set_ms(dialling->dialer, NNG_OPT_RECONNMINT, RECONNECT_MS_MIN);
-    if (n == 0)
-        n = nng_dialer_set_ms(dialling->dialer, NNG_OPT_RECONNMAXT, RECONNECT_MS_MAX);
-    if (n == 0)
-        n = nng_dialer_start(dialling->dialer, NNG_FLAG_NONBLOCK);
-    dialling->since_ns = clock_now_ns();
-    return n == 0 ? 0 : fail(error, n, "dial", dialling->url);
-}
-
-static void redial(struct nng_part *part)
-{
-    uint64_t now = part->dialled_count > 0 ? clock_now_ns() : 0;
-    for (size_t i = 0; i < part->dialled_count; i++) {
-        struct dialling *dialling = &part->dialled[i];
-        if (now - dialling->since_ns < REDIAL_NS)
-            continue;
-        if (dialled_is_up(part, dialling)) {
-            dialling->since_ns = now;
-            continue;
-        }
-        (void)nng_dialer_close(dialling->dialer);
-        (void)dial(part, dialling, NULL); /* or the next time */
-        dialling->since_ns = now;
-    }
-}
-
-static uint64_t next_deadline_ns(const struct replier_part *base)
-{
-    const struct nng_part *part = (const struct nng_part *)base;
-    uint64_t deadline = CLOCK_NEVER;
-    for (size_t i = 0; i < part->dialled_count; i++)
-        if (part->dialled[i].since_ns + REDIAL_NS < deadline)
-            deadline = part->dialled[i].since_ns + REDIAL_NS;
-    return deadline;
-}
-
-static int dial_all(struct nng_part *part, const struct replier_options *options,
-                    struct error_text *error)
-{
-    part->dialled = calloc(options->url_count, sizeof(*part->dialled));
-    if (!part->dialled)
-        return error_set(error, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < options->url_count; i++) {
-        struct dialling *dialling = &part->dialled[i];
-        dialling->url = strdup(options->urls[i]);
-        if (!dialling->url)
-            return error_set(error, -ENOMEM, "out of memory");
-        part->dialled_count++;
-        int r = set_up_tls(options, dialling->url, &dialling->config, error);
-        if (r == 0)
-            r = dial(part, dialling, error);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-/* ---- Listening ---- */
-
-/* With the port that it has. */
-static int url_of(nng_listener listener, const char *asked, char **ret_url)
-{
-    char *told;
-    if (nng_listener_get_string(listener, NNG_OPT_URL, &told) != 0) {
-        *ret_url = strdup(asked);
-    } else {
-        *ret_url = strdup(told);
-        nng_strfree(told);
-    }
-    return *ret_url ? 0 : -ENOMEM;
-}
-
-static int listen_on(struct nng_part *part, const struct replier_options *options, const char *url,
-                     struct error_text *error)
-{
-    nng_listener listener;
-    int n = nng_listener_create(&listener, part->socket, url);
-    if (n != 0)
-        return fail(error, n, "listen on", url);
-    if (options->mode && begins(url, "ipc://"))
-        n = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, (int)options->mode);
-    nng_tls_config *config;
-    int r = set_up_tls(options, url, &config, error);
-    if (r < 0)
-        return r;
-    if (config && n == 0)
-        n = nng_listener_set_ptr(listener, NNG_OPT_TLS_CONFIG, config);
-    if (config)
-        nng_tls_config_free(config);
-    if (n == 0)
-        n = nng_listener_start(listener, 0);
-    if (n != 0)
-        return fail(error, n, "listen on", url);
-    r = url_of(listener, url, &part->urls[part->url_count]);
-    if (r < 0)
-        return error_set(error, r, "out of memory");
-    part->url_count++;
-    return 0;
-}
-
-static int listen_all(struct nng_part *part, const struct replier_options *options,
-                      struct error_text *error)
-{
-    part->urls = calloc(options->url_count, sizeof(*part->urls));
-    if (!part->urls)
-        return error_set(error, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < options->url_count; i++) {
-        int r = listen_on(part, options, options->urls[i], error);
-        if (r < 0)
-            return r;
-    }
-    return 0;
 }
 
 /* ---- Contexts ---- */
@@ -690,14 +461,14 @@ static int set_up_socket(struct nng_part *part, struct error_text *error)
     size_t bytes_max = part->options.bytes_max + sizeof(uint32_t);
     int n = nng_rep0_open(&part->socket);
     if (n != 0)
-        return fail(error, n, "open", "an NNG socket");
+        return nng_urls_fail(error, n, "open", "an NNG socket");
     part->opened = true;
     n = nng_socket_set_size(part->socket, NNG_OPT_RECVMAXSZ, bytes_max);
     if (n == 0)
         n = nng_pipe_notify(part->socket, NNG_PIPE_EV_ADD_PRE, on_pipe, part);
     if (n == 0)
         n = nng_pipe_notify(part->socket, NNG_PIPE_EV_REM_POST, on_pipe, part);
-    return n == 0 ? 0 : fail(error, n, "set up", "an NNG socket");
+    return n == 0 ? 0 : nng_urls_fail(error, n, "set up", "an NNG socket");
 }
 
 static void part_free(struct replier_part *base)
@@ -718,15 +489,7 @@ static void part_free(struct replier_part *base)
         after = change->next;
         line_unref(part, change->line);
     }
-    for (size_t i = 0; i < part->url_count; i++)
-        free(part->urls[i]);
-    for (size_t i = 0; i < part->dialled_count; i++) {
-        if (part->dialled[i].config)
-            nng_tls_config_free(part->dialled[i].config);
-        free(part->dialled[i].url);
-    }
-    free(part->urls);
-    free(part->dialled);
+    nng_urls_free(part->urls);
     fd_close(part->bell);
     pthread_mutex_destroy(&part->lock);
     free(part);
@@ -754,7 +517,7 @@ static int part_new(const struct replier_options *options, struct replier_part *
             r = error_set(error, -ENOMEM, "out of memory");
     }
     if (r == 0)
-        r = options->dial ? dial_all(part, options, error) : listen_all(part, options, error);
+        r = nng_urls_new(part->socket, options, &part->urls, error);
     if (r < 0) {
         part_free(&part->part);
         return r;
@@ -768,10 +531,14 @@ static int part_fd(const struct replier_part *part)
     return ((const struct nng_part *)part)->bell;
 }
 
+static uint64_t next_deadline_ns(const struct replier_part *base)
+{
+    return nng_urls_deadline_ns(((const struct nng_part *)base)->urls);
+}
+
 static const char *part_url(const struct replier_part *base, size_t index)
 {
-    const struct nng_part *part = (const struct nng_part *)base;
-    return part->dialled ? part->dialled[index].url : part->urls[index];
+    return nng_urls_get(((const struct nng_part *)base)->urls, index);
 }
 
 static void part_counts(const struct replier_part *base, struct replier_counts *counts)
@@ -805,7 +572,7 @@ static int receive(struct replier_part *base, struct replier_request **ret_reque
                    const uint8_t **ret_data, size_t *ret_bytes)
 {
     struct nng_part *part = (struct nng_part *)base;
-    redial(part);
+    nng_urls_redial(part->urls, has_line_of, part);
     fill(part);
     if (!has_come(part->first)) {
         hush(part);

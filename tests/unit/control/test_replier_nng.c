@@ -1,8 +1,8 @@
 /*
- * What only the replier on libnng does: answers that wait for who reads late, and what becomes of
- * who does not read at all. By ws, which nothing else serves; the asker is libnng's raw REQ socket,
- * which has any number of requests on their way, and whose queue here is short: so it reads only as
- * fast as it is asked for answers.
+ * What only the replier on libnng does: answers that wait for who reads late, what becomes of who
+ * does not read at all, and whom it believes by wss. By ws, which nothing else serves; the asker is
+ * libnng's raw REQ socket, which has any number of requests on their way, and whose queue here is
+ * short: so it reads only as fast as it is asked for answers.
  */
 #include "support/test.h"
 
@@ -16,9 +16,13 @@
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <nng/supplemental/tls/tls.h>
 
 #include "base/clock.h"
 #include "control/replier.h"
+#include "control/tls.h"
+#include "support/certificates.h"
+#include "support/folder.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
 #define LAST_WORD UINT32_C(0x80000000)
@@ -59,14 +63,17 @@ static unsigned free_port(void)
     return ntohs(address.sin_port);
 }
 
+/* By options.urls, if there are any; else it listens by ws. */
 static void start(struct fixture *f, struct replier_options options)
 {
     char url[64];
     const char *const urls[] = {url};
     snprintf(url, sizeof(url), "ws://127.0.0.1:%u/bus", free_port());
     struct error_text error = {""};
-    options.urls = urls;
-    options.url_count = 1;
+    if (!options.urls) {
+        options.urls = urls;
+        options.url_count = 1;
+    }
     options.bytes_max = 1u << 20;
     options.came = on_came;
     options.gone = on_gone;
@@ -125,16 +132,22 @@ static void turn(struct fixture *f)
 
 /* ---- The asker ---- */
 
-static nng_socket asker(struct fixture *f)
+static nng_socket raw_req(void)
 {
     nng_socket socket;
-    uint32_t before = f->came;
     assert_int_equal(nng_req0_open_raw(&socket), 0);
     assert_int_equal(nng_socket_set_int(socket, NNG_OPT_RECVBUF, 1), 0);
     assert_int_equal(nng_socket_set_int(socket, NNG_OPT_SENDBUF, 1), 0);
     assert_int_equal(nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, 1u << 20), 0);
     assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_SENDTIMEO, 1), 0);
     assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, 1), 0);
+    return socket;
+}
+
+static nng_socket asker(struct fixture *f)
+{
+    nng_socket socket = raw_req();
+    uint32_t before = f->came;
     assert_int_equal(nng_dial(socket, replier_url(f->replier, 0), NULL, 0), 0);
     UNTIL(f, f->came == before + 1);
     return socket;
@@ -347,7 +360,131 @@ static void test_it_ends_while_answers_wait_and_requests_come(void **state)
     }
 }
 
-int main(void)
+/* ---- By wss ---- */
+
+static char folder[] = "/tmp/parley-replier-nng-XXXXXX";
+
+static const char *pem(const char *name)
+{
+    return certificate_path(folder, name);
+}
+
+/* Those of the authority "us", each with its common name. */
+static void make_certificates(void)
+{
+    static const char *const names[] = {"localhost", "elsewhere", "orders"};
+    certificate_make(folder, "us", &(struct certificate_wish){.name = "us"});
+    certificate_make(folder, "stranger", &(struct certificate_wish){.name = "orders"});
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        certificate_make(folder, names[i],
+                         &(struct certificate_wish){.name = names[i], .authority = "us"});
+}
+
+/* @certificate NULL: none. A server's asks for none; a client's believes "us" and checks no name.
+ */
+static nng_tls_config *tls_of(nng_tls_mode mode, const char *certificate)
+{
+    nng_tls_config *tls;
+    assert_int_equal(nng_tls_config_alloc(&tls, mode), 0);
+    assert_int_equal(nng_tls_config_auth_mode(tls, NNG_TLS_AUTH_MODE_NONE), 0);
+    assert_int_equal(nng_tls_config_ca_file(tls, pem("us")), 0);
+    if (certificate)
+        assert_int_equal(nng_tls_config_cert_key_file(tls, pem(certificate), NULL), 0);
+    return tls;
+}
+
+static nng_socket asker_on(const char *url, const char *certificate)
+{
+    nng_socket socket = raw_req();
+    nng_listener listener;
+    nng_tls_config *tls = tls_of(NNG_TLS_MODE_SERVER, certificate);
+    assert_int_equal(nng_listener_create(&listener, socket, url), 0);
+    assert_int_equal(nng_listener_set_ptr(listener, NNG_OPT_TLS_CONFIG, tls), 0);
+    assert_int_equal(nng_listener_start(listener, 0), 0);
+    nng_tls_config_free(tls);
+    return socket;
+}
+
+static nng_socket asker_with(const char *url, const char *certificate)
+{
+    nng_socket socket = raw_req();
+    nng_dialer dialer;
+    nng_tls_config *tls = tls_of(NNG_TLS_MODE_CLIENT, certificate);
+    assert_int_equal(nng_dialer_create(&dialer, socket, url), 0);
+    assert_int_equal(nng_dialer_set_ptr(dialer, NNG_OPT_TLS_CONFIG, tls), 0);
+    assert_int_equal(nng_dialer_start(dialer, NNG_FLAG_NONBLOCK), 0);
+    nng_tls_config_free(tls);
+    return socket;
+}
+
+static void test_by_wss_only_who_has_the_dialled_name_is_believed(void **state)
+{
+    (void)state;
+    char urls[2][64];
+    for (size_t i = 0; i < 2; i++)
+        snprintf(urls[i], sizeof(urls[0]), "wss://localhost:%u/bus", free_port());
+    const char *const both[] = {urls[0], urls[1]};
+    const struct tls_settings tls = {.ca = pem("us")};
+    struct fixture f = {0};
+    nng_socket wrong = asker_on(urls[0], "elsewhere"), right = asker_on(urls[1], "localhost");
+    start(&f, (struct replier_options){.urls = both, .url_count = 2, .dial = true, .tls = &tls});
+    UNTIL(&f, f.came == 1);
+    ask(&f, right, 1);
+    hear(&f, right, 1);
+    nng_close(right); /* until it has dialled again, it has tried the other one as well */
+    UNTIL(&f, f.gone == 1);
+    right = asker_on(urls[1], "localhost");
+    UNTIL(&f, f.came == 2);
+    ask(&f, right, 2);
+    hear(&f, right, 2);
+    assert_int_equal(f.came, 2);
+    nng_close(wrong);
+    nng_close(right);
+    stop(&f);
+}
+
+static void test_by_wss_who_has_no_certificate_is_not_let_in(void **state)
+{
+    (void)state;
+    char url[64];
+    const char *const urls[] = {url};
+    snprintf(url, sizeof(url), "wss://localhost:%u/bus", free_port());
+    const struct tls_settings tls = {.ca = pem("us"), .certificate = pem("localhost")};
+    struct fixture f = {0};
+    start(&f, (struct replier_options){.urls = urls, .url_count = 1, .tls = &tls});
+    nng_socket nobody = asker_with(url, NULL), stranger = asker_with(url, "stranger");
+    nng_socket orders = asker_with(url, "orders");
+    UNTIL(&f, f.came == 1);
+    ask(&f, orders, 1);
+    hear(&f, orders, 1);
+    assert_int_equal(f.came, 1);
+    nng_close(nobody);
+    nng_close(stranger);
+    nng_close(orders);
+    stop(&f);
+}
+
+static void test_by_wss_there_have_to_be_certificates(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"wss://localhost:7/bus"};
+    static const struct tls_settings none = {0};
+    const struct tls_settings missing = {.certificate = "/nowhere/x.pem"};
+    const struct {
+        const struct tls_settings *tls;
+        const char *words;
+    } rows[] = {{NULL, "needs certificates"}, {&none, "certificate"}, {&missing, "/nowhere/x.pem"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct replier *replier;
+        struct error_text error = {""};
+        const struct replier_options options = {
+            .urls = urls, .url_count = 1, .bytes_max = 1024, .tls = rows[i].tls};
+        assert_true(replier_new(&options, &replier, &error) < 0);
+        assert_non_null(strstr(error.text, rows[i].words));
+    }
+}
+
+static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_reads_late_has_all_answers_in_order),
@@ -358,6 +495,15 @@ int main(void)
         cmocka_unit_test(test_who_uses_up_what_may_be_under_way_is_hung_up_on),
         cmocka_unit_test(test_who_hangs_up_leaves_no_answers_behind),
         cmocka_unit_test(test_it_ends_while_answers_wait_and_requests_come),
+        cmocka_unit_test(test_by_wss_only_who_has_the_dialled_name_is_believed),
+        cmocka_unit_test(test_by_wss_who_has_no_certificate_is_not_let_in),
+        cmocka_unit_test(test_by_wss_there_have_to_be_certificates),
     };
+    make_certificates();
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return folder_run(folder, run_all);
 }
