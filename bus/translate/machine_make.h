@@ -77,7 +77,7 @@ static inline void call_c(struct maker *maker, void (*function)(void))
 /* machine_field.c: all bodies of fields, by their numbers; and what of them is seldom run. */
 void machine_write_fields(struct maker *maker);
 void machine_write_rare(struct maker *maker);
-/* The routine at maker->encode: RAX as a varint to RDX; RDX: behind it. */
+/* machine_number.c: the routine at maker->encode: RAX as a varint to RDX; RDX: behind it. */
 void machine_write_encode(struct maker *maker);
 
 /* machine_end.c: what waits for the message's end, from R12 on. Goes to @by_c, with nothing
