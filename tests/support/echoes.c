@@ -26,3 +26,21 @@ void echo_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *inpu
     output.payload.len = value ? bytes : 0;
     closure(&output, data);
 }
+
+enum parley_status echo_serve(struct parley_endpoint *endpoint,
+                              void (*never)(Echo__V1__Echo_Service *service,
+                                            const Echo__V1__Message *input,
+                                            Echo__V1__Message_Closure closure, void *data))
+{
+    static Echo__V1__Echo_Service echo = {
+        .base = {.descriptor = &echo__v1__echo__descriptor,
+                 .invoke = protobuf_c_service_invoke_internal},
+        .echo = echo_returned,
+        .fail = echo_failed,
+        .context = echo_context,
+    };
+    const struct parley_service_options quick = {.drain_timeout_ns = 1000000};
+    struct parley_service *service;
+    echo.never = never;
+    return parley_service_new(endpoint, &echo__v1__echo__interface, &echo.base, &quick, &service);
+}

@@ -3,6 +3,7 @@
 #define PARLEY_TESTS_SUPPORT_ECHOES_H
 
 #include "echo.parley.h"
+#include "parley/parley.h"
 
 /* The request, back. */
 void echo_returned(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
@@ -13,5 +14,12 @@ void echo_failed(Echo__V1__Echo_Service *service, const Echo__V1__Message *input
 /* As payload, the metadata that the request's text names. */
 void echo_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
                   Echo__V1__Message_Closure closure, void *data);
+
+/* Serves 1.0.0 with these, and with @never for Never; what is under way at the end is waited for
+ * shortly. */
+enum parley_status echo_serve(struct parley_endpoint *endpoint,
+                              void (*never)(Echo__V1__Echo_Service *service,
+                                            const Echo__V1__Message *input,
+                                            Echo__V1__Message_Closure closure, void *data));
 
 #endif

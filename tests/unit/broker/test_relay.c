@@ -43,17 +43,7 @@ static void handle_never(Echo__V1__Echo_Service *service, const Echo__V1__Messag
 
 static enum parley_status serve_echo(struct parley_endpoint *endpoint)
 {
-    static Echo__V1__Echo_Service echo = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = echo_returned,
-        .fail = echo_failed,
-        .context = echo_context,
-        .never = handle_never,
-    };
-    const struct parley_service_options quick = {.drain_timeout_ns = NS_PER_MS};
-    struct parley_service *service;
-    return parley_service_new(endpoint, &echo__v1__echo__interface, &echo.base, &quick, &service);
+    return echo_serve(endpoint, handle_never);
 }
 
 static void end_never(void)
