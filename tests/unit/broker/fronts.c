@@ -195,8 +195,3 @@ size_t echo_pack(uint32_t number, const char *text, uint8_t *out)
     message.text = (char *)(uintptr_t)text;
     return echo__v1__message__pack(&message, out);
 }
-
-bool bus_text_is(const struct bus_text *text, const char *want)
-{
-    return text->text && text->bytes == strlen(want) && memcmp(text->text, want, text->bytes) == 0;
-}

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 #include "broker/front.h"
-#include "control/bus_frame.h"
+#include "support/frames.h"
 #include "support/served.h"
 #include "support/sp.h"
 
@@ -56,6 +56,5 @@ void asker_is_served(struct asker *who);
 
 struct bus_frame frame_of(const char *interface, const char *method, uint64_t call_id);
 size_t echo_pack(uint32_t number, const char *text, uint8_t *out);
-bool bus_text_is(const struct bus_text *text, const char *want);
 
 #endif

@@ -101,6 +101,23 @@ void guests_end(void)
     assert_int_equal(rmdir(guests.folder), 0); /* nothing was left behind */
 }
 
+int guests_begin_echo(void **state)
+{
+    (void)state;
+    guests_begin(NULL, NULL);
+    guests_join(&guests.echo, &echo__v1__echo__interface, 0);
+    guests.client = guests_client(&echo__v1__echo__interface);
+    return 0;
+}
+
+int guests_end_echo(void **state)
+{
+    (void)state;
+    guests_leave(&guests.echo);
+    guests_end();
+    return 0;
+}
+
 /* ---- The control API ---- */
 
 Parley__ControlReply *guests_ask(const Parley__ControlRequest *request)
@@ -247,7 +264,9 @@ void guests_join(struct guest_socket *guest, const struct parley_interface *inte
 
 void guests_leave(struct guest_socket *guest)
 {
-    assert_int_equal(nng_close(guest->socket), 0);
+    if (guest->socket.id != 0)
+        assert_int_equal(nng_close(guest->socket), 0);
+    guest->socket.id = 0;
 }
 
 void guests_turn(void)
@@ -369,7 +388,6 @@ uint64_t guests_start_with(struct parley_client *client, unsigned method, uint64
 uint64_t guests_start(struct parley_client *client, unsigned method, uint64_t timeout_ns,
                       struct guest_call_end *end)
 {
-    static const uint8_t seven[] = {0x10, 7};
     return guests_start_with(client, method, timeout_ns, seven, sizeof(seven), end);
 }
 
@@ -379,4 +397,12 @@ void guests_await(const struct guest_call_end *end, size_t count)
     while (end->count < count && clock_now_ns() < until)
         guests_turn();
     assert_int_equal(end->count, count);
+}
+
+void guests_await_channels(const struct parley_client *client, size_t count)
+{
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    while (parley_client_channel_count(client) != count && clock_now_ns() < until)
+        guests_turn();
+    assert_int_equal(parley_client_channel_count(client), count);
 }

@@ -15,17 +15,31 @@
 #include "control/bus_frame.h"
 #include "echo.parley.h"
 
+#include "support/frames.h"
+
 #define PATIENCE_NS (UINT64_C(20) * 1000000000)
+
+enum { ECHO = 0, FAIL = 1, NEVER = 4 };   /* methods of echo */
+static const uint8_t seven[] = {0x10, 7}; /* a Message whose number is 7 */
 
 struct guest_certificate {
     const char *authority, *certificate; /* PEM files */
+};
+
+/* A raw REP socket that has published and dialled, and whose instance is up. */
+struct guest_socket {
+    nng_socket socket;
+    uint64_t id;
+    char url[256];
 };
 
 struct guests {
     char folder[64], socket[96], control[112], bus[112];
     struct broker *broker;            /* in its own thread */
     struct parley_endpoint *endpoint; /* of the test's client */
-    struct guest_certificate as;      /* by which the two below dial URLs of TLS */
+    struct guest_certificate as;      /* by which sockets dial URLs of TLS */
+    struct guest_socket echo;     /* guests_begin_echo(): one that serves echo, a call at a time */
+    struct parley_client *client; /* ... and a client with a channel to it */
 };
 extern struct guests guests;
 
@@ -34,6 +48,9 @@ void guests_begin(const struct serve_options *options, const struct eject_settin
 /* The bus URL is of tls+tcp://127.0.0.1. */
 void guests_begin_tls(const struct tls_settings *tls);
 void guests_end(void);
+/* cmocka's, with guests.echo and guests.client. */
+int guests_begin_echo(void **state);
+int guests_end_echo(void **state);
 
 /* Dials, in the background, with that certificate if the URL is one of TLS. */
 void guests_connect(nng_socket socket, const char *url, const struct guest_certificate *with);
@@ -51,16 +68,10 @@ Parley__PublishRequest guests_request(const struct parley_interface *interface);
 enum parley_status guests_bus_call(const char *method, const ProtobufCMessage *request,
                                    const ProtobufCMessageDescriptor *type, ProtobufCMessage **ret);
 
-/* A raw REP socket that has published and dialled, and whose instance is up. */
-struct guest_socket {
-    nng_socket socket;
-    uint64_t id;
-    char url[256];
-};
 void guests_join(struct guest_socket *guest, const struct parley_interface *interface,
                  uint32_t calls_max);
 void guests_dial(struct guest_socket *guest, const Parley__PublishReply *reply);
-void guests_leave(struct guest_socket *guest);
+void guests_leave(struct guest_socket *guest); /* safe twice */
 
 /* What it was sent. */
 struct guest_ask {
@@ -81,6 +92,7 @@ void guests_reply(struct guest_socket *guest, struct guest_ask *ask, enum parley
 
 /* The test's client: a client of @interface with a channel. */
 struct parley_client *guests_client(const struct parley_interface *interface);
+void guests_await_channels(const struct parley_client *client, size_t count);
 
 /* A call of it on bytes, and its end. */
 struct guest_call_end {

@@ -19,7 +19,6 @@
 
 static char folder[] = "/tmp/parley-serve-tls-XXXXXX";
 static const char *const names[] = {"server", "shop", "till"};
-static const uint8_t seven[] = {0x10, 7}; /* a Message whose number is 7 */
 
 static char paths[4][512]; /* of these, and of the authority; the broker borrows them */
 
