@@ -169,6 +169,12 @@ bool sp_has_hello(struct sp *sp)
     return sp->in_bytes >= HELLO_BYTES;
 }
 
+bool sp_has_ended(struct sp *sp)
+{
+    read_more(sp);
+    return sp->hung_up;
+}
+
 uint16_t sp_take_hello(struct sp *sp)
 {
     assert_true(sp->in_bytes >= HELLO_BYTES);

@@ -38,6 +38,7 @@ void sp_ask(struct sp *sp, uint32_t id, const void *data, size_t bytes); /* one 
  * at the beginning of `in`. */
 bool sp_has_hello(struct sp *sp);
 bool sp_has_message(struct sp *sp);
+bool sp_has_ended(struct sp *sp);      /* the other side has hung up */
 uint16_t sp_take_hello(struct sp *sp); /* its protocol; fails the test if it is no greeting */
 /* @ret_data: the caller's; free(). Words of the backtrace are in it. */
 void sp_take_message(struct sp *sp, uint8_t **ret_data, size_t *ret_bytes);

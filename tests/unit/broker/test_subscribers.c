@@ -15,8 +15,8 @@
 #include "broker/subscribers.h"
 #include "control/nng.h"
 #include "support/sp.h"
+#include "support/until.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define SP_PUB 0x20
 #define SP_SUB 0x21
 #define HEAD "apiVersion: parley.dev/v1alpha1\nkind: Policy\nrules:\n"
@@ -72,19 +72,9 @@ static struct publisher_counts counts(void)
     return counts;
 }
 
-#define UNTIL(condition)                                                                           \
-    do {                                                                                           \
-        uint64_t until_ns_ = clock_now_ns() + PATIENCE_NS;                                         \
-        while (!(condition)) {                                                                     \
-            assert_true(clock_now_ns() < until_ns_);                                               \
-            assert_int_equal(broker_turn(broker, NS_PER_MS), 0);                                   \
-        }                                                                                          \
-    } while (0)
-
-static bool hung_up(struct sp *sp)
+static void turn(void)
 {
-    (void)sp_has_message(sp);
-    return sp->hung_up;
+    assert_int_equal(broker_turn(broker, NS_PER_MS), 0);
 }
 
 /* Counted, and let in or hung up on. */
@@ -93,7 +83,7 @@ static struct sp *subscriber(const char *url)
     uint64_t before = counts().connections;
     struct sp *sp = sp_connect(url);
     sp_send_hello(sp, SP_SUB);
-    UNTIL((sp_has_hello(sp) && counts().connections > before) || sp->hung_up);
+    UNTIL(turn(), (sp_has_hello(sp) && counts().connections > before) || sp->hung_up);
     if (sp_has_hello(sp))
         assert_int_equal(sp_take_hello(sp), SP_PUB);
     return sp;
@@ -104,7 +94,7 @@ static void hears(struct sp *sp, const char *words)
 {
     uint8_t *data;
     size_t bytes;
-    UNTIL(sp_has_message(sp));
+    UNTIL(turn(), sp_has_message(sp));
     sp_take_message(sp, &data, &bytes);
     assert_in_range(strlen(words), 1, bytes);
     assert_memory_equal(data, words, strlen(words));
@@ -119,7 +109,7 @@ static void test_events_are_heard_as_json_and_packed(void **state)
     hears(sub, "json.instance.up\n{\"sequence\":");
     hears(sub, "instance.up\n\x0a\x0binstance.up"); /* field 1: the topic */
     sp_free(sub);
-    UNTIL(counts().connections_now == 0);
+    UNTIL(turn(), counts().connections_now == 0);
 }
 
 /* libnng 1.5.2's listener on ipc:// heard nobody any more after one of these. */
@@ -140,8 +130,8 @@ static void test_two_hundred_that_hang_up_as_they_come_keep_nobody_out(void **st
     assert_int_equal(nng_sub0_open(&sub), 0);
     assert_int_equal(nng_socket_set(sub, NNG_OPT_SUB_SUBSCRIBE, "json.instance.", 14), 0);
     assert_int_equal(nng_dial(sub, ipc, NULL, NNG_FLAG_NONBLOCK), 0);
-    UNTIL((happen("route", "no"), happen("instance.up", "yes"),
-           nng_recv(sub, data, &bytes, NNG_FLAG_NONBLOCK) == 0));
+    UNTIL(turn(), (happen("route", "no"), happen("instance.up", "yes"),
+                   nng_recv(sub, data, &bytes, NNG_FLAG_NONBLOCK) == 0));
     assert_memory_equal(data, "json.instance.up\n{", 18);
     (void)nng_close_socket(sub.id); /* nng_close() may never return */
 }
@@ -159,7 +149,7 @@ static void test_a_slow_one_loses_events_and_others_do_not(void **state)
         hears(good, "json.route\n");
         hears(good, "route\n");
     }
-    assert_false(hung_up(slow));
+    assert_false(sp_has_ended(slow));
     happen("instance.up", text);
     hears(good, "json.instance.up\n");
     sp_free(slow);
@@ -170,9 +160,9 @@ static void test_who_may_not_look_hears_nothing(void **state)
 {
     (void)state;
     struct sp *stranger = subscriber(subscribers_url(broker, 1));
-    UNTIL(hung_up(stranger));
+    UNTIL(turn(), sp_has_ended(stranger));
     assert_false(sp_has_message(stranger)); /* not even that it was refused */
-    UNTIL(counts().connections_now == 0);
+    UNTIL(turn(), counts().connections_now == 0);
     struct events_list list;
     assert_int_equal(events_since(&broker->events, 0, &list), 0);
     assert_int_equal(list.count, 1);
@@ -191,7 +181,7 @@ static void test_a_policy_that_changes_ends_who_may_not_look_any_more(void **sta
     hears(sub, "instance.up\n");
     write_policy("- {who: [anybody], allow: [call]}\n");
     guard_reload(broker);
-    UNTIL(hung_up(sub));
+    UNTIL(turn(), sp_has_ended(sub));
     assert_false(sp_has_message(sub)); /* that the policy was read is not for it any more */
     write_policy("- {who: [anybody], allow: [look]}\n");
     guard_reload(broker);

@@ -17,9 +17,9 @@
 #include "base/random.h"
 #include "control/caller.h"
 #include "support/folder.h"
+#include "support/until.h"
 
 /* The peers are libnng's own sockets. Steps, so that nothing waits for ever. */
-#define PATIENCE_NS (20 * NS_PER_S)
 
 static char folder[] = "/tmp/parley-caller-XXXXXX";
 
@@ -98,15 +98,6 @@ static void step(struct caller *caller)
     caller_turn(caller);
 }
 
-#define UNTIL(caller, condition)                                                                   \
-    do {                                                                                           \
-        uint64_t until_ = clock_now_ns() + PATIENCE_NS;                                            \
-        while (!(condition)) {                                                                     \
-            assert_true(clock_now_ns() < until_);                                                  \
-            step(caller);                                                                          \
-        }                                                                                          \
-    } while (0)
-
 static int send_text(struct caller *caller, uint32_t request, const char *text)
 {
     uint8_t *room;
@@ -152,7 +143,7 @@ static void test_answers_come_with_their_numbers_in_any_order(void **state)
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("order"));
     struct caller *caller = caller_on(url_of("order"), &seen);
-    UNTIL(caller, caller_connected(caller));
+    UNTIL(step(caller), caller_connected(caller));
     assert_int_equal(send_text(caller, 7, "one"), 0);
     assert_int_equal(send_text(caller, 0x7fffffff, "two"), 0);
     nng_msg *first = take(socket), *second = take(socket);
@@ -170,7 +161,7 @@ static void test_the_peer_of_a_local_socket_is_what_the_kernel_says(void **state
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("peer"));
     struct caller *caller = caller_on(url_of("peer"), &seen);
-    UNTIL(caller, seen.came == 1);
+    UNTIL(step(caller), seen.came == 1);
     assert_true(seen.peer.local);
     assert_int_equal(seen.peer.uid, getuid());
     assert_int_equal(seen.peer.pid, getpid());
@@ -187,10 +178,10 @@ static void test_nothing_is_sent_without_a_connection(void **state)
     struct seen seen = {0};
     struct caller *caller = caller_on(url, &seen);
     assert_int_equal(send_text(caller, 1, "lost"), CALLER_E_AGAIN);
-    UNTIL(caller, caller_problem(caller)[0]);
+    UNTIL(step(caller), caller_problem(caller)[0]);
     assert_non_null(strstr(caller_problem(caller), url));
     nng_socket socket = rep_on(url);
-    UNTIL(caller, caller_connected(caller));
+    UNTIL(step(caller), caller_connected(caller));
     assert_string_equal(caller_problem(caller), "");
     assert_int_equal(send_text(caller, 2, "kept"), 0);
     nng_msg *message = take(socket);
@@ -209,14 +200,14 @@ static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
     nng_socket socket = rep_on(url);
     struct caller *caller = caller_on(url, &seen);
     for (unsigned i = 1; i <= 3; i++) {
-        UNTIL(caller, seen.came == i);
+        UNTIL(step(caller), seen.came == i);
         assert_int_equal(send_text(caller, i, "x"), 0);
         nng_msg_free(take(socket));
         nng_close(socket);
         uint32_t request;
         const uint8_t *data;
         size_t bytes;
-        UNTIL(caller,
+        UNTIL(step(caller),
               caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.gone == i);
         assert_false(caller_connected(caller));
         socket = rep_on(url);
@@ -232,7 +223,7 @@ static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void
     struct seen seen = {0};
     nng_socket socket = rep_on(url);
     struct caller *caller = caller_on(url, &seen);
-    UNTIL(caller, caller_connected(caller));
+    UNTIL(step(caller), caller_connected(caller));
     /* The peer is gone, and nobody has told us yet: libnng keeps these. */
     nng_close(socket);
     for (uint32_t i = 0; i < 100; i++)
@@ -241,7 +232,7 @@ static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void
     uint32_t request;
     const uint8_t *data;
     size_t bytes;
-    UNTIL(caller,
+    UNTIL(step(caller),
           caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN && seen.came == 2);
     assert_int_equal(send_text(caller, 1, "fresh"), 0);
     nng_msg *message = take(socket);
@@ -257,7 +248,7 @@ static void test_a_full_queue_is_told_and_room_is_told_too(void **state)
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("full"));
     struct caller *caller = caller_on(url_of("full"), &seen);
-    UNTIL(caller, caller_connected(caller));
+    UNTIL(step(caller), caller_connected(caller));
     uint32_t sent = 0;
     static char text[4096];
     memset(text, 'x', sizeof(text) - 1);
@@ -265,7 +256,7 @@ static void test_a_full_queue_is_told_and_room_is_told_too(void **state)
         assert_true(++sent < 1000000);
     for (uint32_t i = 0; i < sent; i++)
         nng_msg_free(take(socket));
-    UNTIL(caller, send_text(caller, sent, "room") == 0);
+    UNTIL(step(caller), send_text(caller, sent, "room") == 0);
     nng_msg *message = take(socket);
     assert_int_equal(nng_msg_len(message), 4);
     nng_msg_free(message);
@@ -279,7 +270,7 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("large"));
     struct caller *caller = caller_on(url_of("large"), &seen);
-    UNTIL(caller, caller_connected(caller));
+    UNTIL(step(caller), caller_connected(caller));
     for (size_t over = 0; over < 2; over++) {
         assert_int_equal(send_text(caller, 1, "x"), 0);
         nng_msg *message = take(socket);
@@ -290,10 +281,10 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
         const uint8_t *data;
         size_t bytes = 0;
         if (over)
-            UNTIL(caller, caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN &&
-                              seen.gone == 1);
+            UNTIL(step(caller), caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN &&
+                                    seen.gone == 1);
         else
-            UNTIL(caller, caller_receive(caller, &request, &data, &bytes) == 0);
+            UNTIL(step(caller), caller_receive(caller, &request, &data, &bytes) == 0);
     }
     caller_free(caller);
     nng_close(socket);
@@ -326,11 +317,11 @@ static void test_a_connection_that_seems_dead_is_let_go(void **state)
     struct seen seen = {0};
     nng_socket socket = rep_on(url);
     struct caller *caller = caller_on(url, &seen);
-    UNTIL(caller, seen.came == 1);
+    UNTIL(step(caller), seen.came == 1);
     caller_hang_up(caller);
     assert_false(caller_connected(caller));
-    UNTIL(caller, seen.gone == 1);
-    UNTIL(caller, seen.came == 2);
+    UNTIL(step(caller), seen.gone == 1);
+    UNTIL(step(caller), seen.came == 2);
     caller_free(caller);
     nng_close(socket);
 }
@@ -341,7 +332,7 @@ static void test_a_child_of_fork_lets_it_be_and_can_make_none(void **state)
     struct seen seen = {0};
     nng_socket socket = rep_on(url_of("fork"));
     struct caller *caller = caller_on(url_of("fork"), &seen);
-    UNTIL(caller, seen.came == 1);
+    UNTIL(step(caller), seen.came == 1);
     pid_t child = fork();
     if (child == 0) {
         caller_free(caller);

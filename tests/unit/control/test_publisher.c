@@ -24,8 +24,8 @@
 #include "control/replier.h"
 #include "support/folder.h"
 #include "support/sp.h"
+#include "support/until.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define SP_PUB 0x20
 #define SP_SUB 0x21
 #define SP_SURVEYOR 0x62
@@ -68,21 +68,6 @@ static struct publisher *publisher_on(const char *url, struct publisher_options 
     return publisher;
 }
 
-#define UNTIL(turn, condition)                                                                     \
-    do {                                                                                           \
-        uint64_t until_ns_ = clock_now_ns() + PATIENCE_NS;                                         \
-        while (!(condition)) {                                                                     \
-            assert_true(clock_now_ns() < until_ns_);                                               \
-            assert_int_equal(turn, 0);                                                             \
-        }                                                                                          \
-    } while (0)
-
-static bool hung_up(struct sp *sp)
-{
-    (void)sp_has_hello(sp);
-    return sp->hung_up;
-}
-
 static uint32_t hearing(const struct publisher *publisher)
 {
     struct publisher_counts counts;
@@ -95,10 +80,10 @@ static struct sp *subscriber(struct publisher *publisher, const struct seen *see
     unsigned before = seen->came;
     uint32_t hearing_before = hearing(publisher);
     struct sp *sp = sp_connect(publisher_url(publisher, 0));
-    UNTIL(publisher_turn(publisher), sp_has_hello(sp));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_hello(sp));
     assert_int_equal(hearing(publisher), hearing_before); /* not yet */
     sp_send_hello(sp, SP_SUB);
-    UNTIL(publisher_turn(publisher), seen->came > before);
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), seen->came > before);
     assert_int_equal(hearing(publisher), hearing_before + 1);
     assert_int_equal(sp_take_hello(sp), SP_PUB);
     return sp;
@@ -155,7 +140,7 @@ static void test_every_subscriber_gets_what_it_has_subscribed_to(void **state)
                                                        });
         nng_socket all = sub_to(publisher_url(publisher, 0), "");
         nng_socket some = sub_to(publisher_url(publisher, 0), "rollout.");
-        UNTIL(publisher_turn(publisher), seen.came == 2);
+        UNTIL(assert_int_equal(publisher_turn(publisher), 0), seen.came == 2);
         assert_int_equal(send_text(publisher, "instance.up"), 0);
         assert_int_equal(send_text(publisher, "rollout.step"), 0);
         assert_int_equal(send_text(publisher, ""), 0);
@@ -165,7 +150,7 @@ static void test_every_subscriber_gets_what_it_has_subscribed_to(void **state)
         expect_text(some, "rollout.step");
         (void)nng_close_socket(all.id);
         (void)nng_close_socket(some.id);
-        UNTIL(publisher_turn(publisher), seen.gone == 2);
+        UNTIL(assert_int_equal(publisher_turn(publisher), 0), seen.gone == 2);
         struct publisher_counts counts;
         publisher_counts(publisher, &counts);
         assert_int_equal(counts.sent, 6);
@@ -185,13 +170,13 @@ static void test_who_is_no_subscriber_or_says_something_is_hung_up_on(void **sta
     struct sp *good = subscriber(publisher, &seen);
     struct sp *req = sp_connect(publisher_url(publisher, 0));
     sp_send_hello(req, SP_REQ);
-    UNTIL(publisher_turn(publisher), hung_up(req));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_ended(req));
     struct sp *talker = subscriber(publisher, &seen);
     sp_ask(talker, 1, "", 0);
-    UNTIL(publisher_turn(publisher), hung_up(talker));
-    UNTIL(publisher_turn(publisher), seen.gone == 1);
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_ended(talker));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), seen.gone == 1);
     assert_int_equal(send_text(publisher, "still here"), 0);
-    UNTIL(publisher_turn(publisher), sp_has_message(good));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_message(good));
     sp_free(good);
     sp_free(req);
     sp_free(talker);
@@ -214,7 +199,8 @@ static void test_two_hundred_that_hang_up_at_once_keep_nobody_out(void **state)
         sp_free(sp);
     }
     nng_socket socket = sub_to(publisher_url(publisher, 0), "");
-    UNTIL(publisher_turn(publisher), send_text(publisher, "heard") == 0 && hears(socket, "heard"));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0),
+          send_text(publisher, "heard") == 0 && hears(socket, "heard"));
     (void)nng_close_socket(socket.id);
     publisher_free(publisher);
 }
@@ -262,7 +248,7 @@ static void test_a_slow_subscriber_loses_what_is_more_than_its_queue_holds(void 
         }
     }
     assert_int_equal(send_text(publisher, "again"), 0);
-    UNTIL(publisher_turn(publisher), sp_has_message(slow));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_message(slow));
     sp_free(slow);
     sp_free(quick);
     publisher_free(publisher);
@@ -281,7 +267,7 @@ static void test_a_message_larger_than_the_queue_goes_out_alone(void **state)
     struct sp *sp = subscriber(publisher, &seen);
     assert_int_equal(publisher_send(publisher, event, bytes), 0);
     assert_int_equal(publisher_send(publisher, event, 1), 0); /* behind it there is no room */
-    UNTIL(publisher_turn(publisher), sp_has_message(sp));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_message(sp));
     struct publisher_counts counts;
     publisher_counts(publisher, &counts);
     assert_int_equal(counts.sent, 1);
@@ -300,12 +286,12 @@ static void test_as_many_connect_as_are_allowed(void **state)
                        .connections_max = 2, .came = on_came, .gone = on_gone, .data = &seen});
     struct sp *first = subscriber(publisher, &seen), *second = subscriber(publisher, &seen);
     struct sp *third = sp_connect(publisher_url(publisher, 0));
-    UNTIL(publisher_turn(publisher), hung_up(third));
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), sp_has_ended(third));
     struct publisher_counts counts;
     publisher_counts(publisher, &counts);
     assert_int_equal(counts.refused, 1);
     sp_free(second);
-    UNTIL(publisher_turn(publisher), seen.gone == 1);
+    UNTIL(assert_int_equal(publisher_turn(publisher), 0), seen.gone == 1);
     second = subscriber(publisher, &seen);
     sp_free(first);
     sp_free(second);
@@ -397,7 +383,7 @@ static void test_a_surveyor_that_is_gone_is_no_error_and_a_long_survey_is(void *
     assert_true(sp_has_hello(sp));
     assert_int_equal(sp_take_hello(sp), SP_RESPONDENT);
     sp_ask(sp, 2, text, 101);
-    UNTIL(respondent_turn(&respondent), hung_up(sp));
+    UNTIL(respondent_turn(&respondent), sp_has_ended(sp));
     assert_int_equal(answer_also(&respondent, "nobody hears it"), 0);
     replier_drop(respondent.survey);
     sp_free(sp);

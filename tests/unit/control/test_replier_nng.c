@@ -23,8 +23,8 @@
 #include "control/tls.h"
 #include "support/certificates.h"
 #include "support/folder.h"
+#include "support/until.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define LAST_WORD UINT32_C(0x80000000)
 #define ANSWER_BYTES 32768 /* more of them than all buffers between the two can hold */
 #define LATE 1000
@@ -121,15 +121,6 @@ static void turn(struct fixture *f)
     f->held[f->held_count++] = request;
 }
 
-#define UNTIL(f, condition)                                                                        \
-    do {                                                                                           \
-        uint64_t until_ns_ = clock_now_ns() + PATIENCE_NS;                                         \
-        while (!(condition)) {                                                                     \
-            assert_true(clock_now_ns() < until_ns_);                                               \
-            turn(f);                                                                               \
-        }                                                                                          \
-    } while (0)
-
 /* ---- The asker ---- */
 
 static nng_socket raw_req(void)
@@ -149,7 +140,7 @@ static nng_socket asker(struct fixture *f)
     nng_socket socket = raw_req();
     uint32_t before = f->came;
     assert_int_equal(nng_dial(socket, replier_url(f->replier, 0), NULL, 0), 0);
-    UNTIL(f, f->came == before + 1);
+    UNTIL(turn(f), f->came == before + 1);
     return socket;
 }
 
@@ -170,7 +161,7 @@ static bool try_ask(nng_socket socket, uint32_t number)
 
 static void ask(struct fixture *f, nng_socket socket, uint32_t number)
 {
-    UNTIL(f, try_ask(socket, number));
+    UNTIL(turn(f), try_ask(socket, number));
 }
 
 static bool try_hear(nng_socket socket, uint32_t number, size_t bytes)
@@ -192,7 +183,7 @@ static bool try_hear(nng_socket socket, uint32_t number, size_t bytes)
 
 static void hear(struct fixture *f, nng_socket socket, uint32_t number)
 {
-    UNTIL(f, try_hear(socket, number, f->answer_bytes));
+    UNTIL(turn(f), try_hear(socket, number, f->answer_bytes));
 }
 
 static uint64_t answers(const struct fixture *f)
@@ -212,7 +203,7 @@ static void test_who_reads_late_has_all_answers_in_order(void **state)
     nng_socket late = asker(&f);
     for (uint32_t i = 0; i < LATE; i++)
         ask(&f, late, i);
-    UNTIL(&f, answers(&f) == LATE);
+    UNTIL(turn(&f), answers(&f) == LATE);
     for (uint32_t i = 0; i < LATE; i++)
         hear(&f, late, i);
     assert_int_equal(f.gone, 0);
@@ -246,7 +237,7 @@ static void test_who_lets_too_many_bytes_wait_is_hung_up_on(void **state)
     nng_socket late = asker(&f), other = asker(&f);
     for (uint32_t i = 0; i < 32; i++)
         ask(&f, late, i);
-    UNTIL(&f, answers(&f) == 32);
+    UNTIL(turn(&f), answers(&f) == 32);
     ask(&f, other, 1);
     hear(&f, other, 1);
     assert_int_equal(f.gone, 0);
@@ -291,7 +282,7 @@ static void test_no_more_requests_are_taken_than_may_be_under_way(void **state)
     nng_socket socket = asker(&f);
     for (uint32_t i = 0; i < 100; i++)
         ask(&f, socket, i);
-    UNTIL(&f, f.requests == 100);
+    UNTIL(turn(&f), f.requests == 100);
     (void)try_ask(socket, 100); /* waits in NNG's queue, or in the kernel's */
     for (int i = 0; i < 50; i++)
         turn(&f);
@@ -300,7 +291,7 @@ static void test_no_more_requests_are_taken_than_may_be_under_way(void **state)
     assert_int_equal(poll(&ready, 1, 0), 0);
     replier_drop(f.held[--f.held_count]);
     assert_int_equal(poll(&ready, 1, 20000), 1); /* there is a context again */
-    UNTIL(&f, f.requests == 101);
+    UNTIL(turn(&f), f.requests == 101);
     assert_int_equal(f.gone, 0);
     nng_close(socket);
     stop(&f);
@@ -336,7 +327,7 @@ static void test_who_hangs_up_leaves_no_answers_behind(void **state)
         for (uint32_t i = 0; i < 120; i++)
             ask(&f, late, i);
         nng_close(late);
-        UNTIL(&f, f.gone == (uint32_t)round + 1);
+        UNTIL(turn(&f), f.gone == (uint32_t)round + 1);
     }
     nng_socket other = asker(&f);
     ask(&f, other, 1);
@@ -354,7 +345,7 @@ static void test_it_ends_while_answers_wait_and_requests_come(void **state)
         nng_socket late = asker(&f);
         for (uint32_t i = 0; i < 300; i++)
             ask(&f, late, i);
-        UNTIL(&f, answers(&f) >= 250);
+        UNTIL(turn(&f), answers(&f) >= 250);
         stop(&f);
         nng_close(late);
     }
@@ -428,13 +419,13 @@ static void test_by_wss_only_who_has_the_dialled_name_is_believed(void **state)
     struct fixture f = {0};
     nng_socket wrong = asker_on(urls[0], "elsewhere"), right = asker_on(urls[1], "localhost");
     start(&f, (struct replier_options){.urls = both, .url_count = 2, .dial = true, .tls = &tls});
-    UNTIL(&f, f.came == 1);
+    UNTIL(turn(&f), f.came == 1);
     ask(&f, right, 1);
     hear(&f, right, 1);
     nng_close(right); /* until it has dialled again, it has tried the other one as well */
-    UNTIL(&f, f.gone == 1);
+    UNTIL(turn(&f), f.gone == 1);
     right = asker_on(urls[1], "localhost");
-    UNTIL(&f, f.came == 2);
+    UNTIL(turn(&f), f.came == 2);
     ask(&f, right, 2);
     hear(&f, right, 2);
     assert_int_equal(f.came, 2);
@@ -454,7 +445,7 @@ static void test_by_wss_who_has_no_certificate_is_not_let_in(void **state)
     start(&f, (struct replier_options){.urls = urls, .url_count = 1, .tls = &tls});
     nng_socket nobody = asker_with(url, NULL), stranger = asker_with(url, "stranger");
     nng_socket orders = asker_with(url, "orders");
-    UNTIL(&f, f.came == 1);
+    UNTIL(turn(&f), f.came == 1);
     ask(&f, orders, 1);
     hear(&f, orders, 1);
     assert_int_equal(f.came, 1);

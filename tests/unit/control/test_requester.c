@@ -122,12 +122,6 @@ static bool answered(struct requester *requester, uint32_t request, const char *
     return true;
 }
 
-static bool hung_up(struct sp *sp)
-{
-    (void)sp_has_hello(sp);
-    return sp->hung_up;
-}
-
 static struct sp *rep_at(struct requester *requester, const struct seen *seen)
 {
     unsigned before = seen->came;
@@ -193,7 +187,7 @@ static void test_there_is_one_peer_and_then_the_next(void **state)
     struct sp *first = rep_at(requester, &seen);
     struct sp *second = sp_connect(requester_url(requester));
     sp_send_hello(second, SP_REP);
-    UNTIL(requester, hung_up(second));
+    UNTIL(requester, sp_has_ended(second));
     assert_int_equal(send_text(requester, 1, "to the first"), 0);
     UNTIL(requester, sp_has_message(first));
     sp_free(first);
@@ -255,13 +249,13 @@ static void test_strangers_past_the_limit_go_oldest_first(void **state)
         strangers[i] = sp_connect(requester_url(requester));
         UNTIL(requester, sp_has_hello(strangers[i]));
     }
-    assert_false(hung_up(strangers[0]));
+    assert_false(sp_has_ended(strangers[0]));
     struct sp *sp = rep_at(requester, &seen);
-    assert_true(hung_up(strangers[0]));
-    assert_false(hung_up(strangers[1]));
+    assert_true(sp_has_ended(strangers[0]));
+    assert_false(sp_has_ended(strangers[1]));
     struct sp *another = sp_connect(requester_url(requester)); /* the 16th, as one has greeted */
     UNTIL(requester, sp_has_hello(another));
-    assert_false(hung_up(strangers[1]));
+    assert_false(sp_has_ended(strangers[1]));
     assert_int_equal(send_text(requester, 1, "go on"), 0);
     UNTIL(requester, sp_has_message(sp));
     for (unsigned i = 0; i < REQUESTER_STRANGERS_MAX; i++)
@@ -287,13 +281,13 @@ static void test_what_is_no_answer_ends_the_connection(void **state)
             sp_send(sp, NULL, 0, "", 0);
         else
             sp_write(sp, "\2", 1);
-        UNTIL(requester, hung_up(sp));
+        UNTIL(requester, sp_has_ended(sp));
         UNTIL(requester, seen.gone == i + 1);
         sp_free(sp);
     }
     struct sp *asker = sp_connect(requester_url(requester));
     sp_send_hello(asker, SP_REQ);
-    UNTIL(requester, hung_up(asker));
+    UNTIL(requester, sp_has_ended(asker));
     sp_free(asker);
     requester_free(requester);
 }

@@ -24,25 +24,18 @@
 #include "support/fds.h"
 #include "support/folder.h"
 #include "support/sp.h"
+#include "support/until.h"
 
-#define PATIENCE_NS (20 * NS_PER_S)
 #define HELD_MAX 64
 
 static char folder[] = "/tmp/parley-stream-XXXXXX";
 static uint64_t ahead_ns; /* of where the clock stands: it goes on by pass() only */
 
-static uint64_t real_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static uint64_t test_now_ns(void)
 {
     static uint64_t begun_ns;
     if (begun_ns == 0)
-        begun_ns = real_now_ns();
+        begun_ns = until_now_ns();
     return begun_ns + ahead_ns;
 }
 
@@ -108,20 +101,11 @@ static void settle(struct fixture *f)
     } while (f->held_count > before || poll(&ready, 1, 0) > 0);
 }
 
-#define UNTIL(f, condition)                                                                        \
-    do {                                                                                           \
-        uint64_t until_ns_ = real_now_ns() + PATIENCE_NS;                                          \
-        while (!(condition)) {                                                                     \
-            assert_true(real_now_ns() < until_ns_);                                                \
-            take(f);                                                                               \
-        }                                                                                          \
-    } while (0)
-
 static struct sp *peer_of(struct fixture *f)
 {
     struct sp *sp = sp_connect(f->url);
     sp_send_hello(sp, SP_REQ);
-    UNTIL(f, sp_has_hello(sp));
+    UNTIL(take(f), sp_has_hello(sp));
     assert_int_equal(sp_take_hello(sp), SP_REP);
     return sp;
 }
@@ -225,11 +209,11 @@ static void test_an_idle_connection_is_kept(void **state)
     start(f, (struct replier_options){0});
     struct sp *sp = peer_of(f);
     sp_ask(sp, 1, "one", 3);
-    UNTIL(f, f->held_count == 1);
+    UNTIL(take(f), f->held_count == 1);
     pass(f, 86400 * NS_PER_S); /* that the answer takes a day is not the asker's fault */
     assert_false(hung_up(f, sp));
     answer(f, "two", 3);
-    UNTIL(f, sp_has_message(sp));
+    UNTIL(take(f), sp_has_message(sp));
     pass(f, 86400 * NS_PER_S);
     assert_false(hung_up(f, sp));
     assert_true(replier_next_deadline_ns(f->replier) > test_now_ns());
@@ -245,7 +229,7 @@ static void test_too_many_unanswered_are_read_no_further(void **state)
     struct sp *sp = peer_of(f);
     for (uint32_t i = 0; i < 10; i++)
         sp_ask(sp, i, "ask", 3);
-    UNTIL(f, f->held_count == 4);
+    UNTIL(take(f), f->held_count == 4);
     settle(f);
     assert_int_equal(f->held_count, 4);
     struct replier_counts counts;
@@ -253,7 +237,7 @@ static void test_too_many_unanswered_are_read_no_further(void **state)
     assert_int_equal(counts.held_back, 1);
     struct sp *other = peer_of(f); /* which is no reason to hold others back */
     sp_ask(other, 1, "ask", 3);
-    UNTIL(f, f->held_count == 5);
+    UNTIL(take(f), f->held_count == 5);
     replier_drop(f->held[--f->held_count]);
     for (unsigned i = 0; i < 10; i++) {
         answer(f, "answer", 6);
@@ -278,9 +262,9 @@ static void test_who_is_held_back_and_hangs_up_is_gone(void **state)
     struct sp *sp = peer_of(f);
     for (uint32_t i = 0; i < 10; i++)
         sp_ask(sp, i, "ask", 3);
-    UNTIL(f, f->held_count == 2);
+    UNTIL(take(f), f->held_count == 2);
     sp_free(sp);
-    UNTIL(f, f->gone == 1);
+    UNTIL(take(f), f->gone == 1);
     settle(f);
     assert_int_equal(f->held_count, 2);
 }
@@ -294,7 +278,7 @@ static void test_who_does_not_read_is_held_back_then_hung_up_on(void **state)
     uint8_t *data = calloc(1, large);
     for (uint32_t i = 0; i < 48; i++)
         sp_ask(sp, i, "ask", 3);
-    UNTIL(f, f->held_count == 48);
+    UNTIL(take(f), f->held_count == 48);
     answer(f, data, large);
     answer(f, data, large); /* no more is read */
     sp_ask(sp, 99, "ask", 3);
@@ -322,13 +306,13 @@ static void test_who_was_dialled_may_have_more_unread(void **state)
     start(f, (struct replier_options){.dial = true});
     struct sp *sp = sp_accept(listener, true);
     sp_send_hello(sp, SP_REQ);
-    UNTIL(f, sp_has_hello(sp));
+    UNTIL(take(f), sp_has_hello(sp));
     assert_int_equal(sp_take_hello(sp), SP_REP);
     const size_t large = STREAM_OUT_BYTES_HOLD, count = STREAM_OUT_BYTES_MAX / large + 8;
     uint8_t *data = calloc(1, large);
     for (uint32_t i = 0; i < count; i++)
         sp_ask(sp, i, "ask", 3);
-    UNTIL(f, f->held_count == count);
+    UNTIL(take(f), f->held_count == count);
     for (uint32_t i = 0; i < count; i++)
         answer(f, data, large);
     settle(f);
@@ -336,7 +320,7 @@ static void test_who_was_dialled_may_have_more_unread(void **state)
     for (uint32_t i = 0; i < count; i++) {
         uint8_t *got;
         size_t bytes;
-        UNTIL(f, sp_has_message(sp));
+        UNTIL(take(f), sp_has_message(sp));
         sp_take_message(sp, &got, &bytes);
         assert_int_equal(bytes, 4 + large);
         free(got);
@@ -356,7 +340,7 @@ static void test_who_reads_again_is_read_on(void **state)
     uint8_t *data = calloc(1, large);
     sp_ask(sp, 0, "ask", 3);
     sp_ask(sp, 1, "ask", 3);
-    UNTIL(f, f->held_count == 2);
+    UNTIL(take(f), f->held_count == 2);
     answer(f, data, large);
     answer(f, data, large);
     sp_ask(sp, 2, "ask", 3);
@@ -365,12 +349,12 @@ static void test_who_reads_again_is_read_on(void **state)
     for (int i = 0; i < 2; i++) {
         uint8_t *got;
         size_t bytes;
-        UNTIL(f, sp_has_message(sp));
+        UNTIL(take(f), sp_has_message(sp));
         sp_take_message(sp, &got, &bytes);
         assert_int_equal(bytes, 4 + large);
         free(got);
     }
-    UNTIL(f, f->held_count == 1);
+    UNTIL(take(f), f->held_count == 1);
     free(data);
     sp_free(sp);
 }
@@ -383,7 +367,7 @@ static void test_one_answer_may_be_larger_than_what_may_wait(void **state)
     size_t large = STREAM_OUT_BYTES_MAX + 1;
     uint8_t *data = calloc(1, large);
     sp_ask(sp, 0, "ask", 3);
-    UNTIL(f, f->held_count == 1);
+    UNTIL(take(f), f->held_count == 1);
     answer(f, data, large);
     uint64_t read_bytes = 0;
     while (read_bytes < 9 + 4 + large) {
@@ -450,7 +434,7 @@ static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
     size_t large = 8 * STREAM_OUT_BYTES_HOLD;
     uint8_t *data = calloc(1, large);
     sp_ask(sp, 0, "ask", 3);
-    UNTIL(f, f->held_count == 1);
+    UNTIL(take(f), f->held_count == 1);
     answer(f, data, large);
     uint8_t in[STREAM_SCRATCH_BYTES];
     for (int i = 0; i < 4; i++) { /* some of it in time is enough */
@@ -479,7 +463,7 @@ static struct sp *ask_some(struct fixture *f, uint32_t count)
     struct sp *sp = peer_of(f);
     for (uint32_t i = 0; i < count; i++)
         sp_ask(sp, i, "ask", 3);
-    UNTIL(f, f->held_count == count);
+    UNTIL(take(f), f->held_count == count);
     settle(f); /* until nothing is found any more: no turn is due for that */
     assert_false(sp_has_message(sp));
     return sp;
@@ -547,7 +531,7 @@ static void test_no_more_than_may_wait_is_gathered(void **state)
     for (uint32_t i = 0; i < 17; i++) {
         uint8_t *got;
         size_t bytes;
-        UNTIL(f, sp_has_message(sp));
+        UNTIL(take(f), sp_has_message(sp));
         sp_take_message(sp, &got, &bytes);
         assert_int_equal(bytes, 4 + size);
         assert_int_equal(got[3], i);
@@ -568,7 +552,7 @@ static void test_gathered_answers_are_whole_and_in_order(void **state)
         for (uint32_t i = 0; i < 250; i++) {
             size_t size = (size_t)(i * 7919 + round * 104729) % sizeof(data);
             sp_ask(sp, i & 0x7f, "ask", 3);
-            UNTIL(f, f->held_count == 1);
+            UNTIL(take(f), f->held_count == 1);
             memset(data, (int)i, size);
             answer(f, data, i % 3 ? size % 64 : size);
         }
@@ -576,7 +560,7 @@ static void test_gathered_answers_are_whole_and_in_order(void **state)
         for (uint32_t i = 0; i < 250; i++) {
             size_t size = (size_t)(i * 7919 + round * 104729) % sizeof(data), bytes;
             uint8_t *got;
-            UNTIL(f, sp_has_message(sp));
+            UNTIL(take(f), sp_has_message(sp));
             sp_take_message(sp, &got, &bytes);
             size_t expected = i % 3 ? size % 64 : size;
             assert_int_equal(bytes, 4 + expected);
@@ -609,7 +593,7 @@ static void test_strangers_past_the_limit_go_oldest_first(void **state)
     assert_false(hung_up(f, strangers[1]));
     assert_false(hung_up(f, strangers[STREAM_HELLOS_MAX]));
     struct sp *sp = peer_of(f); /* who greets at once is always let in */
-    UNTIL(f, f->came == 1);
+    UNTIL(take(f), f->came == 1);
     sp_free(sp);
     for (size_t i = 0; i <= STREAM_HELLOS_MAX; i++)
         sp_free(strangers[i]);
@@ -634,7 +618,7 @@ static void test_without_descriptors_it_listens_on_later(void **state)
     assert_true(replier_next_deadline_ns(f->replier) < CLOCK_NEVER);
     pass(f, NS_PER_S);
     sp_send_hello(sp, SP_REQ);
-    UNTIL(f, f->came == 1);
+    UNTIL(take(f), f->came == 1);
     sp_free(sp);
 }
 
@@ -695,7 +679,7 @@ static void test_lengths_past_the_limit_are_not_believed(void **state)
         for (int j = 0; j < 8; j++)
             head[1 + j] = (uint8_t)(lengths[i] >> (56 - 8 * j));
         sp_write(sp, head, lengths[i] == 3 ? 12 : 9);
-        UNTIL(f, hung_up(f, sp));
+        UNTIL(take(f), hung_up(f, sp));
         sp_free(sp);
     }
     assert_int_equal(f->held_count, 0);
@@ -712,13 +696,13 @@ static void test_a_way_back_of_the_most_hops_is_taken_and_one_more_is_not(void *
     words[STREAM_HOPS_MAX - 1] = UINT32_C(0x80000001);
     struct sp *sp = peer_of(f);
     sp_send(sp, words, STREAM_HOPS_MAX, "12345678", 8);
-    UNTIL(f, f->held_count == 1);
+    UNTIL(take(f), f->held_count == 1);
     answer(f, "ok", 2);
-    UNTIL(f, sp_has_message(sp));
+    UNTIL(take(f), sp_has_message(sp));
     words[STREAM_HOPS_MAX - 1] = 0;
     words[STREAM_HOPS_MAX] = UINT32_C(0x80000001);
     sp_send(sp, words, STREAM_HOPS_MAX + 1, "", 0);
-    UNTIL(f, hung_up(f, sp));
+    UNTIL(take(f), hung_up(f, sp));
     assert_int_equal(f->held_count, 0);
     sp_free(sp);
 }
