@@ -55,10 +55,15 @@ struct slot {
     uint32_t generation; /* of the block that has it, or had it last */
     uint16_t extent;     /* NONE: not in use */
     uint16_t next;       /* not in use: the next in the queue, or NONE */
-    uint16_t lent;       /* times that the peer may release it */
-    bool kept;           /* by its owner */
-    bool buffer;         /* it was, and counts as one until it is free */
+    uint32_t uses;       /* SLOT_ */
 };
+
+/* One word: what is written as a part of one and then read as a whole waits until it has left the
+ * store buffer, behind lines of the ring that are on their way from the other core. */
+#define SLOT_LENT 0xffffu     /* times that the peer may release it */
+#define SLOT_KEPT (1u << 16)   /* by its owner */
+#define SLOT_BUFFER (1u << 17) /* it was, and counts as one until it is free */
+static_assert(SEGMENT_RELEASE_SLOTS_MAX <= SLOT_LENT, "a name is out so often, at most");
 
 struct arena {
     struct extent *extents; /* NULL, and so are the slots: there is no memory yet */
@@ -225,8 +230,7 @@ static uint32_t slot_take(struct arena *arena, uint16_t extent)
     slot->generation = (slot->generation + 1) & (UINT32_MAX >> arena->slot_bits);
     if (slot->generation == 0)
         slot->generation = 1;
-    slot->lent = 1;
-    slot->kept = slot->buffer = false;
+    slot->uses = 1;
     arena->lent++;
     arena->extents[extent].slot = index;
     arena->in_use++;
@@ -262,9 +266,9 @@ static uint64_t slot_bytes(const struct arena *arena, const struct slot *slot)
 
 static void slot_free_if_unused(struct arena *arena, struct slot *slot)
 {
-    if (slot->kept || slot->lent > 0)
+    if (slot->uses & (SLOT_KEPT | SLOT_LENT))
         return;
-    if (slot->buffer) {
+    if (slot->uses & SLOT_BUFFER) {
         arena->buffers--;
         arena->buffer_bytes -= slot_bytes(arena, slot);
     }
@@ -276,9 +280,9 @@ static void slot_free_if_unused(struct arena *arena, struct slot *slot)
 int arena_release(struct arena *arena, uint32_t block)
 {
     struct slot *slot = slot_find(arena, block);
-    if (!slot || slot->lent == 0)
+    if (!slot || (slot->uses & SLOT_LENT) == 0)
         return -EPROTO;
-    slot->lent--;
+    slot->uses--;
     arena->lent--;
     slot_free_if_unused(arena, slot);
     return 0;
@@ -407,13 +411,12 @@ int arena_keep(struct segment *segment, uint32_t block)
 {
     struct arena *arena = segment->arena;
     struct slot *slot = slot_find(arena, block);
-    assert(slot && slot->lent == 1 && !slot->buffer);
+    assert(slot && slot->uses == 1);
     uint64_t bytes = slot_bytes(arena, slot);
     if (arena->buffers >= arena->limit / 2 ||
         bytes > ARENA_BYTES_TOTAL_MAX / 2 - arena->buffer_bytes)
         return ARENA_E_FULL;
-    slot->lent = 0;
-    slot->kept = slot->buffer = true;
+    slot->uses = SLOT_KEPT | SLOT_BUFFER;
     arena->lent--;
     arena->buffers++;
     arena->buffer_bytes += bytes;
@@ -429,23 +432,23 @@ uint32_t arena_lendable(const struct segment *segment)
 void arena_lend(struct segment *segment, uint32_t block)
 {
     struct slot *slot = slot_find(segment->arena, block);
-    assert(slot && slot->kept && arena_lendable(segment) > 0);
-    slot->lent++;
+    assert(slot && (slot->uses & SLOT_KEPT) && arena_lendable(segment) > 0);
+    slot->uses++;
     segment->arena->lent++;
 }
 
 bool arena_is_lent(const struct segment *segment, uint32_t block)
 {
     const struct slot *slot = slot_find(segment->arena, block);
-    assert(slot && slot->kept);
-    return slot->lent > 0;
+    assert(slot && (slot->uses & SLOT_KEPT));
+    return (slot->uses & SLOT_LENT) > 0;
 }
 
 void arena_drop(struct segment *segment, uint32_t block)
 {
     struct slot *slot = slot_find(segment->arena, block);
-    assert(slot && slot->kept);
-    slot->kept = false;
+    assert(slot && (slot->uses & SLOT_KEPT));
+    slot->uses &= ~SLOT_KEPT;
     slot_free_if_unused(segment->arena, slot);
 }
 
