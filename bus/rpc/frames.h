@@ -191,33 +191,41 @@ static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
                   SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
               "a record of any ring");
 
-/* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on
- * and nothing else to be said. False: nothing was sent, and it is to be packed before. */
+/* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on.
+ * False: nothing was sent, and it is to be packed before. */
 RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_words *given,
                                 const struct wire_packer *packer, size_t type,
                                 const ProtobufCMessage *message)
 {
     struct segment *ours = &channel->ours;
+    struct wire_packing *packing = channel->endpoint->packing;
     const uint32_t lines =
         ring_record_lines((uint32_t)sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES);
     if (__builtin_expect(channel->state != CHANNEL_UP || channel->queue.count > 0 ||
-                             channel->return_count > 0 || !LIST_EMPTY(&channel->buffers) ||
                              ours->head + lines > ours->straight_end,
                          0))
         return false;
     struct frame_words words = {given->id, given->sizes, given->kinds, given->ends};
     struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
     uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
-    size_t bytes;
-    if (__builtin_expect(wire_pack_at(channel->endpoint->packing, packer, type, message, body,
-                                      FRAME_IN_PLACE_BYTES, &bytes) != 0,
-                         0)) {
+    size_t bytes, ref_count = 0;
+    int r = __builtin_expect(LIST_EMPTY(&channel->buffers), 1)
+                ? wire_pack_at(packing, packer, type, message, body, FRAME_IN_PLACE_BYTES, &bytes)
+                : refs_pack_at(channel, packer, type, message, body, FRAME_IN_PLACE_BYTES, &bytes,
+                               &ref_count);
+    const uint32_t more = r != 0 || __builtin_expect((ref_count | channel->return_count) == 0, 1)
+                              ? 0
+                              : frame_more_bytes_any(channel, ref_count);
+    if (__builtin_expect(r != 0 || bytes + more > FRAME_IN_PLACE_BYTES, 0)) {
         ours->zeroed = 0; /* it may have been written over */
         return false;
     }
+    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes) + more;
     frame_words_add_bytes(&words, (uint32_t)bytes, 0);
     frame_words_write(header, &words);
-    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes);
+    if (__builtin_expect(more > 0, 0) &&
+        frame_more_write(channel, packing, ref_count, header, record_bytes) < 0)
+        return false;
     room.lines = ring_record_lines(record_bytes);
     if (sizeof(struct ring_prefix) + record_bytes + WIRE_PACK_AT_OVER >
         room.lines * LAYOUT_LINE_BYTES)

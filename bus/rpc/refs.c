@@ -109,6 +109,19 @@ int refs_pack_shared(struct channel *channel, const struct wire_packer *packer, 
     return r;
 }
 
+int refs_pack_at(struct channel *channel, const struct wire_packer *packer, size_t type,
+                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes,
+                 size_t *ret_count)
+{
+    struct wire_packing *packing = channel->endpoint->packing;
+    channel->refs_most = refs_most(channel);
+    int r =
+        wire_pack_refs_at(packing, packer, type, message, is_shared, channel, out, room, ret_bytes);
+    if (r == 0)
+        (void)wire_packed_refs(packing, ret_count);
+    return r;
+}
+
 int refs_forgo(struct body *body)
 {
     body->ref_count = 0;

@@ -54,7 +54,7 @@ __attribute__((cold)) uint8_t *pack_fail(struct wire_packing *packing, int error
 
 static uint64_t position(const struct wire_packing *packing, const uint8_t *pos)
 {
-    return packing->emptied + (uint64_t)(pos - packing->window);
+    return packing->emptied + (uint64_t)(pos - packing->begin);
 }
 
 static int copy_out(struct wire_packing *packing, const void *data, size_t bytes)
@@ -100,8 +100,7 @@ uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data,
 
 /* ---- References ---- */
 
-bool pack_refers(struct wire_packing *packing, const uint8_t *pos, const ProtobufCBinaryData *bytes,
-                 uint8_t *stand_in)
+bool pack_refers(struct wire_packing *packing, uint8_t *pos, const ProtobufCBinaryData *bytes)
 {
     size_t count = packing->ref_count;
     if (!packing->refers || count == WIRE_REFS_MAX || bytes->len > WIRE_MESSAGE_BYTES_MAX ||
@@ -113,25 +112,24 @@ bool pack_refers(struct wire_packing *packing, const uint8_t *pos, const Protobu
         .place = (uint32_t)position(packing, pos),
     };
     packing->ref_count++;
-    wire_stand_in(stand_in, (uint32_t)count);
+    wire_stand_in(pos, (uint32_t)count);
     return true;
 }
 
-/* What begins at @from in the window has moved on by @bytes. */
+/* What begins at @from has moved on by @bytes. */
 static void refs_move(struct wire_packing *packing, const uint8_t *from, size_t bytes)
 {
     for (size_t i = packing->ref_count; i > 0; i--) {
         struct wire_ref *ref = &packing->refs[i - 1];
-        if (packing->window + ref->place < from)
+        if (packing->begin + ref->place < from)
             return;
         ref->place += (uint32_t)bytes;
     }
 }
 
-/* Whether the message is too large with what it refers to. */
-static bool refers_to_too_much(const struct wire_packing *packing)
+/* Whether a message of so many bytes is too large with what it refers to. */
+static bool refers_to_too_much(const struct wire_packing *packing, uint64_t bytes)
 {
-    uint64_t bytes = packing->packed.bytes;
     for (size_t i = 0; i < packing->ref_count; i++)
         bytes += packing->refs[i].bytes;
     return bytes > WIRE_MESSAGE_BYTES_MAX;
@@ -230,7 +228,7 @@ __attribute__((noinline, cold)) static int measure(struct wire_packing *packing,
     if (r == 0 && bytes > WIRE_MESSAGE_BYTES_MAX)
         r = -E2BIG;
     packing->packed = (struct wire_packed){NULL, (size_t)bytes};
-    if (r == 0 && refers_to_too_much(packing))
+    if (r == 0 && refers_to_too_much(packing, bytes))
         r = -E2BIG;
     if (r == 0)
         *ret_bytes = packing->packed.bytes;
@@ -254,7 +252,7 @@ pack(struct wire_packing *packing, const struct pack_table *table, const Protobu
         return measure(packing, ret_bytes);
     packing->packed.data = packing->window;
     *ret_bytes = packing->packed.bytes = (size_t)(end - packing->window);
-    return refers && refers_to_too_much(packing) ? -E2BIG : 0;
+    return refers && refers_to_too_much(packing, *ret_bytes) ? -E2BIG : 0;
 }
 
 int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
@@ -263,14 +261,17 @@ int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, si
     return pack(packing, packer->entries[type], message, NULL, NULL, ret_bytes);
 }
 
-int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
-                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes)
+static inline __attribute__((always_inline)) int
+pack_at(struct wire_packing *packing, const struct pack_table *table,
+        const ProtobufCMessage *message, wire_refers refers, void *userdata, uint8_t *out,
+        size_t room, size_t *ret_bytes)
 {
-    const struct pack_table *table = packer->entries[type];
     if (!pack_is_of(message, table))
         return -ENOBUFS;
     const uint8_t *limit = packing->limit;
-    packing->refers = NULL;
+    packing->refers = refers;
+    packing->userdata = userdata;
+    packing->ref_count = 0;
     packing->begin = out;
     packing->limit = out + room - PACK_SLACK_BYTES;
     packing->end = out + room;
@@ -281,7 +282,20 @@ int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer,
     if (__builtin_expect(!end, 0))
         return -ENOBUFS;
     *ret_bytes = (size_t)(end - out);
-    return 0;
+    return refers && refers_to_too_much(packing, *ret_bytes) ? -ENOBUFS : 0;
+}
+
+int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes)
+{
+    return pack_at(packing, packer->entries[type], message, NULL, NULL, out, room, ret_bytes);
+}
+
+int wire_pack_refs_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                      const ProtobufCMessage *message, wire_refers refers, void *userdata,
+                      uint8_t *out, size_t room, size_t *ret_bytes)
+{
+    return pack_at(packing, packer->entries[type], message, refers, userdata, out, room, ret_bytes);
 }
 
 int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes)

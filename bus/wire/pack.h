@@ -133,10 +133,8 @@ uint8_t *pack_fail(struct wire_packing *packing, int error);
 uint8_t *pack_empty(struct wire_packing *packing, const uint8_t *pos);
 /* Any number of bytes. */
 uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data, size_t bytes);
-/* Bytes that are not short: whether they are referred to. Then notes that @stand_in will be at
- * @pos. */
-bool pack_refers(struct wire_packing *packing, const uint8_t *pos, const ProtobufCBinaryData *bytes,
-                 uint8_t *stand_in);
+/* Bytes that are not short: whether they are referred to. Then what stands for them is at @pos. */
+bool pack_refers(struct wire_packing *packing, uint8_t *pos, const ProtobufCBinaryData *bytes);
 /* In a large message a nested one begins, behind its tag; ends. */
 uint8_t *pack_begin(struct wire_packing *packing, struct pack_frame *frame, uint8_t *pos);
 uint8_t *pack_end(struct wire_packing *packing, struct pack_frame *frame, uint8_t *pos);

@@ -118,10 +118,10 @@ __attribute__((noinline)) static uint8_t *put_long_bytes(struct wire_packing *pa
                                                          const struct pack_op *op, uint8_t *pos,
                                                          const ProtobufCBinaryData *bytes)
 {
-    uint8_t stand_in[WIRE_REF_BYTES];
-    const uint8_t *place = pos + op->tag_bytes + 1; /* a length of one byte */
-    if (pack_refers(packing, place, bytes, stand_in))
-        return put_bytes(packing, op, pos, stand_in, sizeof(stand_in));
+    uint8_t *place = put_tag(op, pos);
+    *place++ = WIRE_REF_BYTES;
+    if (pack_refers(packing, place, bytes))
+        return place + WIRE_REF_BYTES;
     return put_bytes(packing, op, pos, bytes->data, bytes->len);
 }
 

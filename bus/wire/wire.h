@@ -136,11 +136,11 @@ struct wire_packing *wire_packing_free(struct wire_packing *packing); /* NULL is
 #define WIRE_PACK_WINDOW_BYTES 65536
 int wire_pack(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
               const ProtobufCMessage *message, size_t *ret_bytes);
-/* The same of a message that is small enough, straight to where it goes, which another process may read
- * meanwhile: there is nothing in it but the message's bytes and zeros, and constants. @room: bytes at
- * @out, at least WIRE_PACK_AT_SLACK more than the message has. Writes at most WIRE_PACK_AT_OVER bytes
- * more than it. Return: 0; -ENOBUFS: it is too large, or wire_pack() will say what is wrong with it; then
- * something was written. */
+/* The same of a message that is small enough, straight to where it goes, which another process may
+ * read meanwhile: there is nothing in it but the message's bytes and zeros, and constants.
+ * @room: bytes at @out, WIRE_PACK_AT_SLACK more than the message has. WIRE_PACK_AT_OVER bytes behind
+ * the message may be written, too. Return: 0; -ENOBUFS: it is too large, or wire_pack() will say
+ * what is wrong with it; then something was written. */
 #define WIRE_PACK_AT_SLACK 128
 #define WIRE_PACK_AT_OVER 16
 int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
@@ -176,9 +176,9 @@ struct wire_ref {
 
 static inline void wire_stand_in(uint8_t *out, uint32_t index)
 {
-    memset(out, 0xff, WIRE_REF_BYTES - 4);
-    for (unsigned i = 0; i < 4; i++)
-        out[WIRE_REF_BYTES - 4 + i] = (uint8_t)(index >> 8 * i);
+    const uint64_t first = UINT64_MAX, second = htole64((uint64_t)index << 32 | UINT32_MAX);
+    memcpy(out, &first, sizeof(first));
+    memcpy(out + sizeof(first), &second, sizeof(second));
 }
 
 /* Whether it is the one that wire_stand_in() writes. */
@@ -199,6 +199,10 @@ typedef bool (*wire_refers)(void *userdata, const uint8_t *data, size_t bytes, s
 int wire_pack_refs(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
                    const ProtobufCMessage *message, wire_refers refers, void *userdata,
                    size_t *ret_bytes);
+/* wire_pack_at(), with references; -ENOBUFS for -E2BIG. Where they are is known at once. */
+int wire_pack_refs_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
+                      const ProtobufCMessage *message, wire_refers refers, void *userdata,
+                      uint8_t *out, size_t room, size_t *ret_bytes);
 /* The message that was packed last, without references. */
 int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes);
 /* What was referred to, by ascending place. How many: known after wire_pack(); where: after
