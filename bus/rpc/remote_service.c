@@ -341,6 +341,18 @@ static void begin_again(struct far_service *service)
         remote_later(service->remote, &service->pause_ns, &service->retry_at_ns);
 }
 
+/* Whatever else there is comes with the next turn. What the replier has read already makes its
+ * descriptor readable no more: its deadline has passed instead, and is one of ours. */
+static void look_again(struct far_service *service)
+{
+    struct parley_endpoint *endpoint = service->remote->endpoint;
+    uint64_t at = replier_next_deadline_ns(service->replier);
+    if (at < endpoint->reconnect_at_ns)
+        endpoint->reconnect_at_ns = at;
+    wait_wake(endpoint->wait);
+    wait_modify(endpoint->wait, replier_fd(service->replier), WAIT_IN);
+}
+
 void far_service_look(struct far_service *service)
 {
     struct replier_request *request;
@@ -351,10 +363,8 @@ void far_service_look(struct far_service *service)
             break;
         received(service, request, data, bytes);
     }
-    if (service->replier) { /* whatever else there is comes with the next turn */
-        wait_wake(service->remote->endpoint->wait);
-        wait_modify(service->remote->endpoint->wait, replier_fd(service->replier), WAIT_IN);
-    }
+    if (service->replier)
+        look_again(service);
 }
 
 static void replier_ready(struct source *source, uint32_t events)
@@ -380,10 +390,8 @@ static void replier_ready(struct source *source, uint32_t events)
         }
         received(service, request, data, bytes);
     }
-    if (service->replier) { /* more may be there */
-        wait_wake(service->remote->endpoint->wait);
-        wait_modify(service->remote->endpoint->wait, replier_fd(service->replier), WAIT_IN);
-    }
+    if (service->replier)
+        look_again(service);
 }
 
 /* The channel is there: calls may come. */

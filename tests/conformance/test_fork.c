@@ -240,11 +240,12 @@ static void test_every_public_call_says_that_the_endpoint_is_the_parent_s(void *
 {
     (void)state;
     struct tally tally = {0};
+    const size_t both = caller.bus.url[0] ? 1 : 2; /* by NNG there is one, to the broker */
     assert_int_equal(parley_service_new(caller.endpoint, &echo__v1__echo__interface,
                                         &implementation.base, NULL, &own_service),
                      PARLEY_OK);
     /* All calls are answered by the other process: this thread does not serve while it waits. */
-    for (int i = 0; i < 5000 && parley_client_channel_count(caller.client) < 2; i++)
+    for (int i = 0; i < 5000 && parley_client_channel_count(caller.client) < both; i++)
         parley_dispatch(caller.endpoint, 2000000);
     parley_service_close(own_service);
     for (int i = 0; i < 5000 && parley_client_channel_count(caller.client) > 1; i++)

@@ -269,6 +269,12 @@ static void forget(struct bus *bus, pid_t pid)
     }
 }
 
+bool bus_has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
 int bus_reap(struct bus *bus, pid_t pid)
 {
     forget(bus, pid);

@@ -67,6 +67,7 @@ void bus_stop(struct bus *bus);         /* ends and removes everything */
 pid_t bus_fork(struct bus *bus, int (*serve)(struct bus *bus, void *argument), void *argument);
 /* Waits for a child: its exit status, or -signal. Fails the test after 10 s. */
 int bus_reap(struct bus *bus, pid_t pid);
+bool bus_has_ended(pid_t pid); /* a child: bus_reap() would not wait */
 
 /* An endpoint on this bus. Fails the test if there is none. */
 struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name);

@@ -111,6 +111,11 @@ static int serve(struct bus *bus, void *argument)
     return r;
 }
 
+const struct parley_endpoint *caller_serving(void)
+{
+    return serving;
+}
+
 pid_t caller_fork(struct bus *bus, Echo__V1__Echo_Service *implementation,
                   const struct parley_endpoint_options *options)
 {
@@ -118,6 +123,13 @@ pid_t caller_fork(struct bus *bus, Echo__V1__Echo_Service *implementation,
     if (options)
         served.options = *options;
     return bus_fork(bus, serve, &served);
+}
+
+int caller_reap(struct caller *caller, pid_t service)
+{
+    for (int i = 0; i < 5000 && !bus_has_ended(service); i++)
+        (void)parley_dispatch(caller->endpoint, 2000000);
+    return bus_reap(&caller->bus, service);
 }
 
 static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,

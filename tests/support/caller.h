@@ -20,9 +20,13 @@ struct caller {
 void caller_connect(struct caller *caller, size_t instances);
 void caller_leave(struct caller *caller);
 
+/* In a service's handler: its endpoint. */
+const struct parley_endpoint *caller_serving(void);
 /* A bus, one process that publishes the implementation, and a client of it. Return: its pid. */
 pid_t caller_begin(struct caller *caller, Echo__V1__Echo_Service *implementation);
 void caller_end(struct caller *caller);
+/* Dispatches until the service has ended: as bus_reap(). */
+int caller_reap(struct caller *caller, pid_t service);
 
 /* Dispatches until *number >= value; fails the test after 10 s. */
 void caller_await(struct caller *caller, const size_t *number, size_t value);
