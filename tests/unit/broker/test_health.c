@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "broker/health.h"
 #include "broker/policy.h"
+#include "control/nng.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
 
@@ -204,9 +205,8 @@ static void surveyor_begin(struct surveyor *surveyor, const char *url)
     assert_int_equal(nng_socket_set_ms(surveyor->socket, NNG_OPT_SURVEYOR_SURVEYTIME, 20000), 0);
     assert_int_equal(
         nng_pipe_notify(surveyor->socket, NNG_PIPE_EV_REM_POST, on_pipe, &surveyor->hung_up), 0);
-    assert_int_equal(nng_pipe_notify(surveyor->socket, NNG_PIPE_EV_ADD_POST, on_pipe,
-                                     &surveyor->connected),
-                     0);
+    assert_int_equal(
+        nng_pipe_notify(surveyor->socket, NNG_PIPE_EV_ADD_POST, on_pipe, &surveyor->connected), 0);
     assert_int_equal(nng_dial(surveyor->socket, url, NULL, NNG_FLAG_NONBLOCK), 0);
     for (uint64_t until = clock_now_ns() + PATIENCE_NS; !atomic_load(&surveyor->connected);) {
         assert_true(clock_now_ns() < until);
@@ -217,7 +217,7 @@ static void surveyor_begin(struct surveyor *surveyor, const char *url)
 static void surveyor_end(struct surveyor *surveyor)
 {
     (void)nng_pipe_notify(surveyor->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
-    assert_int_equal(nng_close(surveyor->socket), 0);
+    (void)nng_close_socket(surveyor->socket.id);
 }
 
 static void send_survey(struct surveyor *surveyor, const char *text, size_t bytes)

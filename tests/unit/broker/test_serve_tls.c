@@ -13,6 +13,7 @@
 #include <nng/protocol/reqrep0/req.h>
 
 #include "base/clock.h"
+#include "control/nng.h"
 #include "support/certificates.h"
 #include "support/folder.h"
 #include "wire/wire.h"
@@ -97,7 +98,7 @@ static void test_another_certificate_of_the_same_authority_does_not_serve(void *
     assert_int_equal(answered.status, PARLEY_OK);
     nng_msg *message;
     assert_int_equal(nng_recvmsg(other, &message, NNG_FLAG_NONBLOCK), NNG_EAGAIN);
-    nng_close(other);
+    (void)nng_close_socket(other.id);
     guests_leave(&guest);
     wire_free(reply);
 }
@@ -206,7 +207,7 @@ static enum parley_status handler_sees(const char *name, char *key, const char *
     }
     enum parley_status status = (enum parley_status)frame.header.status;
     nng_msg_free(message);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     return status;
 }
 

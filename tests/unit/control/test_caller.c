@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "control/caller.h"
+#include "control/nng.h"
 #include "support/folder.h"
 #include "support/until.h"
 
@@ -152,7 +153,7 @@ static void test_answers_come_with_their_numbers_in_any_order(void **state)
     give(socket, first);
     assert_int_equal(wait_answer(caller, "one"), 7);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_the_peer_of_a_local_socket_is_what_the_kernel_says(void **state)
@@ -168,7 +169,7 @@ static void test_the_peer_of_a_local_socket_is_what_the_kernel_says(void **state
     assert_true(seen.peer.connection != 0);
     assert_false(seen.peer.off_host);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_nothing_is_sent_without_a_connection(void **state)
@@ -189,7 +190,7 @@ static void test_nothing_is_sent_without_a_connection(void **state)
     assert_memory_equal(nng_msg_body(message), "kept", 4);
     nng_msg_free(message);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
@@ -203,7 +204,7 @@ static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
         UNTIL(step(caller), seen.came == i);
         assert_int_equal(send_text(caller, i, "x"), 0);
         nng_msg_free(take(socket));
-        nng_close(socket);
+        (void)nng_close_socket(socket.id);
         uint32_t request;
         const uint8_t *data;
         size_t bytes;
@@ -213,7 +214,7 @@ static void test_a_lost_connection_is_told_and_dialled_anew(void **state)
         socket = rep_on(url);
     }
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void **state)
@@ -225,7 +226,7 @@ static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void
     struct caller *caller = caller_on(url, &seen);
     UNTIL(step(caller), caller_connected(caller));
     /* The peer is gone, and nobody has told us yet: libnng keeps these. */
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     for (uint32_t i = 0; i < 100; i++)
         (void)send_text(caller, i, "stale");
     socket = rep_on(url);
@@ -239,7 +240,7 @@ static void test_what_was_sent_on_one_connection_never_goes_out_on_the_next(void
     assert_memory_equal(nng_msg_body(message), "fresh", 5);
     nng_msg_free(message);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_a_full_queue_is_told_and_room_is_told_too(void **state)
@@ -261,7 +262,7 @@ static void test_a_full_queue_is_told_and_room_is_told_too(void **state)
     assert_int_equal(nng_msg_len(message), 4);
     nng_msg_free(message);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
@@ -287,7 +288,7 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
             UNTIL(step(caller), caller_receive(caller, &request, &data, &bytes) == 0);
     }
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_bad_urls_are_refused_by_name(void **state)
@@ -323,7 +324,7 @@ static void test_a_connection_that_seems_dead_is_let_go(void **state)
     UNTIL(step(caller), seen.gone == 1);
     UNTIL(step(caller), seen.came == 2);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static void test_a_child_of_fork_lets_it_be_and_can_make_none(void **state)
@@ -348,7 +349,7 @@ static void test_a_child_of_fork_lets_it_be_and_can_make_none(void **state)
     give(socket, take(socket));
     assert_int_equal(wait_answer(caller, "on"), 1);
     caller_free(caller);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
 }
 
 static int run_all(void)

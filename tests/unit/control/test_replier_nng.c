@@ -19,6 +19,7 @@
 #include <nng/supplemental/tls/tls.h>
 
 #include "base/clock.h"
+#include "control/nng.h"
 #include "control/replier.h"
 #include "control/tls.h"
 #include "support/certificates.h"
@@ -207,7 +208,7 @@ static void test_who_reads_late_has_all_answers_in_order(void **state)
     for (uint32_t i = 0; i < LATE; i++)
         hear(&f, late, i);
     assert_int_equal(f.gone, 0);
-    nng_close(late);
+    (void)nng_close_socket(late.id);
     stop(&f);
 }
 
@@ -222,8 +223,8 @@ static void test_who_does_not_read_holds_nobody_up(void **state)
     ask(&f, other, 7);
     hear(&f, other, 7);
     hear(&f, late, 0);
-    nng_close(late);
-    nng_close(other);
+    (void)nng_close_socket(late.id);
+    (void)nng_close_socket(other.id);
     stop(&f);
 }
 
@@ -248,8 +249,8 @@ static void test_who_lets_too_many_bytes_wait_is_hung_up_on(void **state)
     }
     ask(&f, other, 2);
     hear(&f, other, 2);
-    nng_close(late);
-    nng_close(other);
+    (void)nng_close_socket(late.id);
+    (void)nng_close_socket(other.id);
     stop(&f);
 }
 
@@ -269,8 +270,8 @@ static void test_who_reads_nothing_for_long_is_hung_up_on(void **state)
     ask(&f, other, 2);
     hear(&f, other, 2);
     assert_int_equal(f.gone, 1);
-    nng_close(late);
-    nng_close(other);
+    (void)nng_close_socket(late.id);
+    (void)nng_close_socket(other.id);
     stop(&f);
 }
 
@@ -293,7 +294,7 @@ static void test_no_more_requests_are_taken_than_may_be_under_way(void **state)
     assert_int_equal(poll(&ready, 1, 20000), 1); /* there is a context again */
     UNTIL(turn(&f), f.requests == 101);
     assert_int_equal(f.gone, 0);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     stop(&f);
 }
 
@@ -311,8 +312,8 @@ static void test_who_uses_up_what_may_be_under_way_is_hung_up_on(void **state)
     ask(&f, other, 1);
     hear(&f, other, 1);
     assert_int_equal(f.gone, 1);
-    nng_close(late);
-    nng_close(other);
+    (void)nng_close_socket(late.id);
+    (void)nng_close_socket(other.id);
     stop(&f);
 }
 
@@ -326,13 +327,13 @@ static void test_who_hangs_up_leaves_no_answers_behind(void **state)
         f.answer_bytes = 1u << 18;
         for (uint32_t i = 0; i < 120; i++)
             ask(&f, late, i);
-        nng_close(late);
+        (void)nng_close_socket(late.id);
         UNTIL(turn(&f), f.gone == (uint32_t)round + 1);
     }
     nng_socket other = asker(&f);
     ask(&f, other, 1);
     hear(&f, other, 1);
-    nng_close(other);
+    (void)nng_close_socket(other.id);
     stop(&f);
 }
 
@@ -347,7 +348,7 @@ static void test_it_ends_while_answers_wait_and_requests_come(void **state)
             ask(&f, late, i);
         UNTIL(turn(&f), answers(&f) >= 250);
         stop(&f);
-        nng_close(late);
+        (void)nng_close_socket(late.id);
     }
 }
 
@@ -422,15 +423,16 @@ static void test_by_wss_only_who_has_the_dialled_name_is_believed(void **state)
     UNTIL(turn(&f), f.came == 1);
     ask(&f, right, 1);
     hear(&f, right, 1);
-    nng_close(right); /* until it has dialled again, it has tried the other one as well */
+    (void)nng_close_socket(
+        right.id); /* until it has dialled again, it has tried the other one as well */
     UNTIL(turn(&f), f.gone == 1);
     right = asker_on(urls[1], "localhost");
     UNTIL(turn(&f), f.came == 2);
     ask(&f, right, 2);
     hear(&f, right, 2);
     assert_int_equal(f.came, 2);
-    nng_close(wrong);
-    nng_close(right);
+    (void)nng_close_socket(wrong.id);
+    (void)nng_close_socket(right.id);
     stop(&f);
 }
 
@@ -449,9 +451,9 @@ static void test_by_wss_who_has_no_certificate_is_not_let_in(void **state)
     ask(&f, orders, 1);
     hear(&f, orders, 1);
     assert_int_equal(f.came, 1);
-    nng_close(nobody);
-    nng_close(stranger);
-    nng_close(orders);
+    (void)nng_close_socket(nobody.id);
+    (void)nng_close_socket(stranger.id);
+    (void)nng_close_socket(orders.id);
     stop(&f);
 }
 

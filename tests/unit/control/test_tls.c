@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "control/nng.h"
 #include "control/replier.h"
 #include "control/tls.h"
 #include "support/certificates.h"
@@ -285,7 +286,7 @@ static void test_libnng_asks_over_tls(void **state)
         nng_msg_free(message);
     }
     nng_aio_free(aio);
-    nng_close(socket);
+    (void)nng_close_socket(socket.id);
     nng_tls_config_free(config);
     free(own);
 }
