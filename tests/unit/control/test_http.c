@@ -241,7 +241,9 @@ static void test_body_of_a_large_path_is_bounded(void **state)
     struct fixture f;
     set_up(&f);
     body_of(&f, "/large/a", HTTP_LARGE_BODY_BYTES_MAX, "body=4194304\n");
-    expect(&f, "POST /large/a HTTP/1.1\r\n" HOST "Content-Length: 4194305\r\n\r\n", " 400 ");
+    expect(&f,
+           "POST /large/a HTTP/1.1\r\n" HOST "Connection: close\r\nContent-Length: 4194305\r\n\r\n",
+           " 400 ");
     assert_int_equal(f.calls, 1);
     http_server_free(f.server);
 }
