@@ -36,8 +36,10 @@ static struct parley_client *client;
 static uint32_t in_flight, started, ended;
 static uint8_t payload[PLAIN_BYTES_MAX];
 
-static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
-                        Bench__V1__EchoMessage_Closure closure, void *closure_data)
+__attribute__((noinline)) static void answer_echo(Bench__V1__Echo_Service *service,
+                                                  const Bench__V1__EchoMessage *request,
+                                                  Bench__V1__EchoMessage_Closure closure,
+                                                  void *closure_data)
 {
     (void)service;
     if (request->payload.len <= PLAIN_BYTES_MAX) {
@@ -151,12 +153,22 @@ static void *steps_asleep_serve(void *unused)
     return NULL;
 }
 
-static void steps_asleep(uint32_t calls)
+__attribute__((noinline)) static void steps_pause(void)
 {
     const struct timespec pause = {.tv_nsec = NS_PER_MS};
+    (void)nanosleep(&pause, NULL);
+}
+
+static void steps_asleep(uint32_t calls)
+{
+    /* For bench/steps_asleep.py: a call is from the first to the second, and from the third to it.
+     */
+    printf("call %p pause %p answer %p\n", (void *)(uintptr_t)steps_asleep_call,
+           (void *)(uintptr_t)steps_pause, (void *)(uintptr_t)answer_echo);
+    (void)fflush(stdout);
     for (uint32_t i = 0; i < calls; i++) {
         steps_asleep_call();
-        (void)nanosleep(&pause, NULL);
+        steps_pause();
     }
 }
 

@@ -468,6 +468,12 @@ void channel_doze_end(struct channel *channel, bool in_time)
         channel->deaf = in_time ? 0 : channel->deaf + 1;
 }
 
+void channel_doze_woken(struct channel *channel)
+{
+    asleep_clear(&channel->ours);
+    channel->deaf = 0;
+}
+
 bool channel_wants_cpu(const struct channel *channel)
 {
     /* Published for it, and it has not been there: it cannot run. If it has, and an answer is due
@@ -741,7 +747,6 @@ int channel_drain(struct channel *channel, unsigned batch)
     struct parley_endpoint *endpoint = channel->endpoint;
     const uint64_t usual = /* two constants */
         channel->service_side ? usual_word(true, false) : usual_word(false, false);
-    endpoint->stamp_ns = 0;
     while (taken < (int)batch && channel->state == CHANNEL_UP && !endpoint_forked(endpoint)) {
         const void *record;
         uint32_t bytes;

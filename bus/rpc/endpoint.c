@@ -46,6 +46,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     spin_init(&endpoint->spin[true], budget, 0);
     part_init(&endpoint->part);
     endpoint->doze_max = WAIT_WORDS_MAX;
+    endpoint->sees = true;
     endpoint->watches = true;
     endpoint->cpu = spin_cpu();
 

@@ -389,6 +389,7 @@ bool channel_may_doze(const struct channel *channel);
 /* Sets the flag. Return: the word to wait on; the kernel has the last look at it. */
 const void *channel_doze(struct channel *channel);
 void channel_doze_end(struct channel *channel, bool in_time);
+void channel_doze_woken(struct channel *channel); /* instead, before it is drained */
 /* Of a peer that was last seen on our CPU: whether it needs it now. */
 bool channel_wants_cpu(const struct channel *channel);
 int channel_bell_send(struct channel *channel, const struct bell_packet *packet, size_t bytes, int fd);
@@ -969,6 +970,7 @@ struct parley_endpoint {
     uint64_t spin_ns_max;
     uint64_t polled_ns; /* when the descriptors were last looked at */
     uint32_t doze_max;  /* channels at once: WAIT_WORDS_MAX, if the kernel can */
+    bool sees;          /* descriptors while it dozes: wait_doze() */
     bool watches;       /* words of channels, while it sleeps: wait_watch() */
     uint32_t cpu;       /* as its channels tell their peers: spin_cpu() */
     uint64_t endpoint_id;

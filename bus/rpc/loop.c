@@ -30,6 +30,11 @@
 #define SPIN_CHECKS 32                /* looks at rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
 
+enum came {
+    CAME = 1, /* something, and is to be taken if a channel has it */
+    TAKEN,    /* and has been taken */
+};
+
 static bool served_now(const struct parley_endpoint *endpoint, const struct channel *channel)
 {
     if (__builtin_expect(channel->far != NULL, 0))
@@ -103,6 +108,7 @@ __attribute__((noinline)) static int hot_drain_several(struct parley_endpoint *e
             TAILQ_REMOVE(&endpoint->hot, channel, entry);
             TAILQ_INSERT_TAIL(&endpoint->hot, channel, entry);
         }
+        endpoint->stamp_ns = 0;
         if (served_now(endpoint, channel))
             taken += channel_drain(channel, batch);
     }
@@ -122,6 +128,7 @@ static inline int hot_drain(struct parley_endpoint *endpoint)
         return 0;
     channel->pass = endpoint->pass;
     channel->rang = false;
+    endpoint->stamp_ns = 0;
     return channel_drain(channel, RPC_BATCH_MAX);
 }
 
@@ -258,6 +265,10 @@ static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin,
 {
     if (TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
         return 0;
+    if (spin_is_far(spin)) {
+        (void)cpu_tell(endpoint);
+        return 0;
+    }
     if (endpoint->spin_ns_max == PARLEY_FOREVER)
         return CLOCK_NEVER;
     const struct channel *wants = cpu_wanted_by(endpoint);
@@ -287,7 +298,7 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
     }
 }
 
-/* ---- Dozing: asleep for a short time, on words ---- */
+/* ---- Dozing: asleep on words ---- */
 
 /* A request could come on any of them. False: they are too many. */
 static bool services_wake(struct parley_endpoint *endpoint)
@@ -307,7 +318,8 @@ static bool services_wake(struct parley_endpoint *endpoint)
 }
 
 /* Return: how many channels there are to doze on; 0: none, or not all of them can be. */
-static unsigned doze_channels(struct parley_endpoint *endpoint, struct channel **ret_channels)
+static unsigned doze_channels(struct parley_endpoint *endpoint, unsigned most,
+                              struct channel **ret_channels)
 {
     struct channel *channel;
     unsigned count = 0;
@@ -316,31 +328,131 @@ static unsigned doze_channels(struct parley_endpoint *endpoint, struct channel *
     TAILQ_FOREACH (channel, &endpoint->hot, entry) {
         if (!served_now(endpoint, channel))
             continue;
-        if (count == endpoint->doze_max || !channel_may_doze(channel))
+        if (count == most || !channel_may_doze(channel))
             return 0;
         ret_channels[count++] = channel;
     }
     return count;
 }
 
-/* Return: as wait_words(), which has the last look; 0, too, if it is not to be done. */
-static int doze(struct parley_endpoint *endpoint, uint64_t ns)
+/* @ns: blindly, and for so long; 0: for as long as @left, with an eye on the descriptors. Return:
+ * as wait_words(), or wait_doze(). */
+static inline int sleep_on(struct parley_endpoint *endpoint, const void *const *words,
+                           unsigned count, uint64_t ns, uint64_t left)
+{
+    if (ns)
+        return wait_words(words, count, ns < left ? ns : left);
+    int r = wait_doze(endpoint->wait, words, count, left);
+    if (__builtin_expect(r < 0, 0))
+        endpoint->sees = false; /* not here */
+    return r;
+}
+
+/* Return: as sleep_on(), which has the last look; 0, too, if it is not to be done. */
+__attribute__((noinline)) static int doze_several(struct parley_endpoint *endpoint, uint64_t ns,
+                                                  uint64_t left)
 {
     struct channel *channels[WAIT_WORDS_MAX];
     const void *words[WAIT_WORDS_MAX];
-    unsigned count = doze_channels(endpoint, channels);
+    unsigned most =
+        ns || endpoint->doze_max < WAIT_DOZE_WORDS_MAX ? endpoint->doze_max : WAIT_DOZE_WORDS_MAX;
+    unsigned count = doze_channels(endpoint, most, channels);
     if (count == 0)
         return 0;
     for (unsigned i = 0; i < count; i++)
         words[i] = channel_doze(channels[i]);
-    int r = wait_words(words, count, ns);
-    if (r < 0)
+    int r = sleep_on(endpoint, words, count, ns, left);
+    if (r < 0 && ns)
         endpoint->doze_max = count - 1; /* not on this kernel */
     for (unsigned i = 0; i < count; i++)
         channel_doze_end(channels[i], r > 0);
-    if (r > 0)
-        stats_bump(&endpoint->stats.header->wakeups);
     return r;
+}
+
+/* Nearly always there is one: the channel that is hot alone, where nothing is cold that a request
+ * could come on. NULL: not so. */
+static inline struct channel *doze_channel(const struct parley_endpoint *endpoint)
+{
+    struct channel *channel = TAILQ_FIRST(&endpoint->hot);
+    if (TAILQ_NEXT(channel, entry) || endpoint->doze_max == 0 || !served_now(endpoint, channel) ||
+        !channel_may_doze(channel) ||
+        !(TAILQ_EMPTY(&endpoint->cold) || TAILQ_EMPTY(&endpoint->services)))
+        return NULL;
+    return channel;
+}
+
+static int descriptors_after(struct parley_endpoint *endpoint, uint64_t now)
+{
+    endpoint->polled_ns = now;
+    int n = descriptors_poll(endpoint, 0);
+    return n < 0 ? n : CAME;
+}
+
+/* For who does not see the descriptors, and is always woken in time. Return: CAME, 0, -errno. */
+static inline int descriptors_glance(struct parley_endpoint *endpoint, uint64_t now)
+{
+    if (__builtin_expect(now - endpoint->polled_ns < SPIN_SHORT_NS, 1))
+        return 0;
+    endpoint->polled_ns = now;
+    int n = descriptors_poll(endpoint, 0);
+    return n > 0 ? CAME : n;
+}
+
+/* What a doze that has ended leaves to be done, behind what it waited for. @now: its end. */
+static inline void doze_done(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
+                             uint64_t until, uint64_t now)
+{
+    spin_slept(spin, now - start);
+    stats_add(&endpoint->stats.header->wakeups, 1);
+    endpoint->busy_records = 0; /* the descriptors are looked at by the time, or seen */
+    if (__builtin_expect(now >= until, 0))
+        timers_run(endpoint, now);
+}
+
+/* doze_for() on the one channel that there is: from its wake-up straight to what it was for. It is
+ * stamped with the time of the wake-up. */
+static inline int doze_alone(struct parley_endpoint *endpoint, struct channel *channel,
+                             struct spin *spin, uint64_t ns, uint64_t start, uint64_t until)
+{
+    const void *word = channel_doze(channel);
+    int r = sleep_on(endpoint, &word, 1, ns, clock_left(until, start));
+    if (__builtin_expect(r <= 0, 0)) {
+        channel_doze_end(channel, false);
+        return 0;
+    }
+    channel_doze_woken(channel);
+    const uint64_t now = now_ns(endpoint);
+    endpoint->stamp_ns = now;
+    endpoint->stamp_uses = 0;
+    int taken = channel_drain(channel, 1);
+    if (__builtin_expect(endpoint_forked(endpoint), 0))
+        return TAKEN;
+    doze_done(endpoint, spin, start, until, now);
+    if (__builtin_expect(taken == 0, 0))
+        return ns ? CAME : descriptors_after(endpoint, now); /* a descriptor, or nothing */
+    return TAKEN;
+}
+
+/* Return: CAME, TAKEN; 0: the wait is over, or it is too early to say; -errno. */
+static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
+                    uint64_t until)
+{
+    const uint64_t ns = spin_doze(spin), left = clock_left(until, start);
+    if (left == 0 || (ns == 0 && !endpoint->sees) || TAILQ_EMPTY(&endpoint->hot) ||
+        stopping(endpoint))
+        return 0;
+    int n = ns ? descriptors_glance(endpoint, start) : 0;
+    if (__builtin_expect(n != 0, 0))
+        return n;
+    struct channel *channel = doze_channel(endpoint);
+    if (__builtin_expect(channel != NULL, 1))
+        return doze_alone(endpoint, channel, spin, ns, start, until);
+    n = doze_several(endpoint, ns, left);
+    if (n <= 0)
+        return 0;
+    uint64_t now = now_ns(endpoint);
+    doze_done(endpoint, spin, start, until, now);
+    return ns ? CAME : descriptors_after(endpoint, now);
 }
 
 /* ---- Sleeping ---- */
@@ -364,67 +476,53 @@ static struct spin *spin_of(struct parley_endpoint *endpoint)
     return &endpoint->spin[!TAILQ_EMPTY(&endpoint->deadlines)];
 }
 
-/* Return: 1 something came; 0: the wait is over, or it is too early to say; -errno. */
-static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
-                    uint64_t until)
+/* Return: CAME; 0: nothing; -errno. */
+__attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint, struct spin *spin,
+                                               uint64_t start, uint64_t until)
 {
-    uint64_t now = now_ns(endpoint);
-    uint64_t ns = spin_doze(spin), left = clock_left(until, now);
-    if (ns == 0 || left == 0 || TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
-        return 0;
-    /* Who is always woken in time must see them, too. */
-    int n = 0;
-    if (now - endpoint->polled_ns >= SPIN_SHORT_NS) {
-        endpoint->polled_ns = now;
-        n = descriptors_poll(endpoint, 0);
-    }
-    if (n == 0)
-        n = doze(endpoint, ns < left ? ns : left) > 0;
-    if (n <= 0)
-        return n;
-    now = now_ns(endpoint);
-    spin_slept(spin, now - start);
-    if (now >= until)
-        timers_run(endpoint, now);
-    return 1;
-}
-
-/* Return: >0 something came, and is to be taken if a channel has it; 0: nothing; -errno. */
-static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
-{
-    struct spin *spin = spin_of(endpoint);
-    uint64_t start = now_ns(endpoint);
-    uint64_t until = endpoint_timer_next(endpoint);
-    if (deadline_ns < until)
-        until = deadline_ns;
-    uint64_t left = clock_left(until, start);
-    uint64_t budget = left ? spin_budget(endpoint, spin, start) : 0;
-    int n = 0;
-    if (budget) {
-        n = spin_for(endpoint, start, budget < left ? budget : left);
-        if (n > 0)
-            spin_hit(spin);
-        else if (n == 0)
-            spin_miss(spin);
-        stats_bump(n > 0 ? &endpoint->stats.header->spins_hit
-                         : &endpoint->stats.header->spins_missed);
-    }
-    if (n == 0)
-        n = doze_for(endpoint, spin, start, until);
-    if (n != 0)
-        return n;
     /* With a timer that is due nobody sleeps, and no peer needs to ring. */
-    left = clock_left(until, now_ns(endpoint));
+    uint64_t left = clock_left(until, now_ns(endpoint));
     if (left && !all_sleep(endpoint))
-        return 1;
+        return CAME;
     endpoint->busy_records = 0;
-    n = descriptors_poll(endpoint, left);
+    int n = descriptors_poll(endpoint, left);
     uint64_t now = now_ns(endpoint);
     endpoint->polled_ns = now;
     if (n > 0)
         spin_slept(spin, now - start);
     timers_run(endpoint, now);
-    return n;
+    return n > 0 ? CAME : n;
+}
+
+/* Return: CAME; 0: the budget is spent; -errno. */
+__attribute__((noinline)) static int spin_on(struct parley_endpoint *endpoint, struct spin *spin,
+                                             uint64_t start, uint64_t budget)
+{
+    int n = spin_for(endpoint, start, budget);
+    if (n > 0)
+        spin_hit(spin);
+    else if (n == 0)
+        spin_miss(spin);
+    stats_bump(n > 0 ? &endpoint->stats.header->spins_hit : &endpoint->stats.header->spins_missed);
+    return n > 0 ? CAME : n;
+}
+
+/* Return: CAME, TAKEN; 0: nothing; -errno. */
+static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+{
+    struct spin *spin = spin_of(endpoint);
+    uint64_t until = endpoint_timer_next(endpoint);
+    if (deadline_ns < until)
+        until = deadline_ns;
+    uint64_t start = now_ns(endpoint);
+    uint64_t left = clock_left(until, start);
+    uint64_t budget = left ? spin_budget(endpoint, spin, start) : 0;
+    int n = __builtin_expect(budget != 0, 0)
+                ? spin_on(endpoint, spin, start, budget < left ? budget : left)
+                : 0;
+    if (n == 0)
+        n = doze_for(endpoint, spin, start, until);
+    return n != 0 || endpoint_forked(endpoint) ? n : sleep_for(endpoint, spin, start, until);
 }
 
 /* Frees what died while somebody up the stack might still have looked at it. */
@@ -457,13 +555,16 @@ static void accepted_end(struct parley_endpoint *endpoint)
 }
 
 /* The end of a turn. Return: @r, or -ESTALE. */
-static int turn_end(struct parley_endpoint *endpoint, int r)
+static inline int turn_end(struct parley_endpoint *endpoint, int r)
 {
-    accepted_end(endpoint);
+    if (__builtin_expect(!TAILQ_EMPTY(&endpoint->accepted), 0))
+        accepted_end(endpoint);
     endpoint->turns--;
     if (endpoint_forked(endpoint))
         return -ESTALE;
-    if (endpoint->turns == 0)
+    if (endpoint->turns == 0 &&
+        (!TAILQ_EMPTY(&endpoint->dead) || !TAILQ_EMPTY(&endpoint->dead_clients) ||
+         !TAILQ_EMPTY(&endpoint->dead_services)))
         endpoint_bury(endpoint);
     return r < 0 ? r : 0;
 }
@@ -480,7 +581,7 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
     if (endpoint->busy_records < BUSY_RECORDS_MAX) {
         if (taken == 0)
             r = wait_for_something(endpoint, deadline_ns);
-        if (r > 0) /* what it waited for: another turn would do no more */
+        if (r == CAME) /* what it waited for: another turn would do no more */
             endpoint->busy_records += (unsigned)hot_drain(endpoint);
     } else if (!endpoint_forked(endpoint)) {
         /* A loop that never runs dry must still see timers and descriptors. */

@@ -584,6 +584,7 @@ int remote_begin(struct parley_endpoint *endpoint, const struct parley_endpoint_
     LIST_INIT(&remote->services);
     /* What it waits for comes by descriptors, and libnng's threads need the CPU. */
     endpoint->doze_max = 0;
+    endpoint->sees = false;
     endpoint->watches = false;
     endpoint->spin_ns_max = 1;
     spin_init(&endpoint->spin[false], 0, CLOCK_NEVER);

@@ -99,6 +99,7 @@ void wait_wake(struct wait *wait);
 /* ---- Words in shared memory ---- */
 
 #define WAIT_WORDS_MAX 4 /* each takes a leg about 0.3 us longer */
+#define WAIT_DOZE_WORDS_MAX (WAIT_WORDS_MAX - 1) /* beside one of the waiter's own */
 
 /**
  * wait_words() - sleep while all of these words are 0, until one is woken
@@ -109,6 +110,15 @@ void wait_wake(struct wait *wait);
  * -errno if it cannot be done here (-ENOSYS: several, before Linux 5.16).
  */
 int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns);
+/**
+ * wait_doze() - the same, and see the descriptors of @wait meanwhile
+ * @words:      1..WAIT_DOZE_WORDS_MAX
+ * @timeout_ns: any, or WAIT_FOREVER
+ *
+ * Return: 1 as wait_words(), and also if wait_poll() may have something to return for; 0 as
+ * wait_words(); -ENOSYS: this implementation, or the kernel, cannot; -errno.
+ */
+int wait_doze(struct wait *wait, const void *const *words, unsigned count, uint64_t timeout_ns);
 /* Wakes who waits on this word, up to sixteen times at once; it may be mapped read-only. */
 void wait_words_wake(const void *word);
 
@@ -143,6 +153,11 @@ void spin_init(struct spin *spin, uint64_t budget_ns_max, uint64_t first_ns);
 /* How long to spin in the wait that begins now, in ns; follow it with one of the two below, unless
  * it was 0. */
 uint64_t spin_begin(struct spin *spin);
+/* Whether it is 0 for sure: what is waited for takes too long. */
+static inline bool spin_is_far(const struct spin *spin)
+{
+    return spin->misses == SPIN_MISSES_MAX && spin->last_ns / SPIN_FAR >= spin->budget_ns_max;
+}
 void spin_hit(struct spin *spin);  /* something came meanwhile */
 void spin_miss(struct spin *spin); /* it was spent in vain */
 /* How long to doze in this wait, in ns; 0: not at all. */

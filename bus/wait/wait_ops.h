@@ -41,6 +41,10 @@ struct wait_ops {
     void (*disarm)(struct wait *wait, int fd, uint64_t key);
     /* Watches @word instead of slot->word, from the next collect on. NULL: it cannot. */
     int (*watch)(struct wait *wait, int fd, struct wait_slot *slot, const void *word);
+    /* A word of this process that is not *ret_value any more once there is something to collect.
+     * Returns 0; 1: there is something now; -ENOSYS: for this thread there is no such word; -errno.
+     * NULL: it has none. */
+    int (*tail)(struct wait *wait, const void **ret_word, uint32_t *ret_value);
     /* Returns 0 once wait_done(), at the timeout, or on EINTR; or -errno. */
     int (*collect)(struct wait *wait, int max, uint64_t timeout_ns);
 };

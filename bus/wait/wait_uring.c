@@ -45,15 +45,18 @@
 #define KEY_TURN_SHIFT 16 /* with it: which one, for several may be cancelled between two polls */
 #define KEY_TURN_MASK (UINT64_C(0xff) << KEY_TURN_SHIFT)
 static_assert(WAIT_FD_MAX <= 1 << KEY_TURN_SHIFT, "a descriptor is below it in the key");
+#define MOVES_MAX 16        /* from thread to thread; then it is a habit, and costs too much */
 #define KEY_NONE UINT64_MAX /* of requests whose completion says nothing: no descriptor has it */
 
 struct wait_uring {
     struct wait wait;
     struct io_uring ring;
-    bool skip_success; /* requests without news can do without a completion (5.17) */
-    bool can_watch;    /* words (6.7) */
-    bool any_unarmed;  /* some slot is to be armed again */
-    int broken;        /* -errno: the kernel will not even poll our own eventfd */
+    bool skip_success;  /* requests without news can do without a completion (5.17) */
+    bool can_watch;     /* words (6.7) */
+    bool any_unarmed;   /* some slot is to be armed again */
+    const void *thread; /* this_thread() of who has armed all of them; NULL: several have */
+    unsigned moves;     /* to other threads: MOVES_MAX */
+    int broken;         /* -errno: the kernel will not even poll our own eventfd */
 };
 
 static struct wait_uring *uring_of(struct wait *wait)
@@ -62,6 +65,13 @@ static struct wait_uring *uring_of(struct wait *wait)
 }
 
 /* ---- Set-up ---- */
+
+/* Another thread that runs has another one. */
+static const void *this_thread(void)
+{
+    static __attribute__((tls_model("initial-exec"))) _Thread_local char here;
+    return &here;
+}
 
 static int init_ring(struct io_uring *ring, struct io_uring_params *params)
 {
@@ -122,6 +132,7 @@ static int uring_new(struct wait **ret_wait, struct error_text *error)
     (void)io_uring_ring_dontfork(&uring->ring); /* a child would take the parent's completions */
     uring->can_watch = try_watch(&uring->ring);
     uring->skip_success = params.features & IORING_FEAT_CQE_SKIP;
+    uring->thread = this_thread();
     *ret_wait = &uring->wait;
     return 0;
 }
@@ -176,6 +187,12 @@ static void prepare_arm(struct io_uring_sqe *sqe, int fd, uint32_t events, uint6
     sqe->user_data = key;
 }
 
+static void armed_here(struct wait_uring *uring)
+{
+    if (uring->thread != this_thread())
+        uring->thread = NULL;
+}
+
 static int uring_arm(struct wait *wait, int fd, uint32_t events, uint64_t key)
 {
     struct wait_uring *uring = uring_of(wait);
@@ -183,6 +200,7 @@ static int uring_arm(struct wait *wait, int fd, uint32_t events, uint64_t key)
     if (!sqe)
         return -EBUSY; /* full of requests that could not be submitted: out of memory */
     prepare_arm(sqe, fd, events, key);
+    armed_here(uring);
     return submit_one(uring, sqe);
 }
 
@@ -292,6 +310,7 @@ static int rearm(struct wait_uring *uring)
         prepare_arm(sqe, (int)fd, slot->events, wait_key((int)fd, slot->generation));
     }
     uring->any_unarmed = false;
+    armed_here(uring);
     return 0;
 }
 
@@ -405,6 +424,45 @@ static int uring_collect(struct wait *wait, int max, uint64_t timeout_ns)
     }
 }
 
+/* ---- Its tail ---- */
+
+/* Arms everything anew: the kernel interrupts the thread that armed a poll, and no other. */
+static void move_here(struct wait_uring *uring)
+{
+    struct wait *wait = &uring->wait;
+    for (uint32_t fd = 0; fd < wait->slot_count; fd++) {
+        struct wait_slot *slot = &wait->slots[fd];
+        if (!slot->used || slot->unarmed)
+            continue;
+        uring_disarm(wait, (int)fd, wait_key((int)fd, slot->generation));
+        slot->word = NULL;
+        slot->generation++;
+        slot->unarmed = uring->any_unarmed = true;
+    }
+    uring->thread = this_thread();
+    uring->moves++;
+}
+
+static int uring_tail(struct wait *wait, const void **ret_word, uint32_t *ret_value)
+{
+    struct wait_uring *uring = uring_of(wait);
+    const struct io_uring_cq *queue = &uring->ring.cq;
+    if (__builtin_expect(uring->thread != this_thread(), 0)) {
+        if (uring->moves == MOVES_MAX)
+            return -ENOSYS;
+        move_here(uring);
+    }
+    int r = uring->any_unarmed ? rearm(uring) : 0;
+    if (r == 0)
+        r = submit(uring);
+    if (r < 0)
+        return r == -EBUSY || r == -EAGAIN || r == -EINTR ? 1 : r;
+    *ret_word = queue->ktail;
+    *ret_value = *queue->khead;
+    /* relaxed: who sleeps compares once more, and what is in the queue is read by who collects */
+    return kernel_has_more(uring) || IO_URING_READ_ONCE(*queue->ktail) != *ret_value;
+}
+
 const struct wait_ops wait_uring_ops = {
     .name = "io_uring",
     .new = uring_new,
@@ -414,5 +472,6 @@ const struct wait_ops wait_uring_ops = {
     .arm = uring_arm,
     .disarm = uring_disarm,
     .watch = uring_watch,
+    .tail = uring_tail,
     .collect = uring_collect,
 };

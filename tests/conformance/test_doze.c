@@ -1,7 +1,7 @@
 /*
  * Dozing: a short wait for a reply, on the word in the peer's ring where it will begin.
  *
- * wait_words() and wait_words_wake() are defined here, before the library's own: the kernel's
+ * wait_words() and its like are defined here, before the library's own: the kernel's
  * side of a doze is ours, so that what ends one is known, and nothing here depends on how long
  * anything takes.
  */
@@ -50,6 +50,13 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
     for (unsigned i = 0; i < NAPS_MAX && is_zero(words[0]); i++)
         nap();
     return 0;
+}
+
+/* Nor one that sees descriptors. */
+int wait_doze(struct wait *wait, const void *const *words, unsigned count, uint64_t timeout_ns)
+{
+    (void)wait, (void)words, (void)count, (void)timeout_ns;
+    return -ENOSYS;
 }
 
 void wait_words_wake(const void *word)

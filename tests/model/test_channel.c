@@ -52,16 +52,19 @@ static const struct bounds {
     unsigned farewell; /* frames that the service sends before it hangs up; 0: it does not */
     bool dozes;        /* before they sleep */
     bool watches;      /* words, and not the doorbell, when they sleep */
+    bool sees;         /* descriptors, when they doze */
 } all_bounds[] = {
-    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false, false},
+    {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false, false, false},
     {"doze", "2 requests, one answered, by two that doze first", 2, 1, PAYLOAD_WORDS, 0, true,
-     false},
+     false, false},
+    {"see", "2 requests, one answered, by two that doze and see", 2, 1, PAYLOAD_WORDS, 0, false,
+     false, true},
     {"word", "2 requests, one answered, by two that sleep on words", 2, 1, PAYLOAD_WORDS, 0, false,
-     true},
+     true, false},
     {"hang-up", "a request, 2 frames, and the service hangs up", 1, 0, PAYLOAD_WORDS, 2, false,
-     false},
-    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0, false, false},
-    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false, false},
+     false, false},
+    {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0, false, false, false},
+    {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false, false, false},
 };
 static const struct bounds *bounds;
 
@@ -220,6 +223,14 @@ void wait_words_wake(const void *word)
 {
     woken[!model_thread()] = word;
     model_bell_ring(WORD_BELL(!model_thread()));
+}
+
+/* Where it is done, no descriptor has anything. */
+int wait_doze(struct wait *wait, const void *const *words, unsigned count, uint64_t timeout_ns)
+{
+    (void)wait, (void)timeout_ns;
+    model_expect(count == 1);
+    return bounds->sees ? futex_wait(words[0], false) : -ENOSYS;
 }
 
 int wait_watch(struct wait *wait, int fd, const void *word)
@@ -530,6 +541,7 @@ static void party_init(unsigned index)
     endpoint->hang_up_at_ns = CLOCK_NEVER;
     endpoint->doze_max = 1;
     endpoint->watches = bounds->watches;
+    endpoint->sees = bounds->sees;
     static struct stats_header header;
     endpoint->stats.header = &header;
     model_expect(channel_new(endpoint, &ops, (int)index, &party->channel, &error) == 0);
