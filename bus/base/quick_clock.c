@@ -6,6 +6,10 @@
  * enough apart that the reading's own length does not count, and near enough that it fits in 64
  * bits. A counter whose rate has changed, as that of a virtual machine that moved may have, is
  * measured anew. None of it can make an error last longer than until the next setting.
+ *
+ * The next setting is due after a span, which doubles while the clock turns out to have been right,
+ * and begins anew when it was not. So who reads it once a millisecond mostly gets by without the
+ * real clock, whose code and data would be cold by then.
  */
 #include "base/quick_clock.h"
 
@@ -15,7 +19,9 @@
 
 #include "base/clock.h"
 
-#define SPAN_TICKS (UINT64_C(1) << 21)     /* 0.5 to 1 ms */
+#define SPAN_TICKS (UINT64_C(1) << 21)     /* 0.5 to 1 ms: until the rate has proved good */
+#define SPAN_TICKS_MAX (UINT64_C(1) << 25) /* 8 to 16 ms */
+#define GOOD_NS 250                        /* off by less at the next setting: it has */
 #define MEASURED_TICKS (UINT64_C(1) << 20) /* at least, between two pairs */
 #define MEASURED_NS (UINT64_C(1) << 31)    /* at most */
 #define TORN_TICKS 2000                    /* between two looks at the counter */
@@ -55,6 +61,19 @@ static bool measure(struct quick_clock *clock, uint64_t ticks, uint64_t ns)
     return rate != 0 && rate < UINT64_C(1) << 40; /* the product fits */
 }
 
+/* For how many ticks the clock is to be good from now on. */
+static uint64_t span_next(const struct quick_clock *clock, uint64_t ticks, uint64_t ns)
+{
+    uint64_t passed = ticks - clock->ticks, passed_ns = ns - clock->ns;
+    if (clock->span == 0 || passed_ns >= MEASURED_NS || passed >> 33) /* its product fits */
+        return SPAN_TICKS;
+    uint64_t told = passed * clock->rate >> 32;
+    uint64_t off = told > passed_ns ? told - passed_ns : passed_ns - told;
+    if (off >= GOOD_NS)
+        return SPAN_TICKS;
+    return clock->span < SPAN_TICKS_MAX ? 2 * clock->span : SPAN_TICKS_MAX;
+}
+
 uint64_t quick_clock_take(struct quick_clock *clock, uint64_t before, uint64_t ns, uint64_t after)
 {
     uint64_t ticks = before + (after - before) / 2;
@@ -64,7 +83,8 @@ uint64_t quick_clock_take(struct quick_clock *clock, uint64_t before, uint64_t n
         clock->ticks = ticks;
         clock->ns = ns;
     } else if (ticks - clock->ticks >= MEASURED_TICKS) {
-        clock->span = measure(clock, ticks, ns) ? SPAN_TICKS : 0;
+        uint64_t span = span_next(clock, ticks, ns);
+        clock->span = measure(clock, ticks, ns) ? span : 0;
         clock->ticks = ticks;
         clock->ns = ns;
     }

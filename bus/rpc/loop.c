@@ -116,7 +116,7 @@ __attribute__((noinline)) static int hot_drain_several(struct parley_endpoint *e
 }
 
 /* The same, where nearly always there is one or none: nothing is to be sorted. */
-static inline int hot_drain(struct parley_endpoint *endpoint)
+static inline __attribute__((always_inline)) int hot_drain(struct parley_endpoint *endpoint)
 {
     struct channel *channel = TAILQ_FIRST(&endpoint->hot);
     if (!channel || endpoint_forked(endpoint))

@@ -22,7 +22,15 @@
  * short one only; so who slept for a second last time does not try it.
  */
 #include <sched.h>
+#include <stddef.h>
 #include <unistd.h>
+
+#if defined(__x86_64__) && defined(__LP64__) && defined(__has_include)
+#if __has_include(<sys/rseq.h>) /* glibc 2.35 */
+#include <sys/rseq.h>
+#define HAS_RSEQ
+#endif
+#endif
 
 #include "wait/wait.h"
 
@@ -34,9 +42,25 @@ unsigned spin_cpu_count(void)
     return count > 1 ? (unsigned)count : 1;
 }
 
+/* sched_getcpu(3), without a call: the kernel keeps the number in the thread's rseq area. Less than
+ * 0: not here. */
+static inline int cpu_of_rseq(void)
+{
+#ifdef HAS_RSEQ
+    int cpu;
+    __asm__ volatile("movl %%fs:%c1(%2), %0"
+                     : "=r"(cpu)
+                     : "i"(offsetof(struct rseq, cpu_id)), "r"(__rseq_offset));
+    return cpu;
+#else
+    return -1;
+#endif
+}
+
 uint32_t spin_cpu(void)
 {
-    return (uint32_t)(sched_getcpu() + 1);
+    int cpu = cpu_of_rseq();
+    return __builtin_expect(cpu >= 0, 1) ? (uint32_t)cpu + 1 : (uint32_t)(sched_getcpu() + 1);
 }
 
 void spin_init(struct spin *spin, uint64_t budget_ns_max, uint64_t first_ns)

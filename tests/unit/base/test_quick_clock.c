@@ -95,6 +95,23 @@ static void test_a_long_pause_keeps_the_rate(void **state)
     assert_true(clock.span > 0);
 }
 
+static void test_the_span_doubles_while_the_clock_is_right_and_has_an_end(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    (void)take(&clock, MS_TICKS, 1 * NS_PER_MS);
+    (void)take(&clock, 2 * MS_TICKS, 2 * NS_PER_MS);
+    const uint64_t first = clock.span;
+    uint64_t ms = 2, last = first;
+    for (; ms < 100; ms++, last = clock.span) {
+        (void)take(&clock, (ms + 1) * MS_TICKS, (ms + 1) * NS_PER_MS);
+        assert_true(clock.span == 2 * last || (clock.span == last && last > first));
+    }
+    assert_int_equal(clock.span, 16 * first);
+    (void)take(&clock, (ms + 1) * MS_TICKS, (ms + 1) * NS_PER_MS + 300); /* it was off by that */
+    assert_int_equal(clock.span, first);
+}
+
 static void test_a_setting_that_is_earlier_does_not_turn_it_back(void **state)
 {
     (void)state;
@@ -123,6 +140,7 @@ int main(void)
         cmocka_unit_test(test_a_pair_that_was_torn_apart_is_not_taken),
         cmocka_unit_test(test_a_counter_that_changes_its_rate_is_measured_anew),
         cmocka_unit_test(test_a_long_pause_keeps_the_rate),
+        cmocka_unit_test(test_the_span_doubles_while_the_clock_is_right_and_has_an_end),
         cmocka_unit_test(test_a_setting_that_is_earlier_does_not_turn_it_back),
         cmocka_unit_test(test_one_that_is_not_trusted_asks_every_time),
     };
