@@ -398,11 +398,13 @@ static inline int descriptors_glance(struct parley_endpoint *endpoint, uint64_t 
     return n > 0 ? CAME : n;
 }
 
-/* What a doze that has ended leaves to be done, behind what it waited for. @now: its end. */
+/* What a doze that has ended leaves to be done, behind what it waited for. @spin: NULL: nothing is
+ * learnt of it; @now: its end. */
 static inline void doze_done(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
                              uint64_t until, uint64_t now)
 {
-    spin_slept(spin, now - start);
+    if (spin)
+        spin_slept(spin, now - start);
     stats_add(&endpoint->stats.header->wakeups, 1);
     endpoint->busy_records = 0; /* the descriptors are looked at by the time, or seen */
     if (__builtin_expect(now >= until, 0))
@@ -427,9 +429,11 @@ static inline int doze_alone(struct parley_endpoint *endpoint, struct channel *c
     int taken = channel_drain(channel, 1);
     if (__builtin_expect(endpoint_forked(endpoint), 0))
         return TAKEN;
-    doze_done(endpoint, spin, start, until, now);
+    /* A descriptor says nothing of when the next record comes, and is not to be waited for blindly.
+     */
+    doze_done(endpoint, taken || ns ? spin : NULL, start, until, now);
     if (__builtin_expect(taken == 0, 0))
-        return ns ? CAME : descriptors_after(endpoint, now); /* a descriptor, or nothing */
+        return ns ? CAME : descriptors_after(endpoint, now);
     return TAKEN;
 }
 
@@ -451,7 +455,8 @@ static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_
     if (n <= 0)
         return 0;
     uint64_t now = now_ns(endpoint);
-    doze_done(endpoint, spin, start, until, now);
+    unsigned looks = 0;
+    doze_done(endpoint, ns || hot_pending(endpoint, &looks) ? spin : NULL, start, until, now);
     return ns ? CAME : descriptors_after(endpoint, now);
 }
 
