@@ -573,7 +573,6 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
         return 0; /* said already */
     }
     segment_sent(&channel->ours);
-    channel_wake(channel); /* so that its first request need not come by the bell */
     return 0;
 }
 
