@@ -5,31 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "broker/guard.h"
-
-#define HEAD "apiVersion: parley.dev/v1alpha1\nkind: Policy\n"
+#include "support/policy.h"
 
 static struct broker *broker;
 static char path[64];
 static struct error_text error;
 static struct set set;
 
-static void write_policy(const char *rules)
-{
-    (void)unlink(path);
-    FILE *file = fopen(path, "we");
-    assert_non_null(file);
-    (void)fprintf(file, HEAD "%s", rules);
-    assert_int_equal(fclose(file), 0);
-    assert_int_equal(chmod(path, 0600), 0);
-}
-
 static void with(const char *rules)
 {
-    write_policy(rules);
+    policy_write(path, rules);
     if (guard_init(broker, path, &error) < 0)
         fail_msg("%s", error.text);
 }
@@ -67,13 +55,13 @@ static void test_who_may_not_publish_is_told_so(void **state)
 {
     (void)state;
     struct peer peer;
-    with("rules:\n- {who: [local], allow: [publish], interfaces: ['catalog*']}\n");
+    with("- {who: [local], allow: [publish], interfaces: ['catalog*']}\n");
     peer_join(&peer, broker, "cuckoo");
     publish_refused(&peer, 1, &set, PARLEY_PERMISSION_DENIED,
                     "may not publish orders: no rule of the broker's policy allows it");
     assert_int_equal(broker->policy_denied, 1);
     last_event_is("audit.publish", "a publication was refused (PERMISSION_DENIED)");
-    with("rules:\n- {who: [local], allow: [publish], interfaces: ['ord*']}\n");
+    with("- {who: [local], allow: [publish], interfaces: ['ord*']}\n");
     publish(&peer, 2, &set);
     peer_leave(&peer);
 }
@@ -82,7 +70,7 @@ static void test_who_may_not_call_gets_no_contract(void **state)
 {
     (void)state;
     struct peer service, client;
-    with("rules:\n- {who: [anybody], deny: [call], interfaces: [orders]}\n"
+    with("- {who: [anybody], deny: [call], interfaces: [orders]}\n"
          "- {who: [anybody], allow: [everything]}\n");
     peer_join(&service, broker, "service");
     publish(&service, 1, &set);
@@ -109,7 +97,7 @@ static void test_a_policy_that_has_changed_counts_for_the_next_channel(void **st
 {
     (void)state;
     struct peer service, client;
-    with("rules:\n- {who: [anybody], allow: [everything]}\n");
+    with("- {who: [anybody], allow: [everything]}\n");
     peer_join(&service, broker, "service");
     publish(&service, 1, &set);
     peer_join(&client, broker, "client");
@@ -118,7 +106,7 @@ static void test_a_policy_that_has_changed_counts_for_the_next_channel(void **st
     (void)hear_instances(&client, 1, 0, 0);
     say_connect(&client, 1, 1);
     (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_ATTACH);
-    write_policy("rules:\n- {who: [anybody], allow: [publish]}\n");
+    policy_write(path, "- {who: [anybody], allow: [publish]}\n");
     guard_reload(broker);
     (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_REVIEW);
     (void)peer_hear(&client, PARLEY__LINK_MESSAGE__BODY_REVIEW);
@@ -157,7 +145,7 @@ static void test_a_service_hears_whom_to_hang_up_on(void **state)
     (void)state;
     static const uint32_t uids[] = {4001, 4002, 4003};
     struct peer service;
-    with("rules:\n- {who: [anybody], allow: [publish]}\n- {who: ['user:4002'], allow: [call]}\n");
+    with("- {who: [anybody], allow: [publish]}\n- {who: ['user:4002'], allow: [call]}\n");
     peer_join(&service, broker, "service");
     publish(&service, 1, &set);
     say_callers(&service, 1, uids, 3);
@@ -179,7 +167,7 @@ static void test_a_service_is_heard_once_each_time_that_it_was_asked(void **stat
     (void)state;
     static const uint32_t uids[] = {4001};
     struct peer service, other;
-    with("rules:\n- {who: [anybody], allow: [publish]}\n");
+    with("- {who: [anybody], allow: [publish]}\n");
     peer_join(&service, broker, "service");
     peer_join(&other, broker, "other");
     publish(&service, 1, &set);
@@ -191,7 +179,7 @@ static void test_a_service_is_heard_once_each_time_that_it_was_asked(void **stat
     (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_CUT);
     say_callers(&service, 1, uids, 1);
     peer_hears_nothing(&service);
-    write_policy("rules:\n- {who: [anybody], allow: [publish]}\n");
+    policy_write(path, "- {who: [anybody], allow: [publish]}\n");
     broker->policy_path = path;
     guard_reload(broker);
     (void)peer_hear(&service, PARLEY__LINK_MESSAGE__BODY_REVIEW);
@@ -205,8 +193,8 @@ static void test_a_bad_policy_leaves_the_old_one(void **state)
 {
     (void)state;
     struct peer peer;
-    with("rules:\n- {who: [anybody], allow: [publish]}\n");
-    write_policy("rules:\n- {who: [anybody], alow: [publish]}\n");
+    with("- {who: [anybody], allow: [publish]}\n");
+    policy_write(path, "- {who: [anybody], alow: [publish]}\n");
     guard_reload(broker);
     last_event_is("policy.bad", ":4:20: rules[0] has no key \"alow\"");
     (void)unlink(path);

@@ -17,6 +17,7 @@
 #include "broker/health.h"
 #include "broker/policy.h"
 #include "control/nng.h"
+#include "support/policy.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
 
@@ -246,8 +247,8 @@ static void test_who_may_not_look_is_told_so(void **state)
 {
     (void)state;
     char folder[] = "/tmp/parley-test-XXXXXX", url[64], text[512];
-    static const char rules[] = "apiVersion: parley.dev/v1alpha1\nkind: Policy\nrules:\n"
-                                "- {who: [anybody], allow: [look], interfaces: [orders]}\n";
+    static const char rules[] =
+        POLICY_HEAD "- {who: [anybody], allow: [look], interfaces: [orders]}\n";
     assert_non_null(mkdtemp(folder));
     snprintf(url, sizeof(url), "ipc://%s/health.ipc", folder);
     const char *urls[] = {url};

@@ -7,16 +7,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "broker/guard.h"
 #include "echo.parley.h"
 #include "rpc/rpc.h"
+#include "support/policy.h"
 
 #define PATIENCE_NS (UINT64_C(20) * 1000000000)
-#define HEAD "apiVersion: parley.dev/v1alpha1\nkind: Policy\nrules:\n"
 #define EVERYTHING "- {who: [anybody], allow: [everything]}\n"
 #define NO_CALLS "- {who: [anybody], deny: [call]}\n" EVERYTHING
 #define NO_SERVICES "- {who: [anybody], deny: [publish], interfaces: [echo]}\n" EVERYTHING
@@ -205,19 +204,9 @@ static void open_contract(void)
     plan_unref(spec.replies);
 }
 
-static void write_policy(const char *rules)
-{
-    (void)unlink(path);
-    FILE *file = fopen(path, "we");
-    assert_non_null(file);
-    (void)fprintf(file, HEAD "%s", rules);
-    assert_int_equal(fclose(file), 0);
-    assert_int_equal(chmod(path, 0600), 0);
-}
-
 static void change_policy(const char *rules)
 {
-    write_policy(rules);
+    policy_write(path, rules);
     guard_reload(broker);
 }
 
@@ -229,7 +218,7 @@ static int begin(void **state)
     memset(&served, 0, sizeof(served));
     (void)snprintf(path, sizeof(path), "/tmp/parley-review-%d", (int)getpid());
     broker = broker_start(NULL);
-    write_policy(EVERYTHING);
+    policy_write(path, EVERYTHING);
     assert_int_equal(guard_init(broker, path, &error), 0);
     endpoint_start("server", &server);
     endpoint_start("caller", &caller);

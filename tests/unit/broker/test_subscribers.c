@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nng/nng.h>
@@ -14,26 +13,15 @@
 #include "broker/guard.h"
 #include "broker/subscribers.h"
 #include "control/nng.h"
+#include "support/policy.h"
 #include "support/sp.h"
 #include "support/until.h"
 
 #define SP_PUB 0x20
 #define SP_SUB 0x21
-#define HEAD "apiVersion: parley.dev/v1alpha1\nkind: Policy\nrules:\n"
-
 static char folder[64], ipc[96], policy_path[96];
 static struct broker *broker;
 static struct error_text error;
-
-static void write_policy(const char *rules)
-{
-    (void)unlink(policy_path);
-    FILE *file = fopen(policy_path, "we");
-    assert_non_null(file);
-    (void)fprintf(file, HEAD "%s", rules);
-    assert_int_equal(fclose(file), 0);
-    assert_int_equal(chmod(policy_path, 0600), 0);
-}
 
 static int begin(void **state)
 {
@@ -42,7 +30,7 @@ static int begin(void **state)
     assert_non_null(mkdtemp(folder));
     (void)snprintf(ipc, sizeof(ipc), "ipc://%s/events.ipc", folder);
     (void)snprintf(policy_path, sizeof(policy_path), "%s/policy", folder);
-    write_policy("- {who: [local], allow: [look]}\n");
+    policy_write(policy_path, "- {who: [local], allow: [look]}\n");
     const char *urls[] = {ipc, "tcp://127.0.0.1:0"};
     const struct broker_options options = {
         .event_urls = urls, .event_url_count = 2, .socket_mode = 0600, .policy = policy_path};
@@ -179,11 +167,11 @@ static void test_a_policy_that_changes_ends_who_may_not_look_any_more(void **sta
     happen("instance.up", "here");
     hears(sub, "json.instance.up\n");
     hears(sub, "instance.up\n");
-    write_policy("- {who: [anybody], allow: [call]}\n");
+    policy_write(policy_path, "- {who: [anybody], allow: [call]}\n");
     guard_reload(broker);
     UNTIL(turn(), sp_has_ended(sub));
     assert_false(sp_has_message(sub)); /* that the policy was read is not for it any more */
-    write_policy("- {who: [anybody], allow: [look]}\n");
+    policy_write(policy_path, "- {who: [anybody], allow: [look]}\n");
     guard_reload(broker);
     struct sp *stranger = subscriber(subscribers_url(broker, 1));
     happen("instance.up", "again");
