@@ -9,7 +9,6 @@
  */
 #include "support/test.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,20 +23,6 @@
 static struct caller caller;
 static struct parley_endpoint *served;
 static struct parley_client *next; /* of the chain */
-
-static void stop(int signal)
-{
-    (void)signal;
-    parley_stop(served);
-}
-
-static int run(void)
-{
-    signal(SIGTERM, stop);
-    enum parley_status status = parley_run(served);
-    parley_endpoint_free(served);
-    return status == PARLEY_OK ? 0 : 3;
-}
 
 static int failed(void)
 {
@@ -99,7 +84,9 @@ static int serve_third(struct bus *bus, void *argument)
     struct parley_service *service;
     (void)argument;
     served = bus_endpoint(bus, "third");
-    return ware__v2__store__serve(served, &third, NULL, &service) == PARLEY_OK ? run() : failed();
+    return ware__v2__store__serve(served, &third, NULL, &service) == PARLEY_OK
+               ? bus_serve(served, NULL)
+               : failed();
 }
 
 /* ---- The second: has a baggage of its own, and patience ---- */
@@ -143,7 +130,7 @@ static int serve_second(struct bus *bus, void *argument)
     if (ware__v2__store__connect(served, &options, &next) != PARLEY_OK ||
         ware__v1__store__serve(served, &second, NULL, &service) != PARLEY_OK)
         return failed();
-    return run();
+    return bus_serve(served, NULL);
 }
 
 /* ---- The first ---- */
@@ -222,7 +209,7 @@ static int serve_first(struct bus *bus, void *argument)
     if (ware__v1__store__connect(served, &options, &next) != PARLEY_OK ||
         echo__v1__echo__serve(served, &first, NULL, &service) != PARLEY_OK)
         return failed();
-    return run();
+    return bus_serve(served, NULL);
 }
 
 /* ---- The test ---- */

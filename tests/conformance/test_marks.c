@@ -9,7 +9,6 @@
  */
 #include "support/test.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,22 +25,13 @@ static struct caller caller;
 static struct parley_endpoint *served;
 static struct parley_client *next; /* of the chain */
 
-static void stop(int signal)
-{
-    (void)signal;
-    parley_stop(served);
-}
-
 static int run(enum parley_status status)
 {
     if (status != PARLEY_OK) {
         fprintf(stderr, "a service of the chain: %s\n", parley_error_text());
         return 2;
     }
-    signal(SIGTERM, stop);
-    status = parley_run(served);
-    parley_endpoint_free(served);
-    return status == PARLEY_OK ? 0 : 3;
+    return bus_serve(served, NULL);
 }
 
 static const struct parley_client_options *accepting(const char *range)

@@ -55,14 +55,6 @@ static void v1__count(Ware__V1__Store_Service *service, const Ware__V1__Ware *in
     v1__weigh(service, input, closure, data);
 }
 
-static struct parley_endpoint *served;
-
-static void stop(int signal)
-{
-    (void)signal;
-    parley_stop(served);
-}
-
 static uint8_t set[65536];
 
 /* As if the program had been built from the other .proto. */
@@ -89,15 +81,12 @@ static int serve(struct bus *b, void *argument)
     interface = which[0] == '1' ? ware__v1__store__interface
                 : which[1]      ? mended_interface()
                                 : ware__v2__store__interface;
-    served = bus_endpoint(b, argument);
-    signal(SIGTERM, stop);
+    struct parley_endpoint *served = bus_endpoint(b, argument);
     struct parley_service *published;
     if (parley_service_new(served, &interface, which[0] == '1' ? &v1.base : &v2.base, NULL,
                            &published) != PARLEY_OK)
         return 2;
-    int r = parley_run(served) == PARLEY_OK ? 0 : 3;
-    parley_endpoint_free(served);
-    return r;
+    return bus_serve(served, NULL);
 }
 
 static pid_t start_service(const char *which)

@@ -30,20 +30,6 @@ static uint64_t seen_spans; /* number of the first that a test has not seen */
 
 static const struct parley_client_options patient = {.wait_ns = UINT64_C(20000000000)};
 
-static void stop(int signal)
-{
-    (void)signal;
-    parley_stop(served);
-}
-
-static int run(void)
-{
-    signal(SIGTERM, stop);
-    enum parley_status status = parley_run(served);
-    parley_endpoint_free(served);
-    return status == PARLEY_OK ? 0 : 3;
-}
-
 /* ---- The second ---- */
 
 static void second__weigh(Ware__V2__Store_Service *service, const Ware__V2__Ware *input,
@@ -74,7 +60,9 @@ static int serve_second(struct bus *bus, void *argument)
     struct parley_service *service;
     (void)argument;
     served = bus_endpoint(bus, "second");
-    return ware__v2__store__serve(served, &second, NULL, &service) == PARLEY_OK ? run() : 2;
+    return ware__v2__store__serve(served, &second, NULL, &service) == PARLEY_OK
+               ? bus_serve(served, NULL)
+               : 2;
 }
 
 /* ---- The first ---- */
@@ -114,7 +102,7 @@ static int serve_first(struct bus *bus, void *argument)
     if (ware__v1__store__connect(served, &patient, &next) != PARLEY_OK ||
         echo__v1__echo__serve(served, &first, NULL, &service) != PARLEY_OK)
         return 2;
-    return run();
+    return bus_serve(served, NULL);
 }
 
 /* ---- The test ---- */

@@ -4,7 +4,6 @@
  */
 #include "support/test.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,14 +56,6 @@ static void v3__weigh(Ware__V3__Store_Service *service, const Ware__V3__Ware *in
     closure(&reply, data);
 }
 
-static struct parley_endpoint *served;
-
-static void stop(int signal)
-{
-    (void)signal;
-    parley_stop(served);
-}
-
 /* @argument: "1", "2" or "3" */
 static int serve(struct bus *b, void *argument)
 {
@@ -72,21 +63,15 @@ static int serve(struct bus *b, void *argument)
     static Ware__V2__Store_Service v2 = WARE__V2__STORE__INIT(v2__);
     static Ware__V3__Store_Service v3 = WARE__V3__STORE__INIT(v3__);
     char version = *(const char *)argument;
-    served = bus_endpoint(b, argument);
-    signal(SIGTERM, stop);
+    struct parley_endpoint *served = bus_endpoint(b, argument);
     struct parley_service *published;
     enum parley_status status =
-        version == '1'   ? parley_service_new(served, &ware__v1__store__interface, &v1.base, NULL,
-                                              &published)
-        : version == '2' ? parley_service_new(served, &ware__v2__store__interface, &v2.base, NULL,
-                                              &published)
-                         : parley_service_new(served, &ware__v3__store__interface, &v3.base, NULL,
-                                              &published);
-    if (status != PARLEY_OK)
-        return 2;
-    int r = parley_run(served) == PARLEY_OK ? 0 : 3;
-    parley_endpoint_free(served);
-    return r;
+        version == '1'
+            ? parley_service_new(served, &ware__v1__store__interface, &v1.base, NULL, &published)
+        : version == '2'
+            ? parley_service_new(served, &ware__v2__store__interface, &v2.base, NULL, &published)
+            : parley_service_new(served, &ware__v3__store__interface, &v3.base, NULL, &published);
+    return status == PARLEY_OK ? bus_serve(served, NULL) : 2;
 }
 
 static void start_service(const char *version)

@@ -338,6 +338,24 @@ pid_t bus_fork(struct bus *bus, int (*serve)(struct bus *bus, void *argument), v
     return pid;
 }
 
+static struct parley_endpoint *serving;
+
+static void stop_serving(int signal)
+{
+    (void)signal;
+    parley_stop(serving);
+}
+
+int bus_serve(struct parley_endpoint *endpoint, const struct parley_service *service)
+{
+    serving = endpoint;
+    signal(SIGTERM, stop_serving);
+    enum parley_status status = parley_run(endpoint);
+    int r = status == PARLEY_OK && (!service || parley_service_drained(service)) ? 0 : 3;
+    parley_endpoint_free(endpoint);
+    return r;
+}
+
 struct parley_endpoint *bus_endpoint(struct bus *bus, const char *name)
 {
     struct parley_endpoint_options options = {

@@ -65,6 +65,9 @@ void bus_stop(struct bus *bus);         /* ends and removes everything */
 
 /* Forks; the child runs `serve(bus, argument)` and exits with what it returns. */
 pid_t bus_fork(struct bus *bus, int (*serve)(struct bus *bus, void *argument), void *argument);
+/* In the child: serves until SIGTERM, and frees the endpoint. Return: 0; 3: it ended otherwise, or
+ * left calls of @service unanswered (NULL: nobody looks). */
+int bus_serve(struct parley_endpoint *endpoint, const struct parley_service *service);
 /* Waits for a child: its exit status, or -signal. Fails the test after 10 s. */
 int bus_reap(struct bus *bus, pid_t pid);
 bool bus_has_ended(pid_t pid); /* a child: bus_reap() would not wait */

@@ -3,7 +3,6 @@
 #include "support/caller.h"
 
 #include <errno.h>
-#include <signal.h>
 
 #include "rpc/remote.h"
 
@@ -87,12 +86,6 @@ struct served {
 
 static struct parley_endpoint *serving;
 
-static void stop(int signal)
-{
-    (void)signal;
-    parley_stop(serving);
-}
-
 static int serve(struct bus *bus, void *argument)
 {
     struct served *served = argument;
@@ -101,14 +94,11 @@ static int serve(struct bus *bus, void *argument)
     served->options.connect_timeout_ns = 10000000000;
     if (parley_endpoint_new(&served->options, &serving) != PARLEY_OK)
         return 2;
-    signal(SIGTERM, stop);
     struct parley_service *service;
     if (parley_service_new(serving, &echo__v1__echo__interface, &served->implementation->base, NULL,
                            &service) != PARLEY_OK)
         return 3;
-    int r = parley_run(serving) == PARLEY_OK && parley_service_drained(service) ? 0 : 4;
-    parley_endpoint_free(serving);
-    return r;
+    return bus_serve(serving, service);
 }
 
 const struct parley_endpoint *caller_serving(void)
