@@ -707,69 +707,6 @@ static void test_a_way_back_of_the_most_hops_is_taken_and_one_more_is_not(void *
     sp_free(sp);
 }
 
-/* ---- URLs ---- */
-
-static void test_urls_are_read_as_libnng_does(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *url;
-        bool any;
-        int result;
-        int family;
-        unsigned port;
-        bool tls;
-    } cases[] = {
-        {"ipc:///run/x", true, 0, AF_UNIX, 0, false},
-        {"ipc://x", false, 0, AF_UNIX, 0, false},
-        {"tcp://127.0.0.1:7433", false, 0, AF_INET, 7433, false},
-        {"tcp://[::1]:7433", false, 0, AF_INET6, 7433, false},
-        {"tcp://[::1]:65535/", true, 0, AF_INET6, 65535, false},
-        {"tls+tcp://127.0.0.1:0", true, 0, AF_INET, 0, true},
-        {"tcp://:80", true, 0, AF_INET, 80, false},
-        {"tcp://*:80", true, 0, AF_INET, 80, false},
-        {"tcp6://*:80", true, 0, AF_INET6, 80, false},
-        {"tcp://*:80", false, -EINVAL, 0, 0, false},
-        {"tcp://127.0.0.1", true, -EINVAL, 0, 0, false},
-        {"tcp://127.0.0.1:", true, -EINVAL, 0, 0, false},
-        {"tcp://127.0.0.1:65536", true, -EINVAL, 0, 0, false},
-        {"tcp://127.0.0.1:http", true, -EINVAL, 0, 0, false},
-        {"tcp://::1:80", true, -EINVAL, 0, 0, false},
-        {"udp://127.0.0.1:80", true, -EINVAL, 0, 0, false},
-        {"ipc://", true, -EINVAL, 0, 0, false},
-        {"", true, -EINVAL, 0, 0, false},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct stream_url url;
-        struct error_text error = {""};
-        int r = stream_url_parse(cases[i].url, cases[i].any, &url, &error);
-        if (r != cases[i].result)
-            fail_msg("%s: %d %s", cases[i].url, r, error.text);
-        if (r < 0) {
-            assert_true(error.text[0] != '\0');
-            continue;
-        }
-        assert_int_equal(url.address.any.sa_family, cases[i].family);
-        assert_int_equal(url.tls, cases[i].tls);
-        if (cases[i].family == AF_INET)
-            assert_int_equal(ntohs(url.address.v4.sin_port), cases[i].port);
-        if (cases[i].family == AF_INET6)
-            assert_int_equal(ntohs(url.address.v6.sin6_port), cases[i].port);
-    }
-}
-
-static void test_a_path_has_room_for_what_the_kernel_takes(void **state)
-{
-    (void)state;
-    char text[200] = "ipc://";
-    struct stream_url url;
-    struct error_text error;
-    memset(text + 6, 'p', 107);
-    assert_int_equal(stream_url_parse(text, true, &url, &error), 0);
-    text[6 + 107] = 'p';
-    assert_int_equal(stream_url_parse(text, true, &url, &error), -EINVAL);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 static int run_all(void)
@@ -797,8 +734,6 @@ static int run_all(void)
         TEST(test_a_file_of_somebody_else_is_left_alone),
         TEST(test_lengths_past_the_limit_are_not_believed),
         TEST(test_a_way_back_of_the_most_hops_is_taken_and_one_more_is_not),
-        cmocka_unit_test(test_urls_are_read_as_libnng_does),
-        cmocka_unit_test(test_a_path_has_room_for_what_the_kernel_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
