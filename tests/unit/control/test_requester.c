@@ -5,10 +5,14 @@
 #include "support/test.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -448,6 +452,117 @@ static void test_only_who_is_expected_is_let_in(void **state)
     requester_free(requester);
 }
 
+/* ---- A loop that is told of an edge once, as the broker's is ---- */
+
+#define ANSWERS 200 /* a turn reads 16 records of TLS */
+
+struct edges {
+    struct requester *requester;
+    int epoll;
+};
+
+static void edge_step(const struct edges *edges)
+{
+    struct epoll_event event;
+    uint64_t due_ns = requester_next_deadline_ns(edges->requester);
+    int timeout = clock_left(due_ns, clock_now_ns()) > NS_PER_MS ? 1 : 0;
+    int n = epoll_wait(edges->epoll, &event, 1, timeout);
+    assert_in_range(n, 0, 1);
+    if (n == 1 || due_ns <= clock_now_ns())
+        assert_int_equal(requester_turn(edges->requester), 0);
+}
+
+static int tls_dial(const char *url)
+{
+    const char *port = strrchr(url, ':');
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        .sin_port = htons((uint16_t)strtoul(port + 1, NULL, 10)),
+    };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_return_code(fd, errno);
+    assert_return_code(connect(fd, (const struct sockaddr *)&address, sizeof(address)), errno);
+    assert_return_code(fcntl(fd, F_SETFL, O_NONBLOCK), errno);
+    return fd;
+}
+
+/* A REP socket that has greeted. */
+static struct tls_session *tls_rep(const struct edges *edges, const struct seen *seen,
+                                   struct tls_context *context, int fd)
+{
+    static const uint8_t hello[] = {0, 'S', 'P', 0, 0, SP_REP, 0, 0};
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    struct tls_session *session;
+    struct error_text error = {""};
+    size_t sent;
+    assert_int_equal(tls_session_new(context, fd, &session), 0);
+    for (int r; (r = tls_session_handshake(session, &error)) != 0; edge_step(edges)) {
+        if (r != TLS_E_AGAIN)
+            fail_msg("%s", error.text);
+        assert_true(clock_now_ns() < until);
+    }
+    assert_int_equal(tls_session_write(session, hello, sizeof(hello), &sent), 0);
+    assert_int_equal(sent, sizeof(hello));
+    while (seen->came == 0) {
+        assert_true(clock_now_ns() < until);
+        edge_step(edges);
+    }
+    return session;
+}
+
+/* All of them are with the kernel, each a record of TLS, before any is read. */
+static void write_answers(struct tls_session *session)
+{
+    for (uint32_t i = 0; i < ANSWERS; i++) {
+        const uint8_t answer[] = {0, 0, 0, 0, 0, 0, 0, 5, 0x80, 0, 0, (uint8_t)i, 'x'};
+        size_t sent;
+        assert_int_equal(tls_session_write(session, answer, sizeof(answer), &sent), 0);
+        assert_int_equal(sent, sizeof(answer));
+    }
+}
+
+static void test_an_edge_is_enough_for_all_that_has_come(void **state)
+{
+    (void)state;
+    certificate_make(
+        folder, "server",
+        &(struct certificate_wish){.name = "server", .address = "127.0.0.1", .seconds = 900});
+    struct seen seen = {0};
+    const struct tls_settings ours = {.certificate = pem("server"), .optional = true};
+    struct edges edges = {.requester = requester_on("tls+tcp://127.0.0.1:0", &ours, &seen)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    edges.epoll = epoll_create1(EPOLL_CLOEXEC);
+    assert_return_code(epoll_ctl(edges.epoll, EPOLL_CTL_ADD, requester_fd(edges.requester), &event),
+                       errno);
+    const struct tls_settings theirs = {.ca = pem("server")};
+    struct tls_context *context;
+    struct error_text error = {""};
+    if (tls_context_new(&theirs, "127.0.0.1", &context, &error) != 0)
+        fail_msg("%s", error.text);
+    int fd = tls_dial(requester_url(edges.requester));
+    struct tls_session *session = tls_rep(&edges, &seen, context, fd);
+    edge_step(&edges); /* nothing is left of the greeting */
+    write_answers(session);
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    for (uint32_t seen_count = 0; seen_count < ANSWERS; edge_step(&edges)) {
+        uint32_t number;
+        const uint8_t *data;
+        size_t bytes;
+        if (clock_now_ns() >= until)
+            fail_msg("%u answers of %d, and no more is told of", seen_count, ANSWERS);
+        while (requester_receive(edges.requester, &number, &data, &bytes) == 0) {
+            assert_int_equal(number, seen_count++);
+            assert_int_equal(bytes, 1);
+        }
+    }
+    tls_session_free(session);
+    tls_context_free(context);
+    (void)close(fd);
+    (void)close(edges.epoll);
+    requester_free(edges.requester);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_one_request_may_be_larger_than_what_may_wait),
         cmocka_unit_test(test_the_mode_of_its_socket_is_set_and_the_socket_is_removed),
         cmocka_unit_test(test_only_who_is_expected_is_let_in),
+        cmocka_unit_test(test_an_edge_is_enough_for_all_that_has_come),
     };
     pid_t guard = folder_guard(folder);
     if (guard < 0)
