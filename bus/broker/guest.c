@@ -658,6 +658,7 @@ static int join(struct guest *guest, struct error_text *error)
         .schema = guest->schema->schema,
         .instance_id = guest->instance_id,
         .calls_max = guest->calls_max + SERVE_WAITING_MAX + 1, /* we count ourselves */
+        .weights = &guest->weights,
         .ops = &guest_ops,
         .userdata = guest,
     };
@@ -746,6 +747,7 @@ int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest *
     guest->calls_max = spec->calls_max;
     guest->cancels = spec->cancels;
     guest->peer = *spec->peer;
+    guest->weights = *spec->weights;
     guest->dial_by_ns = clock_add(clock_now_ns(), spec->dial_ns);
     guest->silent_ns = spec->silent_ns;
     guest->expire_ns = guest->silent_by_ns = CLOCK_NEVER;

@@ -5,6 +5,7 @@
 #define PARLEY_BROKER_GUEST_H
 
 #include "broker/serve.h"
+#include "rpc/rpc.h"
 
 struct guest;
 
@@ -54,8 +55,9 @@ struct guest {
     uint64_t silent_ns;    /* how long it may leave as many unanswered as may be */
     uint64_t silent_by_ns; /* then that time is over; CLOCK_NEVER: fewer are abandoned */
     size_t waiting_bytes;
-    uint64_t expire_ns; /* no call's deadline is before */
-    uint32_t number;    /* of the last that was sent */
+    uint64_t expire_ns;         /* no call's deadline is before */
+    uint32_t number;            /* of the last that was sent */
+    struct rpc_weights weights; /* that it saw of a broker before us */
 };
 
 struct guest_spec {
@@ -66,6 +68,7 @@ struct guest_spec {
     uint64_t dial_ns, silent_ns;
     const char *name;
     const struct replier_peer *peer;
+    const struct rpc_weights *weights;
     const struct requester_options *line; /* url, tls, mode */
 };
 

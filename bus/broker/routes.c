@@ -114,10 +114,9 @@ static void write_instances(struct route_slot *slot, const struct interface *int
         const struct instance *instance;
         LIST_FOREACH (instance, &interface->versions[i]->instances, version_entry) {
             set64(&slot->instance_id[count], instance->id);
-            set8(&slot->instance_state[count],
-                 instance->draining        ? ROUTE_INSTANCE_DRAINING
-                 : instance->eject.ejected ? ROUTE_INSTANCE_EJECTED
-                                           : ROUTE_INSTANCE_UP);
+            set8(&slot->instance_state[count], instance->draining        ? ROUTE_INSTANCE_DRAINING
+                                               : instance->eject.ejected ? ROUTE_INSTANCE_EJECTED
+                                                                         : ROUTE_INSTANCE_UP);
             set8(&slot->instance_version[count], (uint8_t)i);
             count++;
         }
@@ -289,6 +288,18 @@ static int read_weights(Parley__Weight *const *weights, size_t count, uint32_t *
     return 0;
 }
 
+int weights_check(uint64_t generation, Parley__Weight *const *weights, size_t count,
+                  uint32_t ret_shares[ROUTE_VERSION_MAX], struct error_text *error)
+{
+    if (generation == 0 || count == 0)
+        return 0;
+    if (generation > BROKER_GENERATION_MAX)
+        return error_set(error, -EINVAL, "route generation %llu is beyond all reason",
+                         (unsigned long long)generation);
+    int r = read_weights(weights, count, ret_shares, error);
+    return r < 0 ? r : 1;
+}
+
 /* Where not all that was learned found a place, or two names were one version. */
 static void share_among_those_here(struct interface *interface)
 {
@@ -310,14 +321,9 @@ static void share_among_those_here(struct interface *interface)
 int weights_learn(struct broker *broker, struct interface *interface, uint64_t generation,
                   Parley__Weight *const *weights, size_t count, struct error_text *error)
 {
-    if (generation == 0 || count == 0)
-        return 0;
-    if (generation > BROKER_GENERATION_MAX)
-        return error_set(error, -EINVAL, "route generation %llu is beyond all reason",
-                         (unsigned long long)generation);
     uint32_t shares[ROUTE_VERSION_MAX];
-    int r = read_weights(weights, count, shares, error);
-    if (r < 0)
+    int r = weights_check(generation, weights, count, shares, error);
+    if (r <= 0)
         return r;
     if (generation <= interface->generation)
         return 0;

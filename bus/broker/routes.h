@@ -99,6 +99,10 @@ void routes_rollout_free(struct broker *broker, struct interface *interface);
 int weights_normalise(const double *weights, size_t count, uint32_t *ret_shares);
 /* A version joined, or all is new: whoever is first gets all. True if weights changed. */
 bool weights_first(struct interface *interface, struct version *version);
+/* What was learned of a broker before us, and shares of it. Return: 1; 0: nothing was; -EINVAL with
+ * a sentence. */
+int weights_check(uint64_t generation, Parley__Weight *const *weights, size_t count,
+                  uint32_t ret_shares[ROUTE_VERSION_MAX], struct error_text *error);
 /**
  * weights_learn() - what an instance saw of a broker before us
  * The highest generation wins, unless an operator has spoken since: then only the generation rises.

@@ -30,6 +30,7 @@
 #include "broker/front.h"
 #include "broker/guard.h"
 #include "broker/guest.h"
+#include "broker/routes.h"
 
 /* ---- Life ---- */
 
@@ -208,6 +209,10 @@ static enum parley_status check_request(struct serve *serve, const Parley__Publi
         error_set(error, 0, "a name has 1 to %d printable bytes", BROKER_NAME_BYTES - 1);
         return PARLEY_INVALID_ARGUMENT;
     }
+    uint32_t shares[ROUTE_VERSION_MAX];
+    if (weights_check(request->route_generation, request->weights, request->n_weights, shares,
+                      error) < 0)
+        return PARLEY_INVALID_ARGUMENT;
     if (!request->has_instance_id)
         return PARLEY_OK;
     if (request->instance_id == 0) {
@@ -245,6 +250,23 @@ static enum parley_status take_schema(struct broker *broker, const struct replie
     return PARLEY_PERMISSION_DENIED;
 }
 
+/* As shares, which sum to what a page may have. They were checked. */
+static struct rpc_weights weights_seen(const Parley__PublishRequest *request)
+{
+    struct rpc_weights seen = {.generation = request->route_generation};
+    uint32_t shares[ROUTE_VERSION_MAX];
+    if (weights_check(request->route_generation, request->weights, request->n_weights, shares,
+                      NULL) <= 0)
+        return seen;
+    seen.count = (uint32_t)request->n_weights;
+    for (uint32_t i = 0; i < seen.count; i++) {
+        seen.of[i].per_100000 = shares[i];
+        (void)snprintf(seen.of[i].version, sizeof(seen.of[i].version), "%s",
+                       request->weights[i]->version);
+    }
+    return seen;
+}
+
 static enum parley_status expect(struct serve *serve, const Parley__PublishRequest *request,
                                  const struct replier_peer *peer, struct schema_entry *schema,
                                  struct serve_published *ret, struct error_text *error)
@@ -263,6 +285,7 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
                                            .mode = broker->serve_options.mode};
     const struct serve_options *options = &broker->serve_options;
     uint64_t dial_ns = options->dial_ns ? options->dial_ns : SERVE_DIAL_NS;
+    const struct rpc_weights weights = weights_seen(request);
     const struct guest_spec spec = {
         .schema = schema,
         .dial_ns = dial_ns,
@@ -272,6 +295,7 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
         .cancels = request->cancels,
         .name = name,
         .peer = peer,
+        .weights = &weights,
         .line = &line,
     };
     struct guest *guest;

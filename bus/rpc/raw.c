@@ -14,6 +14,7 @@
 #include "rpc/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "rpc/refs.h"
@@ -208,6 +209,22 @@ static struct raw_service *raw_new(const struct rpc_service_spec *spec)
     return raw;
 }
 
+/* As if it had seen them on the page. */
+static void remember_weights(struct parley_service *service, const struct rpc_weights *weights)
+{
+    struct route_view *view = &service->view;
+    uint32_t sum = 0;
+    if (!weights || weights->count == 0)
+        return;
+    service->route_known = true;
+    view->generation = weights->generation;
+    view->version_count = weights->count;
+    for (uint32_t i = 0; i < weights->count; i++) {
+        view->threshold[i] = sum += weights->of[i].per_100000;
+        (void)snprintf(view->version[i], sizeof(view->version[i]), "%s", weights->of[i].version);
+    }
+}
+
 enum parley_status rpc_service_open(struct parley_endpoint *endpoint,
                                     const struct rpc_service_spec *spec,
                                     struct parley_service **ret_service)
@@ -229,6 +246,7 @@ enum parley_status rpc_service_open(struct parley_endpoint *endpoint,
     service->interface = &raw->interface;
     service->identity = identity;
     service->instance_id = spec->instance_id;
+    remember_weights(service, spec->weights);
     const struct parley_service_options options = {.calls_max = spec->calls_max};
     service_join(service, endpoint, &options);
     if (endpoint->welcomed)

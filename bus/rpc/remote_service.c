@@ -534,6 +534,8 @@ void far_service_publish(struct remote *remote, struct parley_service *service,
     request.instance_id = message->instance_id;
     request.has_route_generation = message->has_route_generation;
     request.route_generation = message->route_generation;
+    request.n_weights = message->n_weights;
+    request.weights = message->weights;
     far_service->retry_at_ns = CLOCK_NEVER;
     far_service->asked = true;
     if (remote_ask(remote, "Publish", &request.base, ASK_PUBLISH, far_service) != 0)

@@ -9,6 +9,7 @@
 #include <parley/parley.h>
 
 #include "base/error.h"
+#include "shm/layout.h"
 #include "translate/plan.h"
 
 /* ---- metadata.c ---- */
@@ -127,10 +128,21 @@ struct rpc_service_ops {
                   void *userdata);
 };
 
+/* What an instance saw of its interface at a broker that is no more. */
+struct rpc_weights {
+    uint64_t generation;
+    uint32_t count; /* 0: nothing */
+    struct {
+        char version[32];
+        uint32_t per_100000;
+    } of[ROUTE_VERSION_MAX];
+};
+
 struct rpc_service_spec {
     const struct schema *schema; /* borrowed until parley_endpoint_free() */
     uint64_t instance_id;        /* 0: one that is drawn */
     uint32_t calls_max;          /* that wait or run; further ones are refused. 0: 4,096 */
+    const struct rpc_weights *weights; /* told with the first publication; NULL: none are known */
     const struct rpc_service_ops *ops; /* static */
     void *userdata;
 };

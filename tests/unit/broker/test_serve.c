@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "broker/guest.h"
+#include "broker/routes.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 #include "wire/wire.h"
@@ -407,6 +408,103 @@ static void test_a_name_of_its_longest_and_an_id_of_before_are_kept(void **state
     assert_refused(&request, PARLEY_ALREADY_EXISTS, "is published already");
 }
 
+/* What Route tells of echo's weights: generation, and 1.0.0's share. */
+static bool echo_is_routed(uint64_t generation, uint32_t share)
+{
+    Parley__ControlRequest control = PARLEY__CONTROL_REQUEST__INIT;
+    Parley__RouteRequest route = PARLEY__ROUTE_REQUEST__INIT;
+    control.body_case = PARLEY__CONTROL_REQUEST__BODY_ROUTE;
+    control.route = &route;
+    route.interface = (char *)(uintptr_t) "echo";
+    Parley__ControlReply *reply = guests_ask(&control);
+    bool is = false; /* and there may be none of that name yet */
+    for (size_t i = 0; reply->status == PARLEY_OK && i < reply->route->n_weight; i++)
+        is |= reply->route->generation == generation &&
+              strcmp(reply->route->weight[i]->version, "1.0.0") == 0 &&
+              (uint32_t)(reply->route->weight[i]->weight * ROUTE_BUCKETS / 100 + 0.5) == share;
+    wire_free(reply);
+    return is;
+}
+
+static void await_route(uint64_t generation, uint32_t share)
+{
+    for (uint64_t until = clock_now_ns() + PATIENCE_NS; !echo_is_routed(generation, share);)
+        assert_true(clock_now_ns() < until);
+}
+
+/* To a broker that has just started, as this one has. */
+static void test_weights_of_before_are_learned_when_it_comes(void **state)
+{
+    (void)state;
+    Parley__Weight one = PARLEY__WEIGHT__INIT, two = PARLEY__WEIGHT__INIT;
+    Parley__Weight *weights[] = {&one, &two};
+    one.version = (char *)(uintptr_t) "1.0.0";
+    two.version = (char *)(uintptr_t) "2.0.0";
+    one.has_per_100000 = two.has_per_100000 = true;
+    one.per_100000 = 30000;
+    two.per_100000 = 70000;
+    Parley__PublishRequest request = guests_request(&echo__v1__echo__interface);
+    request.has_route_generation = true;
+    request.route_generation = 7;
+    request.n_weights = 2;
+    request.weights = weights;
+    Parley__ControlReply *reply = guests_publish(&request);
+    assert_int_equal(reply->status, PARLEY_OK);
+    struct guest_socket guest, newer;
+    guests_dial(&guest, reply->publish);
+    wire_free(reply);
+    await_route(7, 30000);
+    request.route_generation = 9; /* another, which saw more */
+    one.per_100000 = 100000;
+    two.per_100000 = 0;
+    reply = guests_publish(&request);
+    assert_int_equal(reply->status, PARLEY_OK);
+    guests_dial(&newer, reply->publish);
+    wire_free(reply);
+    await_route(9, ROUTE_BUCKETS);
+    guests_leave(&guest);
+    guests_leave(&newer);
+}
+
+static void test_weights_that_are_none_are_refused_at_once(void **state)
+{
+    (void)state;
+    Parley__Weight weight[ROUTE_VERSION_MAX + 1], *weights[ROUTE_VERSION_MAX + 1];
+    char names[ROUTE_VERSION_MAX + 1][16];
+    for (size_t i = 0; i <= ROUTE_VERSION_MAX; i++) {
+        parley__weight__init(weights[i] = &weight[i]);
+        snprintf(names[i], sizeof(names[i]), "1.%zu.0", i);
+        weight[i].version = names[i];
+        weight[i].has_per_100000 = true;
+        weight[i].per_100000 = 100000; /* each the most; shares are made of them */
+    }
+    Parley__PublishRequest request = guests_request(&echo__v1__echo__interface);
+    request.has_route_generation = true;
+    request.route_generation = BROKER_GENERATION_MAX;
+    request.weights = weights;
+    request.n_weights = ROUTE_VERSION_MAX + 1;
+    assert_refused(&request, PARLEY_INVALID_ARGUMENT, "weights of 9 versions: at most 8");
+    request.n_weights = ROUTE_VERSION_MAX;
+    request.route_generation++;
+    assert_refused(&request, PARLEY_INVALID_ARGUMENT, "beyond all reason");
+    request.route_generation--;
+    weight[3].per_100000 = 100001;
+    assert_refused(&request, PARLEY_INVALID_ARGUMENT, "a weight of 100001: at most 100000");
+    weight[3].per_100000 = 100000;
+    weight[3].version = names[2];
+    assert_refused(&request, PARLEY_INVALID_ARGUMENT, "two weights of 1.2.0");
+    weight[3].version = NULL;
+    assert_refused(&request, PARLEY_INVALID_ARGUMENT, "which is no version");
+    weight[3].version = names[3];
+    Parley__ControlReply *reply = guests_publish(&request);
+    assert_int_equal(reply->status, PARLEY_OK);
+    struct guest_socket guest;
+    guests_dial(&guest, reply->publish);
+    wire_free(reply);
+    await_route(BROKER_GENERATION_MAX, ROUTE_BUCKETS / ROUTE_VERSION_MAX);
+    guests_leave(&guest);
+}
+
 static void test_one_peer_has_so_many_and_no_more(void **state)
 {
     (void)state;
@@ -567,6 +665,8 @@ int main(void)
         ECHO_UNIT(test_an_operator_drains_it_and_takes_that_back),
         UNIT(test_what_could_be_refused_is_refused_at_once),
         UNIT(test_a_name_of_its_longest_and_an_id_of_before_are_kept),
+        UNIT(test_weights_of_before_are_learned_when_it_comes),
+        UNIT(test_weights_that_are_none_are_refused_at_once),
         UNIT(test_one_peer_has_so_many_and_no_more),
         cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry, end),
         UNIT(test_who_comes_by_tcp_serves_by_tcp),
