@@ -76,9 +76,9 @@ struct far_service {
     bool asked;           /* Publish is under way */
     bool came;            /* the broker has connected to the replier */
     bool withdrawn;
-    bool bye;             /* said */
-    uint64_t answered_ns; /* the last time */
-    uint64_t drain_by_ns; /* withdrawn: the program's own limit, its drain_timeout_ns */
+    bool bye;               /* said */
+    uint64_t idle_since_ns; /* its last answer, or when it was withdrawn */
+    uint64_t drain_by_ns;   /* withdrawn: the program's own limit, its drain_timeout_ns */
     uint64_t retry_at_ns, pause_ns;
     LIST_HEAD(, far_request) requests[FAR_REQUEST_BUCKETS];
 };
@@ -89,8 +89,8 @@ enum ask_kind { ASK_FREE = 0, ASK_CALL, ASK_CANCEL, ASK_PING, ASK_OPEN, ASK_PUBL
  * nothing else does. Who drains waits longer, but not past the limit that the program has set. */
 static inline uint64_t far_service_linger_ns(const struct far_service *service)
 {
-    uint64_t shortly = clock_add(service->answered_ns, REMOTE_LINGER_NS);
-    uint64_t until = clock_add(service->answered_ns, REMOTE_DRAINED_NS);
+    uint64_t shortly = clock_add(service->idle_since_ns, REMOTE_LINGER_NS);
+    uint64_t until = clock_add(service->idle_since_ns, REMOTE_DRAINED_NS);
     until = service->drain_by_ns < until ? service->drain_by_ns : until;
     return service->withdrawn && until > shortly ? until : shortly;
 }

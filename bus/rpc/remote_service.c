@@ -91,7 +91,7 @@ static void answer_call(struct far_service *service, struct replier_request *req
                         const struct frame_header *from, const uint8_t *payload, size_t bytes)
 {
     answer(request, from, payload, bytes);
-    service->answered_ns = clock_now_ns();
+    service->idle_since_ns = clock_now_ns();
 }
 
 static void refuse(struct replier_request *request, uint64_t call_id, enum parley_status status,
@@ -556,6 +556,14 @@ uint64_t far_service_timer(struct far_service *service, uint64_t now)
     return service->retry_at_ns < at ? service->retry_at_ns : at;
 }
 
+/* What the service has answered before it went, and nobody has looked at. */
+static void take_last_answers(const struct far_service *service)
+{
+    while (service->far && ring_pending(&service->far->channel->peer) &&
+           channel_drain(service->far->channel, RPC_BATCH_MAX) > 0)
+        ;
+}
+
 void far_service_withdraw(struct remote *remote, const Parley__Withdraw *message)
 {
     struct far_service *service = find(remote, message->instance_id);
@@ -567,14 +575,17 @@ void far_service_withdraw(struct remote *remote, const Parley__Withdraw *message
     request.drain = !message->gone;
     bool known = service->instance_id != 0;
     if (message->gone) {
-        if (service->withdrawn && service->replier)
+        take_last_answers(service);
+        service->bye = true; /* what still comes is refused */
+        if (service->replier)
             linger(service); /* the broker would not wait for answers that are on their way */
         if (known && (service->came || !service->withdrawn))
             (void)remote_ask(remote, "Withdraw", &request.base, ASK_WITHDRAW, NULL);
         far_service_free(service);
         return;
     }
-    service->drain_by_ns = clock_add(clock_now_ns(), service->service->drain_timeout_ns);
+    service->idle_since_ns = clock_now_ns(); /* what it has not read yet is to be refused */
+    service->drain_by_ns = clock_add(service->idle_since_ns, service->service->drain_timeout_ns);
     service->withdrawn =
         known && remote_ask(remote, "Withdraw", &request.base, ASK_WITHDRAW, service) == 0;
 }

@@ -624,6 +624,47 @@ static void test_an_instance_that_never_answers_holds_up_nobody(void **state)
     assert_int_equal(parley_client_channel_count(client), 2);
 }
 
+#define LAST_WORDS 40
+
+/* Answers all that it has kept, and leaves without another turn. */
+static int serve_last_words(struct bus *b, void *argument)
+{
+    static Echo__V1__Echo_Service service = {
+        .base = {.descriptor = &echo__v1__echo__descriptor,
+                 .invoke = protobuf_c_service_invoke_internal},
+        .later = handle_later,
+    };
+    (void)argument;
+    served = bus_endpoint(b, "echo");
+    struct parley_service *published;
+    if (parley_service_new(served, &echo__v1__echo__interface, &service.base, NULL, &published) !=
+        PARLEY_OK)
+        return 2;
+    while (later_count < LAST_WORDS) {
+        if (parley_dispatch(served, UINT64_C(1000000000)) != PARLEY_OK)
+            return 3;
+    }
+    const Echo__V1__Message reply = ECHO__V1__MESSAGE__INIT;
+    for (size_t i = 0; i < LAST_WORDS; i++)
+        later[i].closure(&reply, later[i].data);
+    parley_endpoint_free(served);
+    return 0;
+}
+
+static void test_what_a_service_answered_before_it_left_is_heard(void **state)
+{
+    (void)state;
+    pid_t pid = bus_fork(&bus, serve_last_words, NULL);
+    connect_client(1);
+    struct tally tally = {0};
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+    for (size_t i = 0; i < LAST_WORDS; i++)
+        echo__v1__echo__later(parley_client_service(client), &request, count, &tally);
+    await_tally(&tally, LAST_WORDS);
+    assert_int_equal(tally.ok, LAST_WORDS);
+    assert_int_equal(bus_reap(&bus, pid), 0);
+}
+
 static void test_a_service_that_stops_loses_no_call(void **state)
 {
     (void)state;
@@ -775,6 +816,7 @@ int main(void)
         call_test(test_an_idempotent_call_goes_to_another_instance),
         call_test(test_what_a_stopped_service_never_took_was_not_executed),
         call_test(test_an_instance_that_never_answers_holds_up_nobody),
+        call_test(test_what_a_service_answered_before_it_left_is_heard),
         call_test(test_a_service_that_stops_loses_no_call),
         call_test(test_the_last_instance_gone_fails_calls_with_a_sentence),
         call_test(test_calls_go_on_while_the_broker_is_away),

@@ -8,7 +8,7 @@
 static uint64_t lingers(bool withdrawn, uint64_t drain_by_ns)
 {
     const struct far_service service = {
-        .answered_ns = ANSWERED_NS, .withdrawn = withdrawn, .drain_by_ns = drain_by_ns};
+        .idle_since_ns = ANSWERED_NS, .withdrawn = withdrawn, .drain_by_ns = drain_by_ns};
     return far_service_linger_ns(&service) - ANSWERED_NS;
 }
 
