@@ -224,8 +224,10 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
     frame_words_add_bytes(&words, (uint32_t)bytes, 0);
     frame_words_write(header, &words);
     if (__builtin_expect(more > 0, 0) &&
-        frame_more_write(channel, packing, ref_count, header, record_bytes) < 0)
+        frame_more_write(channel, packing, ref_count, header, record_bytes) < 0) {
+        ours->zeroed = 0;
         return false;
+    }
     room.lines = ring_record_lines(record_bytes);
     if (sizeof(struct ring_prefix) + record_bytes + WIRE_PACK_AT_OVER >
         room.lines * LAYOUT_LINE_BYTES)
