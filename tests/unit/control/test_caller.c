@@ -283,7 +283,7 @@ static void test_an_answer_larger_than_allowed_ends_the_connection(void **state)
         size_t bytes = 0;
         if (over)
             UNTIL(step(caller), caller_receive(caller, &request, &data, &bytes) == CALLER_E_AGAIN &&
-                                    seen.gone == 1);
+                                    seen.gone >= 1);
         else
             UNTIL(step(caller), caller_receive(caller, &request, &data, &bytes) == 0);
     }
