@@ -68,15 +68,24 @@ static inline size_t call_bytes(const struct call *call, bool bare)
 
 /* ---- Places ---- */
 
+/* Room for one more. Places that have been left go: where the first waits for long, and others come
+ * and leave, they would grow without end. */
 static bool places_grow(struct frame_queue *queue)
 {
-    uint32_t max = queue->place_max ? 2 * queue->place_max : PLACES_MIN;
+    uint32_t max = queue->place_max ? queue->place_max : PLACES_MIN;
+    if (queue->count > max / 2)
+        max *= 2;
     uintptr_t *places = malloc(max * sizeof(*places));
     if (!places)
         return false;
-    for (uint32_t i = 0; i < queue->used; i++)
-        places[i] = *place_at(queue, i);
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < queue->used; i++) {
+        uintptr_t place = *place_at(queue, i);
+        if (place != 0)
+            places[used++] = place;
+    }
     free(queue->places);
+    queue->used = used;
     queue->places = places;
     queue->place_max = max;
     queue->first = 0;

@@ -70,7 +70,7 @@ struct wire_packer {
 
 /* ---- The window ---- */
 
-#define PACK_SLACK_BYTES 128 /* that one step may write: a tag, a length, a text at once, 16 */
+#define PACK_SLACK_BYTES WIRE_PACK_AT_SLACK /* that one step may write: a tag, a length, a text at once, 16 */
 #define PACK_TEXT_AT_ONCE 64
 #define PACK_PAGE_BYTES 4096
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "rpc/internal.h"
 #include "support/caller.h"
 #include "support/echoes.h"
 #include "ware_v1.parley.h"
@@ -311,6 +312,32 @@ static void test_what_waits_goes_in_order_with_all_that_it_has(void **state)
     assert_others_go_on();
 }
 
+/* While one waits for long others come and leave, any number of them: what keeps them does not
+ * grow. */
+static void test_who_leaves_the_queue_leaves_no_place_behind(void **state)
+{
+    (void)state;
+    struct ends tally = {0};
+    Echo__V1__Message request = a_message(64);
+    const struct parley_call options = {.timeout_ns = PATIENCE_NS};
+    kill(echo_pid, SIGSTOP);
+    start_calls(300, 64, PATIENCE_NS, &tally); /* a ring full, and some that wait */
+    const struct frame_queue *queue = &LIST_FIRST(&pressed->channels)->queue;
+    const uint32_t waiting_now = queue->count;
+    assert_true(waiting_now > 0);
+    for (unsigned i = 0; i < 20000; i++) {
+        uint64_t id = parley_client_start(pressed, METHOD_ECHO, &request.base, &options,
+                                          (ProtobufCClosure)count, &tally);
+        assert_int_equal(parley_client_cancel(pressed, id), PARLEY_OK);
+    }
+    assert_int_equal(queue->count, waiting_now);
+    assert_true(queue->place_max <= 1024);
+    kill(echo_pid, SIGCONT);
+    while (tally.ended < 300 + 20000)
+        assert_int_equal(parley_dispatch(endpoint, SHORT_NS), PARLEY_OK);
+    assert_int_equal(tally.ok, 300);
+}
+
 /* ---- A client that reads nothing ---- */
 
 static void assert_unread_replies_stall_nobody(size_t calls, size_t bytes)
@@ -364,6 +391,7 @@ int main(void)
         pressure_test(test_calls_to_an_arena_full_at_its_limit_end_by_their_deadline),
         pressure_test(test_calls_to_an_arena_without_a_name_left_end_by_their_deadline),
         pressure_test(test_what_waits_goes_in_order_with_all_that_it_has),
+        pressure_test(test_who_leaves_the_queue_leaves_no_place_behind),
         pressure_test(test_a_full_ring_of_replies_stalls_nobody_else),
         pressure_test(test_a_full_arena_of_replies_stalls_nobody_else),
         pressure_test(test_what_was_not_read_in_time_ends_as_late),
