@@ -35,13 +35,18 @@ static void hang_up_if_done(struct channel *channel)
         channel_kill(channel, PARLEY_UNAVAILABLE, "drained");
 }
 
-RING_INLINE int send_response(struct channel *channel, const struct frame_header *given,
-                              const struct body *body)
+RING_INLINE struct frame_words response_words(const struct frame_header *given)
 {
     struct frame_header header = frame_header_copy(given);
     header.kind = FRAME_RESPONSE;
     header.version_tag = FRAME_TAG_SERVICE;
-    const struct frame_words words = frame_words_of(&header);
+    return frame_words_of(&header);
+}
+
+RING_INLINE int send_response(struct channel *channel, const struct frame_header *given,
+                              const struct body *body)
+{
+    const struct frame_words words = response_words(given);
     int r = channel_send_frame(channel, &words, body, NULL);
     if (__builtin_expect(r >= 0, 1))
         channel_ring_if_asleep(channel);
@@ -91,10 +96,7 @@ __attribute__((noinline)) static int send_failure(struct parley_context *context
 static inline bool reply_in_place(struct channel *channel, const struct frame_header *given,
                                   uint32_t method, const ProtobufCMessage *message)
 {
-    struct frame_header header = frame_header_copy(given);
-    header.kind = FRAME_RESPONSE;
-    header.version_tag = FRAME_TAG_SERVICE;
-    const struct frame_words words = frame_words_of(&header);
+    const struct frame_words words = response_words(given);
     if (!frame_in_place(channel, &words, channel->service->packer, method, message))
         return false;
     channel_ring_if_asleep(channel);
