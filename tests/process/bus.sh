@@ -18,6 +18,17 @@ end() {
     wait "$1" 2>/dev/null
 }
 
+# begin FILE COMMAND...: starts a program that says all into that file; its pid is in $begun. The file is
+# emptied here and now: were it left to the child, what a program before said could be taken for its word.
+begin() {
+    local file=$1
+    shift
+    : >"$file"
+    "$@" >>"$file" 2>&1 &
+    begun=$!
+    pids+=("$begun")
+}
+
 clean_up() {
     local pid
     for pid in "${pids[@]}"; do

@@ -32,15 +32,12 @@ same() {
 }
 
 start() { # PROGRAM NAME VERSION
-    "$1" --status-file "$status_file" >"$PARLEY_DIR/$2.log" 2>&1 &
-    pids+=("$!")
-    wait_for "$log" "catalog $3 of $2 (pid $!) is up"
-    started=$!
+    begin "$PARLEY_DIR/$2.log" "$1" --status-file "$status_file"
+    wait_for "$log" "catalog $3 of $2 (pid $begun) is up"
 }
 
-"$parleyd" --bus tcp://127.0.0.1:0 >"$log" 2>&1 &
-broker=$!
-pids+=("$broker")
+begin "$log" "$parleyd" --bus tcp://127.0.0.1:0
+broker=$begun
 wait_for "$log" "parleyd: ready"
 [[ $failures == 0 ]] || exit 1
 tcp=$(sed -n 's/.* bus=\(tcp:[^ ]*\).*/\1/p' "$log")
@@ -52,7 +49,7 @@ ask asked
 [[ $? == 5 ]] || fail "nothing is published, and that is no NOT_FOUND"
 same 'no interface "catalog" is published'
 start "$catalog_v1" catalog-v1 1.0.0
-v1=$started
+v1=$begun
 printf '\x0a\x0abase-files' >request # GetRequest: field 1, a string of 10 bytes
 frame catalog Get request >asked
 ask asked || fail "Get: status $?"

@@ -12,10 +12,8 @@ source "${BASH_SOURCE[0]%/*}/bus.sh"
 status_file=$source_dir/tests/unit/catalog/status
 
 start_broker() {
-    : >"$PARLEY_DIR/broker.log" # now: what the broker before said must not be taken for its word
-    "$parleyd" >"$PARLEY_DIR/broker.log" 2>&1 &
-    broker=$!
-    pids+=("$broker")
+    begin "$PARLEY_DIR/broker.log" "$parleyd"
+    broker=$begun
     wait_for "$PARLEY_DIR/broker.log" "parleyd: ready"
     wait_for "$PARLEY_DIR/broker.log" " wait=${PARLEY_WAIT:-epoll} "
 }
@@ -44,13 +42,11 @@ echo "-- services come up, and events say so"
 "$parley" events >"$PARLEY_DIR/events" 2>"$PARLEY_DIR/events.err" &
 events=$!
 pids+=("$events")
-"$catalog_v1" --status-file "$status_file" >"$PARLEY_DIR/v1.log" 2>&1 &
-v1=$!
-pids+=("$v1")
+begin "$PARLEY_DIR/v1.log" "$catalog_v1" --status-file "$status_file"
+v1=$begun
 wait_for "$PARLEY_DIR/broker.log" "catalog 1.0.0 of catalog-v1 (pid $v1) is up"
-"$catalog_v2" --status-file "$status_file" >"$PARLEY_DIR/v2.log" 2>&1 &
-v2=$!
-pids+=("$v2")
+begin "$PARLEY_DIR/v2.log" "$catalog_v2" --status-file "$status_file"
+v2=$begun
 wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 # Nobody knows when a subscriber is there, so something happens until it has seen it: routes that are
 # as they were already are no event.
@@ -63,9 +59,8 @@ wait_for "$PARLEY_DIR/events" " route catalog"
 run 0 route catalog 1.0.0=1 2.0.0=0
 end "$v2"
 wait_for "$PARLEY_DIR/events" "instance.gone catalog 2.0.0 instance"
-"$catalog_v2" --status-file "$status_file" >"$PARLEY_DIR/v2.log" 2>&1 &
-v2=$!
-pids+=("$v2")
+begin "$PARLEY_DIR/v2.log" "$catalog_v2" --status-file "$status_file"
+v2=$begun
 wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 wait_for "$PARLEY_DIR/events" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 
@@ -161,11 +156,8 @@ end "$broker"
 # Two that are free now; somebody else may be quicker, so try again.
 for attempt in 1 2 3 4 5; do
     port=$((20000 + RANDOM % 20000))
-    : >"$PARLEY_DIR/broker.log"
-    "$parleyd" --control "tcp://127.0.0.1:$port" --events "tcp://127.0.0.1:$((port + 1))" \
-        >"$PARLEY_DIR/broker.log" 2>&1 &
-    broker=$!
-    pids+=("$broker")
+    begin "$PARLEY_DIR/broker.log" "$parleyd" --control "tcp://127.0.0.1:$port" --events "tcp://127.0.0.1:$((port + 1))"
+    broker=$begun
     while ! grep -qe "parleyd: ready" -e "parleyd: error" "$PARLEY_DIR/broker.log"; do
         sleep 0.01 # it says one of the two; the test's own timeout is behind it
     done
@@ -193,9 +185,8 @@ code=$?
 [[ -s $PARLEY_DIR/events.err ]] && cat "$PARLEY_DIR/events.err"
 grep -qE '^[0-9:.]{12} instance\.up catalog 2\.0\.0 instance [0-9a-f]{16} pid '"$v2" \
     "$PARLEY_DIR/events" || fail "the line of an event"
-"$parley" stats --watch --interval 1h >"$PARLEY_DIR/watch" 2>&1 &
-watch=$!
-pids+=("$watch")
+begin "$PARLEY_DIR/watch" "$parley" stats --watch --interval 1h
+watch=$begun
 wait_for "$PARLEY_DIR/watch" "SIDE"
 kill -INT "$watch"
 wait "$watch"

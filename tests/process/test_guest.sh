@@ -36,16 +36,14 @@ policy() {
 }
 
 policy 'who: [anybody], allow: [everything]'
-"$parleyd" --policy "$policy" >"$log" 2>&1 &
-broker=$!
-pids+=("$broker")
+begin "$log" "$parleyd" --policy "$policy"
+broker=$begun
 wait_for "$log" "ready"
 
 # ---- The program on libnng alone ----
 
-"$hello" "ipc://$PARLEY_DIR/control.ipc" "$set" >"$PARLEY_DIR/hello" 2>&1 &
-guest=$!
-pids+=("$guest")
+begin "$PARLEY_DIR/hello" "$hello" "ipc://$PARLEY_DIR/control.ipc" "$set"
+guest=$begun
 instances 1
 run 0 call hello/Greet '{"text": "Ada"}'
 has "$out" "Hello, Ada"
@@ -82,9 +80,8 @@ serve() {
     run 0 publish --json --name shell "$proto"
     url=$(sed -n 's/.*"url": "\(.*\)".*/\1/p' "$out")
     id=$(sed -n 's/.*"instance": "\(.*\)".*/\1/p' "$out")
-    nngcat --rep0 --dial "$url" --quoted --file "$1" >"$PARLEY_DIR/heard" 2>&1 &
-    guest=$!
-    pids+=("$guest")
+    begin "$PARLEY_DIR/heard" nngcat --rep0 --dial "$url" --quoted --file "$1"
+    guest=$begun
 }
 
 frame $'\n\vHello shell' >"$PARLEY_DIR/answer" # field 1, 11 bytes

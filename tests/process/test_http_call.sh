@@ -16,8 +16,7 @@ source "${BASH_SOURCE[0]%/*}/bus.sh"
 status_file=$source_dir/tests/unit/catalog/status
 
 start_broker() {
-    "$parleyd" --http http://127.0.0.1:0 "$@" >"$log" 2>&1 &
-    pids+=($!)
+    begin "$log" "$parleyd" --http http://127.0.0.1:0 "$@"
     wait_for "$log" "parleyd: ready"
     url=$(sed -n 's/.* http=\([^ ]*\).*/\1/p' "$log")
 }
@@ -32,10 +31,8 @@ post() {
 }
 
 start_broker --allow-calls
-"$catalog_v1" --status-file "$status_file" >"$PARLEY_DIR/v1.out" 2>&1 &
-pids+=($!)
-"$catalog_v2" --status-file "$status_file" >"$PARLEY_DIR/v2.out" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/v1.out" "$catalog_v1" --status-file "$status_file"
+begin "$PARLEY_DIR/v2.out" "$catalog_v2" --status-file "$status_file"
 for ((tries = 0; tries < 1000; tries++)); do
     "$parley" ls 2>/dev/null | grep -q '2\.0\.0' && "$parley" ls | grep -q '1\.0\.0' && break
     sleep 0.01

@@ -13,31 +13,26 @@ fi
 source "${BASH_SOURCE[0]%/*}/bus.sh"
 bus=ipc://$PARLEY_DIR/bus.ipc
 
-"$parleyd" --bus tcp://127.0.0.1:0 >"$log" 2>&1 &
-pids+=($!)
+begin "$log" "$parleyd" --bus tcp://127.0.0.1:0
 wait_for "$log" "parleyd: ready"
 
 # ---- Events ----
 
-nngcat --sub --dial "ipc://$PARLEY_DIR/events.ipc" --subscribe json.instance. --raw >"$PARLEY_DIR/events" 2>&1 &
-pids+=($!)
-nngcat --sub --dial "ipc://$PARLEY_DIR/events.ipc" --subscribe json.route --raw >"$PARLEY_DIR/routes" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/events" nngcat --sub --dial "ipc://$PARLEY_DIR/events.ipc" --subscribe json.instance. --raw
+begin "$PARLEY_DIR/routes" nngcat --sub --dial "ipc://$PARLEY_DIR/events.ipc" --subscribe json.route --raw
 # What happened before a subscription stands is lost to it.
 for ((tries = 0; tries < 1000; tries++)); do
     "$parley" stats --json >"$out" 2>"$err" && grep -q '"subscribers": 2' "$out" && break
 done
-"$catalog" --status-file "$source_dir/tests/unit/catalog/status" >"$PARLEY_DIR/catalog.out" 2>&1 &
-service=$!
-pids+=("$service")
+begin "$PARLEY_DIR/catalog.out" "$catalog" --status-file "$source_dir/tests/unit/catalog/status"
+service=$begun
 wait_for "$log" "(pid $service) is up"
 run 0 route catalog 1.0.0=100
 wait_for "$PARLEY_DIR/routes" 'json.route'
 has "$PARLEY_DIR/routes" '"topic":"route"' '"interface":"catalog"' '"sequence":' '"text":"'
 lacks "$PARLEY_DIR/routes" 'instance.up'
-"$catalog" --status-file "$source_dir/tests/unit/catalog/status" --name second >"$PARLEY_DIR/second.out" 2>&1 &
-second=$!
-pids+=("$second")
+begin "$PARLEY_DIR/second.out" "$catalog" --status-file "$source_dir/tests/unit/catalog/status" --name second
+second=$begun
 wait_for "$log" "of second (pid $second) is up"
 end "$second"
 wait_for "$PARLEY_DIR/events" 'json.instance.gone'

@@ -71,8 +71,7 @@ stats=$(http /stats)
 
 policy "who: [\"user:$me\"], allow: [publish, look], interfaces: [\"cat*\"]" 'who: [local], allow: [look]'
 reload "the policy was read from $policy"
-"$catalog" --status-file "$status_file" >"$PARLEY_DIR/catalog" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/catalog" "$catalog" --status-file "$status_file"
 wait_for "$log" "catalog 1.0.0 of catalog-v1"
 run 0 ls
 has "$out" catalog

@@ -8,11 +8,9 @@ parley=$1 parleyd=$2 released=$3 broken=$4 source_dir=$5
 # shellcheck source=tests/process/bus.sh
 source "${BASH_SOURCE[0]%/*}/bus.sh"
 
-"$parleyd" >"$PARLEY_DIR/broker.log" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/broker.log" "$parleyd"
 wait_for "$PARLEY_DIR/broker.log" "ready"
-"$released" >"$PARLEY_DIR/released" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/released" "$released"
 wait_for "$PARLEY_DIR/released" "published"
 
 timeout 30 "$broken" >"$PARLEY_DIR/refusal" 2>&1

@@ -27,16 +27,13 @@ wait_share() {
 }
 
 start_broker() {
-    : >"$log" # now: what the broker before said must not be taken for its word
-    "$parleyd" --rollouts "$folder" --state "$state" >"$log" 2>&1 &
-    broker=$!
-    pids+=("$broker")
+    begin "$log" "$parleyd" --rollouts "$folder" --state "$state"
+    broker=$begun
     wait_for "$log" "parleyd: ready"
 }
 
 start_service() {
-    "$1" --status-file "$status_file" >"$PARLEY_DIR/${1##*/}.log" 2>&1 &
-    pids+=("$!")
+    begin "$PARLEY_DIR/${1##*/}.log" "$1" --status-file "$status_file"
     wait_for "$PARLEY_DIR/${1##*/}.log" '"ready":true'
 }
 
@@ -62,8 +59,7 @@ DOCUMENT
 start_broker
 start_service "$catalog_v1"
 start_service "$catalog_v2"
-"$parley" events rollout. refused >"$PARLEY_DIR/events" 2>&1 &
-pids+=("$!")
+begin "$PARLEY_DIR/events" "$parley" events rollout. refused
 # A subscription takes a moment; until it is heard, something that is refused.
 for ((tries = 0; tries < 400; tries++)); do
     echo "kind: nonsense" >"$folder/odd.yaml"

@@ -45,11 +45,9 @@ run 1 "$parleyd" --otlp nonsense
 has "'nonsense' is no URL to post to"
 
 # Nobody listens on port 1.
-"$parleyd" --trace 0 --otlp http://127.0.0.1:1/v1/traces >"$PARLEY_DIR/log" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/log" "$parleyd" --trace 0 --otlp http://127.0.0.1:1/v1/traces
 until_has "Nothing is published" ls
-"$catalog_v1" --status-file "$source_dir/tests/unit/catalog/status" >"$PARLEY_DIR/service" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/service" "$catalog_v1" --status-file "$source_dir/tests/unit/catalog/status"
 until_has "catalog" ls --names
 
 run 0 "$parley" trace --rate show

@@ -46,8 +46,7 @@ pids+=($!)
 until_true grep -q "ready.* http=" "$PARLEY_DIR/parleyd.out" || { cat "$PARLEY_DIR"/parleyd.*; exit 1; }
 url=$(sed -n 's/.* http=\([^ ]*\).*/\1/p' "$PARLEY_DIR/parleyd.out")
 port=${url##*:}
-"$catalog" --status-file "$status_file" >"$PARLEY_DIR/catalog.out" 2>&1 &
-pids+=($!)
+begin "$PARLEY_DIR/catalog.out" "$catalog" --status-file "$status_file"
 until_true "$parley" call catalog@1.0.0/Get '{"name": "base-files"}' || fail "no call was answered: $(cat "$PARLEY_DIR/catalog.out")"
 "$parley" call catalog@1.0.0/Get '{"name": "no-such-package"}' >/dev/null 2>&1
 
@@ -137,10 +136,9 @@ EOF
 # Port 0 would not be told: a free one is tried until it is ours.
 prometheus_up() {
     prometheus_port=$((20000 + RANDOM % 10000))
-    prometheus --config.file="$PARLEY_DIR/prometheus.yml" --storage.tsdb.path="$PARLEY_DIR/tsdb" \
-        --web.listen-address="127.0.0.1:$prometheus_port" >"$PARLEY_DIR/prometheus.out" 2>&1 &
-    prometheus_pid=$!
-    pids+=("$prometheus_pid")
+    begin "$PARLEY_DIR/prometheus.out" prometheus --config.file="$PARLEY_DIR/prometheus.yml" \
+        --storage.tsdb.path="$PARLEY_DIR/tsdb" --web.listen-address="127.0.0.1:$prometheus_port"
+    prometheus_pid=$begun
     until_true eval "grep -q 'ready to receive web requests' '$PARLEY_DIR/prometheus.out' || ! kill -0 $prometheus_pid"
     kill -0 "$prometheus_pid" 2>/dev/null
 }
