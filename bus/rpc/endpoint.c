@@ -6,6 +6,7 @@
 #include "rpc/internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -199,11 +200,24 @@ static void endpoint_forget(struct parley_endpoint *endpoint)
     endpoint_bury(endpoint);
 }
 
+/* Who was told to stop may get here before the one who told it is out of parley_stop(). */
+static void await_stoppers(const struct parley_endpoint *endpoint)
+{
+    if (endpoint_forked(endpoint))
+        return; /* they are the parent's */
+    /* acquire: pairs with the release in parley_stop(), so that who has set the flag is counted */
+    (void)atomic_load_explicit(&endpoint->stop, memory_order_acquire);
+    /* acquire: pairs with the release at the end of parley_stop() */
+    while (atomic_load_explicit(&endpoint->stoppers, memory_order_acquire) > 0)
+        sched_yield();
+}
+
 struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
 {
     if (!endpoint)
         return NULL;
     signals_forget(endpoint);
+    await_stoppers(endpoint);
     if (endpoint_forked(endpoint))
         endpoint_forget(endpoint);
     else
@@ -313,8 +327,12 @@ void parley_stop(struct parley_endpoint *endpoint)
 {
     if (endpoint_forked(endpoint))
         return; /* the eventfd is the parent's too */
-    atomic_store_explicit(&endpoint->stop, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&endpoint->stoppers, 1, memory_order_relaxed);
+    /* release: pairs with the acquire in await_stoppers() */
+    atomic_store_explicit(&endpoint->stop, 1, memory_order_release);
     wait_wake(endpoint->wait);
+    /* release: pairs with the acquire in await_stoppers(); the endpoint may be gone after it */
+    atomic_fetch_sub_explicit(&endpoint->stoppers, 1, memory_order_release);
 }
 
 const char *parley_wait_backend(const struct parley_endpoint *endpoint)

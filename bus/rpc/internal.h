@@ -1030,6 +1030,7 @@ struct parley_endpoint {
     bool held_back; /* its clients are not read until rpc_service_resume(); counts as a handler */
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;
+    _Atomic unsigned stoppers; /* threads in parley_stop(): the endpoint is not freed meanwhile */
 };
 
 static inline void context_free(struct parley_endpoint *endpoint, struct parley_context *context)

@@ -105,7 +105,10 @@ PARLEY_API enum parley_status parley_dispatch(struct parley_endpoint *endpoint,
  */
 PARLEY_API enum parley_status parley_run(struct parley_endpoint *endpoint);
 
-/* Makes parley_run() end. From any thread, and from a signal handler. */
+/*
+ * Makes parley_run() end. From any thread, and from a signal handler. The thread that is stopped may
+ * free the endpoint at once: that waits until this call is done with it.
+ */
 PARLEY_API void parley_stop(struct parley_endpoint *endpoint);
 
 /**
