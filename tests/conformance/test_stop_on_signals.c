@@ -177,6 +177,9 @@ int main(void)
 {
     if (bus_must_skip())
         return BUS_EXIT_SKIP;
+    /* A shell's `&` and nohup leave them ignored, and then they stop nothing. */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     const struct CMUnitTest tests[] = {
         signal_test(test_a_signal_ends_parley_run),
         signal_test(test_all_endpoints_that_asked_are_stopped),
