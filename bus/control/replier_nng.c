@@ -19,7 +19,7 @@
  *
  * On ipc, 1.5.2 goes mad if a peer hangs up just as it is accepted: its thread spins on a hang-up
  * that nobody waits for, and the listener accepts nobody any more
- * (tests/conformance/test_replier.c).
+ * (tests/conformance/test_replier*.c).
  */
 #include <errno.h>
 #include <netinet/in.h>
