@@ -17,8 +17,8 @@ struct between {
  * between_make() - divide the rules of a version in two steps
  * @newer: names @older as its `previous`
  *
- * Return: 1 and the two, between_deinit(); 0: no field has rules of both kinds; -EINVAL with the field
- * and the way out if they cannot be divided; -E2BIG past a schema's limits; -ENOMEM.
+ * Return: 1 and the two, between_deinit(); 0: no field has rules of both kinds; -EINVAL with the
+ * field and the way out if they cannot be divided; -E2BIG past a schema's limits; -ENOMEM.
  */
 int between_make(const struct schema *older, const struct schema *newer,
                  struct between *ret_between, struct error_text *error);
