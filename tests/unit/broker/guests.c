@@ -102,10 +102,23 @@ void guests_end(void)
     assert_int_equal(rmdir(guests.folder), 0); /* nothing was left behind */
 }
 
-int guests_begin_echo(void **state)
+int guests_set_up(void **state)
 {
     (void)state;
     guests_begin(NULL, NULL);
+    return 0;
+}
+
+int guests_tear_down(void **state)
+{
+    (void)state;
+    guests_end();
+    return 0;
+}
+
+int guests_begin_echo(void **state)
+{
+    (void)guests_set_up(state);
     guests_join(&guests.echo, &echo__v1__echo__interface, 0);
     guests.client = guests_client(&echo__v1__echo__interface);
     return 0;
@@ -113,10 +126,8 @@ int guests_begin_echo(void **state)
 
 int guests_end_echo(void **state)
 {
-    (void)state;
     guests_leave(&guests.echo);
-    guests_end();
-    return 0;
+    return guests_tear_down(state);
 }
 
 /* ---- The control API ---- */

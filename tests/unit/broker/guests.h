@@ -48,6 +48,9 @@ void guests_begin(const struct serve_options *options, const struct eject_settin
 /* The bus URL is of tls+tcp://127.0.0.1. */
 void guests_begin_tls(const struct tls_settings *tls);
 void guests_end(void);
+/* cmocka's: guests_begin(NULL, NULL), and guests_end(). */
+int guests_set_up(void **state);
+int guests_tear_down(void **state);
 /* cmocka's, with guests.echo and guests.client. */
 int guests_begin_echo(void **state);
 int guests_end_echo(void **state);

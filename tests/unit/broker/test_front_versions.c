@@ -13,6 +13,15 @@
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 
+/* One call, by a request of a new number; its answer is in asker.answer. */
+static void ask(const struct bus_frame *frame, const void *payload, enum parley_status status,
+                const char *words)
+{
+    static uint32_t id;
+    asker_say(&asker, ++id, frame, payload);
+    asker_expect(&asker, frame->header.call_id, status, words);
+}
+
 /* ---- Services ---- */
 
 static void new__weigh(Ware__V2__Store_Service *service, const Ware__V2__Ware *input,
@@ -128,8 +137,7 @@ static void test_another_version_s_service_is_translated_for(void **state)
     ware.title = (char *)(uintptr_t) "bolt";
     ware.milligrams = 5000;
     frame.payload_bytes = ware__v2__ware__pack(&ware, payload);
-    asker_say(&asker, 1, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, payload, PARLEY_OK, NULL);
     assert_true(bus_text_is(&asker.answer.frame.version, "2.0.0"));
 
     /* By a schema of its own. */
@@ -152,34 +160,27 @@ static void test_another_version_s_service_is_translated_for(void **state)
     frame.interface.text = NULL;
     frame.contract = (struct bus_text){digits, 16};
     frame.payload_bytes = ware__v1__ware__pack(&old, payload);
-    asker_say(&asker, 3, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_OK, NULL);
+    ask(&frame, payload, PARLEY_OK, NULL);
     is_translated();
 
     /* With a range of the call's own. */
     frame.accept = TEXT("1");
-    asker_say(&asker, 3, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_FAILED_PRECONDITION, "on offer: 2.0.0");
+    ask(&frame, payload, PARLEY_FAILED_PRECONDITION, "on offer: 2.0.0");
     frame.accept = TEXT("1 || 2");
-    asker_say(&asker, 3, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_OK, NULL);
+    ask(&frame, payload, PARLEY_OK, NULL);
     frame.accept.text = NULL;
 
     /* What the service's version has no more. */
     frame.method = TEXT("Count");
-    asker_say(&asker, 4, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_UNIMPLEMENTED, "no version on offer has this method");
+    ask(&frame, payload, PARLEY_UNIMPLEMENTED, "no version on offer has this method");
     frame.interface = TEXT("ware");
-    asker_say(&asker, 5, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_INVALID_ARGUMENT, "parley.contract is instead");
+    ask(&frame, payload, PARLEY_INVALID_ARGUMENT, "parley.contract is instead");
     frame.interface.text = NULL;
     digits[0] = digits[0] == 'f' ? '0' : 'f';
-    asker_say(&asker, 6, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_FAILED_PRECONDITION, "open another");
+    ask(&frame, payload, PARLEY_FAILED_PRECONDITION, "open another");
     assert_int_equal(asker.answer.frame.header.executed, PARLEY_EXECUTED_NO);
     digits[3] = 'x';
-    asker_say(&asker, 7, &frame, payload);
-    asker_expect(&asker, 3, PARLEY_INVALID_ARGUMENT, "16 hexadecimal digits");
+    ask(&frame, payload, PARLEY_INVALID_ARGUMENT, "16 hexadecimal digits");
 }
 
 /* A call in version 1, of 7 grams. */
@@ -200,8 +201,7 @@ static void test_a_version_of_the_folder_is_known(void **state)
     served_start(0, &ware_service);
     uint8_t payload[64];
     struct bus_frame frame = old_frame(payload);
-    asker_say(&asker, 1, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, payload, PARLEY_OK, NULL);
     is_translated();
 }
 
@@ -211,27 +211,22 @@ static void test_a_version_is_known_that_nobody_publishes_now(void **state)
     served_start(0, &ware_service);
     uint8_t payload[64];
     struct bus_frame frame = old_frame(payload);
-    asker_say(&asker, 1, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
+    ask(&frame, payload, PARLEY_NOT_FOUND, "there is: 2.0.0");
 
     /* What only a client brought does not say how the bytes of others are read. */
     say_open(2);
     asker_expect(&asker, 2, PARLEY_OK, NULL);
-    asker_say(&asker, 3, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
+    ask(&frame, payload, PARLEY_NOT_FOUND, "there is: 2.0.0");
 
     served_start(1, &old_ware_service);
     served_stop(1);
-    asker_say(&asker, 4, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, payload, PARLEY_OK, NULL);
     is_translated();
 
     frame.version = TEXT("1.0.1");
-    asker_say(&asker, 5, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_NOT_FOUND, "there is: 2.0.0");
+    ask(&frame, payload, PARLEY_NOT_FOUND, "there is: 2.0.0");
     frame.version = TEXT("one");
-    asker_say(&asker, 6, &frame, payload);
-    asker_expect(&asker, 1, PARLEY_NOT_FOUND, "no version \"one\"");
+    ask(&frame, payload, PARLEY_NOT_FOUND, "no version \"one\"");
 }
 
 static void test_ranges_restrict_who_serves(void **state)
@@ -242,19 +237,15 @@ static void test_ranges_restrict_who_serves(void **state)
     struct bus_frame frame = frame_of("ware", "Weigh", 1);
     frame.version = TEXT("1.0.0");
     frame.accept = TEXT("^2");
-    asker_say(&asker, 1, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, NULL, PARLEY_OK, NULL);
     assert_true(bus_text_is(&asker.answer.frame.version, "2.0.0"));
     frame.accept = TEXT("1.x");
-    asker_say(&asker, 2, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, NULL, PARLEY_OK, NULL);
     assert_true(bus_text_is(&asker.answer.frame.version, "1.0.0"));
     frame.accept = TEXT("^9");
-    asker_say(&asker, 3, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_FAILED_PRECONDITION, "in the range");
+    ask(&frame, NULL, PARLEY_FAILED_PRECONDITION, "in the range");
     frame.accept = TEXT("nonsense");
-    asker_say(&asker, 4, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_INVALID_ARGUMENT, "nonsense");
+    ask(&frame, NULL, PARLEY_INVALID_ARGUMENT, "nonsense");
 }
 
 /* ---- parley.bus ---- */
@@ -263,8 +254,7 @@ static void test_reflection(void **state)
 {
     (void)state;
     struct bus_frame frame = frame_of("parley.bus", "List", 1);
-    asker_say(&asker, 1, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, NULL, PARLEY_OK, NULL);
     Parley__ListReply *list = parley__list_reply__unpack(NULL, asker.answer.frame.payload_bytes,
                                                          asker.answer.frame.payload);
     assert_non_null(list);
@@ -284,8 +274,7 @@ static void test_reflection(void **state)
     for (size_t i = 0; i < 2; i++) {
         frame = frame_of("parley.bus", "Describe", 2);
         frame.payload_bytes = strlen(sets[i].request);
-        asker_say(&asker, 2, &frame, sets[i].request);
-        asker_expect(&asker, 2, PARLEY_OK, NULL);
+        ask(&frame, sets[i].request, PARLEY_OK, NULL);
         Parley__DescribeReply *set = parley__describe_reply__unpack(
             NULL, asker.answer.frame.payload_bytes, asker.answer.frame.payload);
         assert_non_null(set);
@@ -299,10 +288,8 @@ static void test_reflection(void **state)
         parley__describe_reply__free_unpacked(set, NULL);
     }
     frame.payload_bytes = 5;
-    asker_say(&asker, 3, &frame, "\x0a\x03nix");
-    asker_expect(&asker, 2, PARLEY_NOT_FOUND, "there is: echo");
-    asker_say(&asker, 4, &frame, "\x0a\xffnix");
-    asker_expect(&asker, 2, PARLEY_INVALID_ARGUMENT, "the request of Describe");
+    ask(&frame, "\x0a\x03nix", PARLEY_NOT_FOUND, "there is: echo");
+    ask(&frame, "\x0a\xffnix", PARLEY_INVALID_ARGUMENT, "the request of Describe");
 }
 
 static void test_open_says_what_does_not_fit(void **state)
@@ -335,8 +322,7 @@ static void test_open_says_what_does_not_fit(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct bus_frame frame = frame_of("parley.bus", "Open", i);
         frame.payload_bytes = strlen(cases[i].request);
-        asker_say(&asker, 1, &frame, cases[i].request);
-        asker_expect(&asker, i, cases[i].status, cases[i].words);
+        ask(&frame, cases[i].request, cases[i].status, cases[i].words);
     }
 }
 
@@ -353,8 +339,7 @@ static void test_contracts_are_bounded(void **state)
                                                "echo\x1a\x0a"
                                                "1||9.%05u",
                                                10000 + i);
-        asker_say(&asker, 1, &frame, request);
-        asker_expect(&asker, i, PARLEY_OK, NULL);
+        ask(&frame, request, PARLEY_OK, NULL);
         Parley__Bus__V1__OpenReply *opened = parley__bus__v1__open_reply__unpack(
             NULL, asker.answer.frame.payload_bytes, asker.answer.frame.payload);
         assert_non_null(opened);
@@ -366,11 +351,9 @@ static void test_contracts_are_bounded(void **state)
     struct bus_frame frame = frame_of("", "Echo", 1);
     frame.interface.text = NULL;
     frame.contract = (struct bus_text){first, 16};
-    asker_say(&asker, 1, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_FAILED_PRECONDITION, "open another");
+    ask(&frame, NULL, PARLEY_FAILED_PRECONDITION, "open another");
     frame.contract = (struct bus_text){digits, 16};
-    asker_say(&asker, 1, &frame, NULL);
-    asker_expect(&asker, 1, PARLEY_OK, NULL);
+    ask(&frame, NULL, PARLEY_OK, NULL);
 }
 
 #define FRONT(name) cmocka_unit_test_setup_teardown(name, fronts_begin_echo, fronts_end)

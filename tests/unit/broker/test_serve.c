@@ -16,26 +16,12 @@
 #include "ware_v2.parley.h"
 #include "wire/wire.h"
 
-static int begin(void **state)
-{
-    (void)state;
-    guests_begin(NULL, NULL);
-    return 0;
-}
-
 /* Where nobody dials, or answers, for long. */
 static int begin_in_a_hurry(void **state)
 {
     (void)state;
     const struct serve_options options = {.dial_ns = 50 * NS_PER_MS};
     guests_begin(&options, NULL);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    guests_end();
     return 0;
 }
 
@@ -646,7 +632,7 @@ static void test_who_is_told_apart(void **state)
     assert_false(guest_peers_alike(&named, &far));
 }
 
-#define UNIT(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define UNIT(test) cmocka_unit_test_setup_teardown(test, guests_set_up, guests_tear_down)
 #define ECHO_UNIT(test) cmocka_unit_test_setup_teardown(test, guests_begin_echo, guests_end_echo)
 
 int main(void)
@@ -668,7 +654,8 @@ int main(void)
         UNIT(test_weights_of_before_are_learned_when_it_comes),
         UNIT(test_weights_that_are_none_are_refused_at_once),
         UNIT(test_one_peer_has_so_many_and_no_more),
-        cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry, end),
+        cmocka_unit_test_setup_teardown(test_who_does_not_dial_is_forgotten, begin_in_a_hurry,
+                                        guests_tear_down),
         UNIT(test_who_comes_by_tcp_serves_by_tcp),
         UNIT(test_who_may_not_publish_is_in_the_audit_trail),
         UNIT(test_what_the_broker_serves_is_nobody_else_s),

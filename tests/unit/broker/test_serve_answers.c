@@ -16,13 +16,6 @@ static int begin_with_little_patience(void **state)
     return 0;
 }
 
-static int end(void **state)
-{
-    (void)state;
-    guests_end();
-    return 0;
-}
-
 /* @status: what the call ends as, with the words in its sentence. */
 static void assert_ends(struct guest_socket *guest, struct parley_client *client, const void *data,
                         size_t bytes, enum parley_status status, const char *words)
@@ -250,9 +243,9 @@ int main(void)
         ECHO_UNIT(test_what_is_cancelled_while_it_waits_is_never_sent),
         ECHO_UNIT(test_who_never_answers_is_given_no_more_after_a_while),
         cmocka_unit_test_setup_teardown(test_who_never_answers_is_given_up_in_the_end,
-                                        begin_with_little_patience, end),
+                                        begin_with_little_patience, guests_tear_down),
         cmocka_unit_test_setup_teardown(test_who_answers_nonsense_is_ejected,
-                                        begin_with_a_quick_jury, end),
+                                        begin_with_a_quick_jury, guests_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

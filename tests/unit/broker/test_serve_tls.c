@@ -51,13 +51,6 @@ static int begin(void **state)
     return 0;
 }
 
-static int end(void **state)
-{
-    (void)state;
-    guests_end();
-    return 0;
-}
-
 static void publish_as(const char *name, Parley__PublishReply **ret_reply)
 {
     guests.as = (struct guest_certificate){pem("authority"), pem(name)};
@@ -231,10 +224,11 @@ static int run_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
-            test_another_certificate_of_the_same_authority_does_not_serve, begin, end),
-        cmocka_unit_test_setup_teardown(test_another_certificate_does_not_withdraw, begin, end),
+            test_another_certificate_of_the_same_authority_does_not_serve, begin, guests_tear_down),
+        cmocka_unit_test_setup_teardown(test_another_certificate_does_not_withdraw, begin,
+                                        guests_tear_down),
         cmocka_unit_test_setup_teardown(test_a_native_handler_sees_whose_certificate_asks, begin,
-                                        end),
+                                        guests_tear_down),
     };
     make_certificates();
     return cmocka_run_group_tests(tests, NULL, NULL);

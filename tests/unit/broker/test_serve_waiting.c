@@ -7,20 +7,6 @@
 #include "base/clock.h"
 #include "broker/guest.h"
 
-static int begin(void **state)
-{
-    (void)state;
-    guests_begin(NULL, NULL);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    guests_end();
-    return 0;
-}
-
 static void test_so_many_calls_wait_and_no_more(void **state)
 {
     (void)state;
@@ -219,7 +205,7 @@ static void test_so_many_bytes_wait_and_no_more(void **state)
     guests_leave(&guest);
 }
 
-#define UNIT(test) cmocka_unit_test_setup_teardown(test, begin, end)
+#define UNIT(test) cmocka_unit_test_setup_teardown(test, guests_set_up, guests_tear_down)
 #define ECHO_UNIT(test) cmocka_unit_test_setup_teardown(test, guests_begin_echo, guests_end_echo)
 
 int main(void)
