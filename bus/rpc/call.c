@@ -583,7 +583,7 @@ __attribute__((noinline)) static void take_reply(struct call *call, const struct
         reply_spoilt(call, r, &failure);
 }
 
-/* The same for a plain call, and a reply without references that has structs to become. */
+/* The same for a plain call, and a reply that has structs to become. */
 static ALWAYS_INLINE void take_plain_reply(struct channel *channel, struct call *call,
                                            const struct frame *frame)
 {
@@ -595,8 +595,7 @@ static ALWAYS_INLINE void take_plain_reply(struct channel *channel, struct call 
     if (endpoint_times_crossing(endpoint))
         r = reply_cross_timed(call, frame, &reply, &failure);
     else
-        r = plan_unpack(call->held->binding, call->method, frame->payload,
-                        frame->header.payload_bytes, &reply, &failure);
+        r = refs_unpack(channel, frame, call->held->binding, call->method, &reply, &failure);
     PROBE3(translate_end, call, r, 0);
     channel_consume(channel, frame);
     if (__builtin_expect(r == 0, 1))
@@ -609,7 +608,7 @@ static ALWAYS_INLINE bool reply_is_plain(const struct call *call, const struct f
 {
     return call_is_plain(call) && call->delivery != CALL_RAW && !call->told &&
            call->held->binding && frame->header.status == PARLEY_OK &&
-           frame->header.share_count == 0 && call->client->view.mirror_buckets == 0;
+           call->client->view.mirror_buckets == 0;
 }
 
 /* Nobody waits for it, or not any more. */

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
+#include "rpc/refs.h"
 
 #define BELL_PACKETS_MAX 512 /* read in one go; more than a socket holds by default */
 
@@ -511,36 +512,20 @@ int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *
     return arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
 }
 
-static inline uint32_t returns_bytes(const struct channel *channel)
-{
-    return channel->return_count * (uint32_t)sizeof(channel->returns[0]);
-}
-
-/* At the end of a record whose header is there: names, and how many. The frame must be sent now. */
-static void returns_write(struct channel *channel, uint8_t *record, uint32_t record_bytes)
-{
-    uint32_t bytes = returns_bytes(channel);
-    record[offsetof(struct frame_header, return_count)] = (uint8_t)channel->return_count;
-    memcpy(record + record_bytes - bytes, channel->returns, bytes);
-    channel->return_count = 0;
-}
-
-uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
-{
-    return (uint32_t)(ref_count * sizeof(struct frame_share)) + returns_bytes(channel);
-}
-
 int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
-                     uint8_t *record, uint32_t record_bytes)
+                     uint8_t *record, uint8_t *at)
 {
+    const uint32_t return_count = channel->return_count;
     if (ref_count > 0) {
-        uint32_t more = frame_more_bytes_any(channel, ref_count);
-        int r = refs_write(channel, packing, ref_count, record + record_bytes - more);
+        int r = refs_write(channel, packing, ref_count, at);
         if (r < 0)
             return r;
         record[offsetof(struct frame_header, share_count)] = (uint8_t)ref_count;
+        at += ref_count * sizeof(struct frame_share);
     }
-    returns_write(channel, record, record_bytes);
+    if (return_count > 0)
+        (void)returns_write(channel, at, return_count);
+    record[offsetof(struct frame_header, return_count)] = (uint8_t)return_count;
     return 0;
 }
 
@@ -556,7 +541,8 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
     if (r != 0)
         return r;
     void *record;
-    uint32_t record_bytes = (uint32_t)(sizeof(header) + sizeof(ref)) + returns_bytes(channel);
+    const uint32_t own_bytes = (uint32_t)(sizeof(header) + sizeof(ref));
+    const uint32_t record_bytes = own_bytes + frame_more_bytes_any(channel, 0);
     r = ring_reserve(&channel->ours, &channel->peer, record_bytes, &record);
     if (r == 0)
         r = body_write(data, body);
@@ -574,7 +560,7 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
     const struct frame_words words = frame_words_of(&header);
     frame_words_write(record, &words);
     memcpy((uint8_t *)record + sizeof(header), &ref, sizeof(ref));
-    returns_write(channel, record, record_bytes);
+    (void)frame_more_write(channel, NULL, 0, record, (uint8_t *)record + own_bytes);
     ring_commit(&channel->ours, record_bytes);
     return 0;
 }
@@ -611,8 +597,8 @@ int channel_resolve(struct channel *channel, const struct frame_ref *ref, uint64
 
 /* Takes back what a record's last words name. A record that was not consumed comes again, and has
  * given its names back already. */
-static int returns_read(struct channel *channel, const uint8_t *names, uint32_t count,
-                        struct error_text *error)
+RING_INLINE int returns_read(struct channel *channel, const uint8_t *names, uint32_t count,
+                             struct error_text *error)
 {
     if (channel->returned_at == channel->peer.tail + 1)
         return 0;
@@ -641,8 +627,8 @@ static inline bool is_too_large(const struct frame_header *header)
 }
 
 /* What is behind a frame's payload. @names: at the record's end. */
-__attribute__((noinline)) static int more_read(struct channel *channel, const struct frame *frame,
-                                               const uint8_t *names, struct error_text *error)
+RING_INLINE int more_read(struct channel *channel, const struct frame *frame, const uint8_t *names,
+                          struct error_text *error)
 {
     int r = 0;
     if (frame->header.return_count > 0)
@@ -711,6 +697,22 @@ static uint64_t usual_word(bool service_side, bool all)
     return word;
 }
 
+/* frame_read() of one that has shares or names behind its payload, and is like most otherwise. */
+__attribute__((noinline)) static int frame_read_more(struct channel *channel, const uint8_t *record,
+                                                     uint32_t bytes, struct frame *frame,
+                                                     struct error_text *error)
+{
+    const struct frame_header *header = &frame->header;
+    const uint32_t names_bytes = header->return_count * (uint32_t)sizeof(uint32_t);
+    const uint64_t content = (uint64_t)header->payload_bytes + sizeof(*header) +
+                             header->share_count * sizeof(struct frame_share) + names_bytes;
+    if (__builtin_expect(content > bytes || header->share_count > FRAME_SHARES_MAX ||
+                             header->return_count > FRAME_RETURNS_MAX,
+                         0))
+        return frame_read_any(channel, record, bytes, frame, error); /* it says why */
+    return more_read(channel, frame, record + bytes - names_bytes, error);
+}
+
 /* Makes a frame of a record: the header private and bounded, the rest located. @usual: usual_word()
  * of the channel. */
 RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
@@ -725,11 +727,11 @@ RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint3
     memcpy(&word, (const uint8_t *)header + offsetof(struct frame_header, metadata_bytes),
            sizeof(word));
     /* All that is to be checked of nearly every frame: what fits a record is not too large. */
-    if (__builtin_expect((word & usual_word(false, true)) == usual && !has_more(header) &&
-                             (uint64_t)header->payload_bytes + sizeof(*header) <= bytes,
-                         1))
-        return 0;
-    return frame_read_any(channel, record, bytes, frame, error);
+    if (__builtin_expect((word & usual_word(false, true)) != usual ||
+                             (uint64_t)header->payload_bytes + sizeof(*header) > bytes,
+                         0))
+        return frame_read_any(channel, record, bytes, frame, error);
+    return has_more(header) ? frame_read_more(channel, record, bytes, frame, error) : 0;
 }
 
 void frame_release(struct channel *channel, const struct frame *frame)

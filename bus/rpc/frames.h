@@ -134,13 +134,28 @@ RING_INLINE int body_write(uint8_t *out, const struct body *body)
     return body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
 }
 
-/* channel.c: frame_more_bytes() of a frame that has more; and writes it to the end of a record
- * whose header and body are there, and into the header how much it is. The frame must be sent then.
- * Return: 0, or as refs_write(). */
-uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
-    __attribute__((noinline));
+/* Of references and names to give back. */
+RING_INLINE uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
+{
+    return (uint32_t)(ref_count * sizeof(struct frame_share)) +
+           channel->return_count * (uint32_t)sizeof(channel->returns[0]);
+}
+
+/* The names to give back. The frame must be sent then. Return: behind them. */
+RING_INLINE uint8_t *returns_write(struct channel *channel, uint8_t *out, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(out + i * sizeof(channel->returns[0]), &channel->returns[i],
+               sizeof(channel->returns[0]));
+    channel->return_count = 0;
+    return out + count * sizeof(channel->returns[0]);
+}
+
+/* channel.c: writes what a frame has more to a record whose header and body are there, @at the
+ * body's end, and into the header how much it is. The frame must be sent then. Return: 0, or as
+ * refs_write(). */
 int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
-                     uint8_t *record, uint32_t record_bytes) __attribute__((noinline));
+                     uint8_t *record, uint8_t *at) __attribute__((noinline));
 
 /* Behind the body, in a record, most have nothing: neither references nor names to give back. */
 RING_INLINE uint32_t frame_more_bytes(const struct channel *channel, const struct body *body)
@@ -179,10 +194,20 @@ RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_words 
     if (__builtin_expect(r < 0, 0))
         return r; /* a record that is not committed is nothing */
     if (__builtin_expect((body->ref_count | channel->return_count) != 0, 0) &&
-        (r = frame_more_write(channel, body->packing, body->ref_count, record, bytes)) < 0)
+        (r = frame_more_write(channel, body->packing, body->ref_count, record,
+                              record + sizeof(words) + body->metadata_bytes + body->bytes)) < 0)
         return r;
     ring_room_commit(&channel->ours, room, bytes);
     return 0;
+}
+
+RING_INLINE void frame_words_add_more(struct frame_words *words, size_t shares, size_t returns)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    words->ends |= (uint64_t)shares << 32 | (uint64_t)returns << 40;
+#else
+    words->ends |= (uint64_t)shares << 24 | (uint64_t)returns << 16;
+#endif
 }
 
 /* That a message may need to be packed where it goes, WIRE_PACK_AT_SLACK among them. */
@@ -191,6 +216,11 @@ static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
                   SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
               "a record of any ring");
 
+/* refs.c: frame_in_place() of one that may have more behind its body, for whom there is room. */
+bool frame_at_once(struct channel *channel, const struct frame_words *given,
+                   const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
+    __attribute__((noinline));
+
 /* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on.
  * False: nothing was sent, and it is to be packed before. */
 RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_words *given,
@@ -198,7 +228,6 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
                                 const ProtobufCMessage *message)
 {
     struct segment *ours = &channel->ours;
-    struct wire_packing *packing = channel->endpoint->packing;
     const uint32_t lines =
         ring_record_lines((uint32_t)sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES);
     if (__builtin_expect(channel->state != CHANNEL_UP || channel->queue.count > 0 ||
@@ -206,28 +235,22 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
                          0))
         return false;
     struct frame_words words = {given->id, given->sizes, given->kinds, given->ends};
+    if (__builtin_expect(!LIST_EMPTY(&channel->buffers) || channel->return_count > 0, 0)) {
+        const struct frame_words words_again = {words.id, words.sizes, words.kinds, words.ends};
+        return frame_at_once(channel, &words_again, packer, type, message);
+    }
     struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
     uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
-    size_t bytes, ref_count = 0;
-    int r = __builtin_expect(LIST_EMPTY(&channel->buffers), 1)
-                ? wire_pack_at(packing, packer, type, message, body, FRAME_IN_PLACE_BYTES, &bytes)
-                : refs_pack_at(channel, packer, type, message, body, FRAME_IN_PLACE_BYTES, &bytes,
-                               &ref_count);
-    const uint32_t more = r != 0 || __builtin_expect((ref_count | channel->return_count) == 0, 1)
-                              ? 0
-                              : frame_more_bytes_any(channel, ref_count);
-    if (__builtin_expect(r != 0 || bytes + more > FRAME_IN_PLACE_BYTES, 0)) {
+    size_t bytes;
+    if (__builtin_expect(wire_pack_at(channel->endpoint->packing, packer, type, message, body,
+                                      FRAME_IN_PLACE_BYTES, &bytes) != 0,
+                         0)) {
         ours->zeroed = 0; /* it may have been written over */
         return false;
     }
-    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes) + more;
+    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes);
     frame_words_add_bytes(&words, (uint32_t)bytes, 0);
     frame_words_write(header, &words);
-    if (__builtin_expect(more > 0, 0) &&
-        frame_more_write(channel, packing, ref_count, header, record_bytes) < 0) {
-        ours->zeroed = 0;
-        return false;
-    }
     room.lines = ring_record_lines(record_bytes);
     if (sizeof(struct ring_prefix) + record_bytes + WIRE_PACK_AT_OVER >
         room.lines * LAYOUT_LINE_BYTES)

@@ -428,16 +428,10 @@ int refs_forgo(struct body *body);
  * name: the frame must be sent now. Return: 0, or -ESTALE. */
 int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
                uint8_t *out);
-/* wire_pack_at(), with references to the channel's buffers. @ret_count: of them. */
-int refs_pack_at(struct channel *channel, const struct wire_packer *packer, size_t type,
-                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes,
-                 size_t *ret_count);
 /* The names of a hold, which a message has or had, go back with our next frame, that follows. */
 void refs_give_back_with_next(struct wire_hold *hold);
 /* Nothing points into the peer's memory any more. */
 void refs_memory_gone(struct channel *channel);
-/* Reads and bounds a frame's shares. Return: 0, or -EPROTO with a sentence. */
-int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error);
 
 /* ---- pack.c ---- */
 

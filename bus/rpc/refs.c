@@ -22,7 +22,7 @@
  * written something else there; that is why a name is given back by the reader, not by the end of
  * the call.
  */
-#include "rpc/refs.h"
+#include "rpc/frames.h"
 
 #include <parley/buffer.h>
 
@@ -33,6 +33,7 @@
 
 #include "base/copy.h"
 #include "base/sanitized.h"
+#include "rpc/refs.h"
 
 #define SMALL_BYTES 1024 /* a payload that is copied to the stack */
 
@@ -89,11 +90,13 @@ static bool is_shared(void *userdata, const uint8_t *data, size_t bytes, size_t 
 }
 
 /* How many names may go out; one is left for the block that the message itself may need. */
-static uint32_t refs_most(struct channel *channel)
+static inline uint32_t refs_most(struct channel *channel)
 {
-    if (arena_lendable(&channel->ours) < WIRE_REFS_MAX + 1) /* else it can wait */
-        (void)release_take(&channel->ours, &channel->peer); /* what is wrong there shows again */
     uint32_t lendable = arena_lendable(&channel->ours);
+    if (__builtin_expect(lendable < WIRE_REFS_MAX + 1, 0)) { /* else it can wait */
+        (void)release_take(&channel->ours, &channel->peer);  /* what is wrong there shows again */
+        lendable = arena_lendable(&channel->ours);
+    }
     return lendable > 0 ? lendable - 1 : 0;
 }
 
@@ -106,19 +109,6 @@ int refs_pack_shared(struct channel *channel, const struct wire_packer *packer, 
     int r = wire_pack_refs(body->packing, packer, type, message, is_shared, channel, &body->bytes);
     if (r == 0)
         (void)wire_packed_refs(body->packing, &body->ref_count);
-    return r;
-}
-
-int refs_pack_at(struct channel *channel, const struct wire_packer *packer, size_t type,
-                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes,
-                 size_t *ret_count)
-{
-    struct wire_packing *packing = channel->endpoint->packing;
-    channel->refs_most = refs_most(channel);
-    int r =
-        wire_pack_refs_at(packing, packer, type, message, is_shared, channel, out, room, ret_bytes);
-    if (r == 0)
-        (void)wire_packed_refs(packing, ret_count);
     return r;
 }
 
@@ -156,18 +146,63 @@ int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref
     return 0;
 }
 
-/* ---- A frame's shares ---- */
+/* ---- What is behind a frame's body ---- */
 
-static bool share_is_possible(const struct frame *frame, const struct frame_share *share,
-                              uint32_t before)
+/* A record's first line is the one that its reader looks at again and again: what is written to it
+ * long before the record is committed has to get it from there twice. So all of the body is made
+ * elsewhere, and its first line is written last, in one go. */
+#define FIRST_LINE_BYTES                                                                           \
+    (LAYOUT_LINE_BYTES - sizeof(struct ring_prefix) - sizeof(struct frame_header))
+
+static inline void copy_words(uint8_t *to, const uint8_t *from, size_t begin, size_t end)
 {
-    return share->place >= before &&
-           (uint64_t)share->place + FRAME_STAND_IN_BYTES <= frame->header.payload_bytes &&
-           share->bytes <= WIRE_MESSAGE_BYTES_MAX;
+    for (; begin < end; begin += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, from + begin, sizeof(word));
+        memcpy(to + begin, &word, sizeof(word));
+    }
 }
 
-__attribute__((noinline, cold)) static int
-share_refused(const struct frame *frame, const struct frame_share *share, struct error_text *error)
+bool frame_at_once(struct channel *channel, const struct frame_words *given,
+                   const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
+{
+    struct wire_packing *packing = channel->endpoint->packing;
+    uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
+    size_t bytes, ref_count;
+    channel->refs_most = refs_most(channel);
+    if (wire_pack_refs_at(packing, packer, type, message, is_shared, channel, made,
+                          FRAME_IN_PLACE_BYTES, &bytes) != 0)
+        return false;
+    (void)wire_packed_refs(packing, &ref_count);
+    const uint32_t return_count = channel->return_count;
+    const size_t body_bytes = bytes + frame_more_bytes_any(channel, ref_count);
+    if (body_bytes > FRAME_IN_PLACE_BYTES)
+        return false;
+    uint8_t *at = made + bytes;
+    (void)refs_write(channel, packing, ref_count, at); /* as many as there are */
+    at = returns_write(channel, at + ref_count * sizeof(struct frame_share), return_count);
+    memset(at, 0, sizeof(uint64_t)); /* goes along, to the end of a word */
+
+    struct frame_words words = *given;
+    frame_words_add_bytes(&words, (uint32_t)bytes, 0);
+    frame_words_add_more(&words, ref_count, return_count);
+    struct segment *ours = &channel->ours;
+    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + body_bytes);
+    const struct ring_room room = {.record = ring_our_prefix(ours, ours->head),
+                                   .lines = ring_record_lines(record_bytes)};
+    uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
+    copy_words(body, made, FIRST_LINE_BYTES,
+               body_bytes); /* to the end of a word: it is in its line */
+    copy_words(body, made, 0, body_bytes < FIRST_LINE_BYTES ? body_bytes : FIRST_LINE_BYTES);
+    frame_words_write(header, &words);
+    ring_room_commit(ours, room, record_bytes);
+    return true;
+}
+
+/* ---- A frame's shares ---- */
+
+int share_refused(const struct frame *frame, const struct frame_share *share,
+                  struct error_text *error)
 {
     if (share->bytes > WIRE_MESSAGE_BYTES_MAX)
         return error_set(error, -EPROTO, "a share of %u bytes is too large", share->bytes);
@@ -175,38 +210,10 @@ share_refused(const struct frame *frame, const struct frame_share *share, struct
                      frame->header.payload_bytes);
 }
 
-/* Where the bytes are that @share stands for. Return: 0, or -EPROTO with a sentence. */
-static inline int share_find(struct channel *channel, const struct frame_share *share,
-                             struct wire_ref *ret_ref, struct error_text *error)
+int share_find(struct channel *channel, const struct frame_share *share, const uint8_t **ret_data,
+               struct error_text *error)
 {
-    ret_ref->bytes = share->bytes;
-    ret_ref->place = share->place;
-    return arena_resolve(&channel->peer, &share->ref, share->bytes, &ret_ref->data) == 0
-               ? 0
-               : channel_resolve(channel, &share->ref, share->bytes, &ret_ref->data, error);
-}
-
-int frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error)
-{
-    struct frame_refs *refs = frame->refs;
-    const uint8_t *pos = frame->payload + frame->header.payload_bytes;
-    const uint32_t count = frame->header.share_count;
-    uint32_t before = 0, segments = 0, i = 0;
-    do {
-        struct frame_share share;
-        memcpy(&share, pos + i * sizeof(share), sizeof(share));
-        if (!share_is_possible(frame, &share, before))
-            return share_refused(frame, &share, error);
-        int r = share_find(channel, &share, &refs->refs[i], error);
-        if (r < 0)
-            return r;
-        refs->blocks[i] = share.ref.block;
-        segments |= UINT32_C(1) << share.ref.segment;
-        before = share.place + FRAME_STAND_IN_BYTES;
-    } while (++i < count);
-    refs->segments = segments;
-    refs->count = count;
-    return 0;
+    return channel_resolve(channel, &share->ref, share->bytes, ret_data, error);
 }
 
 int refs_expand(const struct frame *frame, uint8_t **ret_payload, size_t *ret_bytes)
@@ -326,20 +333,21 @@ void refs_give_back_with_next(struct wire_hold *wire_hold)
 static inline __attribute__((always_inline)) int
 hold_new(struct channel *channel, const struct frame *frame, ProtobufCMessage *message)
 {
-    if ((frame->refs->segments & ~channel->live) != 0 &&
-        live_add_all(channel, frame->refs->segments) < 0)
+    struct frame_refs *refs = frame->refs;
+    const uint32_t count = refs->count;
+    if (__builtin_expect((refs->segments & ~channel->live) != 0, 0) &&
+        live_add_all(channel, refs->segments) < 0)
         return -ENOMEM;
     struct refs_hold *hold = spare_take(&channel->spare_holds, sizeof(*hold));
     if (!hold)
         return -ENOMEM;
     hold->hold.release = hold_release;
     hold->channel = channel_keep(channel);
-    hold->count = frame->refs->count;
-    uint32_t i = 0; /* there is one at least */
-    do {
-        hold->blocks[i] = frame->refs->blocks[i];
-    } while (++i < hold->count);
-    frame->refs->count = 0;
+    hold->count = count;
+    hold->blocks[0] = refs->blocks[0]; /* there is one at least */
+    for (uint32_t i = 1; i < count; i++)
+        hold->blocks[i] = refs->blocks[i];
+    refs->count = 0;
     wire_hold_on(message, &hold->hold);
     return 0;
 }
@@ -355,34 +363,30 @@ void parley_bytes_copy(ProtobufCBinaryData bytes, void *out)
 struct exchange {
     const struct frame_refs *refs;
     const uint8_t *copy; /* of the payload */
-    size_t copy_bytes;
-    uint32_t left; /* bits: the references that have not been found */
+    uint32_t left;       /* bits: the references that have not been found */
 };
 
-/* The reference whose stand-in this is, or NULL. */
-static inline const struct wire_ref *stands_for(struct exchange *x,
-                                                const ProtobufCBinaryData *bytes)
+/* Whether these are the bytes that reference @index stands for: those at its place. */
+static inline bool stands_for(const struct frame_refs *refs, uint32_t index, const uint8_t *copy,
+                              const ProtobufCBinaryData *bytes)
 {
-    size_t place = (size_t)((uintptr_t)bytes->data - (uintptr_t)x->copy);
-    if (bytes->len != WIRE_REF_BYTES || place >= x->copy_bytes)
-        return NULL;
-    const struct wire_ref *ref = x->refs->refs;
-    uint32_t i = 0;
-    while (ref[i].place != place) {
-        if (++i == x->refs->count)
-            return NULL;
-    }
-    if (!wire_is_stand_in(bytes->data, i))
-        return NULL;
-    x->left &= ~(UINT32_C(1) << i);
-    return &ref[i];
+    return bytes->len == WIRE_REF_BYTES && bytes->data == copy + refs->refs[index].place;
 }
 
-static inline void exchange_bytes(struct exchange *x, ProtobufCBinaryData *bytes)
+static inline ProtobufCBinaryData bytes_of(const struct wire_ref *ref)
 {
-    const struct wire_ref *ref = stands_for(x, bytes);
-    if (ref)
-        *bytes = (ProtobufCBinaryData){ref->bytes, (uint8_t *)(uintptr_t)ref->data};
+    return (ProtobufCBinaryData){ref->bytes, (uint8_t *)(uintptr_t)ref->data};
+}
+
+static void exchange_bytes(struct exchange *x, ProtobufCBinaryData *bytes)
+{
+    for (uint32_t i = 0; i < x->refs->count; i++) {
+        if ((x->left & UINT32_C(1) << i) && stands_for(x->refs, i, x->copy, bytes)) {
+            *bytes = bytes_of(&x->refs->refs[i]);
+            x->left &= ~(UINT32_C(1) << i);
+            return;
+        }
+    }
 }
 
 /* Whether a singular field is there; a member of a oneof that is not has another one's value. */
@@ -426,23 +430,51 @@ static bool is_plain(const ProtobufCFieldDescriptor *field)
            !(field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF);
 }
 
-/* Until all have been found. */
-static inline void exchange_all(struct exchange *x, ProtobufCMessage *message)
+/* Until all have been found. No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
+static void exchange_nested(struct exchange *x, ProtobufCMessage *message)
 {
     const ProtobufCFieldDescriptor *field = message->descriptor->fields;
     const ProtobufCFieldDescriptor *end = field + message->descriptor->n_fields;
     for (; field < end && x->left != 0; field++) {
-        if (field->type == PROTOBUF_C_TYPE_BYTES && is_plain(field))
-            exchange_bytes(x, (void *)((uint8_t *)message + field->offset));
-        else if (field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_MESSAGE)
+        if (field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_MESSAGE)
             exchange_field(x, message, field);
     }
 }
 
-/* No deeper than what plan_unpack() makes: WIRE_DEPTH_MAX. */
-static void exchange_nested(struct exchange *x, ProtobufCMessage *message)
+/* All that plain_exchanged() has not found. Return: whether they have been found now. */
+__attribute__((noinline)) static bool exchange_rest(const struct frame_refs *refs,
+                                                    const uint8_t *copy, ProtobufCMessage *message,
+                                                    uint32_t found)
 {
-    exchange_all(x, message);
+    struct exchange x = {
+        .refs = refs,
+        .copy = copy,
+        .left = ((UINT32_C(1) << refs->count) - 1) & ~((UINT32_C(1) << found) - 1),
+    };
+    exchange_nested(&x, message);
+    return x.left == 0;
+}
+
+/* The references in fields of bytes of the message itself, in their order: nearly always all.
+ * Return: how many. */
+static inline uint32_t plain_exchanged(const struct frame_refs *refs, const uint8_t *copy,
+                                       ProtobufCMessage *message)
+{
+    const ProtobufCFieldDescriptor *field = message->descriptor->fields;
+    const ProtobufCFieldDescriptor *end = field + message->descriptor->n_fields;
+    const uint32_t count = refs->count;
+    uint32_t found = 0;
+    for (; field < end; field++) {
+        if (field->type != PROTOBUF_C_TYPE_BYTES || !is_plain(field))
+            continue;
+        ProtobufCBinaryData *bytes = (void *)((uint8_t *)message + field->offset);
+        if (!stands_for(refs, found, copy, bytes))
+            continue;
+        *bytes = bytes_of(&refs->refs[found]);
+        if (++found == count)
+            break;
+    }
+    return found;
 }
 
 /* ---- Receiving ---- */
@@ -463,16 +495,15 @@ unpack_by_reference(struct channel *channel, const struct frame *frame,
                     const struct plan_binding *binding, uint32_t entry, const uint8_t *payload,
                     ProtobufCMessage **ret_message)
 {
-    struct exchange x = {
-        .refs = frame->refs,
-        .copy_bytes = frame->header.payload_bytes,
-        .left = (UINT32_C(1) << frame->refs->count) - 1,
-    };
+    const struct frame_refs *refs = frame->refs;
     ProtobufCMessage *message;
-    if (plan_unpack_copy(binding, entry, payload, x.copy_bytes, &message, &x.copy, NULL) < 0)
+    const uint8_t *copy;
+    if (plan_unpack_copy(binding, entry, payload, frame->header.payload_bytes, &message, &copy,
+                         NULL) < 0)
         return -EAGAIN;
-    exchange_all(&x, message);
-    if (x.left != 0 || hold_new(channel, frame, message) < 0) {
+    const uint32_t found = plain_exchanged(refs, copy, message);
+    if ((found != refs->count && !exchange_rest(refs, copy, message, found)) ||
+        hold_new(channel, frame, message) < 0) {
         wire_free(message);
         return -EAGAIN;
     }

@@ -5,6 +5,8 @@
 #ifndef PARLEY_RPC_REFS_H
 #define PARLEY_RPC_REFS_H
 
+#include <string.h>
+
 #include "rpc/internal.h"
 
 /* ---- buffer.c ---- */
@@ -49,6 +51,54 @@ static inline int refs_pack(struct channel *channel, const struct wire_packer *p
 
 /* ---- refs.c: receiving ---- */
 
+/* Return: -EPROTO, with a sentence. */
+int share_refused(const struct frame *frame, const struct frame_share *share,
+                  struct error_text *error) __attribute__((noinline, cold));
+
+/* Where @bytes of the peer's are that no look at what is known has found. Return: 0, or -EPROTO
+ * with a sentence. */
+int share_find(struct channel *channel, const struct frame_share *share, const uint8_t **ret_data,
+               struct error_text *error) __attribute__((noinline, cold));
+
+/* Reads, bounds and resolves the frame's shares, of which there is one at least, into its
+ * references. Return: 0, or -EPROTO with a sentence. */
+static inline int frame_read_refs(struct channel *channel, const struct frame *frame,
+                                  struct error_text *error)
+{
+    struct frame_refs *refs = frame->refs;
+    const uint8_t *pos = frame->payload + frame->header.payload_bytes;
+    const uint32_t count = frame->header.share_count;
+    uint64_t before = 0;
+    uint32_t segments = 0, i = 0;
+    do {
+        struct frame_share share;
+        memcpy(&share, pos + i * sizeof(share), sizeof(share)); /* once */
+        const uint32_t segment = share.ref.segment, bytes = share.bytes;
+        const uint64_t place = share.place, end = place + FRAME_STAND_IN_BYTES;
+        struct wire_ref *ref = &refs->refs[i];
+        if (__builtin_expect(place < before || end > frame->header.payload_bytes ||
+                                 bytes > WIRE_MESSAGE_BYTES_MAX,
+                             0)) {
+            const struct frame_share refused = share;
+            return share_refused(frame, &refused, error);
+        }
+        ref->data = arena_bytes(&channel->peer, segment, share.ref.offset, bytes);
+        if (__builtin_expect(!ref->data, 0)) {
+            const struct frame_share unknown = share;
+            int r = share_find(channel, &unknown, &ref->data, error);
+            if (r < 0)
+                return r;
+        }
+        ref->bytes = bytes;
+        ref->place = (uint32_t)place;
+        refs->blocks[i] = share.ref.block;
+        segments |= UINT32_C(1) << segment;
+        before = end;
+    } while (++i < count);
+    refs->segments = segments;
+    refs->count = count;
+    return 0;
+}
 /* As plan_unpack(), of a frame's payload. Where the message refers to the peer's memory it gets a
  * hold, and the frame has no references any more. The second is for those that have some. */
 int refs_unpack_shared(struct channel *channel, const struct frame *frame,

@@ -104,8 +104,7 @@ int peer_segment_map(struct peer_segment *peer, int fd, struct error_text *error
         .ring_lines = header.ring_lines,
         .release = (const _Atomic uint32_t *)(base + header.release_offset),
         .release_slots = header.release_slots,
-        .arena = base + header.arena_offset,
-        .arena_bytes = header.arena_bytes,
+        .arenas = {{.base = base + header.arena_offset, .bytes = header.arena_bytes}},
     };
     return 0;
 }
@@ -120,9 +119,9 @@ void peer_segment_deinit(struct peer_segment *peer)
 
 static uint64_t arena_bytes_total(const struct peer_segment *peer)
 {
-    uint64_t total = peer->arena_bytes;
-    for (uint32_t i = 0; i < peer->more_count; i++)
-        total += peer->more[i].bytes - LAYOUT_PAGE_BYTES;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i <= peer->more_count; i++)
+        total += peer->arenas[i].bytes;
     return total;
 }
 
@@ -163,5 +162,8 @@ int arena_add(struct peer_segment *peer, int fd, struct error_text *error)
         return r;
     }
     peer->more[peer->more_count++] = region;
+    peer->arenas[peer->more_count] =
+        (struct peer_arena){.base = (const uint8_t *)region.base + LAYOUT_PAGE_BYTES,
+                            .bytes = region.bytes - LAYOUT_PAGE_BYTES};
     return 0;
 }

@@ -27,7 +27,7 @@
 struct region {
     void *base; /* NULL: nothing mapped */
     size_t bytes;
-    int fd; /* creator: the memfd, to be sent; reader: -1 */
+    int fd;              /* creator: the memfd, to be sent; reader: -1 */
     uint32_t generation; /* of the process that mapped it: base/fork.h */
 };
 
@@ -66,15 +66,15 @@ void region_deinit(struct region *region);
 #define SEGMENT_ARENA_BYTES_DEFAULT 0 /* most channels never need one; it grows on demand */
 #define SEGMENT_ARENA_BYTES_MAX (UINT32_C(64) << 20)
 #define ARENA_BLOCK_BYTES_MAX (UINT32_C(64) << 20)
-#define ARENA_SEGMENT_MAX 16                     /* further arenas of one side */
+#define ARENA_SEGMENT_MAX 16                        /* further arenas of one side */
 #define ARENA_BYTES_TOTAL_MAX (UINT64_C(256) << 20) /* of one side, all arenas */
 
 struct segment_options {
-    uint32_t ring_lines;    /* 0: default */
+    uint32_t ring_lines; /* 0: default */
     /* 0: default. Also the most arena blocks in use, and names of them out, at once; the peer's, if
      * that is less. */
     uint32_t release_slots;
-    uint32_t arena_bytes;   /* 0: default */
+    uint32_t arena_bytes; /* 0: default */
 };
 
 struct arena; /* arena.c: the allocator's private tables */
@@ -92,7 +92,7 @@ struct segment {
     struct segment_cells *cells; /* ours, in the region */
     /* ring producer */
     uint8_t *ring;
-    uint64_t head;        /* lines published since the channel began */
+    uint64_t head;          /* lines published since the channel began */
     uint64_t peer_consumed; /* the last value read from the peer and found possible */
     uint64_t zeroed;        /* position ahead of head whose prefix is 0 already; 0: none */
     uint64_t straight_end;  /* where records may end without another look: ring.h */
@@ -108,6 +108,12 @@ struct segment {
 };
 
 /* The other side. */
+/* What of a segment is arena. */
+struct peer_arena {
+    const uint8_t *base; /* NULL: it has not been added */
+    uint64_t bytes;
+};
+
 struct peer_segment {
     struct region region; /* base NULL: not attached yet */
     const struct segment_cells *cells;
@@ -121,9 +127,8 @@ struct peer_segment {
     uint64_t released; /* entries taken */
     uint32_t release_slots;
     /* arenas */
-    const uint8_t *arena;
-    uint64_t arena_bytes;
-    struct region more[ARENA_SEGMENT_MAX]; /* index: frame_ref.segment - 1 */
+    struct peer_arena arenas[1 + ARENA_SEGMENT_MAX]; /* index: frame_ref.segment */
+    struct region more[ARENA_SEGMENT_MAX];           /* index: frame_ref.segment - 1 */
     uint32_t more_count;
 };
 
@@ -202,8 +207,8 @@ static inline bool ring_pending(const struct peer_segment *peer)
 
 /* ---- Arena: blocks that only their writer allocates and frees ---- */
 
-#define ARENA_E_FULL 3  /* try again when the peer has released something */
-#define ARENA_E_GROW 4  /* arena_grow() first */
+#define ARENA_E_FULL 3 /* try again when the peer has released something */
+#define ARENA_E_GROW 4 /* arena_grow() first */
 
 /**
  * arena_alloc() - take a block of our arena for a message
@@ -246,6 +251,18 @@ int arena_add(struct peer_segment *peer, int fd, struct error_text *error);
 
 #define ARENA_E_UNKNOWN 5
 
+/* Where these bytes of the peer are; NULL: it has no such, or not yet. */
+static inline const uint8_t *arena_bytes(const struct peer_segment *peer, uint32_t segment,
+                                         uint64_t offset, uint64_t bytes)
+{
+    if (__builtin_expect(segment > ARENA_SEGMENT_MAX, 0))
+        return NULL;
+    const struct peer_arena *arena = &peer->arenas[segment]; /* of none that was not added */
+    if (__builtin_expect(offset > arena->bytes || bytes > arena->bytes - offset, 0))
+        return NULL;
+    return arena->base ? arena->base + offset : NULL;
+}
+
 /**
  * arena_resolve() - where a block that the peer named is
  * @ref: a private copy of what the peer wrote
@@ -255,25 +272,17 @@ int arena_add(struct peer_segment *peer, int fd, struct error_text *error);
 static inline int arena_resolve(const struct peer_segment *peer, const struct frame_ref *ref,
                                 uint64_t bytes, const uint8_t **ret_data)
 {
-    const uint8_t *base = peer->arena;
-    uint64_t size = peer->arena_bytes;
-    if (ref->segment > ARENA_SEGMENT_MAX)
-        return -EPROTO;
-    if (ref->segment > peer->more_count)
-        return ARENA_E_UNKNOWN;
-    if (ref->segment > 0) {
-        const struct region *region = &peer->more[ref->segment - 1];
-        base = (const uint8_t *)region->base + LAYOUT_PAGE_BYTES;
-        size = region->bytes - LAYOUT_PAGE_BYTES;
-    }
-    if (ref->offset > size || bytes > size - ref->offset)
-        return -EPROTO;
-    *ret_data = base + ref->offset;
+    const uint8_t *data = arena_bytes(peer, ref->segment, ref->offset, bytes);
+    if (__builtin_expect(!data, 0))
+        return ref->segment > peer->more_count && ref->segment <= ARENA_SEGMENT_MAX
+                   ? ARENA_E_UNKNOWN
+                   : -EPROTO;
+    *ret_data = data;
     return 0;
 }
 
-/* Reader: tells the peer that it may reuse the block, once for each frame that named it: an entry in
- * our release ring. */
+/* Reader: tells the peer that it may reuse the block, once for each frame that named it: an entry
+ * in our release ring. */
 void release_push(struct segment *ours, uint32_t block);
 
 /* The peer gave @block back, in a frame instead. Return: 0, or -EPROTO if it does not hold it. */

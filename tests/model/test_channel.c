@@ -94,7 +94,7 @@ static struct party *myself(void)
 /* ---- Memory of the threads' own: the lowest place that is free, so that equal states look equal
  * ---- */
 
-#define LARGE_BYTES 1408
+#define LARGE_BYTES 1536
 #define LARGE_COUNT 6
 #define SMALL_BYTES 128
 #define SMALL_COUNT 10
@@ -268,8 +268,7 @@ static void half_of(unsigned index, struct peer_segment *ret_peer)
     ret_peer->ring_lines = RING_LINES;
     ret_peer->release = halves[index].release;
     ret_peer->release_slots = RELEASE_SLOTS;
-    ret_peer->arena = halves[index].arena;
-    ret_peer->arena_bytes = ARENA_BYTES;
+    ret_peer->arenas[0] = (struct peer_arena){halves[index].arena, ARENA_BYTES};
     ret_peer->region.base = &halves[index];
 }
 
@@ -427,8 +426,10 @@ NEVER(bool, call_keep_more, struct call *call, size_t bytes)
 NEVER(bool, buffers_unpark, struct channel *channel)
 NEVER(int, refs_forgo, struct body *body)
 NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, size_t ref_count, uint8_t *out)
-NEVER(int, frame_read_refs, struct channel *channel, const struct frame *frame,
+NEVER(int, share_refused, const struct frame *frame, const struct frame_share *share,
       struct error_text *error)
+NEVER(int, share_find, struct channel *channel, const struct frame_share *share,
+      const uint8_t **ret_data, struct error_text *error)
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
 NEVER(int, region_create, struct region *region, const char *name, size_t bytes,
       struct error_text *error)

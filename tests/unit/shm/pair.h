@@ -42,7 +42,7 @@ static inline void side_alias(struct peer_segment *peer, const struct segment *w
     peer->cells = writer->cells;
     peer->ring = writer->ring;
     peer->release = writer->release;
-    peer->arena = (const uint8_t *)writer->region.base + header->arena_offset;
+    peer->arenas[0].base = (const uint8_t *)writer->region.base + header->arena_offset;
 }
 
 #endif

@@ -222,7 +222,7 @@ static void test_growth_stops_at_the_total_and_any_message_still_fits(void **sta
     }
     assert_int_equal(r, ARENA_E_FULL);
     assert_true(count <= ARENA_SEGMENT_MAX);
-    uint64_t total = pair->b.peer.arena_bytes;
+    uint64_t total = pair->b.peer.arenas[0].bytes;
     for (uint32_t i = 0; i < count; i++)
         total += pair->b.peer.more[i].bytes - LAYOUT_PAGE_BYTES;
     assert_true(total <= ARENA_BYTES_TOTAL_MAX);

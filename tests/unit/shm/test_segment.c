@@ -16,7 +16,7 @@ static void test_default_segment_is_small_and_maps(void **state)
                      4096 + SEGMENT_RING_LINES_DEFAULT * 64 + SEGMENT_ARENA_BYTES_DEFAULT);
     assert_int_equal(pair.b.peer.ring_lines, SEGMENT_RING_LINES_DEFAULT);
     assert_int_equal(pair.b.peer.release_slots, SEGMENT_RELEASE_SLOTS_DEFAULT);
-    assert_int_equal(pair.b.peer.arena_bytes, SEGMENT_ARENA_BYTES_DEFAULT);
+    assert_int_equal(pair.b.peer.arenas[0].bytes, SEGMENT_ARENA_BYTES_DEFAULT);
     pair_deinit(&pair);
 }
 
