@@ -134,6 +134,16 @@ RING_INLINE int body_write(uint8_t *out, const struct body *body)
     return body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
 }
 
+/* A record's first line is the one that its reader looks at again and again: what is written to it
+ * long before the record is committed has to get that line from there twice. So where more than
+ * this is written, the first line comes last, in one go; and a message that is likely to be as long
+ * is not packed in place. */
+#define FRAME_SHORT_BYTES 128
+
+/* Of a body in the ring: in the record's first line. */
+#define FRAME_FIRST_LINE_BYTES                                                                     \
+    (LAYOUT_LINE_BYTES - sizeof(struct ring_prefix) - sizeof(struct frame_header))
+
 /* Of references and names to give back. */
 RING_INLINE uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
 {
@@ -189,10 +199,10 @@ RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_words 
         return r;
     uint8_t *record = (uint8_t *)(room.record + 1);
     frame_words_add_bytes(&words, (uint32_t)body->bytes, (uint16_t)body->metadata_bytes);
-    frame_words_write(record, &words);
     r = body_write(record + sizeof(words), body);
     if (__builtin_expect(r < 0, 0))
         return r; /* a record that is not committed is nothing */
+    frame_words_write(record, &words);
     if (__builtin_expect((body->ref_count | channel->return_count) != 0, 0) &&
         (r = frame_more_write(channel, body->packing, body->ref_count, record,
                               record + sizeof(words) + body->metadata_bytes + body->bytes)) < 0)
@@ -216,7 +226,8 @@ static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
                   SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
               "a record of any ring");
 
-/* refs.c: frame_in_place() of one that may have more behind its body, for whom there is room. */
+/* refs.c: frame_in_place() of what is made elsewhere first, for whom there is room: it may have
+ * more behind its body, or takes long to pack. */
 bool frame_at_once(struct channel *channel, const struct frame_words *given,
                    const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
     __attribute__((noinline));
@@ -235,7 +246,10 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
                          0))
         return false;
     struct frame_words words = {given->id, given->sizes, given->kinds, given->ends};
-    if (__builtin_expect(!LIST_EMPTY(&channel->buffers) || channel->return_count > 0, 0)) {
+    /* How long it is shows when it has been packed: mostly as long as the one before. */
+    if (__builtin_expect(!LIST_EMPTY(&channel->buffers) || channel->return_count > 0 ||
+                             channel->packed_bytes > FRAME_SHORT_BYTES,
+                         0)) {
         const struct frame_words words_again = {words.id, words.sizes, words.kinds, words.ends};
         return frame_at_once(channel, &words_again, packer, type, message);
     }
@@ -248,6 +262,7 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
         ours->zeroed = 0; /* it may have been written over */
         return false;
     }
+    channel->packed_bytes = (uint32_t)bytes;
     const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes);
     frame_words_add_bytes(&words, (uint32_t)bytes, 0);
     frame_words_write(header, &words);

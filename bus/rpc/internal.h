@@ -289,7 +289,8 @@ struct channel {
     LIST_HEAD(, parley_buffer) buffers; /* in our arena, that packing refers to */
     struct parley_buffer *parked; /* freed ones, to be used again */
     uint32_t parked_count;
-    uint32_t refs_most; /* in the message that is being packed */
+    uint32_t refs_most;    /* in the message that is being packed */
+    uint32_t packed_bytes; /* of our last message: frame_in_place() */
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
     struct spares spare_holds, spare_buffers; /* refs.c, buffer.c */

@@ -148,12 +148,6 @@ int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref
 
 /* ---- What is behind a frame's body ---- */
 
-/* A record's first line is the one that its reader looks at again and again: what is written to it
- * long before the record is committed has to get it from there twice. So all of the body is made
- * elsewhere, and its first line is written last, in one go. */
-#define FIRST_LINE_BYTES                                                                           \
-    (LAYOUT_LINE_BYTES - sizeof(struct ring_prefix) - sizeof(struct frame_header))
-
 static inline void copy_words(uint8_t *to, const uint8_t *from, size_t begin, size_t end)
 {
     for (; begin < end; begin += sizeof(uint64_t)) {
@@ -169,17 +163,26 @@ bool frame_at_once(struct channel *channel, const struct frame_words *given,
     struct wire_packing *packing = channel->endpoint->packing;
     uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
     size_t bytes, ref_count;
-    channel->refs_most = refs_most(channel);
-    if (wire_pack_refs_at(packing, packer, type, message, is_shared, channel, made,
-                          FRAME_IN_PLACE_BYTES, &bytes) != 0)
+    int r;
+    if (LIST_EMPTY(&channel->buffers)) {
+        ref_count = 0;
+        r = wire_pack_at(packing, packer, type, message, made, FRAME_IN_PLACE_BYTES, &bytes);
+    } else {
+        channel->refs_most = refs_most(channel);
+        r = wire_pack_refs_at(packing, packer, type, message, is_shared, channel, made,
+                              FRAME_IN_PLACE_BYTES, &bytes);
+        (void)wire_packed_refs(packing, &ref_count);
+    }
+    if (r != 0)
         return false;
-    (void)wire_packed_refs(packing, &ref_count);
+    channel->packed_bytes = (uint32_t)bytes;
     const uint32_t return_count = channel->return_count;
     const size_t body_bytes = bytes + frame_more_bytes_any(channel, ref_count);
     if (body_bytes > FRAME_IN_PLACE_BYTES)
         return false;
     uint8_t *at = made + bytes;
-    (void)refs_write(channel, packing, ref_count, at); /* as many as there are */
+    if (ref_count > 0)
+        (void)refs_write(channel, packing, ref_count, at); /* as many as there are */
     at = returns_write(channel, at + ref_count * sizeof(struct frame_share), return_count);
     memset(at, 0, sizeof(uint64_t)); /* goes along, to the end of a word */
 
@@ -191,9 +194,10 @@ bool frame_at_once(struct channel *channel, const struct frame_words *given,
     const struct ring_room room = {.record = ring_our_prefix(ours, ours->head),
                                    .lines = ring_record_lines(record_bytes)};
     uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
-    copy_words(body, made, FIRST_LINE_BYTES,
+    copy_words(body, made, FRAME_FIRST_LINE_BYTES,
                body_bytes); /* to the end of a word: it is in its line */
-    copy_words(body, made, 0, body_bytes < FIRST_LINE_BYTES ? body_bytes : FIRST_LINE_BYTES);
+    copy_words(body, made, 0,
+               body_bytes < FRAME_FIRST_LINE_BYTES ? body_bytes : FRAME_FIRST_LINE_BYTES);
     frame_words_write(header, &words);
     ring_room_commit(ours, room, record_bytes);
     return true;
