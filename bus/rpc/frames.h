@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "base/copy.h"
 #include "rpc/internal.h"
 #include "shm/ring.h"
 
@@ -130,7 +131,7 @@ RING_INLINE int body_write(uint8_t *out, const struct body *body)
         memcpy(out, body->metadata, body->metadata_bytes);
     out += body->metadata_bytes;
     if (body->data && body->bytes > 0)
-        memcpy(out, body->data, body->bytes);
+        copy_few(out, body->data, body->bytes);
     return body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
 }
 

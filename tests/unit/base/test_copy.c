@@ -1,4 +1,4 @@
-/* Long copies, wherever source and target lie. */
+/* Long copies, wherever source and target lie, and short ones. */
 #include "support/test.h"
 
 #include <stdlib.h>
@@ -36,10 +36,26 @@ static void test_all_is_copied_and_nothing_else_wherever_it_lies(void **state)
     }
 }
 
+static void test_few_bytes_are_copied_and_nothing_else(void **state)
+{
+    (void)state;
+    uint8_t from[160], to[160], expected[160];
+    for (size_t i = 0; i < sizeof(from); i++)
+        from[i] = (uint8_t)(i + 1);
+    for (size_t bytes = 0; bytes <= 130; bytes++) {
+        memset(to, 0xee, sizeof(to));
+        memset(expected, 0xee, sizeof(expected));
+        memcpy(expected + 5, from + 3, bytes);
+        copy_few(to + 5, from + 3, bytes);
+        assert_memory_equal(to, expected, sizeof(to));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_is_copied_and_nothing_else_wherever_it_lies),
+        cmocka_unit_test(test_few_bytes_are_copied_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
