@@ -191,7 +191,7 @@ int channel_bell_send(struct channel *channel, const struct bell_packet *packet,
 static void ring_word_at(struct channel *channel, uint64_t position)
 {
     const struct segment *ours = &channel->ours;
-    wait_words_wake(ring_word(ours->ring, ours->ring_lines, position));
+    wait_words_wake(ring_our_word(ours, position));
     stats_bump(&channel->endpoint->stats.header->doorbells);
 }
 
@@ -276,6 +276,12 @@ static void packet_received(struct channel *channel, const struct bell_packet *p
         else
             r = arena_add(&channel->peer, fd, &error);
         break;
+    case BELL_GROW_RING:
+        if (channel->state != CHANNEL_UP)
+            r = error_set(&error, -EPROTO, "a further ring before the first");
+        else
+            r = ring_add(&channel->peer, fd, &error);
+        break;
     default:
         r = error_set(&error, -EPROTO, "a doorbell packet of unknown kind %u", packet->kind);
     }
@@ -317,7 +323,8 @@ static int bell_receive(struct channel *channel)
         }
     }
     packet.text[sizeof(packet.text) - 1] = '\0';
-    bool wants_fd = packet.kind == BELL_ACCEPT || packet.kind == BELL_GROW;
+    bool wants_fd = packet.kind == BELL_ACCEPT || packet.kind == BELL_GROW ||
+                    packet.kind == BELL_GROW_RING;
     int r = 1;
     if (n == 0 && fd_count == 0)
         r = -EPIPE;
@@ -510,6 +517,25 @@ int channel_arena_take(struct channel *channel, size_t bytes, struct frame_ref *
         return -EPIPE;
     }
     return arena_alloc(&channel->ours, bytes, ret_ref, ret_data);
+}
+
+void channel_grow_ring(struct channel *channel)
+{
+    int fd = -1;
+    struct error_text error = {0};
+    const struct bell_packet packet = {.kind = BELL_GROW_RING};
+    channel->waited = 0;
+    int r = ring_grow(&channel->ours, &fd, &error);
+    if (r < 0)
+        log_warn("a channel keeps its small ring: %s", error.text);
+    if (r != 0)
+        return;
+    if (channel_bell_send(channel, &packet, sizeof(packet), fd) < 0) {
+        ring_grow_undo(&channel->ours); /* the socket is full: another time */
+        return;
+    }
+    ring_move(&channel->ours);
+    channel->ours.further.fd = fd_close(channel->ours.further.fd);
 }
 
 int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
@@ -743,6 +769,17 @@ void frame_release(struct channel *channel, const struct frame *frame)
     frame->refs->count = 0;
 }
 
+/* To the peer's further ring. False: the channel has ended. */
+RING_RARE static bool follow(struct channel *channel)
+{
+    if (ring_follow(&channel->peer, &channel->ours))
+        return true;
+    bell_drain(channel); /* it was sent before the ring was left */
+    if (channel->state == CHANNEL_UP && !ring_follow(&channel->peer, &channel->ours))
+        channel_break(channel, "its ring goes on in one that it did not send");
+    return channel->state == CHANNEL_UP;
+}
+
 int channel_drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
@@ -753,8 +790,13 @@ int channel_drain(struct channel *channel, unsigned batch)
         const void *record;
         uint32_t bytes;
         int r = ring_next(&channel->peer, &record, &bytes);
-        if (r == RING_E_EMPTY)
-            break;
+        if (__builtin_expect(r > 0, 0)) {
+            if (r == RING_E_EMPTY)
+                break;
+            if (!follow(channel))
+                return taken + 1;
+            continue;
+        }
         if (taken > 0)
             ring_ask_for_next(&channel->peer);
         struct frame_refs refs;

@@ -47,6 +47,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     spin_init(&endpoint->spin[true], budget, 0);
     part_init(&endpoint->part);
     endpoint->doze_max = WAIT_WORDS_MAX;
+    endpoint->grow_after = RPC_RING_GROW_AFTER;
     endpoint->sees = true;
     endpoint->watches = true;
     endpoint->cpu = spin_cpu();

@@ -44,6 +44,7 @@
 #define RPC_CALLS_MAX 65536            /* in flight on one endpoint */
 #define RPC_SERVING_MAX 4096           /* a service's, by default */
 #define RPC_QUEUE_BYTES_MAX (UINT32_C(128) << 20) /* a channel's frames that wait for room */
+#define RPC_RING_GROW_AFTER 4096 /* frames that waited for room: the channel gets a larger ring */
 #define RPC_QUEUE_FRAMES_MAX (2 * RPC_CALLS_MAX)   /* for many have no bytes */
 #define RPC_ATTACH_NS_MIN (10 * NS_PER_MS) /* pause before attaching again; doubles */
 #define RPC_ATTACH_NS_MAX NS_PER_S
@@ -286,6 +287,7 @@ struct channel {
     struct segment ours;
     struct peer_segment peer;
     struct frame_queue queue;
+    uint32_t waited; /* frames sent that had, while others went on waiting; of ring_is_small() */
     LIST_HEAD(, parley_buffer) buffers; /* in our arena, that packing refers to */
     struct parley_buffer *parked; /* freed ones, to be used again */
     uint32_t parked_count;
@@ -355,6 +357,8 @@ int channel_flush(struct channel *channel);
 /* The call waits no more. */
 void channel_forget_queued(struct channel *channel, struct call *call);
 void channel_queue_free(struct channel *channel);
+/* To a larger ring, if that can be had. */
+void channel_grow_ring(struct channel *channel) __attribute__((noinline, cold));
 /* Gives back what our next frame would have. */
 void channel_return_names(struct channel *channel) __attribute__((noinline, cold));
 static inline void channel_return_now(struct channel *channel)
@@ -965,6 +969,7 @@ struct parley_endpoint {
     uint64_t spin_ns_max;
     uint64_t polled_ns; /* when the descriptors were last looked at */
     uint32_t doze_max;  /* channels at once: WAIT_WORDS_MAX, if the kernel can */
+    uint32_t grow_after; /* RPC_RING_GROW_AFTER, but for tests */
     bool sees;          /* descriptors while it dozes: wait_doze() */
     bool watches;       /* words of channels, while it sleeps: wait_watch() */
     uint32_t cpu;       /* as its channels tell their peers: spin_cpu() */

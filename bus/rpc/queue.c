@@ -355,12 +355,28 @@ static int send_first(struct channel *channel)
     return sent;
 }
 
+/* Whether it is the ring that is full, and has been for so many frames: not for one burst. */
+static bool ring_is_small(const struct channel *channel)
+{
+    const struct segment *ours = &channel->ours;
+    return ours->head - ours->peer_consumed >= ours->ring_lines - ours->ring_lines / 4 &&
+           channel->waited >= channel->endpoint->grow_after && ours->moved_to == 0;
+}
+
 int channel_flush(struct channel *channel)
 {
     struct frame_queue *queue = &channel->queue;
     /* First: what comes later is news. */
     peer_progress(&channel->peer, &channel->tried, &channel->tried_released);
     int sent = send_first(channel);
+    if (sent >= 0 && queue->count > 0) {
+        channel->waited += (uint32_t)sent;
+        if (ring_is_small(channel)) {
+            channel_grow_ring(channel);
+            int more = send_first(channel);
+            sent = more < 0 ? more : sent + more;
+        }
+    }
     if (sent == -EPROTO)
         channel_break(channel, "an impossible cursor");
     if (sent < 0)

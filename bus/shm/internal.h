@@ -9,6 +9,10 @@ static inline bool is_power_of_two(uint32_t value, uint32_t least, uint32_t most
     return value >= least && value <= most && (value & (value - 1)) == 0;
 }
 
+/* peer.c: whether a region begins as @what does. Return: 0, or -EPROTO with a sentence. */
+int peer_check_kind(uint32_t magic, uint32_t magic_expected, uint32_t version, const char *what,
+                    struct error_text *error);
+
 /* ---- The allocator ---- */
 
 #define ARENA_UNIT_BYTES 64

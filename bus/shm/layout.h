@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -87,6 +87,19 @@ struct ring_prefix {
 };
 static_assert(sizeof(struct ring_prefix) == 8, "layout");
 #define RING_PAD UINT32_MAX
+/* As `bytes` of the last record of a ring, which is a line and has no body: the record behind it is
+ * in the further ring. */
+#define RING_MOVED (UINT32_MAX - 1)
+
+/* A further ring: a region of its own; this header fills the first page, and the ring follows. */
+#define RING_MAGIC UINT32_C(0x504c524e) /* "PLRN" */
+struct ring_header {
+    uint32_t magic;
+    uint32_t version;    /* LAYOUT_VERSION */
+    uint32_t ring_lines; /* a power of two, more than the segment's, at most SEGMENT_RING_LINES_MAX */
+    uint32_t offset;     /* of the first line: LAYOUT_PAGE_BYTES */
+};
+static_assert(sizeof(struct ring_header) == 16, "layout");
 
 /* What stands in the prefix of a record at @position, in lines since the channel began. Odd, so that
  * it is never the 0 that means "nothing yet", however long a channel lives. */
@@ -414,6 +427,7 @@ enum bell_kind {
     BELL_REJECT = 3, /* service -> client, first and last: text says why */
     BELL_GROW = 4,   /* descriptor: a further arena of the sender */
     BELL_BROKEN = 5, /* last: the sender ends the channel; text says why */
+    BELL_GROW_RING = 6, /* descriptor: the further ring of the sender; at most once */
 };
 
 struct bell_packet {

@@ -36,8 +36,8 @@ static bool lies_within(const struct region *region, uint32_t offset, uint64_t b
            bytes <= region->bytes - offset;
 }
 
-static int check_kind(uint32_t magic, uint32_t magic_expected, uint32_t version, const char *what,
-                      struct error_text *error)
+int peer_check_kind(uint32_t magic, uint32_t magic_expected, uint32_t version, const char *what,
+                    struct error_text *error)
 {
     if (magic != magic_expected)
         return error_set(error, -EPROTO, "the peer's memfd is no %s: it begins with %#x, not %#x",
@@ -53,7 +53,8 @@ static int check_kind(uint32_t magic, uint32_t magic_expected, uint32_t version,
 static int check_segment(const struct region *region, const struct segment_header *header,
                          struct error_text *error)
 {
-    int r = check_kind(header->magic, SEGMENT_MAGIC, header->version, "channel segment", error);
+    int r =
+        peer_check_kind(header->magic, SEGMENT_MAGIC, header->version, "channel segment", error);
     if (r < 0)
         return r;
     if (!is_power_of_two(header->ring_lines, SEGMENT_RING_LINES_MIN, SEGMENT_RING_LINES_MAX) ||
@@ -113,6 +114,7 @@ void peer_segment_deinit(struct peer_segment *peer)
 {
     for (uint32_t i = 0; i < peer->more_count; i++)
         region_deinit(&peer->more[i]);
+    region_deinit(&peer->further);
     region_deinit(&peer->region);
     *peer = (struct peer_segment){.region = REGION_NONE};
 }
@@ -129,8 +131,8 @@ static int check_arena(const struct peer_segment *peer, const struct region *reg
                        struct error_text *error)
 {
     const struct arena_header *shared = region->base;
-    int r = check_kind(load_once(&shared->magic), ARENA_MAGIC, load_once(&shared->version),
-                       "further arena", error);
+    int r = peer_check_kind(load_once(&shared->magic), ARENA_MAGIC, load_once(&shared->version),
+                            "further arena", error);
     if (r < 0)
         return r;
     uint32_t number = load_once(&shared->segment);

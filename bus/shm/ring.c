@@ -25,6 +25,9 @@
  * consumed is read once, and must lie between the last value and what was published; a length is
  * read once, and must be one that ring_reserve() could have granted at that place.
  *
+ * A ring that is too small is left for a larger one, once (ring_grow.c): the line behind its last record
+ * is free, and says so. Positions go on, and each means a line of one of the two.
+ *
  * What is done for each record is in ring.h. tests/model/ proves both files, release.c and sleep.c
  * as they are, with mutants of their lines: who changes the order of stores here, or an order of
  * memory, finds it there.
@@ -132,6 +135,8 @@ static int look(const struct peer_segment *peer, uint64_t *position, uint32_t *r
     }
     if (r != 0)
         return r;
+    if (bytes == RING_MOVED)
+        return RING_E_MOVED;
     if (!ring_record_fits(peer, *position, bytes))
         return -EPROTO;
     *ret_lines = ring_record_lines(bytes);
@@ -164,7 +169,7 @@ int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const v
         return RING_E_EMPTY;
     int r = look(peer, &at, &lines, ret_bytes);
     if (r != 0)
-        return r;
+        return r == RING_E_MOVED ? RING_E_EMPTY : r;
     *ret_body = ring_peer_prefix(peer, at) + 1;
     *position = at + lines;
     return 0;
@@ -174,6 +179,34 @@ void ring_consume(struct peer_segment *peer, struct segment *ours)
 {
     assert(peer->peeked_lines > 0);
     ring_pass(peer, ours);
+}
+
+void ring_move(struct segment *segment)
+{
+    struct ring_prefix *last = ring_our_prefix(segment, segment->head);
+    assert(segment->further_ring && segment->moved_to == 0);
+    last->bytes = RING_MOVED;
+    /* release: as in ring_room_commit() */
+    atomic_store_explicit(&last->sequence, ring_sequence(segment->head), memory_order_release);
+    segment->head++;
+    segment->moved_to = segment->head;
+    segment->ring_before = segment->ring;
+    segment->lines_before = segment->ring_lines;
+    segment->ring = segment->further_ring;
+    segment->ring_lines = segment->further_lines;
+    segment->straight_end = 0; /* both were of the ring before */
+    segment->zeroed = 0;
+}
+
+bool ring_follow(struct peer_segment *peer, struct segment *ours)
+{
+    if (!peer->further_ring || peer->ring == peer->further_ring)
+        return false;
+    peer->ring = peer->further_ring;
+    peer->ring_lines = peer->further_lines;
+    peer->peeked_lines = 1;
+    ring_pass(peer, ours);
+    return true;
 }
 
 uint64_t peer_consumed(const struct segment *ours, const struct peer_segment *peer)

@@ -111,6 +111,7 @@ void segment_sent(struct segment *segment)
 void segment_deinit(struct segment *segment)
 {
     segment->arena = arena_destroy(segment->arena);
+    region_deinit(&segment->further);
     region_deinit(&segment->region);
     *segment = (struct segment){.region = REGION_NONE};
 }

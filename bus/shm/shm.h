@@ -62,6 +62,7 @@ void region_deinit(struct region *region);
 /* ---- Segments ---- */
 
 #define SEGMENT_RING_LINES_DEFAULT 256
+#define SEGMENT_RING_LINES_GROWN 4096 /* of the further ring, where the first was too small */
 #define SEGMENT_RELEASE_SLOTS_DEFAULT 64
 #define SEGMENT_ARENA_BYTES_DEFAULT 0 /* most channels never need one; it grows on demand */
 #define SEGMENT_ARENA_BYTES_MAX (UINT32_C(64) << 20)
@@ -105,6 +106,13 @@ struct segment {
     uint32_t release_slots;
     /* arena */
     struct arena *arena;
+    /* the further ring; until ring_move() it is not `ring` */
+    struct region further; /* base NULL: none */
+    uint8_t *further_ring;
+    uint32_t further_lines;
+    uint32_t lines_before; /* of ring_before */
+    const uint8_t *ring_before; /* after ring_move(): the first one */
+    uint64_t moved_to;     /* position from which on records are in the further ring; 0: not moved */
 };
 
 /* The other side. */
@@ -130,6 +138,10 @@ struct peer_segment {
     struct peer_arena arenas[1 + ARENA_SEGMENT_MAX]; /* index: frame_ref.segment */
     struct region more[ARENA_SEGMENT_MAX];           /* index: frame_ref.segment - 1 */
     uint32_t more_count;
+    /* the further ring; until ring_follow() it is not `ring` */
+    struct region further; /* base NULL: none */
+    const uint8_t *further_ring;
+    uint32_t further_lines;
 };
 
 /* Creates our side; its descriptor to send is segment->region.fd. Return: 0, -EINVAL for impossible
@@ -148,6 +160,7 @@ void peer_segment_deinit(struct peer_segment *peer);
 
 #define RING_E_FULL 1
 #define RING_E_EMPTY 2
+#define RING_E_MOVED 6 /* ring_follow() first */
 
 /* A quarter of the ring less the prefix: what does not fit goes to the arena. */
 static inline uint32_t ring_record_bytes_max(uint32_t ring_lines)
@@ -176,7 +189,7 @@ void ring_commit(struct segment *segment, uint32_t bytes);
  *             peer: read each byte once
  * @ret_bytes: its length, bounded to the ring
  *
- * Return: 0, RING_E_EMPTY, or -EPROTO if the record is impossible.
+ * Return: 0, RING_E_EMPTY, RING_E_MOVED, or -EPROTO if the record is impossible.
  */
 int ring_peek(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes);
 
@@ -189,7 +202,8 @@ void ring_consume(struct peer_segment *peer, struct segment *ours);
  * @ret_body, @ret_bytes: as ring_peek()
  *
  * For a reader that is in the middle of something and wants to know whether it still matters. The
- * record comes again with ring_peek(), and may say something else by then.
+ * record comes again with ring_peek(), and may say something else by then. Not seen is what is in a
+ * further ring that the reader has not come to.
  * Return: 0, RING_E_EMPTY, or -EPROTO.
  */
 int ring_look_ahead(const struct peer_segment *peer, uint64_t *position, const void **ret_body,
@@ -204,6 +218,26 @@ static inline bool ring_pending(const struct peer_segment *peer)
     return atomic_load_explicit(&prefix->sequence, memory_order_relaxed) ==
            ring_sequence(peer->tail);
 }
+
+/**
+ * ring_grow() - make the further ring, SEGMENT_RING_LINES_GROWN long
+ * @ret_fd: borrowed until ring_move() or ring_grow_undo(); to be sent to the peer (BELL_GROW_RING)
+ *
+ * Return: 0; RING_E_FULL: that ring has grown, or is as large; or -errno.
+ */
+int ring_grow(struct segment *segment, int *ret_fd, struct error_text *error);
+void ring_grow_undo(struct segment *segment); /* it could not be sent */
+
+/* Publishes, in the line that a ring always has free, that what follows is in the further ring, whose
+ * descriptor must have been sent. Nothing may be reserved. */
+void ring_move(struct segment *segment);
+
+/* Reader: the peer's further ring. @fd borrowed. Return: 0, -EPROTO with a sentence, -errno. */
+int ring_add(struct peer_segment *peer, int fd, struct error_text *error);
+
+/* Reader, after RING_E_MOVED: on to the further ring, and publishes that in our cells. False: there is
+ * none (read the doorbell), or we are in it. */
+bool ring_follow(struct peer_segment *peer, struct segment *ours);
 
 /* ---- Arena: blocks that only their writer allocates and frees ---- */
 
@@ -311,6 +345,13 @@ static inline const _Atomic uint32_t *ring_word(const uint8_t *ring, uint32_t ri
 {
     size_t line = position & (ring_lines - 1);
     return &((const struct ring_prefix *)(ring + line * LAYOUT_LINE_BYTES))->sequence;
+}
+
+/* The same in our ring, or, for a peer that has not come further, in the one before. */
+static inline const _Atomic uint32_t *ring_our_word(const struct segment *ours, uint64_t position)
+{
+    return position < ours->moved_to ? ring_word(ours->ring_before, ours->lines_before, position)
+                                     : ring_word(ours->ring, ours->ring_lines, position);
 }
 
 /* Where we run, for a peer that might spin for us there. relaxed: a hint. */

@@ -27,6 +27,7 @@
 #define CLIENT 0 /* and its thread, its doorbell, its descriptor */
 #define SERVICE 1
 #define RING_LINES 4
+#define FURTHER_LINES 8
 #define RELEASE_SLOTS 2
 #define ARENA_BYTES 256
 #define FRAMES_MAX 8
@@ -38,6 +39,7 @@ struct half {
     _Atomic uint32_t release[RELEASE_SLOTS];
     alignas(LAYOUT_APART) uint8_t ring[RING_LINES * LAYOUT_LINE_BYTES];
     uint8_t arena[ARENA_BYTES];
+    alignas(LAYOUT_LINE_BYTES) uint8_t further[FURTHER_LINES * LAYOUT_LINE_BYTES];
 };
 static_assert(2 * sizeof(struct half) <= CHECKER_SHARED_BYTES, "it has to fit");
 static struct half *const halves = (struct half *)checker_shared;
@@ -53,6 +55,7 @@ static const struct bounds {
     bool dozes;        /* before they sleep */
     bool watches;      /* words, and not the doorbell, when they sleep */
     bool sees;         /* descriptors, when they doze */
+    bool grows;        /* the ring, as soon as it is full */
 } all_bounds[] = {
     {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false, false, false},
     {"doze", "2 requests, one answered, by two that doze first", 2, 1, PAYLOAD_WORDS, 0, true,
@@ -65,6 +68,8 @@ static const struct bounds {
      false, false},
     {"arena", "3 requests by the arena, which has 2 blocks", 3, 0, ARENA_WORDS, 0, false, false, false},
     {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false, false, false},
+    {"grow", "4 requests at once, a ring with room for 3 that grows", 4, 0, PAYLOAD_WORDS, 0, false,
+     true, false, true},
 };
 static const struct bounds *bounds;
 
@@ -79,6 +84,7 @@ static struct party {
 /* The kernel's side of the doorbells. */
 static struct {
     unsigned rings;
+    bool further; /* the descriptor of the other side's ring is there */
     bool hung_up; /* by the other side */
 } sockets[2];
 
@@ -174,8 +180,19 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     (void)flags;
     (void)model_bell_take((unsigned)fd);
-    message->msg_controllen = 0;
     message->msg_flags = 0;
+    if (sockets[fd].further) {
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(message);
+        sockets[fd].further = false;
+        *cmsg = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)),
+                                 .cmsg_level = SOL_SOCKET,
+                                 .cmsg_type = SCM_RIGHTS};
+        memset(CMSG_DATA(cmsg), 0, sizeof(int));
+        message->msg_controllen = CMSG_SPACE(sizeof(int));
+        *(uint8_t *)message->msg_iov->iov_base = BELL_GROW_RING;
+        return sizeof(struct bell_packet);
+    }
+    message->msg_controllen = 0;
     if (sockets[fd].rings > 0) {
         sockets[fd].rings--;
         *(uint8_t *)message->msg_iov->iov_base = BELL_RING;
@@ -189,8 +206,13 @@ ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 
 ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    (void)fd, (void)message, (void)flags;
-    model_fail("a packet other than a ring");
+    const struct bell_packet *packet = message->msg_iov->iov_base;
+    (void)flags;
+    if (!bounds->grows || packet->kind != BELL_GROW_RING)
+        model_fail("a packet other than a ring");
+    model_bell_ring((unsigned)!fd);
+    sockets[!fd].further = true;
+    return sizeof(*packet);
 }
 
 /* A futex. The kernel takes a lock, compares, and sleeps until the next wake-up: those before are
@@ -287,6 +309,23 @@ int segment_create(struct segment *segment, const struct segment_options *option
         .release_slots = RELEASE_SLOTS,
     };
     return arena_new(half->arena, ARENA_BYTES, RELEASE_SLOTS, &segment->arena);
+}
+
+int ring_grow(struct segment *segment, int *ret_fd, struct error_text *error)
+{
+    (void)error;
+    segment->further_ring = halves[model_thread()].further;
+    segment->further_lines = FURTHER_LINES;
+    *ret_fd = 0;
+    return 0;
+}
+
+int ring_add(struct peer_segment *peer, int fd, struct error_text *error)
+{
+    (void)fd, (void)error;
+    peer->further_ring = halves[!model_thread()].further;
+    peer->further_lines = FURTHER_LINES;
+    return 0;
 }
 
 int peer_segment_map(struct peer_segment *peer, int fd, struct error_text *error)
@@ -407,6 +446,7 @@ void refs_memory_gone(struct channel *channel) /* there has been nothing in it *
 {
 }
 
+NEVER(void, ring_grow_undo, struct segment *segment)
 NEVER(void, spin_hit, struct spin *spin)
 NEVER(void, spin_miss, struct spin *spin)
 NEVER(void, wait_wake, struct wait *wait)
@@ -543,6 +583,7 @@ static void party_init(unsigned index)
     endpoint->doze_max = 1;
     endpoint->watches = bounds->watches;
     endpoint->sees = bounds->sees;
+    endpoint->grow_after = bounds->grows ? 0 : UINT32_MAX;
     static struct stats_header header;
     endpoint->stats.header = &header;
     model_expect(channel_new(endpoint, &ops, (int)index, &party->channel, &error) == 0);
@@ -573,11 +614,12 @@ static void end(void)
 
 #define HALF(index, field) (index) * sizeof(struct half) + offsetof(struct half, field)
 #define LINE(index, line) HALF(index, ring) + (line)*LAYOUT_LINE_BYTES
+#define FURTHER(line) HALF(CLIENT, further) + (line)*LAYOUT_LINE_BYTES
 #define ATOMICS(index)                                                                             \
     HALF(index, cells.consumed), HALF(index, cells.released), HALF(index, cells.asleep),           \
         HALF(index, cells.blocked), HALF(index, cells.cpu), HALF(index, release[0]),               \
         HALF(index, release[1]), LINE(index, 0), LINE(index, 1), LINE(index, 2), LINE(index, 3)
-static const uint16_t atomics[] = {ATOMICS(CLIENT), ATOMICS(SERVICE), CHECKER_END};
+static const uint16_t atomics[] = {ATOMICS(CLIENT), ATOMICS(SERVICE), FURTHER(4), FURTHER(5), FURTHER(6), CHECKER_END};
 
 static const struct checker_memory private_memory[] = {
     {parties, sizeof(parties)},       {sockets, sizeof(sockets)},
@@ -606,7 +648,11 @@ static void word_name(size_t offset, char *text, size_t text_bytes)
         if (fields[i].offset == offset)
             snprintf(text, text_bytes, "%s %s", whose, fields[i].name);
     }
-    if (offset >= offsetof(struct half, arena))
+    if (offset >= offsetof(struct half, further))
+        snprintf(text, text_bytes, "%s further ring, line %zu, word %zu", whose,
+                 (offset - offsetof(struct half, further)) / LAYOUT_LINE_BYTES,
+                 offset % LAYOUT_LINE_BYTES / 4);
+    else if (offset >= offsetof(struct half, arena))
         snprintf(text, text_bytes, "%s arena, word %zu", whose,
                  (offset - offsetof(struct half, arena)) / 4);
     else if (offset >= offsetof(struct half, ring))

@@ -266,7 +266,7 @@ static void write_prefix(struct rogue *rogue, uint32_t sequence, uint32_t bytes)
 
 static void huge_record(struct rogue *rogue)
 {
-    write_prefix(rogue, ring_sequence(0), UINT32_MAX - 1);
+    write_prefix(rogue, ring_sequence(0), UINT32_MAX - 2);
 }
 
 static void empty_record(struct rogue *rogue)
@@ -418,6 +418,60 @@ static void test_memory_that_is_no_arena_ends_the_channel(void **state)
     assert_broken(blank_arena, "arena");
 }
 
+static void unsealed_ring(struct rogue *rogue)
+{
+    int fd = some_memfd(1 << 20, 0);
+    rogue_send_ring(rogue, fd);
+    close(fd);
+}
+
+static void blank_ring(struct rogue *rogue)
+{
+    int fd = some_memfd(1 << 18, ALL_SEALS);
+    rogue_send_ring(rogue, fd);
+    close(fd);
+}
+
+static void send_good_ring(struct rogue *rogue)
+{
+    struct error_text error;
+    int fd = -1;
+    assert_int_equal(ring_grow(&rogue->segment, &fd, &error), 0);
+    rogue_send_ring(rogue, fd);
+}
+
+static void two_rings(struct rogue *rogue)
+{
+    send_good_ring(rogue);
+    rogue_send_ring(rogue, rogue->segment.further.fd);
+}
+
+static void say_moved(struct rogue *rogue)
+{
+    struct ring_prefix *prefix =
+        (struct ring_prefix *)(uintptr_t)ring_our_word(&rogue->segment, rogue->segment.head);
+    prefix->bytes = RING_MOVED;
+    atomic_store(&prefix->sequence, ring_sequence(rogue->segment.head));
+    assert_int_equal(send(rogue->bell, "\1", 1, MSG_NOSIGNAL), 1);
+}
+
+static void moved_again(struct rogue *rogue)
+{
+    send_good_ring(rogue);
+    ring_move(&rogue->segment);
+    say_moved(rogue);
+}
+
+static void test_a_ring_that_goes_on_nowhere_ends_the_channel(void **state)
+{
+    (void)state;
+    assert_broken(unsealed_ring, "lacks seals");
+    assert_broken(blank_ring, "no further ring");
+    assert_broken(two_rings, "second further ring");
+    assert_broken(say_moved, "goes on in one that it did not send");
+    assert_broken(moved_again, "goes on in one that it did not send");
+}
+
 /* ---- Requests that are wrong, on a channel that is right ---- */
 
 /* Waits for the next response; its text in @text. */
@@ -548,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_bye_ends_the_channel_in_peace),
         cmocka_unit_test(test_garbage_on_the_doorbell_ends_the_channel),
         cmocka_unit_test(test_memory_that_is_no_arena_ends_the_channel),
+        cmocka_unit_test(test_a_ring_that_goes_on_nowhere_ends_the_channel),
         cmocka_unit_test(test_wrong_requests_are_refused_one_by_one),
         cmocka_unit_test(test_a_client_that_dies_with_calls_in_flight_harms_nobody),
     };

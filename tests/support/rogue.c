@@ -261,9 +261,9 @@ void rogue_expect_broken(struct rogue *rogue, const char *text)
     assert_int_equal(rogue_bell(rogue->bell, NULL).kind, 0);
 }
 
-void rogue_send_arena(struct rogue *rogue, int fd)
+static void send_memory(struct rogue *rogue, enum bell_kind kind, int fd)
 {
-    const struct bell_packet packet = {.kind = BELL_GROW};
+    const struct bell_packet packet = {.kind = (uint8_t)kind};
     union {
         struct cmsghdr align;
         char buffer[CMSG_SPACE(sizeof(int))];
@@ -279,4 +279,14 @@ void rogue_send_arena(struct rogue *rogue, int fd)
     cmsg->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
     assert_int_equal(sendmsg(rogue->bell, &message, MSG_NOSIGNAL), sizeof(packet));
+}
+
+void rogue_send_arena(struct rogue *rogue, int fd)
+{
+    send_memory(rogue, BELL_GROW, fd);
+}
+
+void rogue_send_ring(struct rogue *rogue, int fd)
+{
+    send_memory(rogue, BELL_GROW_RING, fd);
 }

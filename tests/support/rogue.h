@@ -58,7 +58,8 @@ struct bell_packet rogue_bell(int bell, int *ret_fd);
 /* Fails the test unless the service ends the channel for what we did, with a sentence. */
 void rogue_expect_broken(struct rogue *rogue, const char *text);
 
-/* The descriptor of a further arena, on the doorbell; @fd stays the caller's. */
+/* The descriptor of a further arena, or of a further ring, on the doorbell; @fd stays the caller's. */
 void rogue_send_arena(struct rogue *rogue, int fd);
+void rogue_send_ring(struct rogue *rogue, int fd);
 
 #endif

@@ -157,6 +157,9 @@ static void list_constants(struct listing *l)
     CONSTANT(BELL_REJECT);
     CONSTANT(BELL_GROW);
     CONSTANT(BELL_BROKEN);
+    CONSTANT(BELL_GROW_RING);
+    CONSTANT(RING_MOVED);
+    CONSTANT(RING_MAGIC);
 }
 
 static void list_segment(struct listing *l)
@@ -190,6 +193,12 @@ static void list_segment(struct listing *l)
     FIELD(arena_header, offset);
     FIELD(arena_header, bytes);
     END(arena_header);
+    BEGIN(ring_header);
+    FIELD(ring_header, magic);
+    FIELD(ring_header, version);
+    FIELD(ring_header, ring_lines);
+    FIELD(ring_header, offset);
+    END(ring_header);
 }
 
 static void list_frame(struct listing *l)

@@ -61,6 +61,12 @@ static struct ring_prefix *prefix_of_a(struct pair *pair, uint32_t index)
     return (struct ring_prefix *)(pair->a.ours.ring + index * LAYOUT_LINE_BYTES);
 }
 
+/* The same of the ring that it has left. */
+static struct ring_prefix *prefix_of_a_before(struct pair *pair, uint32_t index)
+{
+    return (struct ring_prefix *)(uintptr_t)(pair->a.ours.ring_before + index * LAYOUT_LINE_BYTES);
+}
+
 /* Moves both sides' cursors to @position as if the channel had come that far. */
 static void begin_at(struct pair *pair, uint64_t position)
 {
@@ -366,7 +372,7 @@ static void test_absurd_lengths_are_refused(void **state)
     assert_int_equal(peek_forged(pair, 0, BYTES_MAX + 1), -EPROTO);
     assert_int_equal(peek_forged(pair, 0, LINES * LAYOUT_LINE_BYTES), -EPROTO);
     assert_int_equal(peek_forged(pair, 0, INT32_MAX), -EPROTO);
-    assert_int_equal(peek_forged(pair, 0, UINT32_MAX - 1), -EPROTO);
+    assert_int_equal(peek_forged(pair, 0, UINT32_MAX - 2), -EPROTO);
 }
 
 static void test_record_over_the_ring_s_end_is_refused(void **state)
@@ -503,6 +509,203 @@ static void test_looking_ahead_refuses_what_taking_refuses(void **state)
     assert_int_equal(position, 1);
 }
 
+/* ---- The further ring ---- */
+
+/* a makes its further ring, and b gets it. */
+static void grow(struct pair *pair)
+{
+    struct error_text error = {""};
+    int fd = -1;
+    assert_int_equal(ring_grow(&pair->a.ours, &fd, &error), 0);
+    assert_int_equal(ring_add(&pair->b.peer, fd, &error), 0);
+}
+
+static uint32_t fill_numbered(struct pair *pair, uint32_t first)
+{
+    void *body = NULL;
+    uint32_t next = first;
+    while (ring_reserve(&pair->a.ours, &pair->a.peer, sizeof(next), &body) == 0) {
+        memcpy(body, &next, sizeof(next));
+        ring_commit(&pair->a.ours, sizeof(next));
+        next++;
+    }
+    return next;
+}
+
+static uint32_t take_all(struct pair *pair, uint32_t first)
+{
+    const void *body;
+    uint32_t bytes, next = first;
+    while (ring_peek(&pair->b.peer, &body, &bytes) == 0) {
+        assert_int_equal(bytes, sizeof(next));
+        assert_memory_equal(body, &next, sizeof(next));
+        ring_consume(&pair->b.peer, &pair->b.ours);
+        next++;
+    }
+    return next;
+}
+
+/* Wherever in the old ring it happens, and whether that is full, empty, or between. */
+static void test_a_full_ring_goes_on_in_a_larger_one(void **state)
+{
+    (void)state;
+    for (uint32_t at = 0; at < LINES; at += 9) {
+        struct pair pair;
+        pair_init(&pair, &small);
+        begin_at(&pair, at);
+        uint32_t end = fill_numbered(&pair, 0);
+        assert_int_equal(end, LINES - 1);
+        grow(&pair);
+        assert_int_equal(fill_numbered(&pair, end),
+                         end); /* until it has moved, it is the old one */
+        ring_move(&pair.a.ours);
+        end = fill_numbered(&pair, end);
+        /* What is not taken, the line that says so and the one that stays free count. */
+        assert_int_equal(end, SEGMENT_RING_LINES_GROWN - 2);
+        assert_int_equal(take_all(&pair, 0), LINES - 1);
+        assert_int_equal(peek_at_b(&pair), RING_E_MOVED);
+        assert_int_equal(peer_consumed(&pair.a.ours, &pair.a.peer), at + LINES - 1);
+        assert_true(ring_follow(&pair.b.peer, &pair.b.ours));
+        assert_int_equal(take_all(&pair, LINES - 1), end);
+        assert_int_equal(peek_at_b(&pair), RING_E_EMPTY);
+        assert_int_equal(peer_consumed(&pair.a.ours, &pair.a.peer), pair.a.ours.head);
+        for (int lap = 0; lap < 3; lap++) {
+            uint32_t begin = end;
+            end = fill_numbered(&pair, begin);
+            assert_int_equal(end - begin, SEGMENT_RING_LINES_GROWN - 1);
+            assert_int_equal(take_all(&pair, begin), end);
+        }
+        pair_deinit(&pair);
+    }
+}
+
+static void test_a_ring_that_is_left_empty_is_followed(void **state)
+{
+    struct pair *pair = *state;
+    grow(pair);
+    ring_move(&pair->a.ours);
+    assert_true(ring_pending(&pair->b.peer));
+    assert_int_equal(peek_at_b(pair), RING_E_MOVED);
+    assert_true(ring_follow(&pair->b.peer, &pair->b.ours));
+    assert_empty(pair);
+    push(pair, "one", 4);
+    take(pair, "one", 4);
+}
+
+static void test_who_has_not_followed_is_woken_in_the_old_ring(void **state)
+{
+    struct pair *pair = *state;
+    const struct segment *a = &pair->a.ours;
+    push(pair, "one", 4);
+    grow(pair);
+    ring_move(&pair->a.ours);
+    take(pair, "one", 4);
+    assert_ptr_equal(ring_our_word(a, 1), &prefix_of_a_before(pair, 1)->sequence);
+    assert_true(ring_follow(&pair->b.peer, &pair->b.ours));
+    assert_ptr_equal(ring_our_word(a, 2), &prefix_of_a(pair, 2)->sequence);
+}
+
+static void test_looking_ahead_ends_where_the_ring_does(void **state)
+{
+    struct pair *pair = *state;
+    const void *body;
+    uint32_t bytes;
+    uint64_t position = 0;
+    push(pair, "one", 4);
+    grow(pair);
+    ring_move(&pair->a.ours);
+    push(pair, "two", 4);
+    look(pair, &position, "one", 4);
+    assert_int_equal(ring_look_ahead(&pair->b.peer, &position, &body, &bytes), RING_E_EMPTY);
+    take(pair, "one", 4);
+    assert_int_equal(ring_look_ahead(&pair->b.peer, &position, &body, &bytes), RING_E_EMPTY);
+    assert_int_equal(peek_at_b(pair), RING_E_MOVED);
+    assert_true(ring_follow(&pair->b.peer, &pair->b.ours));
+    look(pair, &position, "two", 4);
+    take(pair, "two", 4);
+}
+
+static void test_a_ring_is_followed_once_and_only_if_it_is_there(void **state)
+{
+    struct pair *pair = *state;
+    struct error_text error = {""};
+    int fd = -1;
+    assert_int_equal(ring_grow(&pair->a.ours, &fd, &error), 0);
+    ring_move(&pair->a.ours);
+    assert_int_equal(peek_at_b(pair), RING_E_MOVED);
+    assert_false(ring_follow(&pair->b.peer, &pair->b.ours));
+    assert_int_equal(peek_at_b(pair), RING_E_MOVED);
+    assert_int_equal(ring_add(&pair->b.peer, fd, &error), 0);
+    assert_true(ring_follow(&pair->b.peer, &pair->b.ours));
+    /* A hostile writer says so again. */
+    struct ring_prefix *prefix = prefix_of_a(pair, 1);
+    prefix->bytes = RING_MOVED;
+    atomic_store(&prefix->sequence, ring_sequence(1));
+    assert_int_equal(peek_at_b(pair), RING_E_MOVED);
+    assert_false(ring_follow(&pair->b.peer, &pair->b.ours));
+    assert_int_equal(ring_grow(&pair->a.ours, &fd, &error), RING_E_FULL);
+    assert_int_equal(ring_add(&pair->b.peer, fd, &error), -EPROTO);
+    assert_non_null(strstr(error.text, "second further ring"));
+}
+
+static void test_a_ring_that_could_not_be_sent_is_made_again(void **state)
+{
+    struct pair *pair = *state;
+    int fd = -1;
+    assert_int_equal(ring_grow(&pair->a.ours, &fd, NULL), 0);
+    ring_grow_undo(&pair->a.ours);
+    push(pair, "one", 4);
+    take(pair, "one", 4);
+    grow(pair);
+}
+
+/* What the header of a region of @lines lines says instead. */
+static void assert_no_ring(struct pair *pair, uint32_t lines, struct ring_header header,
+                           const char *text)
+{
+    struct error_text error = {""};
+    struct region region = REGION_NONE;
+    size_t bytes = LAYOUT_PAGE_BYTES + (size_t)lines * LAYOUT_LINE_BYTES;
+    assert_int_equal(region_create(&region, "ring", bytes, &error), 0);
+    *(struct ring_header *)region.base = header;
+    int r = ring_add(&pair->b.peer, region.fd, &error);
+    region_deinit(&region);
+    if (!text) {
+        assert_int_equal(r, 0);
+        return;
+    }
+    assert_int_equal(r, -EPROTO);
+    assert_null(pair->b.peer.further.base);
+    if (!strstr(error.text, text))
+        fail_msg("expected '%s' in: %s", text, error.text);
+}
+
+/* The right header, with this version. */
+static struct ring_header further(uint32_t lines, uint32_t version)
+{
+    return (struct ring_header){
+        .magic = RING_MAGIC, .version = version, .ring_lines = lines, .offset = LAYOUT_PAGE_BYTES};
+}
+
+static void test_an_impossible_further_ring_is_refused(void **state)
+{
+    struct pair *pair = *state;
+    const uint32_t most = SEGMENT_RING_LINES_MAX;
+    struct ring_header header = further(4096, LAYOUT_VERSION);
+    header.magic = ARENA_MAGIC;
+    assert_no_ring(pair, 4096, header, "no further ring");
+    assert_no_ring(pair, 4096, further(4096, LAYOUT_VERSION - 1), "layout version");
+    assert_no_ring(pair, LINES, further(LINES, LAYOUT_VERSION), "impossible"); /* not larger */
+    assert_no_ring(pair, 192, further(192, LAYOUT_VERSION), "impossible");     /* no power of two */
+    assert_no_ring(pair, 128, further(256, LAYOUT_VERSION), "impossible");
+    assert_no_ring(pair, 256, further(128, LAYOUT_VERSION), "impossible");
+    header = further(128, LAYOUT_VERSION);
+    header.offset = 0;
+    assert_no_ring(pair, 128, header, "impossible");
+    assert_no_ring(pair, 2 * most, further(2 * most, LAYOUT_VERSION), "further ring");
+    assert_no_ring(pair, most, further(most, LAYOUT_VERSION), NULL);
+}
+
 #define ring_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -534,6 +737,13 @@ int main(void)
         ring_test(test_what_is_looked_at_ahead_is_still_there),
         ring_test(test_looking_ahead_ends_after_one_lap),
         ring_test(test_looking_ahead_refuses_what_taking_refuses),
+        ring_test(test_a_full_ring_goes_on_in_a_larger_one),
+        ring_test(test_a_ring_that_is_left_empty_is_followed),
+        ring_test(test_who_has_not_followed_is_woken_in_the_old_ring),
+        ring_test(test_looking_ahead_ends_where_the_ring_does),
+        ring_test(test_a_ring_is_followed_once_and_only_if_it_is_there),
+        ring_test(test_a_ring_that_could_not_be_sent_is_made_again),
+        ring_test(test_an_impossible_further_ring_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
