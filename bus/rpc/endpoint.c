@@ -46,6 +46,7 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     spin_init(&endpoint->spin[false], budget, CLOCK_NEVER);
     spin_init(&endpoint->spin[true], budget, 0);
     part_init(&endpoint->part);
+    yield_init(&endpoint->yield);
     endpoint->doze_max = WAIT_WORDS_MAX;
     endpoint->grow_after = RPC_RING_GROW_AFTER;
     endpoint->sees = true;

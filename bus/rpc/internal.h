@@ -966,6 +966,7 @@ struct parley_endpoint {
     unsigned stamp_uses;
     struct spin spin[2]; /* of waits for whatever comes; for replies */
     struct part part; /* from those who serve us on our CPU */
+    struct yield yield; /* to those whom we wait for there */
     uint64_t spin_ns_max;
     uint64_t polled_ns; /* when the descriptors were last looked at */
     uint32_t doze_max;  /* channels at once: WAIT_WORDS_MAX, if the kernel can */

@@ -27,6 +27,7 @@
  * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
 #define QUIET_PASSES_MAX 1024
 #define HOT_PER_RECORD 16             /* looks at rings that are worth one record */
+#define YIELDS_MAX 3                  /* for a reply: nearly always one is enough */
 #define SPIN_CHECKS 32                /* looks at rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
 
@@ -261,18 +262,20 @@ static bool leave_cpu(struct parley_endpoint *endpoint, const struct channel *wa
     return left;
 }
 
-static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin, uint64_t now)
+/* @ret_shares: as cpu_wanted_by(); NULL if we have left. */
+static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin, uint64_t now,
+                            const struct channel **ret_shares)
 {
+    *ret_shares = NULL;
     if (TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
         return 0;
-    if (spin_is_far(spin)) {
-        (void)cpu_tell(endpoint);
-        return 0;
-    }
     if (endpoint->spin_ns_max == PARLEY_FOREVER)
         return CLOCK_NEVER;
     const struct channel *wants = cpu_wanted_by(endpoint);
-    return wants && !leave_cpu(endpoint, wants, now) ? 0 : spin_begin(spin);
+    if (!wants || leave_cpu(endpoint, wants, now))
+        return spin_begin(spin);
+    *ret_shares = wants;
+    return 0;
 }
 
 /* Return: >0 something came; 0 the budget is spent; -errno. */
@@ -460,6 +463,36 @@ static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_
     return ns ? CAME : descriptors_after(endpoint, now);
 }
 
+/* ---- Yielding: to a peer on our CPU ---- */
+
+/* The peer of @channel, and we do not sleep for it. A reply is waited for so; and who has answered
+ * lets it be read, before all that its own sleep takes. Return: CAME; 0: nothing, or it is not to
+ * be done; -errno. */
+static int yield_to(struct parley_endpoint *endpoint, const struct channel *channel,
+                    struct spin *spin, uint64_t start, uint64_t until)
+{
+    unsigned more = channel->service_side ? 1 : YIELDS_MAX;
+    if (endpoint->remote)
+        return 0;
+    int n = descriptors_glance(endpoint, start);
+    if (__builtin_expect(n != 0, 0))
+        return n;
+    for (uint64_t now = start; more > 0 && now < until && yield_may(&endpoint->yield, now);
+         more--) {
+        const uint64_t before = now;
+        unsigned looks = 0;
+        yield_cpu();
+        now = now_ns(endpoint);
+        yield_took(&endpoint->yield, before, now);
+        if (!hot_pending(endpoint, &looks))
+            continue;
+        spin_slept(spin, now - start);
+        endpoint->busy_records = 0; /* the descriptors are looked at by the time */
+        return CAME;
+    }
+    return 0;
+}
+
 /* ---- Sleeping ---- */
 
 /* Arms every doorbell. False: something is there after all. */
@@ -521,10 +554,13 @@ static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadlin
         until = deadline_ns;
     uint64_t start = now_ns(endpoint);
     uint64_t left = clock_left(until, start);
-    uint64_t budget = left ? spin_budget(endpoint, spin, start) : 0;
-    int n = __builtin_expect(budget != 0, 0)
-                ? spin_on(endpoint, spin, start, budget < left ? budget : left)
-                : 0;
+    const struct channel *shares = NULL;
+    uint64_t budget = left ? spin_budget(endpoint, spin, start, &shares) : 0;
+    int n = 0;
+    if (__builtin_expect(budget != 0, 0))
+        n = spin_on(endpoint, spin, start, budget < left ? budget : left);
+    else if (shares)
+        n = yield_to(endpoint, shares, spin, start, until);
     if (n == 0)
         n = doze_for(endpoint, spin, start, until);
     return n != 0 || endpoint_forked(endpoint) ? n : sleep_for(endpoint, spin, start, until);
@@ -633,7 +669,8 @@ static bool replies_come(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
     if (hot_pending(endpoint, &looks))
         return true;
     uint64_t now = now_ns(endpoint);
-    uint64_t budget = spin_budget(endpoint, spin, now);
+    const struct channel *shares;
+    uint64_t budget = spin_budget(endpoint, spin, now, &shares);
     if (budget > spin_ns_max)
         budget = spin_ns_max;
     if (budget == 0)

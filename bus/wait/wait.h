@@ -153,11 +153,6 @@ void spin_init(struct spin *spin, uint64_t budget_ns_max, uint64_t first_ns);
 /* How long to spin in the wait that begins now, in ns; follow it with one of the two below, unless
  * it was 0. */
 uint64_t spin_begin(struct spin *spin);
-/* Whether it is 0 for sure: what is waited for takes too long. */
-static inline bool spin_is_far(const struct spin *spin)
-{
-    return spin->misses == SPIN_MISSES_MAX && spin->last_ns / SPIN_FAR >= spin->budget_ns_max;
-}
 void spin_hit(struct spin *spin);  /* something came meanwhile */
 void spin_miss(struct spin *spin); /* it was spent in vain */
 /* How long to doze in this wait, in ns; 0: not at all. */
@@ -197,6 +192,28 @@ bool part_has_room(void);
 int part_running(const char *loadavg);
 /* Moves this thread to another CPU, if it may run on all that there are. False: it was not done. */
 bool part_leave_cpu(void);
+
+/* ---- Yielding a CPU that is shared with whom we wait for ---- */
+
+#define YIELD_LONG_NS UINT64_C(500000)           /* somebody else had it: not again ... */
+#define YIELD_PAUSE_NS_MIN UINT64_C(100000000)   /* ... for so long; */
+#define YIELD_PAUSE_NS_MAX UINT64_C(10000000000) /* doubled up to this, ... */
+#define YIELD_LASTED 4 /* ... if it comes again before so many pauses have gone well */
+
+struct yield {
+    uint64_t next_ns; /* not before */
+    uint64_t pause_ns;
+};
+
+void yield_init(struct yield *yield);
+static inline bool yield_may(const struct yield *yield, uint64_t now_ns)
+{
+    return now_ns >= yield->next_ns;
+}
+/* Lets everybody else run who waits for this CPU, once. */
+void yield_cpu(void);
+/* One that began at @start_ns is over. */
+void yield_took(struct yield *yield, uint64_t start_ns, uint64_t now_ns);
 
 static inline void spin_pause(void)
 {

@@ -447,6 +447,8 @@ void refs_memory_gone(struct channel *channel) /* there has been nothing in it *
 }
 
 NEVER(void, ring_grow_undo, struct segment *segment)
+NEVER(void, yield_cpu, void)
+NEVER(void, yield_took, struct yield *yield, uint64_t start_ns, uint64_t now_ns)
 NEVER(void, spin_hit, struct spin *spin)
 NEVER(void, spin_miss, struct spin *spin)
 NEVER(void, wait_wake, struct wait *wait)
