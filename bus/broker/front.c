@@ -176,12 +176,33 @@ static uint8_t *on_room(const struct relay_end *so_far, size_t bytes, void *user
     struct front_call *call = userdata;
     const struct bus_frame frame = answer_frame(call->call_id, so_far);
     size_t head_bytes = bus_frame_head_bytes(&frame);
-    if (call->gone || replier_answer_begin(call->request, head_bytes + bytes, &call->answer) < 0)
+    if (call->gone || !replier_has_room(call->request, head_bytes + bytes) ||
+        replier_answer_begin(call->request, head_bytes + bytes, &call->answer) < 0)
         return NULL;
     if (bus_frame_write(&frame, call->answer, head_bytes) < 0)
         return NULL;
     call->head_bytes = head_bytes;
     return call->answer + head_bytes;
+}
+
+static bool has_room(const struct front_call *call, const struct relay_end *end)
+{
+    const struct bus_frame frame = answer_frame(call->call_id, end);
+    return replier_has_room(call->request, bus_frame_head_bytes(&frame) + end->payload_bytes);
+}
+
+/* A reply for which there was no room in what waits for its asker. Whoever reads its answers, and
+ * does not ask for much more at once, never sees this. */
+static void answer_unread(struct front *front, struct front_call *call, const struct relay_end *end)
+{
+    static const char text[] = "the answers that wait for you have no room for this one: read them "
+                               "first, or ask for less at once";
+    const struct relay_end exhausted = {.status = PARLEY_RESOURCE_EXHAUSTED,
+                                        .executed = end->executed,
+                                        .translation = end->translation,
+                                        .version = end->version};
+    front->counts.limited++;
+    answer(front, call->request, call->call_id, &exhausted, text, strlen(text));
 }
 
 static void on_ended(const struct relay_end *end, void *userdata)
@@ -198,6 +219,8 @@ static void on_ended(const struct relay_end *end, void *userdata)
                sizeof(payload_bytes));
         front->counts.bytes_out += call->head_bytes + end->payload_bytes;
         (void)replier_answer_end(call->request, call->head_bytes + end->payload_bytes);
+    } else if (end->status == PARLEY_OK && !has_room(call, end)) {
+        answer_unread(front, call, end);
     } else if (end->status == PARLEY_OK) {
         answer(front, call->request, call->call_id, end, end->payload, end->payload_bytes);
     } else {

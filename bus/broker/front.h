@@ -18,7 +18,7 @@ int front_open(struct broker *broker, const struct broker_options *options,
 /* Its calls end, and nobody is answered any more. Before the relay is freed. */
 void front_close(struct broker *broker);
 uint64_t front_next_deadline_ns(const struct broker *broker);
-void front_turn(struct broker *broker); /* each turn, before the relay's: connections, time-outs */
+void front_turn(struct broker *broker);  /* each turn, before the relay's: connections, time-outs */
 void front_flush(struct broker *broker); /* ... and behind it: answers are sent, many at once */
 /* Another number with every change that may make a name mean something else, or a call go to
  * another version. */
@@ -31,9 +31,9 @@ struct front_counts {
     struct replier_counts replier;
     uint64_t frames, json; /* messages that were one */
     uint64_t malformed;    /* that were none, or a frame that is wrong */
-    uint64_t limited;      /* that a limit of quota.h refused */
-    uint64_t cancelled;    /* calls, by a CANCEL */
-    uint64_t abandoned;    /* calls whose asker hung up */
+    uint64_t limited;   /* that a limit of quota.h refused, or for whose answer there was no room */
+    uint64_t cancelled; /* calls, by a CANCEL */
+    uint64_t abandoned; /* calls whose asker hung up */
     uint64_t bytes_in, bytes_out;
     uint32_t calls_now, calls_most; /* under way; the most that there ever were */
 };

@@ -260,6 +260,11 @@ int replier_answer_begin(struct replier_request *request, size_t bytes, uint8_t 
     return request->ops->answer_begin(request, bytes, ret_data);
 }
 
+bool replier_has_room(const struct replier_request *request, size_t bytes)
+{
+    return request->ops->has_room(request, bytes);
+}
+
 int replier_answer_end(struct replier_request *request, size_t bytes)
 {
     return request->ops->answer_end(request, bytes);

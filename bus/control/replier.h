@@ -86,6 +86,9 @@ const struct replier_peer *replier_request_peer(const struct replier_request *re
 /* Room for an answer of up to @bytes, which is sent from there without another copy; may be asked
  * for again, larger or smaller: what was written is kept as far as it fits. Return: 0; -ENOMEM. */
 int replier_answer_begin(struct replier_request *request, size_t bytes, uint8_t **ret_data);
+/* Whether an answer of @bytes can wait for the asker beside what waits already; with one that
+ * cannot, it would be hung up on. Short ones, of less than 1 KiB, can for a while longer. */
+bool replier_has_room(const struct replier_request *request, size_t bytes);
 /* Sends the first @bytes of it and frees the request. An asker that is gone is no error. */
 int replier_answer_end(struct replier_request *request, size_t bytes);
 /* One of several answers: the request goes on until it is answered or dropped. -ENOSYS: this

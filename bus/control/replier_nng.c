@@ -41,8 +41,10 @@
 #include "control/replier_urls.h"
 
 #define RECEIVERS 64 /* contexts that receive; what they have may be a queue that long */
-/* Answers that wait for one asker; one may always wait. */
+/* Answers that wait for one asker; one may always wait, and short ones, which say that there is no
+ * room for more. */
 #define OUT_BYTES_MAX (UINT32_C(32) << 20)
+#define OUT_BYTES_SHORT (UINT32_C(4) << 20)
 #define OUT_BYTES_MAX_DIALLED (UINT32_C(1) << 30) /* see STREAM_OUT_BYTES_MAX_DIALLED */
 #define BYTES_A_SECOND 65536 /* so much longer an answer may wait, for what goes before it */
 
@@ -620,6 +622,24 @@ static int answer_begin(struct replier_request *request, size_t bytes, uint8_t *
     return 0;
 }
 
+static bool fits(const struct nng_ask *ask, size_t bytes, size_t more)
+{
+    const struct line *line = ask->line;
+    const size_t most = ask->part->options.dial ? OUT_BYTES_MAX_DIALLED : OUT_BYTES_MAX;
+    return line->sending == 0 || line->out_bytes + bytes <= most + more;
+}
+
+static bool has_room(const struct replier_request *request, size_t bytes)
+{
+    const struct nng_ask *ask = (const struct nng_ask *)request;
+    if (!ask->line)
+        return true;
+    pthread_mutex_lock(&ask->part->lock);
+    bool there = fits(ask, bytes, 0);
+    pthread_mutex_unlock(&ask->part->lock);
+    return there;
+}
+
 /* How long it may wait; 0: it may not, and its line is hung up on. */
 static uint64_t may_send(struct nng_ask *ask, size_t bytes)
 {
@@ -627,8 +647,7 @@ static uint64_t may_send(struct nng_ask *ask, size_t bytes)
     uint64_t wait_ns = 0;
     pthread_mutex_lock(&ask->part->lock);
     if (line && !line->closing) {
-        const size_t most = ask->part->options.dial ? OUT_BYTES_MAX_DIALLED : OUT_BYTES_MAX;
-        if (line->sending == 0 || line->out_bytes + bytes <= most) {
+        if (fits(ask, bytes, OUT_BYTES_SHORT)) {
             line->references++;
             line->sending++;
             line->out_bytes += bytes;
@@ -675,6 +694,7 @@ const struct replier_ops replier_nng_ops = {
     .answer_begin = answer_begin,
     .answer_end = answer_end,
     .drop = drop,
+    .has_room = has_room,
     .hang_up = hang_up,
     .counts = part_counts,
 };

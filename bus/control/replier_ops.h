@@ -24,6 +24,7 @@ struct replier_ops {
     int (*answer_begin)(struct replier_request *request, size_t bytes, uint8_t **ret_data);
     int (*answer_end)(struct replier_request *request, size_t bytes);
     void (*drop)(struct replier_request *request);
+    bool (*has_room)(const struct replier_request *request, size_t bytes);
     void (*flush)(struct replier_part *part); /* NULL: it never gathers */
     /* Sends what answer_begin() gave, and keeps the request; or NULL. */
     int (*answer_also)(struct replier_request *request, size_t bytes);

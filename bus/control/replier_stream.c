@@ -258,9 +258,10 @@ static int receive(struct replier_part *base, struct replier_request **ret_reque
 void stream_ask_end(struct stream_ask *ask)
 {
     struct stream_line *line = ask->line;
+    size_t bytes = ask->bytes;
     stream_ask_free(line->part, ask);
     line->part->counts.unanswered_now--;
-    stream_line_answered(line);
+    stream_line_answered(line, bytes);
     stream_line_unref(line);
 }
 
@@ -336,6 +337,11 @@ static int answer_end(struct replier_request *request, size_t bytes)
     return 0;
 }
 
+static bool has_room(const struct replier_request *request, size_t bytes)
+{
+    return stream_line_has_room(((const struct stream_ask *)request)->line, bytes);
+}
+
 const struct replier_ops replier_stream_ops = {
     .name = "stream",
     .new = part_new,
@@ -347,6 +353,7 @@ const struct replier_ops replier_stream_ops = {
     .answer_begin = answer_begin,
     .answer_end = answer_end,
     .drop = drop,
+    .has_room = has_room,
     .flush = part_flush,
     .answer_also = answer_also,
     .hang_up = hang_up,

@@ -21,10 +21,17 @@
 #define STREAM_UNREAD_NS (30 * NS_PER_S)  /* how long an asker may take nothing of what waits */
 #define STREAM_HELLOS_MAX 256 /* lines that have not greeted yet; the oldest has to go */
 #define STREAM_HOPS_MAX 16    /* words of the way back */
-/* Answers that wait for one asker: at the first, no more requests are read; past the second, it is
+/* Answers that wait for one asker: at the first, no more requests are read; past the second, there
+ * is no room for an answer but a short one that says so; past that and what short ones take, it is
  * hung up on. One answer may always wait. */
 #define STREAM_OUT_BYTES_HOLD (UINT32_C(1) << 20)
 #define STREAM_OUT_BYTES_MAX (UINT32_C(32) << 20)
+#define STREAM_OUT_BYTES_SHORT (UINT32_C(4) << 20)
+/* What one asker may have to come: answers that wait, and those of its requests under way, which
+ * count as many bytes as they have, or as its answers had of late. Then no more is read until a
+ * quarter of it is done. So who asks for more at once than it reads, as it may, is never hung up on
+ * for it, unless its answers suddenly grow. One request may always be under way. */
+#define STREAM_TO_COME_BYTES_MAX (STREAM_OUT_BYTES_MAX / 2)
 /* The same where we have dialled: who asks there is the bus, of which no more is read than may be
  * unanswered; and what it had asked for must not be lost because all of it was answered at once. */
 #define STREAM_OUT_BYTES_MAX_DIALLED (UINT32_C(1) << 30)
@@ -135,6 +142,9 @@ struct stream_line {
     bool held;           /* not read: too much of it is unanswered or unread; or as told */
     uint64_t hold_ns;    /* until when it was told; 0: it was not */
     uint32_t unanswered;
+    size_t in_bytes;     /* of those that are unanswered */
+    size_t next_bytes;   /* of the message for which it is held; 0: that is not known */
+    size_t answer_bytes; /* what its answers have of late, rather too much than too little */
     uint64_t in_deadline_ns, out_deadline_ns;
 
     struct stream_ask *arriving; /* NULL: none, or only a part of its head */
@@ -205,8 +215,10 @@ void stream_ask_free(struct stream_part *part, struct stream_ask *ask); /* NULL 
 void stream_line_send(struct stream_line *line, struct stream_answer *answer);
 void stream_flush(struct stream_part *part);
 void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */
-/* One of its requests is answered or dropped: it may be read on. */
-void stream_line_answered(struct stream_line *line);
+/* A request of it that had so many bytes is answered or dropped: it may be read on. */
+void stream_line_answered(struct stream_line *line, size_t bytes);
+/* Whether an answer of @bytes can wait for it without its being hung up on. */
+bool stream_line_has_room(const struct stream_line *line, size_t bytes);
 /* Tells who is gone and frees them. No event may be on its way to anybody. */
 void stream_bury(struct stream_part *part);
 void stream_check_at(struct stream_part *part, uint64_t deadline_ns);
@@ -218,6 +230,8 @@ int stream_door_open(struct stream_door *door, const struct replier_options *opt
 void stream_door_close(struct stream_door *door);
 void stream_door_ready(struct stream_door *door);
 void stream_door_check(struct stream_door *door, uint64_t now_ns);
+/* Fills in who is on the other side of one, as the kernel says. */
+void stream_line_describe(struct stream_line *line);
 void stream_door_lost(struct stream_door *door, bool was_open); /* its line has ended */
 
 #endif

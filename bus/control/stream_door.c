@@ -29,6 +29,34 @@ static const char *path_of(const struct stream_door *door)
     return door->parsed.address.path.sun_path;
 }
 
+const struct stream_protocol stream_rep = {0x31, 0x30, STREAM_HOPS_MAX, "it is no REQ socket"};
+const struct stream_protocol stream_req = {0x30, 0x31, 1, "it is no REP socket"};
+const struct stream_protocol stream_pub = {0x20, 0x21, 0, "it is no SUB socket"};
+const struct stream_protocol stream_respondent = {0x63, 0x62, STREAM_HOPS_MAX,
+                                                  "it is no SURVEYOR socket"};
+
+/* Who is on the other side, as the kernel says. */
+void stream_line_describe(struct stream_line *line)
+{
+    struct replier_peer *peer = &line->peer;
+    union stream_address address = {.any.sa_family = AF_UNSPEC};
+    socklen_t bytes = sizeof(address);
+    struct ucred who;
+    socklen_t who_bytes = sizeof(who);
+    (void)snprintf(peer->text, sizeof(peer->text), "an unknown peer");
+    peer->off_host = true;
+    if (line->door->parsed.ipc &&
+        getsockopt(line->fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0) {
+        peer->uid = who.uid;
+        peer->gid = who.gid;
+        peer->pid = who.pid;
+        replier_peer_local(peer);
+    } else if (getpeername(line->fd, &address.any, &bytes) == 0) {
+        replier_peer_address(peer, &address.any);
+    }
+    peer->connection = replier_connection_number();
+}
+
 /* ---- Listening ---- */
 
 /* Whether nobody listens on a socket file. */

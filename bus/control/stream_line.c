@@ -29,12 +29,6 @@
 #define READS_AT_ONCE 16                   /* then it is somebody else's turn */
 #define ANSWERS_AT_ONCE 64                 /* with one system call */
 
-const struct stream_protocol stream_rep = {0x31, 0x30, STREAM_HOPS_MAX, "it is no REQ socket"};
-const struct stream_protocol stream_req = {0x30, 0x31, 1, "it is no REP socket"};
-const struct stream_protocol stream_pub = {0x20, 0x21, 0, "it is no SUB socket"};
-const struct stream_protocol stream_respondent = {0x63, 0x62, STREAM_HOPS_MAX,
-                                                  "it is no SURVEYOR socket"};
-
 static void write_hello(uint8_t *hello, uint8_t number)
 {
     const uint8_t text[STREAM_HELLO_BYTES] = {0, 'S', 'P', 0, 0, number, 0, 0};
@@ -291,10 +285,29 @@ void stream_flush(struct stream_part *part)
     }
 }
 
+/* Whether its answers, with those of requests under way and of the next, are more than may be to
+ * come. */
+static bool much_to_come(const struct stream_line *line)
+{
+    const size_t most =
+        line->held ? STREAM_TO_COME_BYTES_MAX / 4 * 3 : (size_t)STREAM_TO_COME_BYTES_MAX;
+    size_t usual = (line->unanswered + (size_t)1) * line->answer_bytes;
+    size_t asked = line->in_bytes + line->next_bytes;
+    return line->unanswered && !line->part->options.dial &&
+           (usual > asked ? usual : asked) + line->out_bytes > most;
+}
+
 static bool full(const struct stream_line *line)
 {
     return line->hold_ns || line->unanswered >= line->part->options.unanswered_max ||
-           line->out_bytes >= STREAM_OUT_BYTES_HOLD;
+           line->out_bytes >= STREAM_OUT_BYTES_HOLD || much_to_come(line);
+}
+
+static void hold_back(struct stream_line *line)
+{
+    line->part->counts.held_back += !line->held;
+    line->held = true;
+    line->in_deadline_ns = CLOCK_NEVER;
 }
 
 static void take_kept(struct stream_line *line);
@@ -312,9 +325,10 @@ static void release(struct stream_line *line)
         read_line(line);
 }
 
-void stream_line_answered(struct stream_line *line)
+void stream_line_answered(struct stream_line *line, size_t bytes)
 {
     line->unanswered--;
+    line->in_bytes -= bytes;
     if (line->state != STREAM_OPEN)
         return;
     release(line);
@@ -332,15 +346,34 @@ static void widen(struct stream_line *line)
     (void)setsockopt(line->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 }
 
+static size_t out_bytes_max(const struct stream_line *line)
+{
+    return line->part->options.dial ? STREAM_OUT_BYTES_MAX_DIALLED : STREAM_OUT_BYTES_MAX;
+}
+
+bool stream_line_has_room(const struct stream_line *line, size_t bytes)
+{
+    return !line->first || line->out_bytes + bytes <= out_bytes_max(line);
+}
+
+/* Large ones are believed at once, and small ones by and by. */
+static void learn_answer(struct stream_line *line, size_t bytes)
+{
+    if (bytes >= line->answer_bytes)
+        line->answer_bytes = bytes;
+    else
+        line->answer_bytes -= (line->answer_bytes - bytes + 15) / 16;
+}
+
 void stream_line_send(struct stream_line *line, struct stream_answer *answer)
 {
     if (line->state == STREAM_DEAD) {
         stream_memory_give(&line->part->memory, answer);
         return;
     }
-    const size_t most =
-        line->part->options.dial ? STREAM_OUT_BYTES_MAX_DIALLED : STREAM_OUT_BYTES_MAX;
-    if (line->first && line->out_bytes + answer->bytes > most) {
+    learn_answer(line, answer->bytes);
+    if (!stream_line_has_room(line, answer->bytes) &&
+        line->out_bytes + answer->bytes > out_bytes_max(line) + STREAM_OUT_BYTES_SHORT) {
         stream_memory_give(&line->part->memory, answer);
         stream_line_end(line, "too many answers wait for it");
         return;
@@ -404,6 +437,7 @@ static bool ask_arrived(struct stream_line *line, struct stream_ask *ask)
     }
     line->references++;
     line->unanswered++;
+    line->in_bytes += ask->bytes;
     part->counts.requests++;
     part->counts.unanswered_now++;
     *part->last = ask;
@@ -456,6 +490,12 @@ static int message_begins(struct stream_line *line, uint64_t bytes, size_t there
         stream_line_end(line, "a request is too large");
         return -EMSGSIZE;
     }
+    line->next_bytes = (size_t)bytes;
+    if (full(line)) {
+        hold_back(line);
+        return -EAGAIN;
+    }
+    line->next_bytes = 0;
     bool whole = there >= bytes;
     size_t capacity = whole || bytes < FIRST_CAPACITY ? bytes : FIRST_CAPACITY;
     line->arriving = ask_new(line, bytes, capacity);
@@ -492,7 +532,7 @@ static size_t take_hello(struct stream_line *line, const uint8_t *data, size_t b
     return STREAM_HELLO_BYTES;
 }
 
-/* The beginning of a message. Return: bytes taken; 0: more are needed, or the line is dead. */
+/* The beginning of a message. Return: bytes taken; 0: more are needed, or it is held, or dead. */
 static size_t take_head(struct stream_line *line, const uint8_t *data, size_t bytes)
 {
     size_t mark = line->door->parsed.ipc;
@@ -519,9 +559,7 @@ static void take(struct stream_line *line, const uint8_t *data, size_t bytes)
         } else if (line->state == STREAM_GREETING) {
             n = take_hello(line, data, bytes);
         } else if (full(line)) {
-            line->part->counts.held_back += !line->held;
-            line->held = true;
-            line->in_deadline_ns = CLOCK_NEVER;
+            hold_back(line);
             break;
         } else {
             n = take_head(line, data, bytes);
@@ -677,27 +715,6 @@ static void connected(struct stream_line *line)
     secure(line);
 }
 
-static void describe(struct stream_line *line)
-{
-    struct replier_peer *peer = &line->peer;
-    union stream_address address = {.any.sa_family = AF_UNSPEC};
-    socklen_t bytes = sizeof(address);
-    struct ucred who;
-    socklen_t who_bytes = sizeof(who);
-    (void)snprintf(peer->text, sizeof(peer->text), "an unknown peer");
-    peer->off_host = true;
-    if (line->door->parsed.ipc &&
-        getsockopt(line->fd, SOL_SOCKET, SO_PEERCRED, &who, &who_bytes) == 0) {
-        peer->uid = who.uid;
-        peer->gid = who.gid;
-        peer->pid = who.pid;
-        replier_peer_local(peer);
-    } else if (getpeername(line->fd, &address.any, &bytes) == 0) {
-        replier_peer_address(peer, &address.any);
-    }
-    peer->connection = replier_connection_number();
-}
-
 static void connecting(struct stream_line *line)
 {
     int r = 0;
@@ -706,7 +723,7 @@ static void connecting(struct stream_line *line)
         stream_line_end(line, strerror(r ? r : errno));
         return;
     }
-    describe(line);
+    stream_line_describe(line);
     connected(line);
 }
 
@@ -754,7 +771,7 @@ int stream_line_new(struct stream_door *door, int fd, bool is_connected)
     part->hello_count++;
     set_in_deadline(line, STREAM_HELLO_NS);
     if (door->parsed.ipc || is_connected)
-        describe(line);
+        stream_line_describe(line);
     if (is_connected)
         connected(line);
     return 0;

@@ -6,15 +6,45 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "broker/metrics.h"
 #include "echo.parley.h"
+#include "support/echoes.h"
 
 static int begin_with_few_calls(void **state)
 {
     (void)state;
     int r = fronts_begin(&(struct broker_options){.quota = {.calls = 4}});
     served_start(0, &echo_service);
+    return r;
+}
+
+#define LARGE_BYTES (1u << 20)
+
+static void answer_large(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                         Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    (void)input;
+    static uint8_t large[LARGE_BYTES];
+    Echo__V1__Message reply = ECHO__V1__MESSAGE__INIT;
+    reply.payload = (ProtobufCBinaryData){sizeof(large), large};
+    closure(&reply, data);
+}
+
+static enum parley_status serve_large(struct parley_endpoint *endpoint)
+{
+    return echo_serve(endpoint, answer_large);
+}
+
+static int begin_with_large_answers(void **state)
+{
+    static const struct served_service service = {"service", serve_large, NULL};
+    (void)state;
+    int r = fronts_begin(&(struct broker_options){.quota = {0}});
+    served_start(0, &service);
     return r;
 }
 
@@ -260,6 +290,38 @@ static void test_a_connection_has_so_many_calls_at_once(void **state)
     asker_hang_up(&other);
 }
 
+/* All are asked for before the first answer shows how large they are. */
+static void test_what_waits_unread_has_no_room_for_more_but_says_so(void **state)
+{
+    (void)state;
+    enum { COUNT = 60 };
+    struct bus_frame frame = frame_of("echo", "Never", 7);
+    served_hold();
+    for (unsigned i = 0; i < COUNT; i++)
+        asker_say(&asker, i, &frame, NULL);
+    served_go();
+    const struct timespec nap = {.tv_nsec = 1000000};
+    for (uint64_t until = clock_now_ns() + PATIENCE_NS;
+         fronts_counts().calls_most < COUNT || fronts_counts().calls_now > 0;) {
+        assert_true(clock_now_ns() < until);
+        nanosleep(&nap, NULL);
+    }
+    unsigned good = 0, refused = 0;
+    for (unsigned i = 0; i < COUNT; i++) {
+        asker_hear(&asker);
+        bool is_good = asker.answer.frame.header.status == PARLEY_OK;
+        good += is_good;
+        refused += asker.answer.frame.header.status == PARLEY_RESOURCE_EXHAUSTED;
+        assert_int_equal(asker.answer.frame.header.executed, PARLEY_EXECUTED_YES);
+        assert_true(!is_good || asker.answer.frame.payload_bytes > LARGE_BYTES);
+    }
+    assert_true(good >= 31 && refused >= 8); /* of 32 MiB and what the kernel keeps */
+    assert_int_equal(good + refused, COUNT);
+    assert_int_equal(fronts_counts().limited, refused);
+    asker_say(&asker, 99, &frame, NULL); /* who reads is served again */
+    asker_expect(&asker, 7, PARLEY_OK, NULL);
+}
+
 static void test_what_is_under_way_is_answered_or_not_when_the_broker_ends(void **state)
 {
     struct asker late = asker_new();
@@ -408,6 +470,8 @@ int main(void)
         FRONT(test_thousands_are_under_way),
         cmocka_unit_test_setup_teardown(test_a_connection_has_so_many_calls_at_once,
                                         begin_with_few_calls, fronts_end),
+        cmocka_unit_test_setup_teardown(test_what_waits_unread_has_no_room_for_more_but_says_so,
+                                        begin_with_large_answers, fronts_end),
         FRONT(test_what_is_under_way_is_answered_or_not_when_the_broker_ends),
         FRONT(test_names_that_are_not_there_are_answered_with_those_that_are),
         FRONT(test_who_asks_cannot_say_who_it_is),

@@ -286,13 +286,115 @@ static void test_who_does_not_read_is_held_back_then_hung_up_on(void **state)
     assert_int_equal(f->held_count, 46);
     unsigned answered = 2;
     while (f->held_count > 0 && f->gone == 0) {
+        if (answered <= STREAM_OUT_BYTES_MAX / large - 1)
+            assert_true(replier_has_room(f->held[0], large - 64)); /* its head is no part of it */
+        else if (answered > STREAM_OUT_BYTES_MAX / large + 1)
+            assert_false(replier_has_room(f->held[0], large));
         answer(f, data, large);
         settle(f);
         answered++;
     }
     assert_int_equal(f->gone, 1);
-    assert_true(answered >= STREAM_OUT_BYTES_MAX / large);
-    assert_true(answered <= STREAM_OUT_BYTES_MAX / large + 2);
+    const size_t most = (STREAM_OUT_BYTES_MAX + STREAM_OUT_BYTES_SHORT) / large;
+    assert_in_range(answered, most, most + 2);
+    free(data);
+    sp_free(sp);
+}
+
+/* As much of it as it is read of. Return: bytes. */
+static size_t push(struct fixture *f, struct sp *sp, const uint8_t *data, size_t bytes)
+{
+    size_t sent = 0;
+    for (unsigned refused = 0; refused < 2 && sent < bytes;) { /* it may have been full before */
+        ssize_t n = send(sp->fd, data + sent, bytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        refused = n < 0 ? refused + 1 : 0;
+        sent += n > 0 ? (size_t)n : 0;
+        settle(f);
+    }
+    return sent;
+}
+
+static void read_answer(struct fixture *f, struct sp *sp, size_t bytes)
+{
+    uint8_t *got;
+    size_t got_bytes;
+    UNTIL(take(f), sp_has_message(sp));
+    sp_take_message(sp, &got, &got_bytes);
+    assert_int_equal(got_bytes, 4 + bytes);
+    free(got);
+}
+
+static void test_requests_under_way_are_so_many_bytes_at_most(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    enum { FIT = 16, COUNT = FIT + 6 };
+    const uint64_t large = STREAM_TO_COME_BYTES_MAX / FIT, length = htobe64(large);
+    const size_t whole = 9 + large;
+    uint8_t *data = calloc(COUNT, whole);
+    for (size_t i = 0; i < COUNT; i++) {
+        data[i * whole] = 1;
+        memcpy(data + i * whole + 1, &length, 8);
+        data[i * whole + 9] = 0x80;
+    }
+    size_t sent = push(f, sp, data, COUNT * whole);
+    assert_int_equal(f->held_count, FIT); /* the next one would be too many */
+    assert_true(sent < (FIT + 2) * whole);
+    pass(f, 3600 * NS_PER_S); /* which it may take its time for */
+    for (unsigned i = 1; i <= FIT / 4; i++) {
+        answer(f, "ok", 2);
+        sent += push(f, sp, data + sent, COUNT * whole - sent);
+        assert_int_equal(f->held_count, FIT - i);
+    }
+    answer(f, "ok", 2); /* a quarter is done, and there is room for one more */
+    (void)push(f, sp, data + sent, COUNT * whole - sent);
+    assert_int_equal(f->held_count, FIT);
+    assert_int_equal(f->gone, 0);
+    struct replier_counts counts;
+    replier_counts(f->replier, &counts);
+    assert_true(counts.held_back > 0);
+    free(data);
+    sp_free(sp);
+}
+
+static void test_requests_count_as_much_as_answers_had_of_late(void **state)
+{
+    struct fixture *f = *state;
+    start(f, (struct replier_options){0});
+    struct sp *sp = peer_of(f);
+    enum { FIT = 16, COUNT = 40 };
+    const size_t large = STREAM_TO_COME_BYTES_MAX / FIT - 64;
+    uint8_t *data = calloc(1, large);
+    sp_ask(sp, 0, "ask", 3);
+    UNTIL(take(f), f->held_count == 1);
+    answer(f, data, large);
+    read_answer(f, sp, large);
+    for (uint32_t i = 0; i < COUNT; i++)
+        sp_ask(sp, i, "ask", 3);
+    for (size_t answered = 0; answered < COUNT;) {
+        settle(f);
+        assert_in_range(f->held_count, 1, FIT);
+        size_t now = f->held_count;
+        for (size_t i = 0; i < now; i++) {
+            assert_true(replier_has_room(f->held[0], large));
+            answer(f, data, large);
+        }
+        assert_false(hung_up(f, sp));
+        for (size_t i = 0; i < now; i++)
+            read_answer(f, sp, large);
+        answered += now;
+    }
+    for (uint32_t i = 0; i < 300; i++) { /* and when they are small again, that is forgotten */
+        sp_ask(sp, i, "ask", 3);
+        UNTIL(take(f), f->held_count == 1);
+        answer(f, data, 1);
+        read_answer(f, sp, 1);
+    }
+    for (uint32_t i = 0; i < COUNT; i++)
+        sp_ask(sp, i, "ask", 3);
+    settle(f);
+    assert_int_equal(f->held_count, COUNT);
     free(data);
     sp_free(sp);
 }
@@ -719,6 +821,8 @@ static int run_all(void)
         TEST(test_too_many_unanswered_are_read_no_further),
         TEST(test_who_is_held_back_and_hangs_up_is_gone),
         TEST(test_who_does_not_read_is_held_back_then_hung_up_on),
+        TEST(test_requests_under_way_are_so_many_bytes_at_most),
+        TEST(test_requests_count_as_much_as_answers_had_of_late),
         TEST(test_who_was_dialled_may_have_more_unread),
         TEST(test_who_reads_again_is_read_on),
         TEST(test_one_answer_may_be_larger_than_what_may_wait),
