@@ -198,12 +198,17 @@ static int copy_out(nng_msg *message, uint8_t **ret_data, size_t *ret_bytes)
 }
 
 /* @tls: NULL: a URL without */
+static int dialer_new(nng_socket socket, const char *url, nng_tls_config *tls,
+                      nng_dialer *ret_dialer)
+{
+    int n = nng_dialer_create(ret_dialer, socket, url);
+    return n == 0 && tls ? nng_dialer_set_ptr(*ret_dialer, NNG_OPT_TLS_CONFIG, tls) : n;
+}
+
 static int dial(nng_socket socket, const char *url, nng_tls_config *tls, int flags,
                 nng_dialer *ret_dialer)
 {
-    int n = nng_dialer_create(ret_dialer, socket, url);
-    if (n == 0 && tls)
-        n = nng_dialer_set_ptr(*ret_dialer, NNG_OPT_TLS_CONFIG, tls);
+    int n = dialer_new(socket, url, tls, ret_dialer);
     return n == 0 ? nng_dialer_start(*ret_dialer, flags) : n;
 }
 
@@ -215,6 +220,37 @@ struct nng_asker {
     uint64_t timeout_ns;
     char url[256];
 };
+
+/* A dialer that has so much time; libnng gives whoever accepts and never greets 10 s. */
+struct dialling {
+    nng_dialer dialer;
+    nng_aio *timer;
+    bool late; /* written by NNG's thread; read when the timer has stopped */
+};
+
+static void on_late(void *data)
+{
+    struct dialling *dialling = data;
+    if (nng_aio_result(dialling->timer) != 0)
+        return; /* it was stopped */
+    dialling->late = true;
+    (void)nng_dialer_close(dialling->dialer); /* ends nng_dialer_start() */
+}
+
+static int dial_in_time(struct nng_asker *asker)
+{
+    struct dialling dialling = {.late = false};
+    int n = dialer_new(asker->socket, asker->url, asker->tls, &dialling.dialer);
+    if (n == 0)
+        n = nng_aio_alloc(&dialling.timer, on_late, &dialling);
+    if (n != 0)
+        return n;
+    nng_sleep_aio(milliseconds(asker->timeout_ns), dialling.timer);
+    n = nng_dialer_start(dialling.dialer, 0);
+    nng_aio_stop(dialling.timer);
+    nng_aio_free(dialling.timer);
+    return dialling.late ? NNG_ETIMEDOUT : n;
+}
 
 /* Never ask again by itself: a request may be a call that must not run twice. */
 static int asker_set_up(struct nng_asker *asker)
@@ -239,7 +275,6 @@ int nng_asker_new(const char *url, uint64_t timeout_ns, struct nng_asker **ret,
 int nng_asker_new_tls(const char *url, const struct tls_settings *tls, uint64_t timeout_ns,
                       struct nng_asker **ret, struct error_text *error)
 {
-    nng_dialer dialer;
     struct nng_asker *asker = calloc(1, sizeof(*asker));
     if (!asker)
         return -ENOMEM;
@@ -263,13 +298,16 @@ int nng_asker_new_tls(const char *url, const struct tls_settings *tls, uint64_t 
     }
     n = asker_set_up(asker);
     if (n == 0)
-        n = dial(asker->socket, url, asker->tls, 0, &dialer);
-    if (n != 0) {
-        nng_asker_free(asker);
-        return fail(error, n, "connect to", url, dial_advice(n));
+        n = dial_in_time(asker);
+    if (n == 0) {
+        *ret = asker;
+        return 0;
     }
-    *ret = asker;
-    return 0;
+    nng_asker_free(asker);
+    if (n == NNG_ETIMEDOUT)
+        return error_set(error, -ETIMEDOUT, "no connection to %s within %.1f s: is it parleyd's?",
+                         url, (double)timeout_ns / (double)NS_PER_S);
+    return fail(error, n, "connect to", url, dial_advice(n));
 }
 
 struct nng_asker *nng_asker_free(struct nng_asker *asker)

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "control/nng.h"
 #include "control/replier.h"
+#include "support/sp.h"
 
 #define PATIENCE_MS 20000
 #define PATIENCE_NS (20 * NS_PER_S)
@@ -207,6 +208,26 @@ static void test_nobody_there_is_said_at_once(void **state)
     assert_int_equal(nng_asker_new(long_url, PATIENCE_NS, &asker, &error), -EINVAL);
 }
 
+/* libnng would wait 10 s for its greeting. */
+static void test_who_accepts_and_never_greets_has_as_long_as_the_asker_gives(void **state)
+{
+    (void)state;
+    char urls[2][128];
+    url_of("silent", urls[0]);
+    url_of_tcp(urls[1]);
+    for (size_t i = 0; i < 2; i++) {
+        const char *url = urls[i];
+        int listener = sp_listen(url);
+        struct nng_asker *asker;
+        struct error_text error = {""};
+        assert_int_equal(nng_asker_new(url, 100 * NS_PER_MS, &asker, &error), -ETIMEDOUT);
+        if (!strstr(error.text, "within 0.1 s"))
+            fail_msg("%s", error.text);
+        close(listener);
+    }
+    (void)unlink(urls[0] + strlen("ipc://"));
+}
+
 static nng_socket publisher_on(const char *url)
 {
     nng_socket socket;
@@ -324,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_large_answer_arrives),
         cmocka_unit_test(test_asker_gives_up_in_time),
         cmocka_unit_test(test_nobody_there_is_said_at_once),
+        cmocka_unit_test(test_who_accepts_and_never_greets_has_as_long_as_the_asker_gives),
         cmocka_unit_test(test_subscriber_hears_its_topics_only),
         cmocka_unit_test(test_subscriber_hears_a_publisher_that_comes_back),
     };
