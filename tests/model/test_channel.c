@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdalign.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -100,7 +101,7 @@ static struct party *myself(void)
 /* ---- Memory of the threads' own: the lowest place that is free, so that equal states look equal
  * ---- */
 
-#define LARGE_BYTES 1536
+#define LARGE_BYTES 1664
 #define LARGE_COUNT 6
 #define SMALL_BYTES 128
 #define SMALL_COUNT 10
@@ -132,7 +133,9 @@ void *model_malloc(size_t bytes)
             return large[i];
         }
     }
-    model_fail("no memory for %zu bytes", bytes);
+    /* Of the test, not of what it proves: no mutant is caught by this. */
+    (void)fprintf(stderr, "no memory for %zu bytes: make LARGE_BYTES larger\n", bytes);
+    exit(2);
 }
 
 void *model_calloc(size_t count, size_t bytes)
