@@ -657,18 +657,22 @@ static ALWAYS_INLINE bool asks_for_nothing(const struct parley_call *options)
 }
 
 /* Where a call of that method goes without anything to find out about it: it is made for no other,
- * nothing is traced, the route is as it was and has one instance. NULL: not so. */
+ * it is not traced, the route is as it was and has one instance. NULL: not so. */
 static ALWAYS_INLINE struct channel *plain_channel(const struct parley_client *client,
                                                    unsigned method,
                                                    const struct parley_call *options)
 {
-    const struct parley_endpoint *endpoint = client->endpoint;
+    struct parley_endpoint *endpoint = client->endpoint;
     if (!asks_for_nothing(options) || endpoint_forked(endpoint) ||
-        method >= client->spec.method_count || spans_wanted(&endpoint->spans) != 0 ||
-        client_route_is_news(client) || parley_context_current())
+        method >= client->spec.method_count || client_route_is_news(client) ||
+        parley_context_current())
         return NULL;
     struct channel *channel = client->only;
-    return channel && channel->cells[method] ? channel : NULL;
+    if (!channel || !channel->cells[method])
+        return NULL;
+    const uint32_t tracing = spans_wanted(&endpoint->spans);
+    return __builtin_expect(tracing == 0, 1) || spans_pass_by(&endpoint->spans, tracing) ? channel
+                                                                                         : NULL;
 }
 
 /* call_begin() of such a call. NULL: that will say why. */

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/random.h"
 #include "shm/shm.h"
 
 #define TRACE_PARENT_TEXT_BYTES 55 /* "00-" 32 hex "-" 16 hex "-" 2 hex */
@@ -62,6 +63,17 @@ static inline uint32_t spans_wanted(const struct spans *spans)
 {
     /* relaxed: a call sooner or later makes no difference */
     return atomic_load_explicit(spans->wanted, memory_order_relaxed);
+}
+
+/* Whether the next call, which has no metadata and is made for no other, is not sampled, and that is
+ * settled. False: nothing is, trace_call_begin() will find the same. @tracing: not 0. */
+static inline bool spans_pass_by(struct spans *spans, uint32_t tracing)
+{
+    uint64_t stream = spans->ids[1];
+    if (random_below(&stream, ROUTE_BUCKETS) < (tracing & ROUTE_TRACE_RATE))
+        return false;
+    spans->ids[1] = stream;
+    return true;
 }
 
 /* Decides whether a call that is beginning is sampled, and makes it a span. @tracing: not 0. Its
