@@ -482,7 +482,8 @@ int control_schemas(struct broker *broker, const Parley__SchemasRequest *request
                     Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
 /* The list, as long as @with runs. Return: 0, -ENOMEM. */
-int control_list(struct broker *broker, void (*with)(void *data, const Parley__ListReply *list),
+int control_list(struct broker *broker, const Parley__ListRequest *request,
+                 void (*with)(void *data, const Parley__ListReply *list),
                  void *data);
 /* @ret: borrowed from the registry, and valid until something changes. */
 enum parley_status control_describe(struct broker *broker, const Parley__DescribeRequest *request,

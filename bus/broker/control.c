@@ -203,7 +203,8 @@ static void list_offers(struct blocks *blocks, const struct interface *interface
     }
 }
 
-static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
+static void list_interfaces(struct blocks *blocks, struct broker *broker, const char *only,
+                            Parley__ListReply *list)
 {
     Parley__InterfaceInfo *infos = take(blocks, ROUTE_SLOT_MAX * sizeof(*infos));
     list->interface = take(blocks, ROUTE_SLOT_MAX * sizeof(*list->interface));
@@ -211,6 +212,8 @@ static void list_interfaces(struct blocks *blocks, struct broker *broker, Parley
          i = i->hh.next) {
         if (i->slot < 0)
             continue; /* asked for, never published */
+        if (only && strcmp(only, i->name) != 0)
+            continue;
         Parley__InterfaceInfo *out = &infos[list->n_interface];
         parley__interface_info__init(out);
         out->name = (char *)(uintptr_t)i->name;
@@ -247,21 +250,24 @@ static void list_endpoints(struct blocks *blocks, struct broker *broker, Parley_
     }
 }
 
-static void fill_list(struct blocks *blocks, struct broker *broker, Parley__ListReply *list)
+/* @only: NULL: all interfaces, and endpoints */
+static void fill_list(struct blocks *blocks, struct broker *broker, const char *only,
+                      Parley__ListReply *list)
 {
     parley__list_reply__init(list);
     list->has_broker_id = true;
     list->broker_id = broker->id;
-    list_interfaces(blocks, broker, list);
-    list_endpoints(blocks, broker, list);
+    list_interfaces(blocks, broker, only, list);
+    if (!only)
+        list_endpoints(blocks, broker, list);
 }
 
-int control_list(struct broker *broker, void (*with)(void *data, const Parley__ListReply *list),
-                 void *data)
+int control_list(struct broker *broker, const Parley__ListRequest *request,
+                 void (*with)(void *data, const Parley__ListReply *list), void *data)
 {
     struct blocks blocks = {0};
     Parley__ListReply list;
-    fill_list(&blocks, broker, &list);
+    fill_list(&blocks, broker, request->interface, &list);
     int r = blocks.failed ? -ENOMEM : 0;
     if (r == 0)
         with(data, &list);
@@ -269,12 +275,12 @@ int control_list(struct broker *broker, void (*with)(void *data, const Parley__L
     return r;
 }
 
-static int on_list(struct broker *broker, Parley__ControlReply *reply, uint8_t **ret_data,
-                   size_t *ret_bytes)
+static int on_list(struct broker *broker, const Parley__ListRequest *request,
+                   Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes)
 {
     struct blocks blocks = {0};
     Parley__ListReply list;
-    fill_list(&blocks, broker, &list);
+    fill_list(&blocks, broker, request->interface, &list);
     reply->body_case = PARLEY__CONTROL_REPLY__BODY_LIST;
     reply->list = &list;
     int r = blocks.failed ? -ENOMEM : control_pack(reply, ret_data, ret_bytes);
@@ -286,7 +292,7 @@ char *control_list_json(struct broker *broker)
 {
     struct blocks blocks = {0};
     Parley__ListReply list;
-    fill_list(&blocks, broker, &list);
+    fill_list(&blocks, broker, NULL, &list);
     char *text = blocks.failed ? NULL : list_json(&list, broker->allow_control);
     free_blocks(&blocks);
     return text;
@@ -379,7 +385,8 @@ static void route_event(struct broker *broker, const struct interface *interface
 
 static enum parley_status route_by_hand(struct broker *broker, struct interface *interface,
                                         const Parley__RouteRequest *request,
-                                        const struct replier_request *asker, struct error_text *error)
+                                        const struct replier_request *asker,
+                                        struct error_text *error)
 {
     char who[ROLLOUT_WHO_BYTES_MAX + 1];
     enum parley_status status = rollouts_who(asker, who, error);
@@ -501,7 +508,7 @@ static int dispatch(struct broker *broker, const Parley__ControlRequest *request
     }
     switch (request->body_case) {
     case PARLEY__CONTROL_REQUEST__BODY_LIST:
-        return on_list(broker, &reply, ret_data, ret_bytes);
+        return on_list(broker, request->list, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_STATS:
         return on_stats(broker, request->stats, &reply, ret_data, ret_bytes);
     case PARLEY__CONTROL_REQUEST__BODY_ROUTE:

@@ -340,10 +340,9 @@ static void reply_list(void *call, const Parley__ListReply *list)
 static enum parley_status handle_list(struct front_self_call *call, const void *message,
                                       struct error_text *error)
 {
-    (void)message;
     (void)error;
-    return control_list(call->broker, reply_list, call) == 0 ? PARLEY_OK
-                                                             : PARLEY_RESOURCE_EXHAUSTED;
+    return control_list(call->broker, message, reply_list, call) == 0 ? PARLEY_OK
+                                                                      : PARLEY_RESOURCE_EXHAUSTED;
 }
 
 static enum parley_status handle_describe(struct front_self_call *call, const void *message,

@@ -863,6 +863,9 @@ void service_join(struct parley_service *service, struct parley_endpoint *endpoi
 int service_send_response(struct channel *channel, struct frame_header *header, struct body *body);
 void service_link_up(struct parley_service *service);
 void service_link_down(struct parley_service *service); /* remembers the weights */
+struct rpc_weights;
+/* As if it had seen them on the page; NULL, or none: what it has stays. Each at most ROUTE_BUCKETS. */
+void service_remember_weights(struct parley_service *service, const struct rpc_weights *weights);
 void service_published(struct parley_service *service, const Parley__Published *message);
 void service_attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
                     int bell);

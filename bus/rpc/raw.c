@@ -210,7 +210,7 @@ static struct raw_service *raw_new(const struct rpc_service_spec *spec)
 }
 
 /* As if it had seen them on the page. */
-static void remember_weights(struct parley_service *service, const struct rpc_weights *weights)
+void service_remember_weights(struct parley_service *service, const struct rpc_weights *weights)
 {
     struct route_view *view = &service->view;
     uint32_t sum = 0;
@@ -246,7 +246,7 @@ enum parley_status rpc_service_open(struct parley_endpoint *endpoint,
     service->interface = &raw->interface;
     service->identity = identity;
     service->instance_id = spec->instance_id;
-    remember_weights(service, spec->weights);
+    service_remember_weights(service, spec->weights);
     const struct parley_service_options options = {.calls_max = spec->calls_max};
     service_join(service, endpoint, &options);
     if (endpoint->welcomed)

@@ -210,6 +210,10 @@ static void note_changes(struct remote *remote, const struct bus_frame *frame)
         next = LIST_NEXT(client, entry);
         far_client_stale(client);
     }
+    struct far_service *service;
+    LIST_FOREACH (service, &remote->services, entry) {
+        far_service_stale(service);
+    }
 }
 
 static void ping_answered(struct remote *remote, const struct bus_frame *frame)
@@ -253,6 +257,10 @@ static void ask_ended(struct remote *remote, const struct ask *ask, const struct
         return;
     case ASK_WITHDRAW:
         far_service_withdrawn(ask->owner);
+        return;
+    case ASK_LIST:
+        if (frame)
+            far_service_listed(ask->owner, frame);
         return;
     case ASK_CANCEL:
     case ASK_FREE:

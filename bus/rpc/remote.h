@@ -83,7 +83,16 @@ struct far_service {
     LIST_HEAD(, far_request) requests[FAR_REQUEST_BUCKETS];
 };
 
-enum ask_kind { ASK_FREE = 0, ASK_CALL, ASK_CANCEL, ASK_PING, ASK_OPEN, ASK_PUBLISH, ASK_WITHDRAW };
+enum ask_kind {
+    ASK_FREE = 0,
+    ASK_CALL,
+    ASK_CANCEL,
+    ASK_PING,
+    ASK_OPEN,
+    ASK_PUBLISH,
+    ASK_WITHDRAW,
+    ASK_LIST
+};
 
 /* How long its end waits for the broker to hang up, which tells that it has all answers; by libnng
  * nothing else does. Who drains waits longer, but not past the limit that the program has set. */
@@ -172,6 +181,9 @@ void far_service_withdraw(struct remote *remote, const Parley__Withdraw *message
 void far_service_published(struct far_service *service, const struct bus_frame *frame);
 void far_service_failed(struct far_service *service);
 void far_service_withdrawn(struct far_service *service);
+/* The weights of its interface may have changed: asks for them. */
+void far_service_stale(struct far_service *service);
+void far_service_listed(struct far_service *service, const struct bus_frame *frame);
 uint64_t far_service_timer(struct far_service *service, uint64_t now);
 /* Only takes what has come, into the channel. */
 void far_service_look(struct far_service *service);

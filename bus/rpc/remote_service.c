@@ -382,6 +382,7 @@ static void replier_ready(struct source *source, uint32_t events)
             if (service->came && !was_there) {
                 service->pause_ns = 0;
                 tell_published(service, PARLEY_OK, NULL);
+                far_service_stale(service);
             } else if (was_there && !service->came) {
                 begin_again(service);
             }
@@ -480,6 +481,47 @@ void far_service_published(struct far_service *service, const struct bus_frame *
         r = channel_make(service, &error);
     if (r < 0)
         tell_published(service, status_from_errno(r), error.text);
+}
+
+/* There is no route page here; so what a broker that starts anew is to be told is asked for, now
+ * and when a ping says that something has changed. */
+void far_service_stale(struct far_service *service)
+{
+    if (!service->service || !service->service->route_known || service->withdrawn)
+        return;
+    Parley__ListRequest request = PARLEY__LIST_REQUEST__INIT;
+    request.interface = (char *)(uintptr_t)service->service->interface->name;
+    (void)remote_ask(service->remote, "List", &request.base, ASK_LIST, service);
+}
+
+static void remember(struct parley_service *service, const Parley__InterfaceInfo *info)
+{
+    struct rpc_weights weights = {.generation = info->route_generation};
+    if (strcmp(info->name ? info->name : "", service->interface->name) != 0)
+        return;
+    for (size_t i = 0; i < info->n_version && weights.count < ROUTE_VERSION_MAX; i++) {
+        const Parley__VersionInfo *version = info->version[i];
+        if (!version->version || strlen(version->version) >= sizeof(weights.of[0].version) ||
+            version->weight_per_100000 > ROUTE_BUCKETS)
+            return;
+        strcpy(weights.of[weights.count].version, version->version);
+        weights.of[weights.count++].per_100000 = version->weight_per_100000;
+    }
+    service_remember_weights(service, &weights);
+}
+
+/* Who may not look (PERMISSION_DENIED) knows no weights. */
+void far_service_listed(struct far_service *service, const struct bus_frame *frame)
+{
+    ProtobufCMessage *message;
+    if (frame->header.status != PARLEY_OK || !service->service || !service->service->route_known ||
+        wire_unpack(&parley__list_reply__descriptor, frame->payload, frame->payload_bytes, NULL,
+                    &message, NULL) < 0)
+        return;
+    const Parley__ListReply *list = (const Parley__ListReply *)message;
+    for (size_t i = 0; i < list->n_interface; i++)
+        remember(service->service, list->interface[i]);
+    wire_free(message);
 }
 
 void far_service_failed(struct far_service *service)

@@ -8,8 +8,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 #include "support/caller.h"
+#include "ware_v1.parley.h"
+#include "ware_v2.parley.h"
 
 static struct caller caller;
 
@@ -70,6 +74,80 @@ static void test_a_broker_that_starts_anew_is_found_by_client_and_service(void *
     assert_int_equal(bus_reap(&caller.bus, service), 0);
 }
 
+/* Serves "ware" 1.0.0, or 2.0.0 if @argument is not NULL; nobody calls it. */
+static int serve_ware(struct bus *bus, void *argument)
+{
+    static Ware__V1__Store_Service v1 = {
+        {.descriptor = &ware__v1__store__descriptor, .invoke = protobuf_c_service_invoke_internal}};
+    static Ware__V2__Store_Service v2 = {
+        {.descriptor = &ware__v2__store__descriptor, .invoke = protobuf_c_service_invoke_internal}};
+    const struct parley_interface *interface =
+        argument ? &ware__v2__store__interface : &ware__v1__store__interface;
+    struct parley_service *published;
+    struct parley_endpoint *endpoint = bus_endpoint(bus, "ware");
+    if (parley_service_new(endpoint, interface, argument ? &v2.base : &v1.base, NULL, &published) !=
+        PARLEY_OK)
+        return 3;
+    return bus_serve(endpoint, published);
+}
+
+/* With shares: sets them. Return: whether the broker has them then. */
+static bool ware_has(const char *set, const char *first, const char *second)
+{
+    char command[320], said[1024];
+    snprintf(command, sizeof(command), "'%s' --url ipc://%s/control.ipc route ware %s 2>&1",
+             getenv("PARLEY"), caller.bus.dir, set);
+    FILE *program = popen(command, "r");
+    assert_non_null(program);
+    said[fread(said, 1, sizeof(said) - 1, program)] = '\0';
+    return pclose(program) == 0 && strstr(said, first) && strstr(said, second);
+}
+
+static bool takes_shares(void *argument)
+{
+    (void)argument;
+    return ware_has("1.0.0=30 2.0.0=70", "30", "70");
+}
+
+static bool has_shares(void *argument)
+{
+    (void)argument;
+    return ware_has("", "30", "70");
+}
+
+static int setup_ware(void **state)
+{
+    (void)state;
+    bus_start(&caller.bus);
+    bus_fork(&caller.bus, serve_ware, NULL);
+    bus_fork(&caller.bus, serve_ware, &caller);
+    return 0;
+}
+
+static int teardown_ware(void **state)
+{
+    (void)state;
+    bus_stop(&caller.bus);
+    return 0;
+}
+
+/* This process is no endpoint: services that it starts would come by the socket then. */
+static void test_a_broker_that_starts_anew_is_told_the_weights(void **state)
+{
+    (void)state;
+    bool kept = false;
+    /* They look after each ping (REMOTE_PING_NS), which a busy machine may make late. */
+    for (time_t attempt = 1; attempt <= 3 && !kept; attempt++) {
+        const struct timespec ping = {.tv_sec = 6 * attempt};
+        assert_true(bus_wait(NULL, takes_shares, NULL));
+        nanosleep(&ping, NULL);
+        bus_broker_kill(&caller.bus);
+        bus_broker_start(&caller.bus);
+        kept = bus_wait(NULL, has_shares, NULL);
+    }
+    assert_true(kept);
+}
+
 static void test_what_is_under_way_when_the_broker_dies_ends_once(void **state)
 {
     (void)state;
@@ -117,6 +195,8 @@ int main(void)
         return BUS_EXIT_SKIP;
     const struct CMUnitTest tests[] = {
         remote_test(test_a_broker_that_starts_anew_is_found_by_client_and_service),
+        cmocka_unit_test_setup_teardown(test_a_broker_that_starts_anew_is_told_the_weights,
+                                        setup_ware, teardown_ware),
         remote_test(test_what_is_under_way_when_the_broker_dies_ends_once),
         remote_test(test_a_broker_that_says_nothing_is_given_up),
     };
