@@ -105,6 +105,23 @@ static void test_list_shows_interfaces_instances_and_endpoints(void **state)
     assert_int_equal(list->endpoint[1]->contracts, 1);
 }
 
+static void test_list_of_one_interface_has_no_other_and_no_endpoints(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t count;
+    } cases[] = {{"things", 1}, {"thing", 0}, {"things2", 0}, {"", 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        Parley__ListRequest request = PARLEY__LIST_REQUEST__INIT;
+        request.interface = (char *)(uintptr_t)cases[i].name;
+        ask(PARLEY__CONTROL_REQUEST__BODY_LIST, &request);
+        assert_int_equal(reply->status, PARLEY_OK);
+        assert_int_equal(reply->list->n_interface, cases[i].count);
+        assert_int_equal(reply->list->n_endpoint, 0);
+    }
+}
+
 static void test_list_of_an_empty_bus_is_empty(void **state)
 {
     (void)state;
@@ -335,6 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CONTROL(test_list_shows_interfaces_instances_and_endpoints),
+        CONTROL(test_list_of_one_interface_has_no_other_and_no_endpoints),
         CONTROL(test_list_of_an_empty_bus_is_empty),
         CONTROL(test_interface_that_was_only_asked_for_is_not_listed),
         CONTROL(test_route_sets_shares_and_says_so_in_per_cent),
