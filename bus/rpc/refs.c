@@ -214,12 +214,6 @@ int share_refused(const struct frame *frame, const struct frame_share *share,
                      frame->header.payload_bytes);
 }
 
-int share_find(struct channel *channel, const struct frame_share *share, const uint8_t **ret_data,
-               struct error_text *error)
-{
-    return channel_resolve(channel, &share->ref, share->bytes, ret_data, error);
-}
-
 int refs_expand(const struct frame *frame, uint8_t **ret_payload, size_t *ret_bytes)
 {
     const struct frame_refs *refs = frame->refs;

@@ -55,11 +55,6 @@ static inline int refs_pack(struct channel *channel, const struct wire_packer *p
 int share_refused(const struct frame *frame, const struct frame_share *share,
                   struct error_text *error) __attribute__((noinline, cold));
 
-/* Where @bytes of the peer's are that no look at what is known has found. Return: 0, or -EPROTO
- * with a sentence. */
-int share_find(struct channel *channel, const struct frame_share *share, const uint8_t **ret_data,
-               struct error_text *error) __attribute__((noinline, cold));
-
 /* Reads, bounds and resolves the frame's shares, of which there is one at least, into its
  * references. Return: 0, or -EPROTO with a sentence. */
 static inline int frame_read_refs(struct channel *channel, const struct frame *frame,
@@ -85,7 +80,7 @@ static inline int frame_read_refs(struct channel *channel, const struct frame *f
         ref->data = arena_bytes(&channel->peer, segment, share.ref.offset, bytes);
         if (__builtin_expect(!ref->data, 0)) {
             const struct frame_share unknown = share;
-            int r = share_find(channel, &unknown, &ref->data, error);
+            int r = channel_resolve(channel, &unknown.ref, bytes, &ref->data, error);
             if (r < 0)
                 return r;
         }

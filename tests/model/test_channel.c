@@ -473,8 +473,6 @@ NEVER(int, refs_forgo, struct body *body)
 NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, size_t ref_count, uint8_t *out)
 NEVER(int, share_refused, const struct frame *frame, const struct frame_share *share,
       struct error_text *error)
-NEVER(int, share_find, struct channel *channel, const struct frame_share *share,
-      const uint8_t **ret_data, struct error_text *error)
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
 NEVER(int, region_create, struct region *region, const char *name, size_t bytes,
       struct error_text *error)
