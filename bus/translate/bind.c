@@ -432,6 +432,7 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
     table->image = image;
     table->image_bytes = (uint32_t)image_size(want->type);
     table->message_bytes = (uint32_t)((want->type->sizeof_message + 7) & ~(size_t)7);
+    bind_direct(table);
     protobuf_c_message_init(want->type, image);
 }
 

@@ -35,6 +35,7 @@
 #include <stdlib.h>
 
 #include "base/copy.h"
+#include "base/sanitized.h"
 
 #define READ_BYTES 64 /* behind the copy: the NUL of its end, and what is read past it */
 /* What is large is large by its texts and bytes, which stay in the copy. Room for twice as much
@@ -488,21 +489,24 @@ int unpack_message(struct unpack *u, const struct bound_table *table, uint8_t *m
 /* ---- Machine code ---- */
 
 /* Any thread. One of them makes it, the others go on without meanwhile. */
-static const struct unpack_code *find_code(const struct plan_binding *binding)
+__attribute__((noinline)) static const struct unpack_code *make_code(struct plan_binding *own)
 {
-    struct plan_binding *own = (struct plan_binding *)(uintptr_t)binding; /* made on the heap */
-    /* acquire: pairs with the release below, for the code and the tables' code_at. */
-    struct unpack_code *code = atomic_load_explicit(&own->code, memory_order_acquire);
-    if (__builtin_expect(code != NULL, 1))
-        return code;
     /* relaxed: only who makes it counts. */
     if (atomic_load_explicit(&own->code_uses, memory_order_relaxed) > UNPACK_CODE_USES_BEFORE ||
         atomic_fetch_add_explicit(&own->code_uses, 1, memory_order_relaxed) !=
             UNPACK_CODE_USES_BEFORE)
         return NULL;
-    code = unpack_code_new(binding);
+    struct unpack_code *code = unpack_code_new(own);
     atomic_store_explicit(&own->code, code, memory_order_release);
     return code;
+}
+
+static inline const struct unpack_code *find_code(const struct plan_binding *binding)
+{
+    struct plan_binding *own = (struct plan_binding *)(uintptr_t)binding; /* made on the heap */
+    /* acquire: pairs with the release above, for the code and the tables' code_at. */
+    const struct unpack_code *code = atomic_load_explicit(&own->code, memory_order_acquire);
+    return __builtin_expect(code != NULL, 1) ? code : make_code(own);
 }
 
 void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use use)
@@ -522,32 +526,40 @@ static inline size_t copy_room(size_t source_bytes)
     return (source_bytes + READ_BYTES + 7) & ~(size_t)7;
 }
 
-/* Room for the struct, @bytes (a multiple of 8) for what hangs on it, and for the copy with what is
- * read behind it. */
-static inline __attribute__((always_inline)) int
-open_block(struct unpack *u, const struct bound_table *table, size_t source_bytes, size_t bytes,
-           uint8_t **ret_message, uint8_t **ret_copy)
+/* The block begins with the struct and ends with the copy; between is room for what hangs on the
+ * struct. @room: of the chunk; @left: of the budget, without it. Return: where the copy goes. */
+static inline __attribute__((always_inline)) uint8_t *
+begin_block(struct unpack *u, const struct bound_table *table, struct wire_chunk *chunk,
+            size_t room, size_t copy_bytes, size_t left)
 {
-    const size_t copy_bytes = copy_room(source_bytes);
-    bytes += table->image_bytes + copy_bytes;
-    size_t room = bytes;
-    struct wire_chunk *chunk = wire_block_new(&room);
-    if (__builtin_expect(!chunk, 0)) {
-        u->bump.error = -ENOMEM;
-        return unpack_no_memory(u);
-    }
     uint8_t *message = (uint8_t *)(chunk + 1), *end = message + room - copy_bytes;
     chunk->next = NULL;
     chunk->hold = NULL;
     u->bump.first = u->bump.last = chunk;
     u->bump.pos = message + table->message_bytes;
     u->bump.end = end;
-    u->bump.chunk_bytes = bytes; /* the next one is twice that */
-    u->bump.left = wire_unpacked_bytes_max(source_bytes) - bytes;
+    u->bump.chunk_bytes = room; /* the next one is twice that */
+    u->bump.left = left;
     u->bump.error = 0;
     copy_image(message, table);
-    *ret_message = message;
-    *ret_copy = end;
+    return end;
+}
+
+/* @bytes: for what hangs on the struct; a multiple of 8. */
+static int open_block(struct unpack *u, const struct bound_table *table, size_t source_bytes,
+                      size_t bytes, uint8_t **ret_message, uint8_t **ret_copy)
+{
+    const size_t copy_bytes = copy_room(source_bytes);
+    bytes += table->image_bytes + copy_bytes;
+    size_t room = bytes;
+    struct wire_chunk *chunk = wire_block_new(&room);
+    if (!chunk) {
+        u->bump.error = -ENOMEM;
+        return unpack_no_memory(u);
+    }
+    *ret_copy = begin_block(u, table, chunk, room, copy_bytes,
+                            wire_unpacked_bytes_max(source_bytes) - bytes);
+    *ret_message = (uint8_t *)(chunk + 1);
     return 0;
 }
 
@@ -611,10 +623,8 @@ int unpack_at_once_late(struct unpack *u, const struct bound_table *table, uint8
     return unpack_at_once(u, table, message, pos, end, depth, before);
 }
 
-static inline void find_way(struct unpack *u, const struct plan_binding *binding)
+static inline void find_way(struct unpack *u, const struct unpack_code *code)
 {
-    const struct unpack_code *code = find_code(binding);
-    u->binding = binding;
     u->enter = code ? code->enter : NULL;
     u->code = code ? code->base : NULL;
 }
@@ -665,7 +675,8 @@ __attribute__((noinline)) int plan_unpack_any(const struct plan_binding *binding
     uint8_t stack[SCRATCH_BYTES];
     struct unpack u;
     int r = -EINVAL;
-    find_way(&u, binding);
+    u.binding = binding;
+    find_way(&u, find_code(binding));
     u.run.source = NULL;
     u.run.failure = (struct plan_failure){.what = "no such method"};
     if (entry < binding->entry_count && binding->entries[entry]) {
@@ -685,38 +696,99 @@ __attribute__((noinline)) int plan_unpack_any(const struct plan_binding *binding
     return r;
 }
 
+/* Room for what hangs on the struct of a message that crosses directly. */
+static inline size_t direct_guess(size_t source_bytes)
+{
+    return copy_room(source_bytes) + GUESS_BYTES_MIN - READ_BYTES;
+}
+
+/* The sources whose struct, copy, and what hangs on them have room in a block; 0: none. */
+static uint32_t direct_end(const struct bound_table *table, enum wire_block class)
+{
+    uint32_t bytes = 0;
+    while (bytes <= DIRECT_BYTES_MAX &&
+           table->image_bytes + copy_room(bytes) + direct_guess(bytes) <= WIRE_BLOCK_BYTES(class))
+        bytes++;
+    return bytes;
+}
+
+void bind_direct(struct bound_table *table)
+{
+    if (table->translated)
+        return;
+    table->direct_end = direct_end(table, WIRE_BLOCK_LONG);
+    table->short_end = direct_end(table, WIRE_BLOCK_SHORT);
+}
+
+/* NULL: no memory. */
+static inline struct wire_chunk *direct_block(const struct bound_table *table, size_t source_bytes,
+                                              const enum wire_block class, size_t *ret_room)
+{
+    *ret_room = WIRE_BLOCK_BYTES(class);
+    if (!SANITIZED)
+        return wire_block_of(class);
+    *ret_room = table->image_bytes + copy_room(source_bytes) + direct_guess(source_bytes);
+    return wire_block_new(ret_room);
+}
+
 /* The same for a small message of a table that only checks, which needs no scratch, no second
  * crossing, and nothing before: what most messages are, so it is one function of next to no
- * branches. Most of what a crossing may need is set only when machine code gives up. */
+ * branches. Most of what a crossing may need is set only when machine code gives up. @class: of the
+ * block; a constant. */
 static inline __attribute__((always_inline)) int
 cross_directly(const struct plan_binding *binding, const struct bound_table *table,
-               const uint8_t *source, size_t source_bytes, ProtobufCMessage **ret_message,
-               const uint8_t **ret_copy, struct plan_failure *ret_failure)
+               const uint8_t *source, size_t source_bytes, const enum wire_block class,
+               ProtobufCMessage **ret_message, const uint8_t **ret_copy,
+               struct plan_failure *ret_failure)
 {
     struct unpack u;
-    uint8_t *message = NULL, *copy = NULL;
-    find_way(&u, binding);
+    size_t room;
+    struct wire_chunk *chunk = direct_block(table, source_bytes, class, &room);
+    const struct unpack_code *code = find_code(binding);
+    u.binding = binding;
     u.begun = false;
     u.run.elements = 0;
-    int r = open_block(&u, table, source_bytes,
-                       copy_room(source_bytes) + GUESS_BYTES_MIN - READ_BYTES, &message, &copy);
-    if (__builtin_expect(r == 0, 1)) {
-        take_source(&u, copy, source, source_bytes);
-        if (__builtin_expect(u.enter != NULL && table->code_at > 0, 1))
+    int r;
+    if (__builtin_expect(chunk != NULL, 1)) {
+        uint8_t *message = (uint8_t *)(chunk + 1);
+        uint8_t *copy = begin_block(&u, table, chunk, room, copy_room(source_bytes),
+                                    wire_unpacked_bytes_max(0) - room); /* near enough */
+        if (source_bytes > 0)
+            copy_few(copy, source, source_bytes);
+        u.run.source = copy;
+        end_source(&u, copy + source_bytes);
+        if (__builtin_expect(code != NULL && table->code_at > 0, 1)) {
+            u.enter = code->enter;
+            u.code = code->base;
             r = u.enter(&u, message, copy, copy + source_bytes, 1, u.code + table->code_at);
-        else
+        } else {
+            find_way(&u, code);
             r = unpack_at_once_late(&u, table, message, copy, copy + source_bytes, 1, NULL);
-        if (__builtin_expect(r < 0, 0))
-            wire_bump_free(&u.bump);
-    }
-    if (__builtin_expect(r == 0, 1)) {
-        *ret_message = (ProtobufCMessage *)(void *)message;
-        *ret_copy = copy;
-        return 0;
+        }
+        if (__builtin_expect(r == 0, 1)) {
+            *ret_message = (ProtobufCMessage *)(void *)message;
+            *ret_copy = copy;
+            return 0;
+        }
+        wire_bump_free(&u.bump);
+    } else {
+        u.run.source = NULL;
+        u.bump.error = -ENOMEM;
+        r = unpack_no_memory(&u);
     }
     if (ret_failure)
         *ret_failure = u.run.failure;
     return r;
+}
+
+/* That of which a short block would be too short. */
+__attribute__((noinline)) static int
+cross_long(const struct plan_binding *binding, const struct bound_table *table,
+           const uint8_t *source, size_t source_bytes, ProtobufCMessage **ret_message,
+           const uint8_t **ret_copy, struct plan_failure *ret_failure)
+{
+    return cross_directly(binding, table, source, source_bytes, WIRE_BLOCK_LONG, ret_message,
+                          ret_copy, ret_failure);
 }
 
 static inline __attribute__((always_inline)) int
@@ -725,9 +797,11 @@ unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *so
            struct plan_failure *ret_failure)
 {
     const struct bound_table *table = entry < binding->entry_count ? binding->entries[entry] : NULL;
-    if (__builtin_expect(table && !table->translated && source_bytes <= DIRECT_BYTES_MAX, 1))
-        return cross_directly(binding, table, source, source_bytes, ret_message, ret_copy,
-                              ret_failure);
+    if (__builtin_expect(table && source_bytes < table->short_end, 1))
+        return cross_directly(binding, table, source, source_bytes, WIRE_BLOCK_SHORT, ret_message,
+                              ret_copy, ret_failure);
+    if (table && source_bytes < table->direct_end)
+        return cross_long(binding, table, source, source_bytes, ret_message, ret_copy, ret_failure);
     return plan_unpack_any(binding, entry, source, source_bytes, ret_message, ret_copy,
                            ret_failure);
 }

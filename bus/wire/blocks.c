@@ -12,6 +12,7 @@
  */
 #include "wire/bump.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@
 #include "base/sanitized.h"
 
 #define CLASS_BYTES_MIN 512 /* with its header; each class is twice the one before it */
-#define CLASS_COUNT 6       /* up to 16 KiB */
+static_assert(WIRE_BLOCK_BYTES(0) + sizeof(struct wire_chunk) == CLASS_BYTES_MIN, "as in bump.h");
+#define CLASS_COUNT 6 /* up to 16 KiB */
 #define BLOCKS_KEPT 8
 #define LARGE CLASS_COUNT /* the class of those that are not kept */
 
@@ -95,17 +97,33 @@ __attribute__((noinline)) static struct wire_chunk *block_make(size_t whole, uns
     return chunk;
 }
 
+/* NULL: none is kept. */
+static inline struct wire_chunk *block_take(unsigned class)
+{
+    struct wire_chunk *chunk = kept.first[class]; /* none of what is LARGE */
+    if (__builtin_expect(chunk != NULL, 1)) {
+        kept.first[class] = chunk->next;
+        kept.room[class]++;
+    }
+    return chunk;
+}
+
 struct wire_chunk *wire_block_new(size_t *bytes)
 {
     const size_t whole = sizeof(struct wire_chunk) + *bytes;
     const unsigned class = class_of(whole);
-    struct wire_chunk *chunk = kept.first[class]; /* none of what is LARGE */
+    struct wire_chunk *chunk = block_take(class);
     if (__builtin_expect(!chunk, 0))
         return block_make(whole, class, bytes);
-    kept.first[class] = chunk->next;
-    kept.room[class]++;
-    *bytes = ((size_t)CLASS_BYTES_MIN << class) - sizeof(*chunk);
+    *bytes = WIRE_BLOCK_BYTES(class);
     return chunk;
+}
+
+struct wire_chunk *wire_block_of(enum wire_block class)
+{
+    size_t bytes;
+    struct wire_chunk *chunk = block_take(class);
+    return __builtin_expect(chunk != NULL, 1) ? chunk : block_make(0, class, &bytes);
 }
 
 /* Of a class that has no room, or not yet. */
