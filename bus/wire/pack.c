@@ -244,9 +244,9 @@ pack(struct wire_packing *packing, const struct pack_table *table, const Protobu
     packing->message = message;
     packing->refers = refers;
     packing->userdata = userdata;
-    packing->ref_count = 0;
     if (!pack_is_of(message, table))
         return -EINVAL;
+    begin(packing, PACK_SMALL); /* the window may have been somewhere else: pack_at() */
     const uint8_t *end = pack_fields(packing, table, message);
     if (__builtin_expect(!end, 0))
         return measure(packing, ret_bytes);
@@ -268,7 +268,6 @@ pack_at(struct wire_packing *packing, const struct pack_table *table,
 {
     if (!pack_is_of(message, table))
         return -ENOBUFS;
-    const uint8_t *limit = packing->limit;
     packing->refers = refers;
     packing->userdata = userdata;
     packing->ref_count = 0;
@@ -276,9 +275,6 @@ pack_at(struct wire_packing *packing, const struct pack_table *table,
     packing->limit = out + room - PACK_SLACK_BYTES;
     packing->end = out + room;
     const uint8_t *end = pack_fields(packing, table, message);
-    packing->begin = packing->window;
-    packing->limit = limit;
-    packing->end = packing->window + sizeof(packing->window);
     if (__builtin_expect(!end, 0))
         return -ENOBUFS;
     *ret_bytes = (size_t)(end - out);
