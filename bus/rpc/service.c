@@ -93,22 +93,25 @@ __attribute__((noinline)) static int send_failure(struct parley_context *context
 }
 
 /* False: it is still to be sent. */
-static inline bool reply_in_place(struct channel *channel, const struct frame_header *given,
-                                  uint32_t method, const ProtobufCMessage *message)
+RING_INLINE bool reply_in_place(struct parley_context *context, const ProtobufCMessage *message)
 {
-    const struct frame_words words = response_words(given);
-    if (!frame_in_place(channel, &words, channel->service->packer, method, message))
+    struct channel *channel = context->channel;
+    const struct frame_header header = {.call_id = context->call_id,
+                                        .executed = PARLEY_EXECUTED_YES};
+    const struct frame_words words = response_words(&header);
+    if (!frame_in_place(channel, &words, channel->service->packer, context->method, message))
         return false;
     channel_ring_if_asleep(channel);
     return true;
 }
 
-static inline int send_reply(struct parley_context *context, const ProtobufCMessage *message)
+__attribute__((noinline)) static int send_reply(struct parley_context *context,
+                                                const ProtobufCMessage *message)
 {
     struct channel *channel = context->channel;
     struct frame_header header = {.call_id = context->call_id, .executed = PARLEY_EXECUTED_YES};
     struct body body = {0};
-    if (reply_in_place(channel, &header, context->method, message))
+    if (reply_in_place(context, message))
         return 0;
     int r = refs_pack(channel, channel->service->packer, context->method, message, &body);
     return r == 0 ? send_response(channel, &header, &body) : r;
@@ -148,6 +151,15 @@ __attribute__((noinline, cold)) static void context_drop(struct parley_context *
     context_free(NULL, context);
 }
 
+static inline void count_end(struct parley_context *context, struct parley_endpoint *endpoint,
+                             enum parley_status status, bool translated)
+{
+    /* What the next record that is there begins with, too. */
+    endpoint->stamp_ns = quick_clock_now_ns(&endpoint->clock);
+    endpoint->stamp_uses = 0;
+    stats_ended(context->cell, status, endpoint->stamp_ns - context->started_ns, translated);
+}
+
 /* @status: what the service says that it ends as. Of @message and @raw one is NULL. */
 static inline __attribute__((always_inline)) void context_end(struct parley_context *context,
                                                               enum parley_status status,
@@ -177,28 +189,52 @@ static inline __attribute__((always_inline)) void context_end(struct parley_cont
         hang_up_if_done(channel);
     }
     if (service) {
-        /* What the next record that is there begins with, too. */
-        struct parley_endpoint *endpoint = service->endpoint;
-        endpoint->stamp_ns = quick_clock_now_ns(&endpoint->clock);
-        endpoint->stamp_uses = 0;
-        stats_ended(context->cell, status, endpoint->stamp_ns - context->started_ns,
-                    channel && channel->held->plan_id != 0);
+        count_end(context, service->endpoint, status, channel && channel->held->plan_id != 0);
         if (__builtin_expect(context->traced, 0))
-            trace_context_end(context, endpoint->stamp_ns, status);
+            trace_context_end(context, service->endpoint->stamp_ns, status);
     }
     context_free(service ? service->endpoint : NULL, context);
     if (service)
         endpoint_leave(service->endpoint);
 }
 
-/* The closure that a handler calls. */
-static void context_answer(const ProtobufCMessage *message, void *data)
+__attribute__((noinline)) static void answer_any(struct parley_context *context,
+                                                 const ProtobufCMessage *message)
 {
-    struct parley_context *context = data;
     enum parley_status status = PARLEY_OK;
     if (!message)
         status = context->failed ? context->status : PARLEY_UNKNOWN;
     context_end(context, status, message, NULL);
+}
+
+/* The closure that a handler calls. Nearly every answer is a message, given while its handler runs,
+ * to a call about which there is nothing special. */
+static void context_answer(const ProtobufCMessage *message, void *data)
+{
+    struct parley_context *context = data;
+    struct parley_service *service = context->service;
+    struct channel *channel = context->channel;
+    if (__builtin_expect(!message || !channel || !service || context->special != 0 ||
+                             context->hold || service->endpoint->handling != context ||
+                             endpoint_forked(service->endpoint),
+                         0)) {
+        answer_any(context, message);
+        return;
+    }
+    struct parley_endpoint *endpoint = service->endpoint;
+    const bool translated = channel->held->plan_id != 0;
+    context_leave(context, service);
+    service->serving--;
+    channel->serving--;
+    set_load(channel, service);
+    enum parley_status status = PARLEY_OK;
+    if (__builtin_expect(!reply_in_place(context, message), 0))
+        status = answer(context, PARLEY_OK, message, NULL);
+    if (__builtin_expect(channel->bye, 0))
+        hang_up_if_done(channel);
+    count_end(context, endpoint, status, translated);
+    context_free(endpoint, context);
+    endpoint_leave(endpoint);
 }
 
 void raw_context_end(struct parley_context *context, const struct raw_answer *answer)
@@ -443,12 +479,13 @@ static inline int request_received(struct channel *channel, const struct frame *
 static int service_frame(struct channel *channel, const struct frame *frame,
                          struct error_text *error)
 {
-    switch (frame->header.kind) {
-    case FRAME_REQUEST:
-    case FRAME_ONE_WAY:
+    const uint8_t kind = frame->header.kind;
+    if (__builtin_expect(kind == FRAME_REQUEST || kind == FRAME_ONE_WAY, 1)) {
         if (channel->bye)
             return error_set(error, -EPROTO, "a request after BYE");
         return request_received(channel, frame);
+    }
+    switch (kind) {
     case FRAME_CANCEL:
         channel_consume(channel, frame);
         contexts_cancel(channel, frame->header.call_id);
