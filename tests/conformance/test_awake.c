@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -229,9 +230,25 @@ static int be_traced(void)
     return ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 && raise(SIGSTOP) == 0 ? 0 : -1;
 }
 
+/* Who shares a CPU with the other side does not spin, however long it may: so on a machine that is
+ * busy with something else each has one of its own, the @last that it may run on or the first. */
+static void keep_apart(const struct side *side, bool last)
+{
+    cpu_set_t allowed, one;
+    int chosen = -1;
+    if (side->spin_ns_max != PARLEY_FOREVER || sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE && (last || chosen < 0); cpu++)
+        chosen = CPU_ISSET(cpu, &allowed) ? cpu : chosen;
+    CPU_ZERO(&one);
+    CPU_SET(chosen, &one);
+    (void)sched_setaffinity(0, sizeof(one), &one);
+}
+
 static int call_in_child(struct bus *bus, void *argument)
 {
     const struct side *side = argument;
+    keep_apart(side, false);
     const bool traced = side->traced;
     struct parley_endpoint_options options = {.spin_ns_max = side->spin_ns_max};
     struct parley_client *client;
@@ -255,6 +272,7 @@ static int call_in_child(struct bus *bus, void *argument)
 static int serve_in_child(struct bus *bus, void *argument)
 {
     const struct side *side = argument;
+    keep_apart(side, true);
     const bool traced = side->traced;
     struct parley_endpoint_options options = {.spin_ns_max = side->spin_ns_max};
     struct parley_service *service;
