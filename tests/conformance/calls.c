@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "support/echoes.h"
+
 struct bus bus;
 
 /* ---- The service ---- */
@@ -45,14 +47,6 @@ void calls_handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message 
     closure(input, data);
 }
 
-static void handle_fail(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    parley_context_fail(parley_context_current(), (enum parley_status)input->number, input->text);
-    closure(NULL, data);
-}
-
 void calls_handle_later(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
                         Echo__V1__Message_Closure closure, void *data)
 {
@@ -79,15 +73,6 @@ static void handle_context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
     parley_context_peer(context, &peer);
     reply.number = (uint32_t)peer.pid;
     closure(&reply, data);
-}
-
-static void handle_never(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                         Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    (void)input;
-    (void)closure;
-    (void)data;
 }
 
 static void handle_die(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
@@ -131,17 +116,10 @@ struct parley_service *calls_publish(struct bus *b, ProtobufCService *service)
 
 int calls_serve(struct bus *b, void *argument)
 {
-    static Echo__V1__Echo_Service service = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = calls_handle_echo,
-        .fail = handle_fail,
-        .later = calls_handle_later,
-        .context = handle_context,
-        .never = handle_never,
-        .die = handle_die,
-        .die_once = handle_die_once,
-    };
+    static Echo__V1__Echo_Service service =
+        ECHO_SERVICE(.echo = calls_handle_echo, .fail = echo_failed, .later = calls_handle_later,
+                     .context = handle_context, .never = echo_unanswered, .die = handle_die,
+                     .die_once = handle_die_once);
     (void)argument;
     struct parley_service *published = calls_publish(b, &service.base);
     if (!published)

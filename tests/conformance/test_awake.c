@@ -26,6 +26,7 @@
 #include "base/sanitized.h"
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "support/tracing.h"
 #include "wait/wait.h"
 
@@ -86,11 +87,7 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(&reply, data);
 }
 
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-};
+static Echo__V1__Echo_Service implementation = ECHO_SERVICE(.echo = handle_echo);
 
 /* ---- The client ---- */
 

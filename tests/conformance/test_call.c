@@ -3,6 +3,7 @@
  * their own. Run once for each wait backend. What ends calls otherwise is in test_call_ends.c.
  */
 #include "conformance/calls.h"
+#include "support/echoes.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -277,12 +278,8 @@ static void test_a_closure_may_call_and_wait(void **state)
 /* A service that keeps a call whose caller leaves, frees itself, and answers then. */
 static int serve_and_answer_too_late(struct bus *b, void *argument)
 {
-    static Echo__V1__Echo_Service service = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = calls_handle_echo,
-        .later = calls_handle_later,
-    };
+    static Echo__V1__Echo_Service service =
+        ECHO_SERVICE(.echo = calls_handle_echo, .later = calls_handle_later);
     (void)argument;
     struct parley_service *published = calls_publish(b, &service.base);
     if (!published)

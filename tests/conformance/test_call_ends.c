@@ -3,6 +3,7 @@
  * that is away, or has nothing to offer. As test_call.c, once for each wait backend.
  */
 #include "conformance/calls.h"
+#include "support/echoes.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -89,11 +90,7 @@ static void test_an_instance_that_never_answers_holds_up_nobody(void **state)
 /* Answers all that it has kept, and leaves without another turn. */
 static int serve_last_words(struct bus *b, void *argument)
 {
-    static Echo__V1__Echo_Service service = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .later = calls_handle_later,
-    };
+    static Echo__V1__Echo_Service service = ECHO_SERVICE(.later = calls_handle_later);
     (void)argument;
     if (!calls_publish(b, &service.base))
         return 2;

@@ -11,6 +11,7 @@
 
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 
 static struct caller caller;
 
@@ -98,15 +99,9 @@ static void handle_fail(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(NULL, data);
 }
 
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-    .fail = handle_fail,
-    .later = handle_later,
-    .context = handle_context,
-    .never = handle_never,
-};
+static Echo__V1__Echo_Service implementation =
+    ECHO_SERVICE(.echo = handle_echo, .fail = handle_fail, .later = handle_later,
+                 .context = handle_context, .never = handle_never);
 
 /* ---- The client ---- */
 

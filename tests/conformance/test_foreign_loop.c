@@ -7,6 +7,7 @@
 #include "support/test.h"
 
 #include "support/caller.h"
+#include "support/echoes.h"
 
 #ifndef HAVE_LIBUV
 int main(void)
@@ -92,28 +93,8 @@ static void unwatch(struct watched *watched)
 
 /* ---- The service ---- */
 
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-static void handle_never(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                         Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    (void)input;
-    (void)closure;
-    (void)data;
-}
-
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-    .never = handle_never,
-};
+static Echo__V1__Echo_Service implementation =
+    ECHO_SERVICE(.echo = echo_returned, .never = echo_unanswered);
 
 static struct parley_service *publish(struct parley_endpoint *endpoint)
 {

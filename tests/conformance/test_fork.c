@@ -17,6 +17,7 @@
 
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 
 static struct caller caller;
 
@@ -94,20 +95,8 @@ static void handle_die(Echo__V1__Echo_Service *service, const Echo__V1__Message 
     closure(&reply, data);
 }
 
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-    .later = handle_later,
-    .die = handle_die,
-};
+static Echo__V1__Echo_Service implementation =
+    ECHO_SERVICE(.echo = echo_returned, .later = handle_later, .die = handle_die);
 
 static void stop(int signal)
 {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 #include "ware_v3.parley.h"
@@ -145,9 +146,7 @@ static void first__context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
 
 static int serve_first(struct bus *bus, void *argument)
 {
-    static Echo__V1__Echo_Service first = {.base = {.descriptor = &echo__v1__echo__descriptor,
-                                                    .invoke = protobuf_c_service_invoke_internal},
-                                           .context = first__context};
+    static Echo__V1__Echo_Service first = ECHO_SERVICE(.context = first__context);
     struct parley_service *service;
     (void)argument;
     served = bus_endpoint(bus, "first");

@@ -8,6 +8,7 @@
 
 #include "rpc/remote.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 
 static struct caller caller;
 
@@ -57,12 +58,8 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(&reply, data);
 }
 
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-    .later = handle_later,
-};
+static Echo__V1__Echo_Service implementation =
+    ECHO_SERVICE(.echo = handle_echo, .later = handle_later);
 
 /* ---- The client ---- */
 

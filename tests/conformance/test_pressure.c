@@ -124,12 +124,8 @@ static void assert_echo(struct parley_client *client, size_t bytes)
     parley_reply_free(reply);
 }
 
-static Echo__V1__Echo_Service pressed_service = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = echo_returned,
-    .context = echo_context,
-};
+static Echo__V1__Echo_Service pressed_service =
+    ECHO_SERVICE(.echo = echo_returned, .context = echo_context);
 
 static int setup(void **state)
 {

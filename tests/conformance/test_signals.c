@@ -9,6 +9,7 @@
 #include <sys/time.h>
 
 #include "support/caller.h"
+#include "support/echoes.h"
 
 #define SIGNAL_US 200
 #define CALLS 3000
@@ -48,11 +49,7 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(&reply, data);
 }
 
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-};
+static Echo__V1__Echo_Service implementation = ECHO_SERVICE(.echo = handle_echo);
 
 static struct parley_endpoint *served;
 

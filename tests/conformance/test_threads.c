@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 
 static struct caller caller;
 
@@ -79,11 +80,7 @@ static void call_next(const Echo__V1__Message *reply, void *data)
 
 static const char *work(struct worker *worker)
 {
-    Echo__V1__Echo_Service implementation = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-    };
+    Echo__V1__Echo_Service implementation = ECHO_SERVICE(.echo = handle_echo);
     const struct parley_client_options options = {.timeout_ns = 60000000000};
     struct parley_service *service;
     worker->endpoint = bus_endpoint(&caller.bus, "thread");
@@ -201,12 +198,8 @@ static void check(const Echo__V1__Message *reply, void *data)
 static void test_thousands_in_flight_are_answered_in_any_order(void **state)
 {
     (void)state;
-    static Echo__V1__Echo_Service implementation = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .later = handle_later,
-        .context = handle_context,
-    };
+    static Echo__V1__Echo_Service implementation =
+        ECHO_SERVICE(.later = handle_later, .context = handle_context);
     struct tally tally = {0};
     const struct parley_call call = {.timeout_ns = 60000000000};
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;

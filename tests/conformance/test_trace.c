@@ -16,6 +16,7 @@
 
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "support/tracing.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
@@ -83,19 +84,10 @@ static void first__context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
     parley_reply_free(ware);
 }
 
-static void first__echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
 static int serve_first(struct bus *bus, void *argument)
 {
-    static Echo__V1__Echo_Service first = {.base = {.descriptor = &echo__v1__echo__descriptor,
-                                                    .invoke = protobuf_c_service_invoke_internal},
-                                           .echo = first__echo,
-                                           .context = first__context};
+    static Echo__V1__Echo_Service first =
+        ECHO_SERVICE(.echo = echo_returned, .context = first__context);
     struct parley_service *service;
     (void)argument;
     served = bus_endpoint(bus, "first");

@@ -19,6 +19,7 @@
 #include "base/random.h"
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "support/tracing.h"
 
 #define CALLS_MAX 400
@@ -54,14 +55,6 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(input, data);
 }
 
-static void handle_fail(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    parley_context_fail(parley_context_current(), (enum parley_status)input->number, input->text);
-    closure(NULL, data);
-}
-
 static void handle_later(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
                          Echo__V1__Message_Closure closure, void *data)
 {
@@ -73,13 +66,8 @@ static void handle_later(Echo__V1__Echo_Service *service, const Echo__V1__Messag
     held_back[held_back_count++].data = data;
 }
 
-static Echo__V1__Echo_Service service = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-    .fail = handle_fail,
-    .later = handle_later,
-};
+static Echo__V1__Echo_Service service =
+    ECHO_SERVICE(.echo = handle_echo, .fail = echo_failed, .later = handle_later);
 
 /* ---- A series of calls, and what became of them ---- */
 

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "wait/wait.h"
 
 #define CALLS 60
@@ -46,11 +47,7 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(request, data);
 }
 
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-};
+static Echo__V1__Echo_Service implementation = ECHO_SERVICE(.echo = handle_echo);
 
 /* Return: false: there are not so many. */
 static bool pin_to(unsigned which)

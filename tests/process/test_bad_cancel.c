@@ -11,6 +11,7 @@
 
 #include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "support/rogue.h"
 
 #define PATIENCE_MS 60000
@@ -61,12 +62,8 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
     closure(&reply, data);
 }
 
-static Echo__V1__Echo_Service implementation = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-    .never = handle_never,
-};
+static Echo__V1__Echo_Service implementation =
+    ECHO_SERVICE(.echo = handle_echo, .never = handle_never);
 
 /* ---- The clients ---- */
 

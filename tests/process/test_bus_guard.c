@@ -16,6 +16,7 @@
 #include "control/bus_frame.h"
 #include "echo.parley.h"
 #include "support/bus.h"
+#include "support/echoes.h"
 #include "support/sp.h"
 
 #define FLOOD_CALLS 500
@@ -27,13 +28,6 @@ static struct bus bus;
 static char bus_url[128], tcp_url[128];
 
 /* ---- The service ---- */
-
-static void answer_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *request,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(request, data);
-}
 
 static void answer_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *request,
                            Echo__V1__Message_Closure closure, void *data)
@@ -52,20 +46,10 @@ static void answer_context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
     closure(&reply, data);
 }
 
-static void answer_never(Echo__V1__Echo_Service *service, const Echo__V1__Message *request,
-                         Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service, (void)request, (void)closure, (void)data;
-}
-
-#define answer_fail answer_never
-#define answer_later answer_never
-#define answer_die answer_never
-#define answer_die_once answer_never
-
 static int serve(struct bus *on, void *argument)
 {
-    static Echo__V1__Echo_Service implementation = ECHO__V1__ECHO__INIT(answer_);
+    static Echo__V1__Echo_Service implementation =
+        ECHO_SERVICE(.echo = echo_returned, .context = answer_context, .never = echo_unanswered);
     (void)argument;
     struct parley_endpoint *endpoint = bus_endpoint(on, "guarded");
     struct parley_service *service;

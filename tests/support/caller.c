@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "rpc/remote.h"
+#include "support/echoes.h"
 
 static bool has_channels(void *argument)
 {
@@ -122,18 +123,7 @@ int caller_reap(struct caller *caller, pid_t service)
     return bus_reap(&caller->bus, service);
 }
 
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
-
-Echo__V1__Echo_Service caller_echo = {
-    .base = {.descriptor = &echo__v1__echo__descriptor,
-             .invoke = protobuf_c_service_invoke_internal},
-    .echo = handle_echo,
-};
+Echo__V1__Echo_Service caller_echo = ECHO_SERVICE(.echo = echo_returned);
 
 /* ---- All of it ---- */
 

@@ -15,6 +15,15 @@ void echo_failed(Echo__V1__Echo_Service *service, const Echo__V1__Message *input
     closure(NULL, data);
 }
 
+void echo_unanswered(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                     Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    (void)input;
+    (void)closure;
+    (void)data;
+}
+
 void echo_context(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
                   Echo__V1__Message_Closure closure, void *data)
 {
@@ -32,13 +41,8 @@ enum parley_status echo_serve(struct parley_endpoint *endpoint,
                                             const Echo__V1__Message *input,
                                             Echo__V1__Message_Closure closure, void *data))
 {
-    static Echo__V1__Echo_Service echo = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = echo_returned,
-        .fail = echo_failed,
-        .context = echo_context,
-    };
+    static Echo__V1__Echo_Service echo =
+        ECHO_SERVICE(.echo = echo_returned, .fail = echo_failed, .context = echo_context);
     const struct parley_service_options quick = {.drain_timeout_ns = 1000000};
     struct parley_service *service;
     echo.never = never;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "support/caller.h"
+#include "support/echoes.h"
 #include "support/instances.h"
 
 #define PATIENCE_MS 30000
@@ -36,11 +37,7 @@ static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message
 
 static int serve(struct bus *on, void *argument)
 {
-    static Echo__V1__Echo_Service implementation = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-    };
+    static Echo__V1__Echo_Service implementation = ECHO_SERVICE(.echo = handle_echo);
     char name[16];
     struct parley_service *service;
     own_number = *(unsigned *)argument;

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "echo.parley.h"
+#include "support/echoes.h"
 
 #define STEADY_MORE 50
 #define STEADY_WATCHDOG_MS 20000
@@ -29,13 +30,6 @@ struct report {
 };
 
 /* ---- The service ---- */
-
-static void handle_echo(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
-                        Echo__V1__Message_Closure closure, void *data)
-{
-    (void)service;
-    closure(input, data);
-}
 
 static void handle_other(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
                          Echo__V1__Message_Closure closure, void *data)
@@ -56,17 +50,10 @@ static void on_term(int number)
 
 static int serve(struct bus *bus, void *argument)
 {
-    static Echo__V1__Echo_Service implementation = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .echo = handle_echo,
-        .fail = handle_other,
-        .later = handle_other,
-        .context = handle_other,
-        .never = handle_other,
-        .die = handle_other,
-        .die_once = handle_other,
-    };
+    static Echo__V1__Echo_Service implementation =
+        ECHO_SERVICE(.echo = echo_returned, .fail = handle_other, .later = handle_other,
+                     .context = handle_other, .never = handle_other, .die = handle_other,
+                     .die_once = handle_other);
     const struct steady *steady = argument;
     struct parley_service *service;
     int log = open(steady->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

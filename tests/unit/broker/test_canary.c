@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "broker/broker.h"
 #include "echo.parley.h"
+#include "support/echoes.h"
 #include "support/served.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
@@ -78,9 +79,7 @@ static void front__context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
 
 static enum parley_status serve_front(struct parley_endpoint *endpoint)
 {
-    static Echo__V1__Echo_Service front = {.base = {.descriptor = &echo__v1__echo__descriptor,
-                                                    .invoke = protobuf_c_service_invoke_internal},
-                                           .context = front__context};
+    static Echo__V1__Echo_Service front = ECHO_SERVICE(.context = front__context);
     struct parley_service *service;
     enum parley_status status = ware__v1__store__connect(endpoint, NULL, &ware);
     for (uint64_t until = clock_now_ns() + PATIENCE_NS;

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "control/nng.h"
 #include "support/certificates.h"
+#include "support/echoes.h"
 #include "support/folder.h"
 #include "wire/wire.h"
 
@@ -136,11 +137,7 @@ static void handle_context(Echo__V1__Echo_Service *service, const Echo__V1__Mess
 
 static void serve_natively(struct parley_service **ret_service)
 {
-    static Echo__V1__Echo_Service echo = {
-        .base = {.descriptor = &echo__v1__echo__descriptor,
-                 .invoke = protobuf_c_service_invoke_internal},
-        .context = handle_context,
-    };
+    static Echo__V1__Echo_Service echo = ECHO_SERVICE(.context = handle_context);
     const struct parley_service_options quick = {.drain_timeout_ns = NS_PER_MS};
     assert_int_equal(parley_service_new(guests.endpoint, &echo__v1__echo__interface, &echo.base,
                                         &quick, ret_service),
