@@ -1,125 +1,111 @@
 # Completion of parley(1) for bash.
 #
-# Names of interfaces and methods come from the broker; where none answers at once there are none.
+# Commands and options are what `parley --help` says of itself; names of interfaces, methods and so
+# on come from the broker: where none answers at once there are none.
 
 _parley_ask()
 {
-    timeout 1 parley --timeout 500ms ls "$1" 2>/dev/null
+    timeout 1 parley --timeout 500ms "$@" 2>/dev/null
 }
 
-_parley_versions()
+# What the words behind the program's name are explained as: "--url URL", "--json", a line each; of a
+# short one -u, too.
+_parley_options()
 {
-    timeout 1 parley --timeout 500ms route "$1" 2>/dev/null | awk 'NR > 1 { print $2 "=" }'
+    parley "$@" --help 2>/dev/null | sed -nE 's/^ +((-.), )?(--[a-z-]+)( [A-Z]+)? .*/\3\4\n\2\4/p'
 }
 
-_parley_rollouts()
+_parley_commands()
 {
-    timeout 1 parley --timeout 500ms rollout ls 2>/dev/null | awk 'NR > 1 { print $1 }'
+    parley --help 2>/dev/null | sed -nE '/^Commands:/,/^$/s/^  ([a-z]+) .*/\1/p'
+    echo help
 }
 
-# The first word behind the program's name that is no option, and no option's value.
-_parley_command()
+# The column of a table.
+_parley_column()
 {
-    local i
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        case ${COMP_WORDS[i]} in
-        -u | --url | --events | -t | --timeout) ((i++)) ;;
-        -*) ;;
-        *)
-            echo "$i ${COMP_WORDS[i]}"
-            return
-            ;;
-        esac
-    done
+    awk -v column="$1" 'NR > 1 { print $column }'
+}
+
+_parley_offer() # WORDS: those that go on with what has been typed
+{
+    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
+}
+
+_parley_files()
+{
+    mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+}
+
+# What an option's value may be.
+_parley_value()
+{
+    case $command/$prev in
+    diff/-f | diff/--format) _parley_offer "text json github" ;;
+    diff/-c | diff/--category) _parley_offer "WIRE_JSON WIRE" ;;
+    top/-s | top/--sort) _parley_offer "name share rate errors p99 in-flight" ;;
+    trace/-r | trace/--rate) _parley_offer "off show" ;;
+    drain/-i | drain/--interface | trace/--interface) _parley_offer "$(_parley_ask ls --names)" ;;
+    describe/-o | describe/--output | */--tls-*) _parley_files ;;
+    esac
+}
+
+_parley_argument() # of the command, the COUNTth
+{
+    case $command/$1 in
+    help/*) _parley_offer "$(_parley_commands)" ;;
+    stats/1 | schemas/1 | health/1) _parley_offer "$(_parley_ask ls --names)" ;;
+    describe/1) _parley_offer "$(_parley_ask ls --names) $(_parley_ask ls --methods)" ;;
+    call/1) _parley_offer "$(_parley_ask ls --methods)" ;;
+    call/2)
+        [[ $cur == @* ]] && mapfile -t COMPREPLY < <(compgen -P @ -f -- "${cur#@}")
+        ;;
+    diff/* | publish/1) _parley_files ;;
+    route/1) _parley_offer "$(_parley_ask ls --names)" ;;
+    route/*)
+        compopt -o nospace 2>/dev/null
+        _parley_offer "$(_parley_ask route "${words[1]}" | _parley_column 2 | sed 's/$/=/')"
+        ;;
+    rollout/1)
+        _parley_offer "ls show history apply pause resume approve promote rollback undo delete"
+        ;;
+    rollout/2)
+        if [[ ${words[1]} == apply ]]; then
+            _parley_files
+        else
+            _parley_offer "$(_parley_ask rollout ls | _parley_column 1)"
+        fi
+        ;;
+    drain/1 | withdraw/1) _parley_offer "$(_parley_ask health | _parley_column 3)" ;;
+    events/*)
+        _parley_offer "instance.up instance.gone instance.drain instance.drained instance.ejected \
+            instance.restored route rollout. schema refused audit trace broker"
+        ;;
+    esac
 }
 
 _parley()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="ls stats top describe call route rollout drain schemas events health trace publish withdraw help"
-    local rollout_actions="ls show history apply pause resume approve promote rollback undo delete"
-    local options="--url --events --timeout --json --help"
-    local at command
+    local command='' options words=() i
     COMPREPLY=()
-    case $prev in
-    -o | --output)
-        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-        return
-        ;;
-    -f | --format)
-        mapfile -t COMPREPLY < <(compgen -W "text json github" -- "$cur")
-        return
-        ;;
-    --sort)
-        mapfile -t COMPREPLY < <(compgen -W "name share rate errors p99 in-flight" -- "$cur")
-        return
-        ;;
-    -c | --category)
-        mapfile -t COMPREPLY < <(compgen -W "WIRE_JSON WIRE" -- "$cur")
-        return
-        ;;
-    -u | --url | --events | -t | --timeout | -n | --count | -i | --interval | -l | --last | -m | --metadata | -a | --accept | -r | --reason)
-        return
-        ;;
-    esac
-    read -r at command < <(_parley_command)
-    if [[ -z $command ]]; then
-        [[ $cur == -* ]] && commands="$options --version"
-        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
-        return
-    fi
+    # The words that are no option, and no option's value: the command, and its arguments.
+    options=$(_parley_options)
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        if [[ ${COMP_WORDS[i]} != -* ]]; then
+            words+=("${COMP_WORDS[i]}")
+            ((${#words[@]} == 1)) && command=${words[0]} && options=$(_parley_options "$command")
+        elif [[ $'\n'$options == *$'\n'"${COMP_WORDS[i]} "[A-Z]* ]]; then
+            ((++i < COMP_CWORD)) || { _parley_value; return; }
+        fi
+    done
     if [[ $cur == -* ]]; then
-        case $command in
-        ls) options+=" --names --methods" ;;
-        stats) options+=" --watch --verbose --interval --count" ;;
-        trace) options+=" --rate --last --count --interface --status --failed --min-duration" ;;
-        describe) options+=" --output" ;;
-        call) options+=" --accept --metadata --one-way --list --verbose" ;;
-        events) options+=" --follow --last --count" ;;
-        top) options+=" --interval --sort --once --batch --count" ;;
-        route) options+=" --force" ;;
-        publish) options+=" --service --name --calls" ;;
-        withdraw) options+=" --now" ;;
-        rollout) options+=" --follow --full --reason" ;;
-        esac
-        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
-        return
+        _parley_offer "$(grep -oE -- '^--[a-z-]+' <<<"$options")"
+    elif [[ -z $command ]]; then
+        _parley_offer "$(_parley_commands)"
+    else
+        _parley_argument "${#words[@]}"
     fi
-    case $command in
-    help) mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur") ;;
-    stats | schemas) mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur") ;;
-    describe)
-        mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names) $(_parley_ask --methods)" -- "$cur")
-        ;;
-    call)
-        if [[ $cur == @* ]]; then
-            mapfile -t COMPREPLY < <(compgen -P @ -f -- "${cur#@}")
-        elif ((COMP_CWORD == at + 1)); then
-            mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --methods)" -- "$cur")
-        fi
-        ;;
-    diff | publish) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-    route)
-        if ((COMP_CWORD == at + 1)); then
-            mapfile -t COMPREPLY < <(compgen -W "$(_parley_ask --names)" -- "$cur")
-        else
-            compopt -o nospace 2>/dev/null
-            mapfile -t COMPREPLY < <(compgen -W "$(_parley_versions "${COMP_WORDS[at + 1]}")" -- "$cur")
-        fi
-        ;;
-    rollout)
-        if ((COMP_CWORD == at + 1)); then
-            mapfile -t COMPREPLY < <(compgen -W "$rollout_actions" -- "$cur")
-        elif [[ ${COMP_WORDS[at + 1]} == apply ]]; then
-            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-        elif ((COMP_CWORD == at + 2)); then
-            mapfile -t COMPREPLY < <(compgen -W "$(_parley_rollouts)" -- "$cur")
-        fi
-        ;;
-    events)
-        mapfile -t COMPREPLY < <(compgen -W "instance.up instance.gone instance.drain route rollout. schema refused broker" -- "$cur")
-        ;;
-    esac
 }
 
 complete -F _parley parley
