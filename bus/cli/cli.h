@@ -138,6 +138,11 @@ int control_exchange(struct cli *cli, const Parley__ControlRequest *request, uin
 /* Ask, and accept only status OK with @body in it. */
 int control_ask(struct cli *cli, const Parley__ControlRequest *request,
                 Parley__ControlReply__BodyCase body, Parley__ControlReply **ret_reply);
+/* The same. @refused: NULL, or what sees a reply that says no, before the complaint. */
+typedef void control_refused_fn(struct cli *cli, const Parley__ControlReply *reply);
+int control_ask_with(struct cli *cli, const Parley__ControlRequest *request,
+                     Parley__ControlReply__BodyCase body, control_refused_fn *refused,
+                     Parley__ControlReply **ret_reply);
 /* Complains that a reply, though OK, does not hold what was asked for. */
 int control_bad_reply(struct cli *cli, const char *what);
 
@@ -153,9 +158,11 @@ int control_subscriber_new(const struct cli *cli, const char *url, struct nng_su
 
 struct schema;
 /* Describes INTERFACE[@VERSION] (@version NULL: the one with the largest weight).
+ * @refused: as control_ask_with() has it
  * @ret_reply: wire_free(); @ret_schema: schema_unref() */
 int control_describe(struct cli *cli, const char *interface, const char *version,
-                     Parley__ControlReply **ret_reply, struct schema **ret_schema);
+                     control_refused_fn *refused, Parley__ControlReply **ret_reply,
+                     struct schema **ret_schema);
 
 /* ---- target.c: INTERFACE[@VERSION][/METHOD] ---- */
 

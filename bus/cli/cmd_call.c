@@ -175,6 +175,8 @@ static void print_envelope(struct cli *cli, const Parley__ControlReply *reply,
         json_set_text(object, "text", reply->text);
     if (body && body->has_executed)
         json_set_text(object, "executed", parley_executed_name(body->executed));
+    else if (!body) /* refused before it was one */
+        json_set_text(object, "executed", parley_executed_name(PARLEY_EXECUTED_NO));
     if (body && body->served_by)
         json_set_text(object, "served_by", body->served_by);
     if (body && body->has_translation)
@@ -184,6 +186,12 @@ static void print_envelope(struct cli *cli, const Parley__ControlReply *reply,
         json_object_set_new(object, "reply", parsed ? parsed : json_null());
     }
     json_print(cli->out, object, 0);
+}
+
+/* To a program, an interface that is not there is a call that failed. */
+static void print_refused(struct cli *cli, const Parley__ControlReply *reply)
+{
+    print_envelope(cli, reply, NULL);
 }
 
 static int show_ok(struct cli *cli, const struct call *call, const Parley__ControlReply *reply)
@@ -254,8 +262,8 @@ static int describe_and_make(struct cli *cli, struct call *call)
 {
     Parley__ControlReply *described;
     struct schema *schema;
-    int code =
-        control_describe(cli, call->target.interface, call->target.version, &described, &schema);
+    int code = control_describe(cli, call->target.interface, call->target.version,
+                                cli->json ? print_refused : NULL, &described, &schema);
     if (code != CLI_EXIT_OK)
         return code;
     call->version = described->describe->version;

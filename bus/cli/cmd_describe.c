@@ -87,7 +87,7 @@ static int run(struct cli *cli, int argc, char **argv)
                                         : "describe takes one interface");
     if (!target_parse(cli, argv[0], &target))
         return CLI_EXIT_USAGE;
-    code = control_describe(cli, target.interface, target.version, &reply, &schema);
+    code = control_describe(cli, target.interface, target.version, NULL, &reply, &schema);
     if (code != CLI_EXIT_OK)
         return code;
     code = show(cli, &target, reply->describe->version, schema, output);

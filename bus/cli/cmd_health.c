@@ -107,7 +107,7 @@ static int run(struct cli *cli, int argc, char **argv)
     const Parley__Bus__V1__HealthReply *reply = (const Parley__Bus__V1__HealthReply *)message;
     if (cli->json)
         print_json(cli, reply);
-    else
+    else if (reply->n_instance > 0)
         print_text(cli, reply);
     code = all_serve(reply) ? CLI_EXIT_OK : CLI_EXIT_REFUSED;
     if (reply->n_instance == 0 && !cli->json)

@@ -35,7 +35,8 @@ static void hash_text(const Parley__SchemaInfo *schema, char text[DIGEST_TEXT_BY
     digest_text(&digest, text);
 }
 
-static void print_table(FILE *out, const Parley__SchemasReply *schemas)
+/* @interface: NULL: all were asked for */
+static void print_table(FILE *out, const Parley__SchemasReply *schemas, const char *interface)
 {
     static const char *const titles[] = {"INTERFACE", "VERSION", "SERVICE", "PREVIOUS", "HASH",
                                          ">BYTES",    "FROM",    "RULES",   NULL};
@@ -59,7 +60,8 @@ static void print_table(FILE *out, const Parley__SchemasReply *schemas)
     if (schemas->n_schema > 0)
         table_print(table, out);
     else
-        fputs("The broker has seen no schema.\n", out);
+        fprintf(out, "The broker has seen no schema%s%s.\n", interface ? " of " : "",
+                interface ? interface : "");
     table_free(table);
 }
 
@@ -120,7 +122,7 @@ static int run(struct cli *cli, int argc, char **argv)
     if (cli->json)
         print_json(cli->out, reply->schemas);
     else
-        print_table(cli->out, reply->schemas);
+        print_table(cli->out, reply->schemas, schemas.interface);
     wire_free(reply);
     return CLI_EXIT_OK;
 }

@@ -57,7 +57,7 @@ const char *control_events_url(struct cli *cli)
 
 int control_no_broker(struct cli *cli, int code, const struct error_text *error)
 {
-    if (code == -EINVAL)
+    if (code == -EINVAL || code == -EOPNOTSUPP) /* a URL that can lead nowhere */
         return cli_usage(cli, "%s", error->text);
     if (code == -ENOMEM)
         return cli_complain(cli, CLI_EXIT_TROUBLE, "%s", error->text);
@@ -145,14 +145,17 @@ int control_bad_reply(struct cli *cli, const char *what)
         control_url(cli), what);
 }
 
-int control_ask(struct cli *cli, const Parley__ControlRequest *request,
-                Parley__ControlReply__BodyCase body, Parley__ControlReply **ret_reply)
+int control_ask_with(struct cli *cli, const Parley__ControlRequest *request,
+                     Parley__ControlReply__BodyCase body, control_refused_fn *refused,
+                     Parley__ControlReply **ret_reply)
 {
     uint64_t timeout_ns = cli->timeout_ns ? cli->timeout_ns : CLI_CONTROL_TIMEOUT_NS;
     Parley__ControlReply *reply;
     int code = control_exchange(cli, request, timeout_ns, &reply);
     if (code != CLI_EXIT_OK)
         return code;
+    if (reply->status != PARLEY_OK && refused)
+        refused(cli, reply);
     if (reply->status != PARLEY_OK)
         code =
             cli_complain(cli, CLI_EXIT_REFUSED, "%s: %s", parley_status_name(reply->status),
@@ -166,8 +169,15 @@ int control_ask(struct cli *cli, const Parley__ControlRequest *request,
     return code;
 }
 
+int control_ask(struct cli *cli, const Parley__ControlRequest *request,
+                Parley__ControlReply__BodyCase body, Parley__ControlReply **ret_reply)
+{
+    return control_ask_with(cli, request, body, NULL, ret_reply);
+}
+
 int control_describe(struct cli *cli, const char *interface, const char *version,
-                     Parley__ControlReply **ret_reply, struct schema **ret_schema)
+                     control_refused_fn *refused, Parley__ControlReply **ret_reply,
+                     struct schema **ret_schema)
 {
     Parley__DescribeRequest describe = PARLEY__DESCRIBE_REQUEST__INIT;
     Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
@@ -177,7 +187,8 @@ int control_describe(struct cli *cli, const char *interface, const char *version
     request.describe = &describe;
     describe.interface = (char *)interface;
     describe.version = (char *)version;
-    int code = control_ask(cli, &request, PARLEY__CONTROL_REPLY__BODY_DESCRIBE, &reply);
+    int code =
+        control_ask_with(cli, &request, PARLEY__CONTROL_REPLY__BODY_DESCRIBE, refused, &reply);
     if (code != CLI_EXIT_OK)
         return code;
     const Parley__DescribeReply *body = reply->describe;

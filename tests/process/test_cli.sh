@@ -64,6 +64,11 @@ v2=$begun
 wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 wait_for "$PARLEY_DIR/events" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 
+echo "-- a URL that leads nowhere is a mistake, not a broker that is away"
+run 2 --url nothing://here ls
+has "$err" "no such transport"
+lacks "$err" "Start parleyd"
+
 echo "-- ls"
 run 0 ls
 has "$out" "INTERFACE" "catalog    1.0.0    100 %" "catalog-v1" "$v1" "catalog-v2" "$v2"
@@ -116,6 +121,9 @@ has "$err" "parley: OK, served by " "executed: unknown"
 run 1 call catalog@1.0.0/Get '{"name": "no-such-package"}'
 has "$err" "parley: NOT_FOUND: " "no-such-package"
 [[ -s $out ]] && fail "a failed call prints a reply"
+run 1 call --json nothing/Get
+has "$out" '{"status": "NOT_FOUND"' '"executed": "no"}'
+has "$err" NOT_FOUND
 run 1 call --json catalog@1.0.0/Get '{"name": "no-such-package"}'
 has "$out" '{"status": "NOT_FOUND"' '"executed": "yes"'
 run 2 call catalog@1.0.0/Get '{"nmae": "base-files"}'
@@ -235,6 +243,20 @@ if command -v bash >/dev/null; then
     has "$out" --verbose
     complete_words parley diff --format g
     [[ $(cat "$out") == github ]] || fail "completion of a format"
+    complete_words parley --tls-ca "$out" route -f cat
+    [[ $(cat "$out") == catalog ]] || fail "completion behind an option with a value and one without"
+    complete_words parley drain "$(run 0 health; awk 'NR == 2 { print substr($3, 1, 12) }' "$out")"
+    grep -xE '[0-9a-f]{16}' "$out" >"$err" || fail "completion of an instance"
+    complete_words parley ''
+    sort "$out" >"$PARLEY_DIR/offered"
+    "$parley" --help | sed -nE '/^Commands:/,/^$/s/^  (\w+) .*/\1/p' | sort - <(echo help) |
+        diff - "$PARLEY_DIR/offered" || fail "completion of commands: above is what differs"
+    for command in $(cat "$PARLEY_DIR/offered"); do
+        complete_words parley "$command" --
+        for option in $("$parley" "$command" --help | grep -oE '^  +(-., )?--[a-z-]+' | grep -oE -- '--.*'); do
+            grep -qxe "$option" "$out" || fail "completion of parley $command has no $option"
+        done
+    done
     complete_words parley rollout prom
     [[ $(cat "$out") == promote ]] || fail "completion of what to do with a rollout"
 fi

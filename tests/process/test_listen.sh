@@ -77,6 +77,8 @@ has "$out" catalog 1.0.0 SERVING
 run 0 health catalog --json
 has "$out" '"state": "SERVING"' '"answered_ns"'
 run 1 health nothing
+has "$err" "no instance of nothing"
+lacks "$out" INTERFACE
 run 2 health 'no interface!'
 kill -STOP "$service"
 run 1 health -t 100ms

@@ -96,7 +96,7 @@ static void test_an_empty_registry_says_so(void **state)
 {
     struct run run = RUN("schemas", "none", "--url", fake_broker_url(*state));
     assert_int_equal(run.code, CLI_EXIT_OK);
-    assert_string_equal(run.out, "The broker has seen no schema.\n");
+    assert_string_equal(run.out, "The broker has seen no schema of none.\n");
     run_free(&run);
 }
 
