@@ -10,6 +10,7 @@
 #include "broker/broker.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/subscribers.h"
+#include "report/report.h"
 #include "wire/wire.h"
 
 static uint64_t unix_now_ns(void)
@@ -73,12 +75,10 @@ void events_deinit(struct events *events)
 
 /* ---- Publishing ---- */
 
-static json_t *event_json(const Parley__Event *event);
-
 /* For who has no protobuf: the topic with "json." before it, and the event as JSON. */
 static void publish_json(struct broker *broker, const Parley__Event *event)
 {
-    json_t *object = event_json(event);
+    json_t *object = report_event(event);
     char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
     char *message = NULL;
     int bytes = text ? asprintf(&message, EVENTS_JSON "%s\n%s", event->topic, text) : -1;
@@ -194,39 +194,6 @@ void events_list_free(struct events_list *list)
     *list = (struct events_list){0};
 }
 
-static void set_text(json_t *object, const char *key, const char *text)
-{
-    if (text)
-        json_object_set_new(object, key, json_string(text)); /* none if it is no UTF-8 */
-}
-
-static void set_id(json_t *object, const char *key, uint64_t id)
-{
-    json_object_set_new(object, key, json_sprintf("%016llx", (unsigned long long)id));
-}
-
-/* As `parley events --json` has it. */
-static json_t *event_json(const Parley__Event *event)
-{
-    json_t *object = json_object();
-    json_object_set_new(object, "sequence", json_integer((json_int_t)event->sequence));
-    set_text(object, "topic", event->topic);
-    json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)event->time_unix_ns));
-    set_text(object, "interface", event->interface);
-    set_text(object, "version", event->version);
-    if (event->has_instance_id)
-        set_id(object, "instance", event->instance_id);
-    if (event->has_pid)
-        json_object_set_new(object, "pid", json_integer(event->pid));
-    if (event->has_uid)
-        json_object_set_new(object, "uid", json_integer(event->uid));
-    if (event->has_gid)
-        json_object_set_new(object, "gid", json_integer(event->gid));
-    set_text(object, "program", event->program);
-    set_text(object, "text", event->text);
-    return object;
-}
-
 char *events_json(const struct broker *broker, uint64_t since)
 {
     struct events_list list;
@@ -234,9 +201,9 @@ char *events_json(const struct broker *broker, uint64_t since)
         return NULL;
     json_t *root = json_object(), *events = json_array();
     for (size_t i = 0; i < list.count; i++)
-        json_array_append_new(events, event_json(list.items[i]));
+        json_array_append_new(events, report_event(list.items[i]));
     events_list_free(&list);
-    set_id(root, "broker", broker->id);
+    json_object_set_new(root, "broker", json_sprintf("%016" PRIx64, broker->id));
     json_object_set_new(root, "last", json_integer((json_int_t)broker->events.last));
     json_object_set_new(root, "events", events);
     char *text = json_dumps(root, JSON_COMPACT);

@@ -19,11 +19,10 @@
 #include <string.h>
 #include <time.h>
 
-#include <jansson.h>
-
 #include "base/clock.h"
 #include "cli/json.h"
 #include "control/nng.h"
+#include "report/report.h"
 #include "wire/wire.h"
 
 #define EVENTS_TOPIC_MAX 16
@@ -69,30 +68,6 @@ static void print_text(FILE *out, const Parley__Event *event)
     fputc('\n', out);
 }
 
-static void print_json(FILE *out, const Parley__Event *event)
-{
-    json_t *object = json_object();
-    json_set_text(object, "topic", event->topic);
-    json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)event->time_unix_ns));
-    if (event->interface)
-        json_set_text(object, "interface", event->interface);
-    if (event->version)
-        json_set_text(object, "version", event->version);
-    if (event->has_instance_id)
-        json_set_id(object, "instance", event->instance_id);
-    if (event->has_pid)
-        json_object_set_new(object, "pid", json_integer(event->pid));
-    if (event->has_uid)
-        json_object_set_new(object, "uid", json_integer(event->uid));
-    if (event->has_gid)
-        json_object_set_new(object, "gid", json_integer(event->gid));
-    if (event->program)
-        json_set_text(object, "program", event->program);
-    if (event->text)
-        json_set_text(object, "text", event->text);
-    json_print(out, object, 0);
-}
-
 struct topics {
     const char *const *prefixes;
     size_t count; /* 0: all */
@@ -114,7 +89,7 @@ static bool wanted(const struct topics *topics, const uint8_t *data, size_t byte
 static void print_event(struct cli *cli, const Parley__Event *event)
 {
     if (cli->json)
-        print_json(cli->out, event);
+        json_print(cli->out, report_event(event), 0);
     else
         print_text(cli->out, event);
 }

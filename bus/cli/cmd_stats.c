@@ -22,6 +22,7 @@
 #include "cli/json.h"
 #include "parley/client.h"
 #include "parley/status.h"
+#include "report/report.h"
 #include "schema/schema.h"
 #include "wire/wire.h"
 
@@ -32,14 +33,6 @@ struct watch {
     uint64_t count;             /* rounds; 0: until stopped */
     Parley__ControlReply *last; /* NULL: none yet, or the broker was away since */
 };
-
-static uint64_t errors_of(const Parley__MethodStats *method)
-{
-    uint64_t errors = 0;
-    for (size_t i = 1; i < method->n_by_status; i++)
-        errors += method->by_status[i];
-    return errors;
-}
 
 static bool same_text(const char *a, const char *b)
 {
@@ -120,7 +113,7 @@ static void add_row(struct table *table, const struct watch *watch, const Parley
         table_cell(table, "%s", rate);
         free(rate);
     }
-    table_cell(table, "%" PRIu64, errors_of(method));
+    table_cell(table, "%" PRIu64, report_errors(method));
     table_cell(table, "%" PRIu64, method->in_flight);
     table_cell(table, "%" PRIu64, method->translated);
     add_latency(table, method->latency);
@@ -225,184 +218,12 @@ static void print_table(struct cli *cli, const struct watch *watch, const Parley
         print_rest(cli, stats);
 }
 
-static json_t *counts_json(const Parley__MethodStats *method)
-{
-    json_t *object = json_object();
-    for (size_t i = 0; i < method->n_by_status && i < PARLEY_STATUS_COUNT; i++) {
-        if (method->by_status[i] > 0)
-            json_object_set_new(object, parley_status_name((enum parley_status)i),
-                                json_integer((json_int_t)method->by_status[i]));
-    }
-    return object;
-}
-
-static json_t *latency_json(const Parley__Latency *latency)
-{
-    if (!latency)
-        return json_null();
-    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "count", (json_int_t)latency->count, "p50",
-                     (json_int_t)latency->p50_ns, "p90", (json_int_t)latency->p90_ns, "p99",
-                     (json_int_t)latency->p99_ns, "p999", (json_int_t)latency->p999_ns);
-}
-
-/* What an older broker does not say is left out. */
-static void json_set_count(json_t *object, const char *name, bool has, uint64_t value)
-{
-    if (has)
-        json_object_set_new(object, name, json_integer((json_int_t)value));
-}
-
-static json_t *method_json(const Parley__MethodStats *method)
-{
-    json_t *object = json_object();
-    json_set_text(object, "side", side_name(method));
-    json_set_text(object, "interface", method->interface);
-    json_set_text(object, "method", method->method);
-    json_set_text(object, "asked", method->asked);
-    json_set_text(object, "served", method->served);
-    json_object_set_new(object, "calls", json_integer((json_int_t)method->calls));
-    json_object_set_new(object, "errors", json_integer((json_int_t)errors_of(method)));
-    json_object_set_new(object, "by_status", counts_json(method));
-    json_object_set_new(object, "translated", json_integer((json_int_t)method->translated));
-    json_object_set_new(object, "retried", json_integer((json_int_t)method->retried));
-    json_object_set_new(object, "in_flight", json_integer((json_int_t)method->in_flight));
-    json_object_set_new(object, "latency_ns", latency_json(method->latency));
-    if (method->has_translation)
-        json_set_text(object, "translation", parley_translation_name(method->translation));
-    json_set_count(object, "faults", method->has_faults, method->faults);
-    json_set_count(object, "latency_sum_ns", method->has_latency_sum_ns, method->latency_sum_ns);
-    json_set_count(object, "crossings", method->has_crossings, method->crossings);
-    json_set_count(object, "crossing_sum_ns", method->has_crossing_sum_ns, method->crossing_sum_ns);
-    return object;
-}
-
-static json_t *route_json(const Parley__RouteStats *route)
-{
-    json_t *object = json_object();
-    json_set_text(object, "interface", route->interface);
-    json_set_text(object, "version", route->version);
-    json_set_count(object, "share_per_100000", true, route->share_per_100000);
-    json_set_count(object, "instances", true, route->instances);
-    json_set_count(object, "draining", true, route->draining);
-    return object;
-}
-
-static json_t *bus_json(const Parley__BusStats *bus)
-{
-    json_t *object = json_object(), *routes = json_array();
-    json_set_count(object, "endpoints", bus->has_endpoints, bus->endpoints);
-    json_set_count(object, "interfaces", bus->has_interfaces, bus->interfaces);
-    json_set_count(object, "versions", bus->has_versions, bus->versions);
-    json_set_count(object, "instances", bus->has_instances, bus->instances);
-    json_set_count(object, "draining", bus->has_draining, bus->draining);
-    json_set_count(object, "contracts", bus->has_contracts, bus->contracts);
-    json_set_count(object, "contracts_waiting", bus->has_contracts_waiting, bus->contracts_waiting);
-    json_set_count(object, "contracts_refused", bus->has_contracts_refused, bus->contracts_refused);
-    json_set_count(object, "schemas", bus->has_schemas, bus->schemas);
-    json_set_count(object, "schemas_idle", bus->has_schemas_idle, bus->schemas_idle);
-    json_set_count(object, "plans", bus->has_plans, bus->plans);
-    json_set_count(object, "plans_refused", bus->has_plans_refused, bus->plans_refused);
-    json_set_count(object, "plan_compile_ns", bus->has_plan_compile_ns, bus->plan_compile_ns);
-    for (size_t i = 0; i < bus->n_route; i++)
-        json_array_append_new(routes, route_json(bus->route[i]));
-    json_object_set_new(object, "routes", routes);
-    return object;
-}
-
-static json_t *process_json(const Parley__BrokerStats *broker)
-{
-    json_t *object = json_object();
-    json_set_text(object, "version", broker->version);
-    json_set_count(object, "resident_bytes", broker->has_resident_bytes, broker->resident_bytes);
-    json_set_count(object, "private_bytes", broker->has_private_bytes, broker->private_bytes);
-    json_set_count(object, "virtual_bytes", broker->has_virtual_bytes, broker->virtual_bytes);
-    json_set_count(object, "cpu_ns", broker->has_cpu_ns, broker->cpu_ns);
-    json_set_count(object, "descriptors", broker->has_descriptors, broker->descriptors);
-    json_set_count(object, "descriptors_max", broker->has_descriptors_max, broker->descriptors_max);
-    json_set_count(object, "start_unix_ns", broker->has_start_unix_ns, broker->start_unix_ns);
-    json_set_count(object, "turn_sum_ns", broker->has_turn_sum_ns, broker->turn_sum_ns);
-    json_set_count(object, "subscribers", broker->has_subscribers, broker->subscribers);
-    json_set_count(object, "events_sent", broker->has_events_sent, broker->events_sent);
-    json_set_count(object, "events_lost", broker->has_events_lost, broker->events_lost);
-    if (broker->turn)
-        json_object_set_new(object, "turn_ns", latency_json(broker->turn));
-    return object;
-}
-
-static json_t *front_json(const Parley__FrontStats *front)
-{
-    json_t *object = json_object();
-    json_set_count(object, "connections", front->has_connections, front->connections);
-    json_set_count(object, "connections_ever", front->has_connections_ever,
-                   front->connections_ever);
-    json_set_count(object, "connections_refused", front->has_connections_refused,
-                   front->connections_refused);
-    json_set_count(object, "frames", front->has_frames, front->frames);
-    json_set_count(object, "json", front->has_json, front->json);
-    json_set_count(object, "malformed", front->has_malformed, front->malformed);
-    json_set_count(object, "limited", front->has_limited, front->limited);
-    json_set_count(object, "too_large", front->has_too_large, front->too_large);
-    json_set_count(object, "held_back", front->has_held_back, front->held_back);
-    json_set_count(object, "cancelled", front->has_cancelled, front->cancelled);
-    json_set_count(object, "abandoned", front->has_abandoned, front->abandoned);
-    json_set_count(object, "calls", front->has_calls, front->calls);
-    json_set_count(object, "calls_most", front->has_calls_most, front->calls_most);
-    json_set_count(object, "bytes_in", front->has_bytes_in, front->bytes_in);
-    json_set_count(object, "bytes_out", front->has_bytes_out, front->bytes_out);
-    return object;
-}
-
-static json_t *serve_json(const Parley__ServeStats *serve)
-{
-    json_t *object = json_object();
-    json_set_count(object, "expected", serve->has_expected, serve->expected);
-    json_set_count(object, "instances", serve->has_instances, serve->instances);
-    json_set_count(object, "calls", serve->has_calls, serve->calls);
-    json_set_count(object, "waiting", serve->has_waiting, serve->waiting);
-    json_set_count(object, "waiting_bytes", serve->has_waiting_bytes, serve->waiting_bytes);
-    json_set_count(object, "answered", serve->has_answered, serve->answered);
-    json_set_count(object, "malformed", serve->has_malformed, serve->malformed);
-    json_set_count(object, "late", serve->has_late, serve->late);
-    json_set_count(object, "stray", serve->has_stray, serve->stray);
-    json_set_count(object, "abandoned", serve->has_abandoned, serve->abandoned);
-    json_set_count(object, "full", serve->has_full, serve->full);
-    json_set_count(object, "held", serve->has_held, serve->held);
-    return object;
-}
-
 static void print_json(struct cli *cli, const struct watch *watch, const Parley__Stats *stats)
 {
-    json_t *object = json_object(), *methods = json_array();
-    json_set_id(object, "broker", stats->broker_id);
-    json_object_set_new(object, "uptime_ns", json_integer((json_int_t)stats->uptime_ns));
-    json_object_set_new(object, "time_unix_ns", json_integer((json_int_t)stats->time_unix_ns));
-    json_object_set_new(object, "ring_full", json_integer((json_int_t)stats->ring_full));
-    json_object_set_new(object, "late_replies", json_integer((json_int_t)stats->late_replies));
-    json_set_count(object, "wakeups", stats->has_wakeups, stats->wakeups);
-    json_set_count(object, "doorbells", stats->has_doorbells, stats->doorbells);
-    json_set_count(object, "channels", stats->has_channels, stats->channels);
-    json_set_count(object, "spins_hit", stats->has_spins_hit, stats->spins_hit);
-    json_set_count(object, "spins_missed", stats->has_spins_missed, stats->spins_missed);
-    if (stats->bus)
-        json_object_set_new(object, "bus", bus_json(stats->bus));
-    if (stats->broker)
-        json_object_set_new(object, "process", process_json(stats->broker));
-    if (stats->front)
-        json_object_set_new(object, "front", front_json(stats->front));
-    if (stats->serve)
-        json_object_set_new(object, "serve", serve_json(stats->serve));
-    json_set_count(object, "denied", stats->has_denied, stats->denied);
-    json_set_count(object, "limited_connections", stats->has_limited_connections,
-                   stats->limited_connections);
-    json_set_count(object, "limited_calls", stats->has_limited_calls, stats->limited_calls);
-    json_set_count(object, "limited_bytes", stats->has_limited_bytes, stats->limited_bytes);
-    json_set_count(object, "limited_rate", stats->has_limited_rate, stats->limited_rate);
-    json_set_count(object, "limited_messages", stats->has_limited_messages,
-                   stats->limited_messages);
-    json_set_count(object, "held_bad", stats->has_held_bad, stats->held_bad);
+    json_t *object = report_stats(stats), *methods = json_array();
     for (size_t i = 0; i < stats->n_method; i++) {
         if (wanted(watch, stats->method[i]))
-            json_array_append_new(methods, method_json(stats->method[i]));
+            json_array_append_new(methods, report_method(stats->method[i]));
     }
     json_object_set_new(object, "methods", methods);
     json_print(cli->out, object, watch->on ? 0 : 2);

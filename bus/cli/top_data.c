@@ -16,6 +16,7 @@
 #include "base/histogram.h"
 #include "cli/json.h"
 #include "parley/status.h"
+#include "report/report.h"
 #include "wire/wire.h"
 
 #define REJOIN_NS (5 * NS_PER_S)
@@ -474,17 +475,6 @@ static json_t *row_json(const struct top_row *row)
     return object;
 }
 
-static json_t *event_json(const Parley__Event *event)
-{
-    json_t *object = json_object();
-    set_count(object, "sequence", event->sequence);
-    set_count(object, "time_unix_ns", event->time_unix_ns);
-    json_set_text(object, "topic", event->topic);
-    json_set_text(object, "interface", event->interface);
-    json_set_text(object, "text", event->text);
-    return object;
-}
-
 json_t *top_json(const struct top *top)
 {
     const Parley__Stats *stats = top->stats->stats;
@@ -496,7 +486,7 @@ json_t *top_json(const struct top *top)
     json_t *document;
     json_object_foreach(top->documents, name, document) json_array_append(rollouts, document);
     for (size_t i = 0; i < top->event_count; i++)
-        json_array_append_new(events, event_json(top->events[i]));
+        json_array_append_new(events, report_event(top->events[i]));
     json_set_id(object, "broker", stats->broker_id);
     set_count(object, "time_unix_ns", stats->time_unix_ns);
     set_count(object, "uptime_ns", stats->uptime_ns);
