@@ -108,21 +108,10 @@ static void add_flag(struct attributes *attributes, const char *key)
     value->bool_value = true;
 }
 
-/* Statuses that count against a service: OpenTelemetry's list for gRPC. For a client each is one.
- */
+/* By OpenTelemetry's list for gRPC: of a service, what is its fault; for a client, each is one. */
 static bool is_error(const struct kept_span *span)
 {
-    switch (span->status) {
-    case PARLEY_UNKNOWN:
-    case PARLEY_DEADLINE_EXCEEDED:
-    case PARLEY_UNIMPLEMENTED:
-    case PARLEY_INTERNAL:
-    case PARLEY_UNAVAILABLE:
-    case PARLEY_DATA_LOSS:
-        return true;
-    default:
-        return span->status != PARLEY_OK && !span->subject->service;
-    }
+    return stats_is_fault(span->status) || (span->status != PARLEY_OK && !span->subject->service);
 }
 
 static void encode_attributes(const struct kept_span *span, struct encoded_span *out)
