@@ -264,10 +264,11 @@ const struct cli_command cmd_events = {
     .details =
         "Prints a line for each event until Ctrl-C; with --follow first the last 10 that the\n"
         "broker has kept (or as many as --last says), with --last alone only those. The broker\n"
-        "keeps 256 at most. Topics are instance.up, instance.gone, instance.drain,\n"
-        "instance.drained, instance.ejected, instance.restored, route, rollout.*, schema,\n"
-        "refused, audit, trace and broker; a TOPIC stands for all that begin with it, and none\n"
-        "for all. --timeout ends it when no event came for so long.\n",
+        "keeps 256 at most. Topics are broker, instance.up, instance.gone, instance.drain,\n"
+        "instance.drained, instance.ejected, instance.restored, route, rollout.*,\n"
+        "mirror.differs, schema, policy, policy.bad, refused, audit.* and trace; a TOPIC stands\n"
+        "for all that begin with it, and none for all. --timeout ends it when no event came\n"
+        "for so long.\n",
     .example = "  parley events instance route\n"
                "  parley events --follow --last 50\n"
                "  parley events --count 1 --timeout 10s instance.up\n",

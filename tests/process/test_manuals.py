@@ -90,6 +90,17 @@ for path in [source / "README.md", *sorted((source / "docs").glob("*.md"))]:
                 for option in LONG.findall(" ".join(rest)):
                     must(option in set(LONG.findall(helps[key])) | (common if name == "parley" else set()), f"{path.name}: \"{code.strip()}\": {key} has no {option}")
 
+# What happens on the bus: every topic that the broker publishes is where topics are listed.
+published = "".join(path.read_text() for path in sorted((source / "bus/broker").glob("*.c")))
+topics = set(re.findall(r'\btopic = "([a-z.]+)"', published)) | set(re.findall(r'"((?:instance|audit)\.[a-z]+)"', published))
+topics -= {"audit.suppressed"}  # a line of the file alone
+must(len(topics) > 20, f"topics are looked for in vain: {sorted(topics)}")
+lists = {"parley.1": page("parley.1"), "parley events --help": helps["parley events"], "PROTOCOL.md": (source / "docs/PROTOCOL.md").read_text()}
+for what, text in lists.items():
+    for topic in sorted(topics):
+        must(re.search(rf"\b{topic}(?![\w.])", text) or topic.split(".")[0] + ".*" in text or topic.startswith("rollout.") and "rollout.WHAT" in text,
+             f"{what}: events of the topic {topic} are published, and not listed")
+
 # The terminal's, the dynamic linker's, systemd's.
 ELSEWHERE_EXPLAINED = {"TERM", "LD_PRELOAD", "WATCHDOG_PID"}
 manuals = "".join(page(name.name) for name in sorted((source / "docs").glob("*.[17]")))

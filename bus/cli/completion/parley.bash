@@ -78,8 +78,9 @@ _parley_argument() # of the command, the COUNTth
         ;;
     drain/1 | withdraw/1) _parley_offer "$(_parley_ask health | _parley_column 3)" ;;
     events/*)
-        _parley_offer "instance.up instance.gone instance.drain instance.drained instance.ejected \
-            instance.restored route rollout. schema refused audit trace broker"
+        _parley_offer "broker instance.up instance.gone instance.drain instance.drained \
+            instance.ejected instance.restored route rollout. mirror.differs schema policy \
+            policy.bad refused audit. trace"
         ;;
     esac
 }
