@@ -76,7 +76,7 @@ PARLEY_API enum parley_status parley_context_buffer(struct parley_context *conte
  * freed, even if the peer or the client has gone by then. A reply that has live bytes is freed on
  * its endpoint's thread. */
 PARLEY_API bool parley_bytes_is_live(ProtobufCBinaryData bytes);
-/* A private copy of them, at @out. Each byte is read once. */
+/* A private copy of them, at @out, which has room for as many. Each byte is read once. */
 PARLEY_API void parley_bytes_copy(ProtobufCBinaryData bytes, void *out);
 
 #ifdef __cplusplus

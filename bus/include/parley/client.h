@@ -59,7 +59,8 @@ PARLEY_API enum parley_status parley_client_new(struct parley_endpoint *endpoint
                                                 const struct parley_client_options *options,
                                                 struct parley_client **ret_client);
 
-/* Pending calls end as CANCELLED; their closures run before this returns. Returns NULL. */
+/* Pending calls end as CANCELLED; their closures run before this returns. NULL is fine. Returns
+ * NULL. */
 PARLEY_API struct parley_client *parley_client_free(struct parley_client *client);
 
 /**
@@ -172,6 +173,8 @@ PARLEY_API enum parley_status parley_client_send(struct parley_client *client, u
 
 /**
  * parley_client_start() - call without waiting
+ * @method:  index in interface->service->methods
+ * @request: of the method's input type; packed before this returns
  * @call:    in fields are read now; NULL for the defaults
  * @closure: runs exactly once, in parley_dispatch() mostly; in parley_client_cancel() or
  *           parley_client_free() if they end the call; before this returns if it ends at once.
@@ -200,10 +203,12 @@ PARLEY_API uint64_t parley_client_start(struct parley_client *client, unsigned m
  */
 PARLEY_API enum parley_status parley_client_cancel(struct parley_client *client, uint64_t call_id);
 
-/* Inside a closure: how the call that it belongs to ended; else NULL. Borrowed. */
+/* Inside a closure: how the call that it belongs to ended; else NULL. Borrowed; valid during the
+ * closure. */
 PARLEY_API const struct parley_call *parley_call_current(void);
 
-/* A reply is one block: this frees all of it. NULL is fine. */
+/* A reply is one block: this frees all of it. On any thread, but for a reply with live bytes
+ * (parley/buffer.h). NULL is fine. */
 PARLEY_API void parley_reply_free(void *reply);
 
 /* The share of calls that went to each version is the broker's to decide; these are what this

@@ -36,7 +36,7 @@ struct parley_endpoint_options {
      * /run/parley (root), $XDG_RUNTIME_DIR/parley or /tmp/parley-UID. Or the URL of its bus, on this
      * host or another: "tls+tcp://bus.example:7433", tcp://, ipc://, ws://, wss://. */
     const char *broker;
-    /* What `parley ls` shows. NULL: the program's name. */
+    /* What `parley ls` shows; copied, and cut at 63 bytes. NULL: the program's name. */
     const char *name;
     /* How long parley_endpoint_new() waits for a broker, in nanoseconds. 0: one second. */
     uint64_t connect_timeout_ns;
@@ -106,8 +106,9 @@ PARLEY_API enum parley_status parley_dispatch(struct parley_endpoint *endpoint,
 PARLEY_API enum parley_status parley_run(struct parley_endpoint *endpoint);
 
 /*
- * Makes parley_run() end. From any thread, and from a signal handler. The thread that is stopped may
- * free the endpoint at once: that waits until this call is done with it.
+ * Makes parley_run() end, and parley_dispatch() return CANCELLED. From any thread, and from a signal
+ * handler. The thread that is stopped may free the endpoint at once: that waits until this call is
+ * done with it.
  */
 PARLEY_API void parley_stop(struct parley_endpoint *endpoint);
 
@@ -124,7 +125,8 @@ PARLEY_API void parley_stop(struct parley_endpoint *endpoint);
  */
 PARLEY_API enum parley_status parley_stop_on_signals(struct parley_endpoint *endpoint);
 
-/* "io_uring" or "epoll": how this endpoint waits. PARLEY_WAIT=epoll|io_uring forces one. */
+/* "io_uring" or "epoll": how this endpoint waits. PARLEY_WAIT=epoll|io_uring forces one. Static
+ * memory. */
 PARLEY_API const char *parley_wait_backend(const struct parley_endpoint *endpoint);
 /* True while the broker is connected. */
 PARLEY_API bool parley_connected(const struct parley_endpoint *endpoint);

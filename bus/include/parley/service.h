@@ -25,8 +25,8 @@ struct parley_service;
 struct parley_service_options {
     /* Most calls that wait or run at once; more end as RESOURCE_EXHAUSTED. 0: 4,096. */
     uint32_t calls_max;
-    /* How long parley_run() and parley_service_free() wait for calls in flight once the service is
-     * closing, in ns. 0: 10 seconds. */
+    /* How long parley_run() waits for calls in flight once it was stopped, in ns: as long as the most
+     * patient of the endpoint's services. 0: 10 seconds. */
     uint64_t drain_timeout_ns;
 };
 
@@ -36,10 +36,12 @@ struct parley_service_options {
  * @implementation: protobuf-c's service, e.g. `Catalog__V1__Catalog_Service` made with its INIT
  *                  macro; borrowed until parley_service_free()
  * @options:        NULL for the defaults
+ * @ret_service:    the caller's; parley_service_free()
  *
- * A handler answers by calling its closure once, in the handler or later: with a reply, which is
- * packed before the closure returns, or with NULL after parley_context_fail(). If the call is
- * one-way that ends it all the same, and what it says is counted in statistics and goes nowhere.
+ * A handler answers by calling its closure once, in the handler or later, on the endpoint's thread:
+ * with a reply, which is packed before the closure returns, or with NULL after parley_context_fail()
+ * (without that the call ends as UNKNOWN). If the call is one-way that ends it all the same, and what
+ * it says is counted in statistics and goes nowhere.
  *
  * Return: PARLEY_OK; ALREADY_EXISTS if the broker has this version with another schema;
  * INVALID_ARGUMENT if the schema is refused; PERMISSION_DENIED; UNAVAILABLE.
@@ -51,13 +53,14 @@ PARLEY_API enum parley_status parley_service_new(struct parley_endpoint *endpoin
                                                  struct parley_service **ret_service);
 
 /* Begins to drain: the broker routes no more calls here, clients are told to go elsewhere, calls
- * that were sent already are still answered. */
+ * that were sent already are still answered. Does not wait; safe twice. */
 PARLEY_API void parley_service_close(struct parley_service *service);
 
 /* True once every client has left after parley_service_close(). */
 PARLEY_API bool parley_service_drained(const struct parley_service *service);
 
-/* Ends what is still there: its calls end as UNAVAILABLE at their clients. Returns NULL. */
+/* Ends what is still there: its calls end as UNAVAILABLE at their clients. Who does not want that
+ * closes first, and dispatches until it has drained. NULL is fine. Returns NULL. */
 PARLEY_API struct parley_service *parley_service_free(struct parley_service *service);
 
 struct parley_context;
@@ -67,7 +70,8 @@ struct parley_context;
 PARLEY_API struct parley_context *parley_context_current(void);
 
 /* The call will end with @status when its closure is called with NULL. @text: a sentence for the
- * caller, copied and cut at 255 bytes; NULL for none. PARLEY_OK counts as UNKNOWN. */
+ * caller, copied and cut at 255 bytes; NULL for none. PARLEY_OK counts as UNKNOWN. Of several the
+ * last one counts. */
 PARLEY_API void parley_context_fail(struct parley_context *context, enum parley_status status,
                                     const char *text);
 
@@ -95,10 +99,11 @@ PARLEY_API void parley_context_on_cancel(struct parley_context *context,
                                                            void *userdata),
                                          void *userdata);
 
-/* What is left until the caller gives up, in ns. */
+/* What is left until the caller gives up, in ns; 0 if it has. */
 PARLEY_API uint64_t parley_context_time_left_ns(const struct parley_context *context);
 
-/* The value of a metadata key, or NULL. Borrowed from the context. parley.peer.pid, .uid and .gid are
+/* The value of a metadata key, or NULL. Borrowed from the context, and not NUL-terminated; @ret_bytes
+ * NULL: not asked for. parley.peer.pid, .uid and .gid are
  * what parley_context_peer() tells, in digits. Of a call that the broker relays for a program without
  * the library, parley.peer.address is where it called from, if that is no local socket, and
  * parley.peer.identity the common name of its certificate, if TLS has verified one; pid, uid and gid
@@ -107,7 +112,7 @@ PARLEY_API uint64_t parley_context_time_left_ns(const struct parley_context *con
 PARLEY_API const char *parley_context_metadata(const struct parley_context *context,
                                                const char *key, size_t *ret_bytes);
 
-/* The version that the caller was built against, "1.0.0". Borrowed. */
+/* The version that the caller was built against, "1.0.0". Borrowed from the context. */
 PARLEY_API const char *parley_context_client_version(const struct parley_context *context);
 
 /* Who calls, from the kernel (SO_PEERCRED), never from what the caller claims. Of a call that the
