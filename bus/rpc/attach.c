@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "rpc/offers.h"
 
 struct offer *client_offer(struct parley_client *client, const char *version)
 {

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "rpc/offers.h"
+
 static const struct parley_context *parent_of(const struct parley_call *options)
 {
     if (options && options->parent)

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/probes.h"
+#include "rpc/offers.h"
 #include "rpc/refs.h"
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))

@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/probes.h"
+#include "rpc/offers.h"
 
 void client_link_up(struct parley_client *client)
 {

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/random.h"
+#include "rpc/offers.h"
 
 static enum parley_status endpoint_make(const struct parley_endpoint_options *options,
                                         struct parley_endpoint **ret_endpoint)

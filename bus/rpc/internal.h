@@ -21,6 +21,7 @@
 #include "base/sanitized.h"
 #include "control/link.h"
 #include "control/transcript.h"
+#include "rpc/route.h"
 #include "rpc/rpc.h"
 #include "rpc/trace.h"
 #include "shm/shm.h"
@@ -29,7 +30,6 @@
 #include "wire/wire.h"
 
 #define RPC_NAME_BYTES 64
-#define RPC_VERSION_BYTES 32
 #define RPC_TEXT_BYTES 256
 #define RPC_BROKER_BYTES 256
 
@@ -108,67 +108,6 @@ struct source {
 };
 
 #include "rpc/stats.h"
-
-/* ---- route.c ---- */
-
-#define ROUTE_NOBODY UINT32_MAX /* instead of a version's index */
-
-struct route_view {
-    uint32_t sequence; /* of the slot when it was copied; 1: never (odd) */
-    uint32_t version_count;
-    uint32_t instance_count;
-    bool rollout; /* else the next five are 0 */
-    uint32_t stable_version, canary_version, canary_buckets;
-    uint32_t mirror_version, mirror_buckets;
-    uint32_t matches_sequence; /* changes with the rules; 0: there are none */
-    uint64_t generation;
-    uint64_t salt;
-    uint8_t sticky_bytes; /* 0: a bucket is drawn for each call */
-    char sticky_key[8 * ROUTE_KEY_WORDS];
-    uint32_t threshold[ROUTE_VERSION_MAX];
-    uint64_t instance_id[ROUTE_INSTANCE_MAX];
-    uint8_t instance_state[ROUTE_INSTANCE_MAX];
-    char version[ROUTE_VERSION_MAX][RPC_VERSION_BYTES]; /* NUL-terminated */
-};
-/* @base: the mapped route page. True if @view changed. Bounded: keeps the old view while the broker
- * writes, for ever if it died while writing. */
-bool route_refresh(struct route_view *view, const struct region *page, uint32_t slot);
-/* What changes when route_refresh() has something to do. NULL: there is no such slot. */
-const _Atomic uint32_t *route_sequence(const struct region *page, uint32_t slot);
-/* The version's index for a bucket; ROUTE_NOBODY: none. */
-uint32_t route_version(const struct route_view *view, uint32_t bucket);
-uint32_t route_bucket(const struct route_view *view, const char *key, size_t bytes);
-/* What the page says of an instance; UP if it says nothing. */
-enum route_instance_state route_state(const struct route_view *view, uint64_t instance_id);
-
-/* The match rules of a slot, as the page has them: private, and nothing in it is to be trusted. */
-struct route_rules {
-    uint32_t rule_count, condition_count, text_bytes; /* bounded, unlike what follows */
-    uint8_t rule_version[ROUTE_RULE_MAX];
-    struct {
-        uint8_t rule, kind, key_bytes;
-        uint16_t key_at, value_bytes;
-    } condition[ROUTE_CONDITION_MAX];
-    uint8_t text[8 * ROUTE_TEXT_WORDS];
-};
-/* Copies the rules that belong to @view. False: the slot has changed since. */
-bool route_rules_copy(const struct route_view *view, const struct region *page, uint32_t slot,
-                      struct route_rules *ret_rules);
-
-/* ---- match.c ---- */
-
-struct matcher;
-/* Compiles rules; what is wrong in them fits nothing. NULL: no rules, or no memory. */
-struct matcher *matcher_new(const struct route_rules *rules);
-struct matcher *matcher_free(struct matcher *matcher);
-/* The version's index of the first rule that fits a checked block; ROUTE_NOBODY: none does. */
-uint32_t matcher_version(const struct matcher *matcher, const uint8_t *metadata, size_t bytes);
-/* The version's index that the route has for a call: by a rule that fits its metadata, else by the
- * bucket of the sticky key's value, else of one that is drawn. @matcher may be NULL. */
-uint32_t route_choose(const struct route_view *view, const struct matcher *matcher,
-                      const uint8_t *metadata, size_t bytes, uint64_t *random);
-/* The broker's page is one of ours: version, size. */
-int route_check(const struct region *page, struct error_text *error);
 
 /* ---- channel.c ---- */
 
@@ -601,56 +540,6 @@ void client_destroy(struct parley_client *client); /* endpoint's, at the end of 
 void client_live_update(struct parley_client *client);
 /* The view has changed: rules, and who is live. */
 void client_route_changed(struct parley_client *client);
-
-/* ---- review.c: the policy is another one ---- */
-
-/* A Review has come. */
-void endpoint_review(struct parley_endpoint *endpoint);
-/* Tells the broker who has channels, if anybody has. */
-void service_tell_callers(struct parley_service *service);
-void service_cut(struct parley_service *service, const Parley__Cut *message);
-/* The broker has said PERMISSION_DENIED: hangs up on everybody. */
-void service_denied(struct parley_service *service);
-void client_denied(struct parley_client *client);
-/* The instance may not serve any more: hangs up on it. */
-void client_cut(struct parley_client *client, uint64_t instance_id);
-
-/* ---- offers.c ---- */
-
-void client_offers_add(struct parley_client *client, Parley__Offer *const *offers, size_t count);
-/* "2.0.0, 1.0.0"; "nothing". */
-void client_offers_describe(const struct parley_client *client, char *text, size_t bytes);
-/* Whether any offer has the call's method and is in its range. */
-bool client_offers_suit(const struct parley_client *client, const struct call *call);
-/* The live channels whose versions have the method, and are accepted by the best alternative of the
- * range that has any. @ret_channels: room for ROUTE_INSTANCE_MAX. */
-uint32_t client_live_suit(struct parley_client *client, const struct call *call,
-                          struct channel **ret_channels);
-
-/* ---- attach.c ---- */
-
-/* Each: NULL if there is none. */
-struct offer *client_offer(struct parley_client *client, const char *version);
-struct channel *client_channel(struct parley_client *client, uint64_t instance_id);
-struct listed *client_listed(struct parley_client *client, uint64_t instance_id);
-/* Makes a channel to a listed instance, or sets the time of the next try. */
-void client_attach(struct parley_client *client, struct listed *listed);
-/* A channel is being made, or will be tried again soon. */
-bool client_attaching(const struct parley_client *client);
-/* Attaches again to listed instances whose time has come. Returns when to look again. */
-uint64_t client_attach_due(struct parley_client *client, uint64_t now);
-extern const struct channel_ops client_channel_ops;
-
-/* ---- ranges.c ---- */
-
-#define RPC_RANGES_KEPT 8 /* texts of an endpoint's calls */
-
-struct ranges_kept;
-/* Of a text, parsed or kept. @kept: made when it is needed. The caller's: semver_ranges_free().
- * Return: 0; -EINVAL with a sentence; -ENOMEM. */
-int ranges_get(struct ranges_kept **kept, const char *text, struct semver_ranges **ret_ranges,
-               struct error_text *error);
-struct ranges_kept *ranges_free(struct ranges_kept *kept); /* NULL is fine; returns NULL */
 
 /* begin.c */
 /* Return: the call, or NULL with this thread's error text set and *ret_status: it never began. */

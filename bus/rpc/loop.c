@@ -20,6 +20,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "rpc/offers.h"
 
 #define EVENTS_MAX 64
 #define BUSY_RECORDS_MAX 64 /* between two looks at timers and descriptors while busy */

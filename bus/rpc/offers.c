@@ -10,7 +10,7 @@
  * decide as ever, and a version without weight serves, because it was asked for by name. In the same
  * way a call of a method that not all versions have is served by those that have it.
  */
-#include "rpc/internal.h"
+#include "rpc/offers.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "rpc/internal.h"
 
 #include "base/random.h"
+#include "rpc/offers.h"
 
 static struct channel *less_busy_of_two(struct parley_endpoint *endpoint, struct channel **channels,
                                         uint32_t count)

@@ -5,7 +5,7 @@
  * few, by their text. A call has a reference: one that is replaced here lives as long as calls do
  * that began with it. What does not parse is not kept.
  */
-#include "rpc/internal.h"
+#include "rpc/offers.h"
 
 #include <string.h>
 

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "rpc/offers.h"
 #include "rpc/refs.h"
 
 #define CONTRACT_TEXT_BYTES 17

@@ -10,7 +10,7 @@
  *
  * Nothing of it is for ever: whoever was refused asks again when the policy changes the next time.
  */
-#include "rpc/internal.h"
+#include "rpc/offers.h"
 
 #include <string.h>
 

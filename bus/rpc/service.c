@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/probes.h"
 #include "base/random.h"
+#include "rpc/offers.h"
 #include "rpc/refs.h"
 
 /* ---- Answers ---- */

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "rpc/offers.h"
 
 #define LINK_BATCH_MAX 256
 #define RECONNECT_NS_MIN (10 * NS_PER_MS)

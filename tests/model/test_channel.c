@@ -24,6 +24,7 @@
 #include "base/fork.h"
 #include "base/log.h"
 #include "model/checker.h"
+#include "rpc/offers.h"
 
 #define CLIENT 0 /* and its thread, its doorbell, its descriptor */
 #define SERVICE 1

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "rpc/internal.h"
+#include "rpc/offers.h"
 
 static struct ranges_kept *kept;
 static struct error_text error;
