@@ -61,6 +61,8 @@ int control_no_broker(struct cli *cli, int code, const struct error_text *error)
         return cli_usage(cli, "%s", error->text);
     if (code == -ENOMEM)
         return cli_complain(cli, CLI_EXIT_TROUBLE, "%s", error->text);
+    if (code == -EACCES) /* it is there, and not for us */
+        return cli_complain(cli, CLI_EXIT_NO_BROKER, "%s", error->text);
     return cli_complain(cli, CLI_EXIT_NO_BROKER,
                         "%s\n"
                         "Start parleyd, or say where it is: --url URL, or PARLEY_DIR or "

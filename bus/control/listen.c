@@ -147,7 +147,8 @@ static int start(struct link_listener *listener, mode_t mode, struct error_text 
         return error_set(error, r,
                          "another parleyd listens on %s: stop it, or choose another folder", path);
     if (r < 0)
-        return error_set(error, r, "cannot lock %s: %s", listener->lock_path, strerror(-r));
+        return error_set(error, r, "cannot lock %s: %s: choose another folder", listener->lock_path,
+                         strerror(-r));
     r = clear_path(&listener->address, error);
     if (r < 0)
         return r;

@@ -167,6 +167,8 @@ static const char *dial_advice(int nng_code)
     case NNG_EADDRINVAL:
     case NNG_EINVAL:
         return "use a URL such as ipc:///run/parley/control.ipc or tcp://HOST:7400";
+    case NNG_EPERM:
+        return "ask for access to that socket (parleyd --mode, and its group)";
     case NNG_EPEERAUTH:
     case NNG_ECRYPTO:
         return "its certificate is for another name, or by nobody who is believed, or ours is "

@@ -64,6 +64,17 @@ v2=$begun
 wait_for "$PARLEY_DIR/broker.log" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 wait_for "$PARLEY_DIR/events" "catalog 2.0.0 of catalog-v2 (pid $v2) is up"
 
+echo "-- a socket that is not for us is no broker that is away"
+unprivileged=()
+((EUID)) || unprivileged=(setpriv '--bounding-set=-dac_override,-dac_read_search')
+chmod 0 "$PARLEY_DIR/control.ipc"
+"${unprivileged[@]}" "$parley" ls >"$out" 2>"$err" </dev/null
+code=$?
+chmod 660 "$PARLEY_DIR/control.ipc"
+[[ $code == 3 ]] || fail "a socket without access: exit code $code"
+has "$err" "Permission denied: ask for access"
+lacks "$err" "Start parleyd"
+
 echo "-- a URL that leads nowhere is a mistake, not a broker that is away"
 run 2 --url nothing://here ls
 has "$err" "no such transport"
