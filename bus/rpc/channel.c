@@ -538,16 +538,16 @@ void channel_grow_ring(struct channel *channel)
     channel->ours.further.fd = fd_close(channel->ours.further.fd);
 }
 
-int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
-                     uint8_t *record, uint8_t *at)
+int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t bytes,
+                     size_t ref_count, uint8_t *record, uint8_t *at)
 {
     const uint32_t return_count = channel->return_count;
     if (ref_count > 0) {
-        int r = refs_write(channel, packing, ref_count, at);
+        int r = refs_write(channel, packing, bytes, ref_count, at);
         if (r < 0)
             return r;
         record[offsetof(struct frame_header, share_count)] = (uint8_t)ref_count;
-        at += ref_count * sizeof(struct frame_share);
+        at += frame_places_bytes((uint32_t)bytes, (uint32_t)ref_count);
     }
     if (return_count > 0)
         (void)returns_write(channel, at, return_count);
@@ -568,12 +568,12 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
         return r;
     void *record;
     const uint32_t own_bytes = (uint32_t)(sizeof(header) + sizeof(ref));
-    const uint32_t record_bytes = own_bytes + frame_more_bytes_any(channel, 0);
+    const uint32_t record_bytes = own_bytes + frame_more_bytes_any(channel, 0, 0);
     r = ring_reserve(&channel->ours, &channel->peer, record_bytes, &record);
     if (r == 0)
         r = body_write(data, body);
     if (r == 0 && body->ref_count > 0)
-        r = refs_write(channel, body->packing, body->ref_count,
+        r = refs_write(channel, body->packing, body->bytes, body->ref_count,
                        (uint8_t *)data + body->metadata_bytes + body->bytes);
     if (r != 0) {
         arena_free(&channel->ours, ref.block);
@@ -586,7 +586,7 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
     const struct frame_words words = frame_words_of(&header);
     frame_words_write(record, &words);
     memcpy((uint8_t *)record + sizeof(header), &ref, sizeof(ref));
-    (void)frame_more_write(channel, NULL, 0, record, (uint8_t *)record + own_bytes);
+    (void)frame_more_write(channel, NULL, 0, 0, record, (uint8_t *)record + own_bytes);
     ring_commit(&channel->ours, record_bytes);
     return 0;
 }
@@ -681,7 +681,7 @@ __attribute__((noinline, cold)) static int frame_read_any(struct channel *channe
             header->payload_bytes, header->metadata_bytes, header->share_count,
             header->return_count);
     if (has_more(header)) {
-        content += header->share_count * sizeof(struct frame_share);
+        content += frame_places_bytes(header->payload_bytes, header->share_count);
         bytes -= header->return_count * (uint32_t)sizeof(uint32_t); /* at most the header's */
     }
     uint16_t tag = channel->service_side ? FRAME_TAG_CLIENT : FRAME_TAG_SERVICE;
@@ -731,7 +731,8 @@ __attribute__((noinline)) static int frame_read_more(struct channel *channel, co
     const struct frame_header *header = &frame->header;
     const uint32_t names_bytes = header->return_count * (uint32_t)sizeof(uint32_t);
     const uint64_t content = (uint64_t)header->payload_bytes + sizeof(*header) +
-                             header->share_count * sizeof(struct frame_share) + names_bytes;
+                             frame_places_bytes(header->payload_bytes, header->share_count) +
+                             names_bytes;
     if (__builtin_expect(content > bytes || header->share_count > FRAME_SHARES_MAX ||
                              header->return_count > FRAME_RETURNS_MAX,
                          0))

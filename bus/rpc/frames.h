@@ -121,7 +121,8 @@ RING_INLINE struct body body_copy(const struct body *body)
 
 RING_INLINE size_t body_bytes(const struct body *body)
 {
-    return body->metadata_bytes + body->bytes + body->ref_count * sizeof(struct frame_share);
+    return body->metadata_bytes + body->bytes +
+           frame_places_bytes((uint32_t)body->bytes, (uint32_t)body->ref_count);
 }
 
 /* Without the references. Return: 0, or as wire_pack_write(). */
@@ -145,10 +146,11 @@ RING_INLINE int body_write(uint8_t *out, const struct body *body)
 #define FRAME_FIRST_LINE_BYTES                                                                     \
     (LAYOUT_LINE_BYTES - sizeof(struct ring_prefix) - sizeof(struct frame_header))
 
-/* Of references and names to give back. */
-RING_INLINE uint32_t frame_more_bytes_any(const struct channel *channel, size_t ref_count)
+/* Of a message's references, and names to give back. */
+RING_INLINE uint32_t frame_more_bytes_any(const struct channel *channel, size_t bytes,
+                                          size_t ref_count)
 {
-    return (uint32_t)(ref_count * sizeof(struct frame_share)) +
+    return frame_places_bytes((uint32_t)bytes, (uint32_t)ref_count) +
            channel->return_count * (uint32_t)sizeof(channel->returns[0]);
 }
 
@@ -163,17 +165,17 @@ RING_INLINE uint8_t *returns_write(struct channel *channel, uint8_t *out, uint32
 }
 
 /* channel.c: writes what a frame has more to a record whose header and body are there, @at the
- * body's end, and into the header how much it is. The frame must be sent then. Return: 0, or as
- * refs_write(). */
-int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
-                     uint8_t *record, uint8_t *at) __attribute__((noinline));
+ * body's end, and into the header how much it is; the message has @bytes. The frame must be sent
+ * then. Return: 0, or as refs_write(). */
+int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t bytes,
+                     size_t ref_count, uint8_t *record, uint8_t *at) __attribute__((noinline));
 
 /* Behind the body, in a record, most have nothing: neither references nor names to give back. */
 RING_INLINE uint32_t frame_more_bytes(const struct channel *channel, const struct body *body)
 {
     return __builtin_expect((body->ref_count | channel->return_count) == 0, 1)
                ? 0
-               : frame_more_bytes_any(channel, body->ref_count);
+               : frame_more_bytes_any(channel, body->bytes, body->ref_count);
 }
 
 RING_INLINE size_t frame_record_bytes(const struct channel *channel, const struct body *body)
@@ -205,7 +207,7 @@ RING_INLINE int frame_by_ring(struct channel *channel, const struct frame_words 
         return r; /* a record that is not committed is nothing */
     frame_words_write(record, &words);
     if (__builtin_expect((body->ref_count | channel->return_count) != 0, 0) &&
-        (r = frame_more_write(channel, body->packing, body->ref_count, record,
+        (r = frame_more_write(channel, body->packing, body->bytes, body->ref_count, record,
                               record + sizeof(words) + body->metadata_bytes + body->bytes)) < 0)
         return r;
     ring_room_commit(&channel->ours, room, bytes);
@@ -227,10 +229,10 @@ static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
                   SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
               "a record of any ring");
 
-/* refs.c: frame_in_place() of what is made elsewhere first, for whom there is room: it may have
- * more behind its body, or takes long to pack. */
-bool frame_at_once(struct channel *channel, const struct frame_words *given,
-                   const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
+/* refs.c: frame_in_place() of what may have more behind its body, or takes long to pack, and so is
+ * made elsewhere first if it is not likely to fit into the first line. There is room for it. */
+bool frame_with_more(struct channel *channel, const struct frame_words *given,
+                     const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
     __attribute__((noinline));
 
 /* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on.
@@ -252,7 +254,7 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
                              channel->packed_bytes > FRAME_SHORT_BYTES,
                          0)) {
         const struct frame_words words_again = {words.id, words.sizes, words.kinds, words.ends};
-        return frame_at_once(channel, &words_again, packer, type, message);
+        return frame_with_more(channel, &words_again, packer, type, message);
     }
     struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
     uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);

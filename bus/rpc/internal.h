@@ -231,7 +231,7 @@ struct channel {
     struct parley_buffer *parked; /* freed ones, to be used again */
     uint32_t parked_count;
     uint32_t refs_most;    /* in the message that is being packed */
-    uint32_t packed_bytes; /* of our last message: frame_in_place() */
+    uint32_t packed_bytes; /* of our last message, places and all: frame_in_place() */
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
     struct spares spare_holds, spare_buffers; /* refs.c, buffer.c */
@@ -368,10 +368,10 @@ bool buffers_unpark(struct channel *channel);
 
 /* The packed message once more, without references. Return: as wire_pack(). */
 int refs_forgo(struct body *body);
-/* Writes the shares of a packed message that has been written in front of them, and lends what they
- * name: the frame must be sent now. Return: 0, or -ESTALE. */
-int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
-               uint8_t *out);
+/* Writes the places of the stand-ins of a packed message, which has @bytes and has been written in
+ * front of them, and lends what they name: the frame must be sent now. Return: 0, or -ESTALE. */
+int refs_write(struct channel *channel, struct wire_packing *packing, size_t bytes,
+               size_t ref_count, uint8_t *out);
 /* The names of a hold, which a message has or had, go back with our next frame, that follows. */
 void refs_give_back_with_next(struct wire_hold *hold);
 /* Nothing points into the peer's memory any more. */

@@ -1,13 +1,15 @@
 /*
  * References: bytes that are in a buffer of the channel are not copied into the message. In the
  * payload a stand-in has their place, of a fixed length, so that a message is packed, framed,
- * translated and unpacked as ever; behind the payload the frame's shares say what each stands for.
+ * translated and unpacked as ever. It says where in the writer's arena they are; behind the payload
+ * the frame says where it is.
  *
- *     payload   ... | tag | 16 | ff ff ff ... index | ...          behind it: share, share ...
- *                               ^ share.place, and share.ref, share.bytes: in the writer's arena
+ *     payload   ... | tag | 16 | block segment offset bytes | ...
+ *                               ^ a place: all of them lie behind the payload
  *
- * Nothing in a payload is ever taken for a reference but by the frame's own shares, which are read
- * once, bounded, and resolved against this channel's peer before the frame's owner sees them.
+ * Nothing in a payload is ever taken for a reference but by the frame's own places. Each stand-in
+ * is read once for what it says, bounded, and resolved against this channel's peer before the
+ * frame's owner sees it; what the crossing copies there is never looked at.
  *
  * The reader unpacks the message with its stand-ins and then exchanges them, in the struct, for
  * pointers into its mapping of the peer. This is done if the message comes out as it would have
@@ -37,8 +39,12 @@
 
 #define SMALL_BYTES 1024 /* a payload that is copied to the stack */
 
-static_assert(WIRE_REFS_MAX == FRAME_SHARES_MAX, "one share for each reference");
-static_assert(WIRE_REF_BYTES == FRAME_STAND_IN_BYTES, "wire and layout say the same");
+static_assert(WIRE_REFS_MAX == FRAME_SHARES_MAX && WIRE_REF_BYTES == FRAME_STAND_IN_BYTES,
+              "wire and layout say the same");
+static_assert(ARENA_BYTES_TOTAL_MAX <= UINT32_MAX, "where bytes are takes 32 bits");
+static_assert(offsetof(struct frame_stand_in, offset) == offsetof(struct frame_ref, offset) &&
+                  offsetof(struct frame_stand_in, segment) == offsetof(struct frame_ref, segment),
+              "they begin alike");
 
 /* ---- Objects that are used again ---- */
 
@@ -78,15 +84,32 @@ static void spare_free(struct spares *spares)
 
 /* ---- Sending ---- */
 
+/* Member by member, and not a struct that was made so: that cannot be read in one piece before all
+ * of it has left the store buffer. */
+static inline void stand_in_write(uint8_t *out, const struct parley_buffer *buffer,
+                                  const uint8_t *data, size_t bytes)
+{
+    const uint32_t offset = (uint32_t)(buffer->ref.offset + (uint64_t)(data - buffer->data));
+    const uint32_t count = (uint32_t)bytes;
+    memcpy(out, &buffer->ref, offsetof(struct frame_stand_in, offset));
+    memcpy(out + offsetof(struct frame_stand_in, offset), &offset, sizeof(offset));
+    memcpy(out + offsetof(struct frame_stand_in, bytes), &count, sizeof(count));
+}
+
 /* wire_refers. Answers alike until the message is written, whatever is allocated and taken back
  * meanwhile. */
-static bool is_shared(void *userdata, const uint8_t *data, size_t bytes, size_t before)
+static bool is_shared(void *userdata, const uint8_t *data, size_t bytes, size_t before,
+                      uint8_t *stand_in)
 {
     struct channel *channel = userdata;
     if (before >= channel->refs_most)
         return false;
-    channel->packed[before] = buffer_find(channel, data, bytes);
-    return channel->packed[before] != NULL;
+    const struct parley_buffer *buffer = buffer_find(channel, data, bytes);
+    if (!buffer)
+        return false;
+    channel->packed[before] = buffer;
+    stand_in_write(stand_in, buffer, data, bytes);
+    return true;
 }
 
 /* How many names may go out; one is left for the block that the message itself may need. */
@@ -108,7 +131,7 @@ int refs_pack_shared(struct channel *channel, const struct wire_packer *packer, 
     channel->refs_most = refs_most(channel);
     int r = wire_pack_refs(body->packing, packer, type, message, is_shared, channel, &body->bytes);
     if (r == 0)
-        (void)wire_packed_refs(body->packing, &body->ref_count);
+        (void)wire_packed_places(body->packing, &body->ref_count);
     return r;
 }
 
@@ -120,29 +143,35 @@ int refs_forgo(struct body *body)
     return r;
 }
 
-/* Member by member, and not a struct that was made so: that cannot be read in one piece before all
- * of it has left the store buffer. */
-static void share_write(uint8_t *out, const struct wire_ref *ref,
-                        const struct parley_buffer *buffer)
+/* What is written there: @count places, of @width bytes each. */
+static inline uint8_t *places_write(uint8_t *out, const uint32_t *places, size_t count,
+                                    uint32_t width)
 {
-    uint64_t offset = buffer->ref.offset + (uint64_t)(ref->data - buffer->data);
-    memcpy(out, &buffer->ref, offsetof(struct frame_ref, offset));
-    memcpy(out + offsetof(struct frame_share, ref.offset), &offset, sizeof(offset));
-    memcpy(out + offsetof(struct frame_share, place), &ref->place, sizeof(ref->place));
-    memcpy(out + offsetof(struct frame_share, bytes), &ref->bytes, sizeof(ref->bytes));
+    for (size_t i = 0; i < count; i++, out += width) {
+        const uint16_t near = (uint16_t)places[i];
+        if (width == sizeof(near))
+            memcpy(out, &near, sizeof(near));
+        else
+            memcpy(out, &places[i], sizeof(places[i]));
+    }
+    return out;
 }
 
-int refs_write(struct channel *channel, struct wire_packing *packing, size_t ref_count,
-               uint8_t *out)
+static inline void lend_packed(struct channel *channel, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        arena_lend(&channel->ours, channel->packed[i]->ref.block);
+}
+
+int refs_write(struct channel *channel, struct wire_packing *packing, size_t bytes,
+               size_t ref_count, uint8_t *out)
 {
     size_t count;
-    const struct wire_ref *refs = wire_packed_refs(packing, &count);
+    const uint32_t *places = wire_packed_places(packing, &count);
     if (count != ref_count)
         return -ESTALE;
-    for (size_t i = 0; i < count; i++) {
-        share_write(out + i * sizeof(struct frame_share), &refs[i], channel->packed[i]);
-        arena_lend(&channel->ours, channel->packed[i]->ref.block);
-    }
+    (void)places_write(out, places, count, frame_places_bytes((uint32_t)bytes, 1));
+    lend_packed(channel, count);
     return 0;
 }
 
@@ -157,60 +186,77 @@ static inline void copy_words(uint8_t *to, const uint8_t *from, size_t begin, si
     }
 }
 
-bool frame_at_once(struct channel *channel, const struct frame_words *given,
-                   const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
+/* Packs the message to @out, with what is behind it. Return: how many bytes it is in all; 0: it
+ * does not fit. @words: get what the header says about it. */
+static inline size_t pack_with_more(struct channel *channel, const struct wire_packer *packer,
+                                    size_t type, const ProtobufCMessage *message, uint8_t *out,
+                                    struct frame_words *words)
 {
     struct wire_packing *packing = channel->endpoint->packing;
-    uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
+    const uint32_t return_count = channel->return_count;
     size_t bytes, ref_count;
     int r;
     if (LIST_EMPTY(&channel->buffers)) {
-        ref_count = 0;
-        r = wire_pack_at(packing, packer, type, message, made, FRAME_IN_PLACE_BYTES, &bytes);
+        r = wire_pack_at(packing, packer, type, message, out, FRAME_IN_PLACE_BYTES, &bytes);
     } else {
         channel->refs_most = refs_most(channel);
-        r = wire_pack_refs_at(packing, packer, type, message, is_shared, channel, made,
+        r = wire_pack_refs_at(packing, packer, type, message, is_shared, channel, out,
                               FRAME_IN_PLACE_BYTES, &bytes);
-        (void)wire_packed_refs(packing, &ref_count);
     }
     if (r != 0)
-        return false;
-    channel->packed_bytes = (uint32_t)bytes;
-    const uint32_t return_count = channel->return_count;
-    const size_t body_bytes = bytes + frame_more_bytes_any(channel, ref_count);
-    if (body_bytes > FRAME_IN_PLACE_BYTES)
-        return false;
-    uint8_t *at = made + bytes;
-    if (ref_count > 0)
-        (void)refs_write(channel, packing, ref_count, at); /* as many as there are */
-    at = returns_write(channel, at + ref_count * sizeof(struct frame_share), return_count);
-    memset(at, 0, sizeof(uint64_t)); /* goes along, to the end of a word */
+        return 0;
+    const uint32_t *places = wire_packed_places(packing, &ref_count);
+    channel->packed_bytes =
+        (uint32_t)bytes + frame_places_bytes((uint32_t)bytes, (uint32_t)ref_count);
+    const size_t whole = bytes + frame_more_bytes_any(channel, bytes, ref_count);
+    if (whole > FRAME_IN_PLACE_BYTES)
+        return 0;
+    static_assert(FRAME_IN_PLACE_BYTES <= UINT16_MAX, "two bytes for a place");
+    uint8_t *at = places_write(out + bytes, places, ref_count, sizeof(uint16_t));
+    lend_packed(channel, ref_count);
+    (void)returns_write(channel, at, return_count);
+    frame_words_add_bytes(words, (uint32_t)bytes, 0);
+    frame_words_add_more(words, ref_count, return_count);
+    return whole;
+}
 
-    struct frame_words words = *given;
-    frame_words_add_bytes(&words, (uint32_t)bytes, 0);
-    frame_words_add_more(&words, ref_count, return_count);
+bool frame_with_more(struct channel *channel, const struct frame_words *given,
+                     const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
+{
     struct segment *ours = &channel->ours;
-    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + body_bytes);
-    const struct ring_room room = {.record = ring_our_prefix(ours, ours->head),
-                                   .lines = ring_record_lines(record_bytes)};
+    uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
+    struct frame_words words = *given;
+    struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
     uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
-    copy_words(body, made, FRAME_FIRST_LINE_BYTES,
-               body_bytes); /* to the end of a word: it is in its line */
-    copy_words(body, made, 0,
-               body_bytes < FRAME_FIRST_LINE_BYTES ? body_bytes : FRAME_FIRST_LINE_BYTES);
+    const bool short_one =
+        channel->packed_bytes + frame_more_bytes_any(channel, 0, 0) <= FRAME_FIRST_LINE_BYTES;
+    const size_t body_bytes =
+        pack_with_more(channel, packer, type, message, short_one ? body : made, &words);
+    if (short_one)
+        ours->zeroed = 0; /* it may have been written over */
+    if (__builtin_expect(body_bytes == 0, 0))
+        return false;
+    if (!short_one) {
+        memset(made + body_bytes, 0, sizeof(uint64_t)); /* goes along, to the end of a word */
+        copy_words(body, made, FRAME_FIRST_LINE_BYTES, body_bytes);
+        copy_words(body, made, 0,
+                   body_bytes < FRAME_FIRST_LINE_BYTES ? body_bytes : FRAME_FIRST_LINE_BYTES);
+    }
     frame_words_write(header, &words);
+    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + body_bytes);
+    room.lines = ring_record_lines(record_bytes);
     ring_room_commit(ours, room, record_bytes);
     return true;
 }
 
 /* ---- A frame's shares ---- */
 
-int share_refused(const struct frame *frame, const struct frame_share *share,
+int share_refused(const struct frame *frame, uint64_t place, uint32_t bytes,
                   struct error_text *error)
 {
-    if (share->bytes > WIRE_MESSAGE_BYTES_MAX)
-        return error_set(error, -EPROTO, "a share of %u bytes is too large", share->bytes);
-    return error_set(error, -EPROTO, "a share of byte %u, in a payload of %u", share->place,
+    if (bytes > WIRE_MESSAGE_BYTES_MAX)
+        return error_set(error, -EPROTO, "a share of %u bytes is too large", bytes);
+    return error_set(error, -EPROTO, "a share of byte %u, in a payload of %u", (unsigned)place,
                      frame->header.payload_bytes);
 }
 

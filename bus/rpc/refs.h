@@ -52,41 +52,54 @@ static inline int refs_pack(struct channel *channel, const struct wire_packer *p
 /* ---- refs.c: receiving ---- */
 
 /* Return: -EPROTO, with a sentence. */
-int share_refused(const struct frame *frame, const struct frame_share *share,
+int share_refused(const struct frame *frame, uint64_t place, uint32_t bytes,
                   struct error_text *error) __attribute__((noinline, cold));
 
-/* Reads, bounds and resolves the frame's shares, of which there is one at least, into its
+/* @places: live */
+static inline uint64_t place_read(const uint8_t *places, uint32_t index, uint32_t payload_bytes)
+{
+    uint32_t place;
+    uint16_t near;
+    if (__builtin_expect(payload_bytes > UINT16_MAX, 0)) {
+        memcpy(&place, places + index * sizeof(place), sizeof(place));
+        return place;
+    }
+    memcpy(&near, places + index * sizeof(near), sizeof(near));
+    return near;
+}
+
+/* Reads, bounds and resolves the frame's stand-ins, of which there is one at least, into its
  * references. Return: 0, or -EPROTO with a sentence. */
 static inline int frame_read_refs(struct channel *channel, const struct frame *frame,
                                   struct error_text *error)
 {
     struct frame_refs *refs = frame->refs;
-    const uint8_t *pos = frame->payload + frame->header.payload_bytes;
+    const uint32_t payload_bytes = frame->header.payload_bytes;
+    const uint8_t *const places = frame->payload + payload_bytes;
     const uint32_t count = frame->header.share_count;
     uint64_t before = 0;
     uint32_t segments = 0, i = 0;
     do {
-        struct frame_share share;
-        memcpy(&share, pos + i * sizeof(share), sizeof(share)); /* once */
-        const uint32_t segment = share.ref.segment, bytes = share.bytes;
-        const uint64_t place = share.place, end = place + FRAME_STAND_IN_BYTES;
         struct wire_ref *ref = &refs->refs[i];
-        if (__builtin_expect(place < before || end > frame->header.payload_bytes ||
-                                 bytes > WIRE_MESSAGE_BYTES_MAX,
-                             0)) {
-            const struct frame_share refused = share;
-            return share_refused(frame, &refused, error);
-        }
-        ref->data = arena_bytes(&channel->peer, segment, share.ref.offset, bytes);
+        const uint64_t place = place_read(places, i, payload_bytes);
+        const uint64_t end = place + FRAME_STAND_IN_BYTES;
+        if (__builtin_expect(place < before || end > payload_bytes, 0))
+            return share_refused(frame, place, 0, error);
+        struct frame_stand_in in;
+        memcpy(&in, frame->payload + place, sizeof(in)); /* once, as for what it says */
+        const uint32_t block = in.block, segment = in.segment, offset = in.offset, bytes = in.bytes;
+        if (__builtin_expect(bytes > WIRE_MESSAGE_BYTES_MAX, 0))
+            return share_refused(frame, place, bytes, error);
+        ref->data = arena_bytes(&channel->peer, segment, offset, bytes);
         if (__builtin_expect(!ref->data, 0)) {
-            const struct frame_share unknown = share;
-            int r = channel_resolve(channel, &unknown.ref, bytes, &ref->data, error);
+            const struct frame_ref unknown = {block, segment, offset};
+            int r = channel_resolve(channel, &unknown, bytes, &ref->data, error);
             if (r < 0)
                 return r;
         }
         ref->bytes = bytes;
         ref->place = (uint32_t)place;
-        refs->blocks[i] = share.ref.block;
+        refs->blocks[i] = block;
         segments |= UINT32_C(1) << segment;
         before = end;
     } while (++i < count);

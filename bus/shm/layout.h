@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -138,7 +138,7 @@ struct frame_header {
     uint8_t status;         /* response: enum parley_status; else 0 */
     uint8_t executed;       /* response: enum parley_executed; else 0 */
     uint16_t plan_tag;      /* request: which of the plans for its pair of versions it began with */
-    uint8_t share_count;    /* of frame_share behind the payload; 0..FRAME_SHARES_MAX */
+    uint8_t share_count;    /* of places behind the payload; 0..FRAME_SHARES_MAX */
     uint8_t return_count;   /* of names at the record's end; 0..FRAME_RETURNS_MAX */
     uint8_t reserved[2];
 };
@@ -162,18 +162,25 @@ struct frame_ref {
 };
 static_assert(sizeof(struct frame_ref) == 16, "layout");
 
-/* A bytes field of the payload whose bytes are in a block of the writer's arena. In the payload
- * itself FRAME_STAND_IN_BYTES stand for them: 12 times 0xff, then the share's index as four bytes,
- * the lowest first. The shares of a frame lie behind its payload, unaligned, in the order of their
- * places. The reader returns the block's name once for each. */
+/* The content, in the payload, of a bytes field whose bytes are in a block of the writer's arena.
+ * Which fields are such is told by their places, bytes from the payload's start, which lie behind
+ * the payload, unaligned and ascending: frame_places_bytes(). So all that a call needs to lend a
+ * buffer and to give one back is in a record's first line. The reader returns the block's name once
+ * for each. */
 #define FRAME_SHARES_MAX 16
 #define FRAME_STAND_IN_BYTES 16
-struct frame_share {
-    struct frame_ref ref; /* offset: of the bytes, which may begin anywhere in the block */
-    uint32_t place;       /* of the stand-in: bytes from the payload's start */
-    uint32_t bytes;       /* that it stands for */
+struct frame_stand_in { /* unaligned */
+    uint32_t block, segment; /* as in frame_ref */
+    uint32_t offset; /* of the bytes, from that arena's start: they may begin anywhere in the block */
+    uint32_t bytes;  /* that it stands for */
 };
-static_assert(sizeof(struct frame_share) == 24, "layout");
+static_assert(sizeof(struct frame_stand_in) == FRAME_STAND_IN_BYTES, "layout");
+
+/* Of @count places behind so large a payload: two bytes each, or four. */
+static inline uint32_t frame_places_bytes(uint32_t payload_bytes, uint32_t count)
+{
+    return count << (payload_bytes > UINT16_MAX ? 2 : 1);
+}
 
 /* The last words of a record may be names of blocks of the reader's arena that the writer gives back:
  * four bytes each, unaligned, also where metadata and payload are in the arena. Such a name is not in

@@ -23,9 +23,9 @@
  * place that was measured. Only finished bytes leave the window, for the place may be memory that
  * another process reads while we write.
  *
- * Bytes may be referred to instead (pack_refers()): a stand-in of fixed length is written, and its
- * place noted, which a nested message that moves takes along. Where it is in a large message shows
- * when it is written. What follows the message, that says what is referred to, is the caller's.
+ * Bytes may be referred to instead (pack_refers()): a stand-in of fixed length is written, which is
+ * the caller's, and its place noted, which a nested message that moves takes along. Where it is in
+ * a large message shows when it is written.
  *
  * A short text is measured and copied at once, sixteen bytes at a time, the last of which may lie
  * behind its end: in the same page, so that they can be read, and they go no further than the
@@ -104,15 +104,11 @@ bool pack_refers(struct wire_packing *packing, uint8_t *pos, const ProtobufCBina
 {
     size_t count = packing->ref_count;
     if (!packing->refers || count == WIRE_REFS_MAX || bytes->len > WIRE_MESSAGE_BYTES_MAX ||
-        !packing->refers(packing->userdata, bytes->data, bytes->len, count))
+        !packing->refers(packing->userdata, bytes->data, bytes->len, count, pos))
         return false;
-    packing->refs[count] = (struct wire_ref){
-        .data = bytes->data,
-        .bytes = (uint32_t)bytes->len,
-        .place = (uint32_t)position(packing, pos),
-    };
-    packing->ref_count++;
-    wire_stand_in(pos, (uint32_t)count);
+    packing->places[count] = (uint32_t)position(packing, pos);
+    packing->referred_bytes += bytes->len;
+    packing->ref_count = count + 1;
     return true;
 }
 
@@ -120,19 +116,17 @@ bool pack_refers(struct wire_packing *packing, uint8_t *pos, const ProtobufCBina
 static void refs_move(struct wire_packing *packing, const uint8_t *from, size_t bytes)
 {
     for (size_t i = packing->ref_count; i > 0; i--) {
-        struct wire_ref *ref = &packing->refs[i - 1];
-        if (packing->begin + ref->place < from)
+        uint32_t *place = &packing->places[i - 1];
+        if (packing->begin + *place < from)
             return;
-        ref->place += (uint32_t)bytes;
+        *place += (uint32_t)bytes;
     }
 }
 
 /* Whether a message of so many bytes is too large with what it refers to. */
 static bool refers_to_too_much(const struct wire_packing *packing, uint64_t bytes)
 {
-    for (size_t i = 0; i < packing->ref_count; i++)
-        bytes += packing->refs[i].bytes;
-    return bytes > WIRE_MESSAGE_BYTES_MAX;
+    return bytes + packing->referred_bytes > WIRE_MESSAGE_BYTES_MAX;
 }
 
 /* ---- Nested messages ---- */
@@ -198,7 +192,12 @@ static void begin(struct wire_packing *packing, enum pack_mode mode)
     packing->limit = packing->window + (mode == PACK_SMALL ? WIRE_PACK_WINDOW_BYTES : PIECE_BYTES);
     packing->end = packing->window + sizeof(packing->window);
     packing->emptied = 0;
+}
+
+static inline void refer_to_nothing(struct wire_packing *packing)
+{
     packing->ref_count = 0;
+    packing->referred_bytes = 0;
 }
 
 /* One pass over a large message. @ret_bytes: of it; @ret_rest: those that are left in the window.
@@ -207,12 +206,11 @@ static int pass(struct wire_packing *packing, enum pack_mode mode, uint64_t *ret
                 size_t *ret_rest)
 {
     begin(packing, mode);
+    refer_to_nothing(packing);
     const uint8_t *end = pack_fields(packing, packing->table, packing->message);
-    const size_t ref_count = packing->ref_count;
     *ret_rest = end ? (size_t)(end - packing->window) : 0;
     *ret_bytes = packing->emptied + *ret_rest;
     begin(packing, PACK_SMALL);
-    packing->ref_count = ref_count;
     return end ? 0 : packing->error;
 }
 
@@ -244,9 +242,10 @@ pack(struct wire_packing *packing, const struct pack_table *table, const Protobu
     packing->message = message;
     packing->refers = refers;
     packing->userdata = userdata;
+    refer_to_nothing(packing);
+    begin(packing, PACK_SMALL); /* the window may have been somewhere else: pack_at() */
     if (!pack_is_of(message, table))
         return -EINVAL;
-    begin(packing, PACK_SMALL); /* the window may have been somewhere else: pack_at() */
     const uint8_t *end = pack_fields(packing, table, message);
     if (__builtin_expect(!end, 0))
         return measure(packing, ret_bytes);
@@ -270,7 +269,7 @@ pack_at(struct wire_packing *packing, const struct pack_table *table,
         return -ENOBUFS;
     packing->refers = refers;
     packing->userdata = userdata;
-    packing->ref_count = 0;
+    refer_to_nothing(packing);
     packing->begin = out;
     packing->limit = out + room - PACK_SLACK_BYTES;
     packing->end = out + room;
@@ -299,10 +298,10 @@ int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes)
     return pack(packing, packing->table, packing->message, NULL, NULL, ret_bytes);
 }
 
-const struct wire_ref *wire_packed_refs(const struct wire_packing *packing, size_t *ret_count)
+const uint32_t *wire_packed_places(const struct wire_packing *packing, size_t *ret_count)
 {
     *ret_count = packing->ref_count;
-    return packing->refs;
+    return packing->places;
 }
 
 int wire_pack_refs(struct wire_packing *packing, const struct wire_packer *packer, size_t type,

@@ -97,6 +97,7 @@ struct wire_packing {
     wire_refers refers; /* NULL: all bytes are copied */
     void *userdata;     /* of it */
     size_t ref_count;
+    uint64_t referred_bytes;
 
     /* Of a small message, but while a large one is measured or written. */
     enum pack_mode mode;
@@ -112,7 +113,7 @@ struct wire_packing {
     size_t size_count, size_max;
     size_t size_next; /* PACK_WRITE */
 
-    struct wire_ref refs[WIRE_REFS_MAX];
+    uint32_t places[WIRE_REFS_MAX]; /* of stand-ins */
 
     uint8_t window[WIRE_PACK_WINDOW_BYTES + PACK_SLACK_BYTES];
 };

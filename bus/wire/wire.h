@@ -162,8 +162,7 @@ int wire_pack_write(struct wire_packing *packing, uint8_t *out);
 
 /* ---- Bytes that are referred to, not copied ---- */
 
-/* What takes their place in the message, so that all lengths around them are right: bytes that are
- * no text, and differ for each reference of a message. */
+/* Of what takes their place in the message, so that all lengths around them are right. */
 #define WIRE_REF_BYTES 16
 #define WIRE_REFS_MAX 16        /* of one message; what is more is copied */
 #define WIRE_REF_BYTES_MIN 4096 /* what is shorter is copied */
@@ -174,25 +173,10 @@ struct wire_ref {
     uint32_t place; /* of the stand-in, from the message's start */
 };
 
-static inline void wire_stand_in(uint8_t *out, uint32_t index)
-{
-    const uint64_t first = UINT64_MAX, second = htole64((uint64_t)index << 32 | UINT32_MAX);
-    memcpy(out, &first, sizeof(first));
-    memcpy(out + sizeof(first), &second, sizeof(second));
-}
-
-/* Whether it is the one that wire_stand_in() writes. */
-static inline bool wire_is_stand_in(const uint8_t *data, uint32_t index)
-{
-    uint64_t first, second;
-    memcpy(&first, data, sizeof(first));
-    memcpy(&second, data + sizeof(first), sizeof(second));
-    return first == UINT64_MAX && second == htole64((uint64_t)index << 32 | UINT32_MAX);
-}
-
-/* Whether the bytes of a field are to be referred to, if @before others are already. Asked again for
- * each pass over the message: must answer alike. */
-typedef bool (*wire_refers)(void *userdata, const uint8_t *data, size_t bytes, size_t before);
+/* Whether the bytes of a field are to be referred to, if @before others are already: then it writes
+ * what stands for them, WIRE_REF_BYTES. Asked again for each pass over the message: must answer alike. */
+typedef bool (*wire_refers)(void *userdata, const uint8_t *data, size_t bytes, size_t before,
+                            uint8_t *stand_in);
 
 /* wire_pack(), with references in fields of type bytes. -E2BIG: larger than WIRE_MESSAGE_BYTES_MAX,
  * what they refer to included. */
@@ -205,9 +189,9 @@ int wire_pack_refs_at(struct wire_packing *packing, const struct wire_packer *pa
                       uint8_t *out, size_t room, size_t *ret_bytes);
 /* The message that was packed last, without references. */
 int wire_pack_again(struct wire_packing *packing, size_t *ret_bytes);
-/* What was referred to, by ascending place. How many: known after wire_pack(); where: after
- * wire_pack_write(). Borrowed. */
-const struct wire_ref *wire_packed_refs(const struct wire_packing *packing, size_t *ret_count);
+/* Where the stand-ins are, from the message's start, ascending. How many: known after wire_pack();
+ * where: after wire_pack_write(). Borrowed. */
+const uint32_t *wire_packed_places(const struct wire_packing *packing, size_t *ret_count);
 
 /**
  * wire_expand() - put the bytes where the stand-ins are

@@ -471,8 +471,9 @@ NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
 NEVER(bool, call_keep_more, struct call *call, size_t bytes)
 NEVER(bool, buffers_unpark, struct channel *channel)
 NEVER(int, refs_forgo, struct body *body)
-NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, size_t ref_count, uint8_t *out)
-NEVER(int, share_refused, const struct frame *frame, const struct frame_share *share,
+NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, size_t bytes,
+      size_t ref_count, uint8_t *out)
+NEVER(int, share_refused, const struct frame *frame, uint64_t place, uint32_t bytes,
       struct error_text *error)
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
 NEVER(int, region_create, struct region *region, const char *name, size_t bytes,

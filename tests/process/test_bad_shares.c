@@ -23,8 +23,12 @@ struct request {
     struct rogue rogue;
     struct frame_header header;
     uint8_t payload[(FRAME_SHARES_MAX + 1) * FIELD_BYTES];
-    struct frame_share shares[FRAME_SHARES_MAX + 1];
+    struct share {
+        struct frame_stand_in in; /* written where its field is, whatever its place says */
+        uint32_t place;
+    } shares[FRAME_SHARES_MAX + 1];
     size_t share_count;                      /* that are written, whatever the header says */
+    bool other_stand_ins;                    /* @payload has them already */
     uint32_t returns[FRAME_RETURNS_MAX + 1]; /* the same */
     size_t return_count;
 };
@@ -49,32 +53,51 @@ static void request_init(struct request *request, size_t count)
         uint8_t *field = request->payload + i * FIELD_BYTES;
         field[0] = 0x0a;
         field[1] = FRAME_STAND_IN_BYTES;
-        wire_stand_in(field + 2, i);
-        request->shares[i] = (struct frame_share){
-            .ref = {.block = 1000 + i, .segment = 1, .offset = 64 * i},
-            .place = i * FIELD_BYTES + 2,
-            .bytes = 100,
-        };
+        request->shares[i].place = i * FIELD_BYTES + 2;
+        request->shares[i].in = (struct frame_stand_in){
+            .block = 1000 + i, .segment = 1, .offset = 64 * i, .bytes = 100};
     }
+}
+
+/* Those of the places; all of them must be below 65,536 if the payload has no byte more. */
+static uint8_t *put_places(uint8_t *pos, const struct request *request)
+{
+    for (size_t i = 0; i < request->share_count; i++) {
+        const uint32_t place = request->shares[i].place;
+        const uint16_t near = (uint16_t)place;
+        const bool far = request->header.payload_bytes > UINT16_MAX;
+        memcpy(pos, far ? (const void *)&place : &near, far ? sizeof(place) : sizeof(near));
+        pos += far ? sizeof(place) : sizeof(near);
+    }
+    return pos;
+}
+
+static void ring_bell(struct request *request)
+{
+    static const uint8_t kind = BELL_RING;
+    assert_int_equal(send(request->rogue.bell, &kind, 1, MSG_NOSIGNAL), 1);
 }
 
 static void request_send(struct request *request)
 {
-    static const uint8_t kind = BELL_RING;
-    size_t shares_bytes = request->share_count * sizeof(struct frame_share);
-    size_t returns_bytes = request->return_count * sizeof(request->returns[0]);
-    size_t bytes =
-        sizeof(request->header) + request->header.payload_bytes + shares_bytes + returns_bytes;
+    const uint32_t payload_bytes = request->header.payload_bytes;
+    const size_t returns_bytes = request->return_count * sizeof(request->returns[0]);
+    const size_t bytes = sizeof(request->header) + payload_bytes +
+                         frame_places_bytes(payload_bytes, (uint32_t)request->share_count) +
+                         returns_bytes;
     void *record;
+    for (size_t i = 0; i < request->share_count && !request->other_stand_ins; i++)
+        memcpy(request->payload + i * FIELD_BYTES + 2, &request->shares[i].in,
+               FRAME_STAND_IN_BYTES);
     assert_int_equal(
         ring_reserve(&request->rogue.segment, &request->rogue.peer, (uint32_t)bytes, &record), 0);
     uint8_t *pos = record;
     memcpy(pos, &request->header, sizeof(request->header));
-    memcpy(pos + sizeof(request->header), request->payload, request->header.payload_bytes);
-    memcpy(pos + bytes - returns_bytes - shares_bytes, request->shares, shares_bytes);
-    memcpy(pos + bytes - returns_bytes, request->returns, returns_bytes);
+    memcpy(pos + sizeof(request->header), request->payload, payload_bytes);
+    pos = put_places(pos + sizeof(request->header) + payload_bytes, request);
+    memcpy(pos, request->returns, returns_bytes);
     ring_commit(&request->rogue.segment, (uint32_t)bytes);
-    assert_int_equal(send(request->rogue.bell, &kind, 1, MSG_NOSIGNAL), 1);
+    ring_bell(request);
 }
 
 static void request_end(struct request *request)
@@ -140,7 +163,7 @@ static void assert_answered(struct request *request, enum parley_status status, 
                      request->share_count);
     for (size_t i = 0; i < request->share_count; i++) {
         uint32_t name = response.return_count ? returned[i] : atomic_load(&peer->release[i]);
-        assert_int_equal(name, request->shares[i].ref.block);
+        assert_int_equal(name, request->shares[i].in.block);
     }
     request_end(request);
 }
@@ -185,7 +208,7 @@ static void test_shares_that_are_not_there_end_the_channel(void **state)
 static void test_places_outside_of_the_payload_end_the_channel(void **state)
 {
     (void)state;
-    static const uint32_t places[] = {3, FIELD_BYTES, UINT32_MAX, UINT32_MAX - 15};
+    static const uint32_t places[] = {3, FIELD_BYTES, UINT16_MAX, UINT16_MAX - 15};
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         struct request request;
         request_init(&request, 1);
@@ -205,7 +228,7 @@ static void test_places_that_overlap_or_descend_end_the_channel(void **state)
     request.shares[1].place = request.shares[0].place;
     assert_broken(&request, "a share of byte");
     request_init(&request, 2);
-    struct frame_share first = request.shares[0];
+    struct share first = request.shares[0];
     request.shares[0] = request.shares[1];
     request.shares[1] = first;
     assert_broken(&request, "a share of byte");
@@ -214,21 +237,108 @@ static void test_places_that_overlap_or_descend_end_the_channel(void **state)
 static void test_a_place_that_is_no_field_is_refused(void **state)
 {
     (void)state;
-    for (uint32_t place = 0; place < 2; place++) {
+    static const uint8_t field[] = {0x0a, FRAME_STAND_IN_BYTES + 2};
+    for (uint32_t place = 0; place < 5; place++) { /* 2 to 4: a part of the content */
         struct request request;
         request_init(&request, 1);
+        memset(request.payload, 0, sizeof(request.payload));
+        memcpy(request.payload, field, sizeof(field));
+        memcpy(request.payload + place, &request.shares[0].in, FRAME_STAND_IN_BYTES);
+        request.other_stand_ins = true;
+        request.header.payload_bytes = sizeof(field) + field[1];
         request.shares[0].place = place;
         assert_answered(&request, PARLEY_INVALID_ARGUMENT, "a reference that is no field's value");
     }
 }
 
-static void test_a_stand_in_that_is_none_is_replaced_all_the_same(void **state)
+static void test_a_stand_in_that_is_none_ends_the_channel(void **state)
 {
     (void)state;
     struct request request;
     request_init(&request, 1);
     memset(request.payload + 2, 'x', FRAME_STAND_IN_BYTES);
+    request.other_stand_ins = true;
+    assert_broken(&request, "a share of 2021161080 bytes is too large");
+}
+
+static void test_two_stand_ins_that_are_alike_are_answered(void **state)
+{
+    (void)state;
+    struct request request;
+    request_init(&request, 2);
+    request.shares[1].in = request.shares[0].in;
     assert_answered(&request, PARLEY_OK, NULL);
+}
+
+/* ---- Places in a payload that is in the arena ---- */
+
+#define TEXT_HEAD_BYTES 4 /* a tag, and a length from 16,384 on */
+
+/* Puts a text before the fields, so that it is so many bytes in all, and all of it in an arena. The
+ * places go with the fields. */
+static void send_by_arena(struct request *request, uint32_t payload_bytes)
+{
+    struct error_text error = {""};
+    struct frame_ref ref;
+    uint8_t *data;
+    int fd = -1;
+    struct segment *segment = &request->rogue.segment;
+    const uint32_t fields_bytes = request->header.payload_bytes;
+    const uint32_t text_bytes = payload_bytes - fields_bytes - TEXT_HEAD_BYTES;
+    assert_int_equal(arena_grow(segment, 2 * UINT16_MAX, &fd, &error), 0);
+    rogue_send_arena(&request->rogue, fd);
+    assert_int_equal(arena_alloc(segment, payload_bytes + 100, &ref, (void **)&data), 0);
+    uint8_t *pos = wire_write_varint(wire_write_tag(data, 3, WIRE_BYTES), text_bytes);
+    assert_int_equal(pos - data, TEXT_HEAD_BYTES);
+    memset(pos, 'x', text_bytes);
+    for (size_t i = 0; i < request->share_count; i++) {
+        memcpy(request->payload + i * FIELD_BYTES + 2, &request->shares[i].in,
+               FRAME_STAND_IN_BYTES);
+        request->shares[i].place += TEXT_HEAD_BYTES + text_bytes;
+    }
+    memcpy(pos + text_bytes, request->payload, fields_bytes);
+    request->header.payload_bytes = payload_bytes;
+    request->header.flags = FRAME_IN_ARENA;
+    (void)put_places(data + payload_bytes, request);
+    void *record;
+    assert_int_equal(
+        ring_reserve(segment, &request->rogue.peer, sizeof(request->header) + sizeof(ref), &record),
+        0);
+    memcpy(record, &request->header, sizeof(request->header));
+    memcpy((uint8_t *)record + sizeof(request->header), &ref, sizeof(ref));
+    ring_commit(segment, sizeof(request->header) + sizeof(ref));
+    ring_bell(request);
+}
+
+static void test_places_take_two_bytes_up_to_a_payload_of_64_kib_and_then_four(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = {60000, UINT16_MAX, UINT16_MAX + 1, 2 * UINT16_MAX - 1000};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct request request;
+        uint8_t said[512];
+        uint32_t returned[FRAME_RETURNS_MAX];
+        request_init(&request, 2);
+        send_by_arena(&request, sizes[i]);
+        assert_int_equal(receive(&request.rogue, said, sizeof(said), returned).status, PARLEY_OK);
+        request_end(&request);
+    }
+}
+
+static void test_far_places_outside_of_the_payload_end_the_channel(void **state)
+{
+    (void)state;
+    static const uint32_t places[] = {70000 - FRAME_STAND_IN_BYTES + 1, 70000, UINT32_MAX,
+                                      UINT32_MAX - 15};
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        struct request request;
+        request_init(&request, 1);
+        request.shares[0].place = places[i] - (70000 - FIELD_BYTES);
+        send_by_arena(&request, 70000);
+        rogue_expect_broken(&request.rogue, "a share of byte");
+        steady_expect_log(&steady, "a share of byte");
+        request_end(&request);
+    }
 }
 
 static void test_a_reference_in_a_text_is_checked_as_a_text(void **state)
@@ -247,13 +357,13 @@ static void test_bytes_up_to_the_arena_s_end_are_answered_and_one_more_is_not(vo
     (void)state;
     struct request request;
     request_init(&request, 1);
-    request.shares[0].ref.offset = 65536 - 100;
+    request.shares[0].in.offset = 65536 - 100;
     assert_answered(&request, PARLEY_OK, NULL);
     request_init(&request, 1);
-    request.shares[0].ref.offset = 65536 - 99;
+    request.shares[0].in.offset = 65536 - 99;
     assert_broken(&request, "outside of the arena");
     request_init(&request, 1);
-    request.shares[0].ref.offset = UINT64_MAX - 50;
+    request.shares[0].in.offset = UINT32_MAX - 50;
     assert_broken(&request, "outside of the arena");
 }
 
@@ -262,8 +372,8 @@ static void test_no_bytes_at_all_are_answered(void **state)
     (void)state;
     struct request request;
     request_init(&request, 1);
-    request.shares[0].ref.offset = 65536;
-    request.shares[0].bytes = 0;
+    request.shares[0].in.offset = 65536;
+    request.shares[0].in.bytes = 0;
     assert_answered(&request, PARLEY_OK, NULL);
 }
 
@@ -272,10 +382,10 @@ static void test_too_many_bytes_end_the_channel(void **state)
     (void)state;
     struct request request;
     request_init(&request, 1);
-    request.shares[0].bytes = WIRE_MESSAGE_BYTES_MAX;
+    request.shares[0].in.bytes = WIRE_MESSAGE_BYTES_MAX;
     assert_broken(&request, "outside of the arena");
     request_init(&request, 1);
-    request.shares[0].bytes = WIRE_MESSAGE_BYTES_MAX + 1;
+    request.shares[0].in.bytes = WIRE_MESSAGE_BYTES_MAX + 1;
     assert_broken(&request, "a share of 67108865 bytes is too large");
 }
 
@@ -286,7 +396,7 @@ static void test_arenas_that_were_never_sent_end_the_channel(void **state)
     for (size_t i = 0; i < sizeof(segments) / sizeof(segments[0]); i++) {
         struct request request;
         request_init(&request, 1);
-        request.shares[0].ref.segment = segments[i];
+        request.shares[0].in.segment = segments[i];
         assert_broken(&request, "outside of the arena");
     }
 }
@@ -306,7 +416,7 @@ static uint32_t be_lent_a_block(struct request *request)
 {
     uint8_t said[512];
     uint32_t returned[FRAME_RETURNS_MAX];
-    request->shares[0].bytes = 20000;
+    request->shares[0].in.bytes = 20000;
     rogue_was_lent = (struct frame_ref){0};
     request_send(request);
     struct frame_header response = receive(&request->rogue, said, sizeof(said), returned);
@@ -378,7 +488,10 @@ int main(void)
         cmocka_unit_test(test_places_outside_of_the_payload_end_the_channel),
         cmocka_unit_test(test_places_that_overlap_or_descend_end_the_channel),
         cmocka_unit_test(test_a_place_that_is_no_field_is_refused),
-        cmocka_unit_test(test_a_stand_in_that_is_none_is_replaced_all_the_same),
+        cmocka_unit_test(test_a_stand_in_that_is_none_ends_the_channel),
+        cmocka_unit_test(test_two_stand_ins_that_are_alike_are_answered),
+        cmocka_unit_test(test_places_take_two_bytes_up_to_a_payload_of_64_kib_and_then_four),
+        cmocka_unit_test(test_far_places_outside_of_the_payload_end_the_channel),
         cmocka_unit_test(test_a_reference_in_a_text_is_checked_as_a_text),
         cmocka_unit_test(test_bytes_up_to_the_arena_s_end_are_answered_and_one_more_is_not),
         cmocka_unit_test(test_no_bytes_at_all_are_answered),

@@ -228,11 +228,12 @@ static void list_frame(struct listing *l)
     FIELD(frame_ref, segment);
     FIELD(frame_ref, offset);
     END(frame_ref);
-    BEGIN(frame_share);
-    FIELD(frame_share, ref);
-    FIELD(frame_share, place);
-    FIELD(frame_share, bytes);
-    END(frame_share);
+    BEGIN(frame_stand_in);
+    FIELD(frame_stand_in, block);
+    FIELD(frame_stand_in, segment);
+    FIELD(frame_stand_in, offset);
+    FIELD(frame_stand_in, bytes);
+    END(frame_stand_in);
     BEGIN(bell_packet);
     FIELD(bell_packet, kind);
     FIELD(bell_packet, status);

@@ -39,6 +39,13 @@ static int teardown(void **state)
     return 0;
 }
 
+/* What stands for the bytes here. */
+static void write_stand_in(uint8_t *out, size_t index)
+{
+    memset(out, 0xff, WIRE_REF_BYTES);
+    out[WIRE_REF_BYTES - 1] = (uint8_t)index;
+}
+
 /* Puts a field with a length around what there is. */
 static void wrap(uint8_t **message, size_t *bytes, uint32_t number)
 {
@@ -68,7 +75,7 @@ static void assert_expands(size_t data_bytes, unsigned depth)
 {
     uint8_t stand_in[WIRE_REF_BYTES], *expanded;
     size_t bytes, place, expected_bytes, expanded_bytes, unused;
-    wire_stand_in(stand_in, 0);
+    write_stand_in(stand_in, 0);
     uint8_t *message = nested(stand_in, sizeof(stand_in), depth, &bytes, &place);
     uint8_t *expected = nested(content, data_bytes, depth, &expected_bytes, &unused);
     struct wire_ref ref = {content, (uint32_t)data_bytes, (uint32_t)place};
@@ -126,7 +133,7 @@ static void put_pair(struct bytes *to, bool whole, uint32_t index, struct wire_r
         uint8_t stand_in[WIRE_REF_BYTES];
         struct wire_ref *ref = &refs[index + i];
         struct bytes *message = i == 0 ? to : inner;
-        wire_stand_in(stand_in, index + i);
+        write_stand_in(stand_in, index + i);
         put_others(message);
         *ref = (struct wire_ref){content + 64 * (index + i), 200 * (index + i), 0};
         if (whole)
@@ -226,7 +233,7 @@ static void test_too_deep_and_too_large_are_refused(void **state)
     (void)state;
     uint8_t stand_in[WIRE_REF_BYTES], *expanded = NULL;
     size_t bytes, place, expanded_bytes;
-    wire_stand_in(stand_in, 0);
+    write_stand_in(stand_in, 0);
     uint8_t *message = nested(stand_in, sizeof(stand_in), WIRE_DEPTH_MAX + 1, &bytes, &place);
     struct wire_ref ref = {content, 5000, (uint32_t)place};
     assert_int_equal(wire_expand(message, bytes, &ref, 1, &expanded, &expanded_bytes), -EBADMSG);
@@ -246,14 +253,20 @@ static void test_too_deep_and_too_large_are_refused(void **state)
 struct referring {
     const uint8_t *begin, *end;
     size_t asked, most;
+    struct wire_ref refs[WIRE_REFS_MAX]; /* their places are not known yet */
 };
 
-static bool is_referred(void *userdata, const uint8_t *data, size_t bytes, size_t before)
+static bool is_referred(void *userdata, const uint8_t *data, size_t bytes, size_t before,
+                        uint8_t *stand_in)
 {
     struct referring *referring = userdata;
     assert_true(bytes >= WIRE_REF_BYTES_MIN);
     referring->asked++;
-    return data >= referring->begin && data + bytes <= referring->end && before < referring->most;
+    if (data < referring->begin || data + bytes > referring->end || before >= referring->most)
+        return false;
+    referring->refs[before] = (struct wire_ref){data, (uint32_t)bytes, 0};
+    write_stand_in(stand_in, before);
+    return true;
 }
 
 /* A file of messages in messages: @text makes lengths around the bytes what they are, @bulk makes
@@ -310,14 +323,17 @@ static void check_refs(const ProtobufCMessage *message, struct referring *referr
                      0);
     uint8_t *out = malloc(bytes + 1);
     assert_int_equal(wire_pack_write(packing, out), 0);
-    const struct wire_ref *refs = wire_packed_refs(packing, &ref_count);
+    const uint32_t *places = wire_packed_places(packing, &ref_count);
+    struct wire_ref *refs = referring->refs;
     assert_int_equal(ref_count, count);
+    for (size_t i = 0; i < ref_count; i++)
+        refs[i].place = places[i];
     assert_int_equal(wire_expand(out, bytes, refs, ref_count, &expanded, &expanded_bytes), 0);
     assert_int_equal(expanded_bytes, expected_bytes);
     assert_memory_equal(expanded, expected, expected_bytes);
     for (size_t i = 0; i < ref_count; i++) {
         uint8_t stand_in[WIRE_REF_BYTES];
-        wire_stand_in(stand_in, (uint32_t)i);
+        write_stand_in(stand_in, i);
         assert_memory_equal(out + refs[i].place, stand_in, sizeof(stand_in));
     }
     /* And without, again. */
@@ -342,7 +358,7 @@ static void test_references_are_where_they_are_said_to_be(void **state)
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         for (size_t count = 0; count <= 20; count += 4) {
             struct nest nest;
-            struct referring referring = {data, data + 100000, 0, WIRE_REFS_MAX};
+            struct referring referring = {data, data + 100000, 0, WIRE_REFS_MAX, {{0}}};
             text[texts[i]] = '\0';
             nest_init(&nest, count, data, 50000, text, NULL);
             check_refs(&nest.file.base, &referring, count < WIRE_REFS_MAX ? count : WIRE_REFS_MAX);
@@ -361,7 +377,7 @@ static void test_nobody_is_asked_about_what_is_short(void **state)
 {
     (void)state;
     uint8_t data[WIRE_REF_BYTES_MIN + 8] = {0};
-    struct referring referring = {data, data + sizeof(data), 0, WIRE_REFS_MAX};
+    struct referring referring = {data, data + sizeof(data), 0, WIRE_REFS_MAX, {{0}}};
     struct nest nest;
     nest_init(&nest, 1, data, WIRE_REF_BYTES_MIN - 1, NULL, NULL);
     check_refs(&nest.file.base, &referring, 0);
@@ -377,7 +393,7 @@ static void test_what_is_referred_to_counts_for_the_limit(void **state)
 {
     (void)state;
     uint8_t *data = malloc(WIRE_MESSAGE_BYTES_MAX / 2);
-    struct referring referring = {data, data + WIRE_MESSAGE_BYTES_MAX / 2, 0, WIRE_REFS_MAX};
+    struct referring referring = {data, data + WIRE_MESSAGE_BYTES_MAX / 2, 0, WIRE_REFS_MAX, {{0}}};
     struct nest nest;
     size_t bytes;
     const ProtobufCMessageDescriptor *type = &google__protobuf__file_descriptor_proto__descriptor;
