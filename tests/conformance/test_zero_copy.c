@@ -176,6 +176,38 @@ static void test_every_field_may_be_a_reference(void **state)
     parley_buffer_free(buffer);
 }
 
+/* A reference behind so many bytes of the message's own. */
+static void look_behind(size_t bytes, const struct parley_buffer *buffer, uint8_t *plain)
+{
+    Blob__V1__Blob request = BLOB__V1__BLOB__INIT;
+    request.data = (ProtobufCBinaryData){bytes, plain};
+    request.gone = bytes_of(buffer, MIB);
+    Blob__V1__Blob *reply = look(&request);
+    assert_int_equal(reply->number, BLOB_GONE);
+    assert_same(reply->data, request.data);
+    assert_same(reply->gone, request.gone);
+    parley_reply_free(reply);
+}
+
+/* In the record's first line, in further ones, in the arena; places of two bytes, and of four. */
+static void test_a_reference_may_be_behind_any_number_of_other_bytes(void **state)
+{
+    (void)state;
+    connect_client("1");
+    struct parley_buffer *buffer = buffer_new(MIB, 1);
+    uint8_t *plain = malloc(200000);
+    blob_fill(plain, 200000, 7);
+    for (size_t bytes = 0; bytes < 500; bytes++) {
+        look_behind(bytes, buffer, plain);
+        look_behind(bytes % 3, buffer, plain); /* which is what the next one is taken for */
+    }
+    for (size_t bytes = UINT16_MAX - 40; bytes < UINT16_MAX + 3; bytes++)
+        look_behind(bytes, buffer, plain);
+    look_behind(200000, buffer, plain);
+    free(plain);
+    parley_buffer_free(buffer);
+}
+
 static void test_the_seventeenth_field_is_copied(void **state)
 {
     (void)state;
@@ -803,6 +835,7 @@ int main(void)
         zero_copy_test(test_a_buffer_serves_many_calls),
         zero_copy_test(test_warm_calls_with_references_both_ways_allocate_nothing),
         zero_copy_test(test_every_field_may_be_a_reference),
+        zero_copy_test(test_a_reference_may_be_behind_any_number_of_other_bytes),
         zero_copy_test(test_the_seventeenth_field_is_copied),
         zero_copy_test(test_buffers_end_at_half_of_what_can_be_shared),
         zero_copy_test(test_freed_buffers_make_room_for_others_of_any_size),
