@@ -229,9 +229,9 @@ static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
                   SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
               "a record of any ring");
 
-/* refs.c: frame_in_place() of what may have more behind its body, or takes long to pack, and so is
- * made elsewhere first if it is not likely to fit into the first line. There is room for it. */
-bool frame_with_more(struct channel *channel, const struct frame_words *given,
+/* refs.c: frame_in_place() of what is made elsewhere first, for whom there is room: it may have
+ * more behind its body, or takes long to pack. */
+bool frame_at_once(struct channel *channel, const struct frame_words *given,
                      const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
     __attribute__((noinline));
 
@@ -254,7 +254,7 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
                              channel->packed_bytes > FRAME_SHORT_BYTES,
                          0)) {
         const struct frame_words words_again = {words.id, words.sizes, words.kinds, words.ends};
-        return frame_with_more(channel, &words_again, packer, type, message);
+        return frame_at_once(channel, &words_again, packer, type, message);
     }
     struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
     uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);

@@ -231,7 +231,7 @@ struct channel {
     struct parley_buffer *parked; /* freed ones, to be used again */
     uint32_t parked_count;
     uint32_t refs_most;    /* in the message that is being packed */
-    uint32_t packed_bytes; /* of our last message, places and all: frame_in_place() */
+    uint32_t packed_bytes; /* of our last message: frame_in_place() */
     uint32_t keepers; /* of its memory: buffers, and what refers to the peer's */
     uint32_t live;    /* bits: the peer's arenas that messages have pointed into */
     struct spares spare_holds, spare_buffers; /* refs.c, buffer.c */

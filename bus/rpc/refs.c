@@ -186,65 +186,47 @@ static inline void copy_words(uint8_t *to, const uint8_t *from, size_t begin, si
     }
 }
 
-/* Packs the message to @out, with what is behind it. Return: how many bytes it is in all; 0: it
- * does not fit. @words: get what the header says about it. */
-static inline size_t pack_with_more(struct channel *channel, const struct wire_packer *packer,
-                                    size_t type, const ProtobufCMessage *message, uint8_t *out,
-                                    struct frame_words *words)
+bool frame_at_once(struct channel *channel, const struct frame_words *given,
+                   const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
 {
     struct wire_packing *packing = channel->endpoint->packing;
-    const uint32_t return_count = channel->return_count;
+    uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
     size_t bytes, ref_count;
     int r;
     if (LIST_EMPTY(&channel->buffers)) {
-        r = wire_pack_at(packing, packer, type, message, out, FRAME_IN_PLACE_BYTES, &bytes);
+        r = wire_pack_at(packing, packer, type, message, made, FRAME_IN_PLACE_BYTES, &bytes);
     } else {
         channel->refs_most = refs_most(channel);
-        r = wire_pack_refs_at(packing, packer, type, message, is_shared, channel, out,
+        r = wire_pack_refs_at(packing, packer, type, message, is_shared, channel, made,
                               FRAME_IN_PLACE_BYTES, &bytes);
     }
     if (r != 0)
-        return 0;
-    const uint32_t *places = wire_packed_places(packing, &ref_count);
-    channel->packed_bytes =
-        (uint32_t)bytes + frame_places_bytes((uint32_t)bytes, (uint32_t)ref_count);
-    const size_t whole = bytes + frame_more_bytes_any(channel, bytes, ref_count);
-    if (whole > FRAME_IN_PLACE_BYTES)
-        return 0;
-    static_assert(FRAME_IN_PLACE_BYTES <= UINT16_MAX, "two bytes for a place");
-    uint8_t *at = places_write(out + bytes, places, ref_count, sizeof(uint16_t));
-    lend_packed(channel, ref_count);
-    (void)returns_write(channel, at, return_count);
-    frame_words_add_bytes(words, (uint32_t)bytes, 0);
-    frame_words_add_more(words, ref_count, return_count);
-    return whole;
-}
-
-bool frame_with_more(struct channel *channel, const struct frame_words *given,
-                     const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
-{
-    struct segment *ours = &channel->ours;
-    uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
-    struct frame_words words = *given;
-    struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
-    uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
-    const bool short_one =
-        channel->packed_bytes + frame_more_bytes_any(channel, 0, 0) <= FRAME_FIRST_LINE_BYTES;
-    const size_t body_bytes =
-        pack_with_more(channel, packer, type, message, short_one ? body : made, &words);
-    if (short_one)
-        ours->zeroed = 0; /* it may have been written over */
-    if (__builtin_expect(body_bytes == 0, 0))
         return false;
-    if (!short_one) {
-        memset(made + body_bytes, 0, sizeof(uint64_t)); /* goes along, to the end of a word */
-        copy_words(body, made, FRAME_FIRST_LINE_BYTES, body_bytes);
-        copy_words(body, made, 0,
-                   body_bytes < FRAME_FIRST_LINE_BYTES ? body_bytes : FRAME_FIRST_LINE_BYTES);
-    }
-    frame_words_write(header, &words);
+    channel->packed_bytes = (uint32_t)bytes;
+    const uint32_t *places = wire_packed_places(packing, &ref_count);
+    const uint32_t return_count = channel->return_count;
+    const size_t body_bytes = bytes + frame_more_bytes_any(channel, bytes, ref_count);
+    if (body_bytes > FRAME_IN_PLACE_BYTES)
+        return false;
+    static_assert(FRAME_IN_PLACE_BYTES <= UINT16_MAX, "a place takes two bytes");
+    uint8_t *at = places_write(made + bytes, places, ref_count, sizeof(uint16_t));
+    lend_packed(channel, ref_count);
+    at = returns_write(channel, at, return_count);
+    memset(at, 0, sizeof(uint64_t)); /* goes along, to the end of a word */
+
+    struct frame_words words = *given;
+    frame_words_add_bytes(&words, (uint32_t)bytes, 0);
+    frame_words_add_more(&words, ref_count, return_count);
+    struct segment *ours = &channel->ours;
     const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + body_bytes);
-    room.lines = ring_record_lines(record_bytes);
+    const struct ring_room room = {.record = ring_our_prefix(ours, ours->head),
+                                   .lines = ring_record_lines(record_bytes)};
+    uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
+    copy_words(body, made, FRAME_FIRST_LINE_BYTES,
+               body_bytes); /* to the end of a word: it is in its line */
+    copy_words(body, made, 0,
+               body_bytes < FRAME_FIRST_LINE_BYTES ? body_bytes : FRAME_FIRST_LINE_BYTES);
+    frame_words_write(header, &words);
     ring_room_commit(ours, room, record_bytes);
     return true;
 }
