@@ -132,12 +132,18 @@ static int take_block(struct channel *channel, size_t bytes, struct parley_buffe
     return 0;
 }
 
-static int make(struct channel *channel, size_t bytes, struct parley_buffer **ret_buffer)
+/* One that is parked, but the first; or another. */
+__attribute__((noinline)) static int find_or_make(struct channel *channel, size_t bytes,
+                                                  struct parley_buffer **ret_buffer)
 {
-    struct parley_buffer *buffer = spare_take(&channel->spare_buffers, sizeof(*buffer));
-    if (!buffer)
-        return -ENOMEM;
-    int r = take_block(channel, bytes, buffer);
+    struct parley_buffer *buffer = parked_take(channel, bytes);
+    int r = 0;
+    if (!buffer) {
+        buffer = spare_take(&channel->spare_buffers, sizeof(*buffer));
+        if (!buffer)
+            return -ENOMEM;
+        r = take_block(channel, bytes, buffer);
+    }
     if (r == 0)
         *ret_buffer = buffer;
     else
@@ -145,20 +151,33 @@ static int make(struct channel *channel, size_t bytes, struct parley_buffer **re
     return r;
 }
 
-static enum parley_status buffer_new(struct channel *channel, size_t bytes,
-                                     struct parley_buffer **ret_buffer)
+__attribute__((noinline, cold)) static enum parley_status refused(const struct channel *channel,
+                                                                  size_t bytes)
 {
     if (channel && endpoint_forked(channel->endpoint))
         return status_forked();
     if (!channel || channel->state != CHANNEL_UP)
         return status_fail(PARLEY_UNAVAILABLE, "there is nobody to share memory with");
-    if (bytes == 0 || bytes > PARLEY_BUFFER_BYTES_MAX)
-        return status_fail(PARLEY_INVALID_ARGUMENT, "a buffer of %zu bytes: 1 to %d are possible",
-                           bytes, PARLEY_BUFFER_BYTES_MAX);
-    struct parley_buffer *buffer = parked_take(channel, bytes);
-    int r = buffer ? 0 : make(channel, bytes, &buffer);
-    if (r != 0)
-        return no_block(r);
+    return status_fail(PARLEY_INVALID_ARGUMENT, "a buffer of %zu bytes: 1 to %d are possible",
+                       bytes, PARLEY_BUFFER_BYTES_MAX);
+}
+
+static inline __attribute__((always_inline)) enum parley_status
+buffer_new(struct channel *channel, size_t bytes, struct parley_buffer **ret_buffer)
+{
+    if (__builtin_expect(!channel || endpoint_forked(channel->endpoint) ||
+                             channel->state != CHANNEL_UP || bytes - 1 >= PARLEY_BUFFER_BYTES_MAX,
+                         0))
+        return refused(channel, bytes);
+    struct parley_buffer *buffer = channel->parked;
+    if (__builtin_expect(buffer && suits(channel, buffer, bytes), 1)) {
+        channel->parked = buffer->next;
+        channel->parked_count--;
+    } else {
+        int r = find_or_make(channel, bytes, &buffer);
+        if (r != 0)
+            return no_block(r);
+    }
     buffer->bytes = bytes;
     buffer->next = NULL;
     buffer->channel = channel_keep(channel);
@@ -195,7 +214,7 @@ struct parley_buffer *parley_buffer_free(struct parley_buffer *buffer)
 enum parley_status parley_context_buffer(struct parley_context *context, size_t bytes,
                                          void **ret_data)
 {
-    struct parley_buffer *buffer;
+    struct parley_buffer *buffer = NULL;
     enum parley_status status = buffer_new(context->channel, bytes, &buffer);
     if (status != PARLEY_OK)
         return status;

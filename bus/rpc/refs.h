@@ -70,8 +70,8 @@ static inline uint64_t place_read(const uint8_t *places, uint32_t index, uint32_
 
 /* Reads, bounds and resolves the frame's stand-ins, of which there is one at least, into its
  * references. Return: 0, or -EPROTO with a sentence. */
-static inline int frame_read_refs(struct channel *channel, const struct frame *frame,
-                                  struct error_text *error)
+static inline __attribute__((always_inline)) int
+frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error)
 {
     struct frame_refs *refs = frame->refs;
     const uint32_t payload_bytes = frame->header.payload_bytes;

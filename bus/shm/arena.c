@@ -17,12 +17,12 @@
  * only if its slot is in use in that generation. What a peer could still do is to guess the name of
  * a block that it has not been sent yet; then it garbles what is sent to itself.
  *
- * A block that holds a message is lent to the peer once, and free when its name comes back. One that
- * is kept, a buffer, is lent by each frame that names it, and free when its owner has dropped it and
- * the name has come back as often. At most `limit` blocks are in use at once, and as many names are
- * out: that many releases fit into the peer's release ring, so that ring never overflows. Of blocks
- * and of bytes buffers have half at most: the other half is for messages, so that a program that
- * keeps buffers for long holds up its own buffers, and no call.
+ * A block that holds a message is lent to the peer once, and free when its name comes back. One
+ * that is kept, a buffer, is lent by each frame that names it, and free when its owner has dropped
+ * it and the name has come back as often. At most `limit` blocks are in use at once, and as many
+ * names are out: that many releases fit into the peer's release ring, so that ring never overflows.
+ * Of blocks and of bytes buffers have half at most: the other half is for messages, so that a
+ * program that keeps buffers for long holds up its own buffers, and no call.
  *
  * When the arena is too small, further ones are added, each at least as large as all before it: the
  * number of steps is logarithmic, and the largest message finds an arena large enough before the
@@ -60,7 +60,7 @@ struct slot {
 
 /* One word: what is written as a part of one and then read as a whole waits until it has left the
  * store buffer, behind lines of the ring that are on their way from the other core. */
-#define SLOT_LENT 0xffffu     /* times that the peer may release it */
+#define SLOT_LENT 0xffffu      /* times that the peer may release it */
 #define SLOT_KEPT (1u << 16)   /* by its owner */
 #define SLOT_BUFFER (1u << 17) /* it was, and counts as one until it is free */
 static_assert(SEGMENT_RELEASE_SLOTS_MAX <= SLOT_LENT, "a name is out so often, at most");
@@ -259,15 +259,22 @@ static struct slot *slot_find(const struct arena *arena, uint32_t block)
     return in_use ? slot : NULL;
 }
 
+/* Of a block that is kept, which nobody but its owner can free. */
+static struct slot *slot_kept(const struct arena *arena, uint32_t block)
+{
+    struct slot *slot = &arena->slots[block & (arena->slot_count - 1)];
+    assert(slot->uses & SLOT_KEPT);
+    return slot;
+}
+
 static uint64_t slot_bytes(const struct arena *arena, const struct slot *slot)
 {
     return (uint64_t)arena->extents[slot->extent].units * ARENA_UNIT_BYTES;
 }
 
-static void slot_free_if_unused(struct arena *arena, struct slot *slot)
+/* Nobody uses it any more. */
+__attribute__((noinline)) static void slot_free(struct arena *arena, struct slot *slot)
 {
-    if (slot->uses & (SLOT_KEPT | SLOT_LENT))
-        return;
     if (slot->uses & SLOT_BUFFER) {
         arena->buffers--;
         arena->buffer_bytes -= slot_bytes(arena, slot);
@@ -284,7 +291,8 @@ int arena_release(struct arena *arena, uint32_t block)
         return -EPROTO;
     slot->uses--;
     arena->lent--;
-    slot_free_if_unused(arena, slot);
+    if (__builtin_expect((slot->uses & (SLOT_KEPT | SLOT_LENT)) == 0, 0))
+        slot_free(arena, slot);
     return 0;
 }
 
@@ -431,25 +439,23 @@ uint32_t arena_lendable(const struct segment *segment)
 
 void arena_lend(struct segment *segment, uint32_t block)
 {
-    struct slot *slot = slot_find(segment->arena, block);
-    assert(slot && (slot->uses & SLOT_KEPT) && arena_lendable(segment) > 0);
+    struct slot *slot = slot_kept(segment->arena, block);
+    assert(arena_lendable(segment) > 0);
     slot->uses++;
     segment->arena->lent++;
 }
 
 bool arena_is_lent(const struct segment *segment, uint32_t block)
 {
-    const struct slot *slot = slot_find(segment->arena, block);
-    assert(slot && (slot->uses & SLOT_KEPT));
-    return (slot->uses & SLOT_LENT) > 0;
+    return (slot_kept(segment->arena, block)->uses & SLOT_LENT) > 0;
 }
 
 void arena_drop(struct segment *segment, uint32_t block)
 {
-    struct slot *slot = slot_find(segment->arena, block);
-    assert(slot && (slot->uses & SLOT_KEPT));
+    struct slot *slot = slot_kept(segment->arena, block);
     slot->uses &= ~SLOT_KEPT;
-    slot_free_if_unused(segment->arena, slot);
+    if ((slot->uses & SLOT_LENT) == 0)
+        slot_free(segment->arena, slot);
 }
 
 /* At least @bytes; else as much as there is already; within the limits. */
