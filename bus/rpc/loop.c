@@ -311,10 +311,12 @@ static bool services_wake(struct parley_endpoint *endpoint)
     unsigned count = 0;
     if (TAILQ_EMPTY(&endpoint->services) || endpoint->handlers > 0)
         return true;
-    for (channel = TAILQ_FIRST(&endpoint->cold); channel; channel = next) {
-        next = TAILQ_NEXT(channel, entry);
+    TAILQ_FOREACH (channel, &endpoint->cold, entry) {
         if (++count > WAIT_WORDS_MAX)
             return false;
+    }
+    for (channel = TAILQ_FIRST(&endpoint->cold); channel; channel = next) {
+        next = TAILQ_NEXT(channel, entry);
         if (channel->service_side)
             channel_wake(channel);
     }
@@ -441,14 +443,27 @@ static inline int doze_alone(struct parley_endpoint *endpoint, struct channel *c
     return TAKEN;
 }
 
+/* Who serves and has nothing hot, as at the start, dozes on what is cold, if it sees descriptors:
+ * so the first call of a new client wakes a word, too. Return: whether there is something. */
+__attribute__((noinline, cold)) static bool doze_on_cold(struct parley_endpoint *endpoint)
+{
+    return endpoint->sees && !endpoint->foreign && services_wake(endpoint) &&
+           !TAILQ_EMPTY(&endpoint->hot);
+}
+
 /* Return: CAME, TAKEN; 0: the wait is over, or it is too early to say; -errno. */
 static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
                     uint64_t until)
 {
-    const uint64_t ns = spin_doze(spin), left = clock_left(until, start);
-    if (left == 0 || (ns == 0 && !endpoint->sees) || TAILQ_EMPTY(&endpoint->hot) ||
-        stopping(endpoint))
+    const uint64_t left = clock_left(until, start);
+    uint64_t ns = spin_doze(spin);
+    if (left == 0 || (ns == 0 && !endpoint->sees) || stopping(endpoint))
         return 0;
+    if (__builtin_expect(TAILQ_EMPTY(&endpoint->hot), 0)) {
+        if (!doze_on_cold(endpoint))
+            return 0;
+        ns = 0;
+    }
     int n = ns ? descriptors_glance(endpoint, start) : 0;
     if (__builtin_expect(n != 0, 0))
         return n;
@@ -527,7 +542,9 @@ __attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint,
     int n = descriptors_poll(endpoint, left);
     uint64_t now = now_ns(endpoint);
     endpoint->polled_ns = now;
-    if (n > 0)
+    unsigned looks = 0;
+    /* A descriptor says nothing of when the next record comes. */
+    if (n > 0 && !endpoint_forked(endpoint) && hot_pending(endpoint, &looks))
         spin_slept(spin, now - start);
     timers_run(endpoint, now);
     return n > 0 ? CAME : n;

@@ -441,6 +441,29 @@ static void test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for(
     assert_true(atomic_load(&channel->ours.cells->asleep) != ASLEEP_NOT);
 }
 
+/* Where io_uring tells of descriptors meanwhile, it need not wait for them with the bell. */
+static void test_a_service_that_was_never_called_sleeps_on_a_word(void **state)
+{
+    static const uint32_t one = 1;
+    const void *const words[] = {&one, &one};
+    (void)state;
+    caller_fork(&caller.bus, &caller_echo, NULL);
+    caller_connect(&caller, 1);
+    if (strcmp(parley_wait_backend(caller.endpoint), "io_uring") != 0 ||
+        wait_words(words, 2, 1) < 0) {
+        print_message("needs io_uring, and futex_waitv(2)\n");
+        skip();
+    }
+    const struct channel *channel = LIST_FIRST(&caller.client->channels);
+    for (int i = 0; i < 5000 && peer_asleep(&channel->peer) != ASLEEP_WORD; i++)
+        assert_int_equal(parley_dispatch(caller.endpoint, NS_PER_MS), PARLEY_OK);
+    assert_int_equal(peer_asleep(&channel->peer), ASLEEP_WORD);
+    struct tally tally = {0};
+    caller_start(&caller, METHOD_ECHO, NULL, NULL, &tally);
+    caller_await(&caller, &tally.ended, 1);
+    assert_int_equal(tally.ok, 1);
+}
+
 #define awake_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -457,6 +480,7 @@ int main(void)
         awake_test(test_a_client_wakes_its_service_once_a_call),
         awake_test(test_a_service_wakes_its_client_once_a_call),
         awake_test(test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for),
+        awake_test(test_a_service_that_was_never_called_sleeps_on_a_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

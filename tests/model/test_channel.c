@@ -58,6 +58,7 @@ static const struct bounds {
     bool watches;      /* words, and not the doorbell, when they sleep */
     bool sees;         /* descriptors, when they doze */
     bool grows;        /* the ring, as soon as it is full */
+    bool fresh;        /* nobody has called yet: the service's channel is cold */
 } all_bounds[] = {
     {"reply", "2 requests, each answered", 2, 2, PAYLOAD_WORDS, 0, false, false, false},
     {"doze", "2 requests, one answered, by two that doze first", 2, 1, PAYLOAD_WORDS, 0, true,
@@ -72,6 +73,8 @@ static const struct bounds {
     {"full", "4 requests at once, a ring with room for 3", 4, 0, PAYLOAD_WORDS, 0, false, false, false},
     {"grow", "4 requests at once, a ring with room for 3 that grows", 4, 0, PAYLOAD_WORDS, 0, false,
      true, false, true},
+    {"fresh", "2 requests, one answered, by a service that was never called", 2, 1, PAYLOAD_WORDS,
+     0, false, false, true, false, true},
 };
 static const struct bounds *bounds;
 
@@ -569,6 +572,8 @@ static void service(void)
 
 static const struct channel_ops ops = {.frame = frame_arrived, .dead = died};
 
+static struct parley_service served; /* whose channel it is: only that there is one */
+
 static void party_init(unsigned index)
 {
     struct party *party = &parties[index];
@@ -579,6 +584,7 @@ static void party_init(unsigned index)
     TAILQ_INIT(&endpoint->cold);
     TAILQ_INIT(&endpoint->dead);
     TAILQ_INIT(&endpoint->clients);
+    TAILQ_INIT(&endpoint->services);
     TAILQ_INIT(&endpoint->dead_clients);
     TAILQ_INIT(&endpoint->dead_services);
     TAILQ_INIT(&endpoint->deadlines);
@@ -594,7 +600,10 @@ static void party_init(unsigned index)
     model_expect(channel_new(endpoint, &ops, (int)index, &party->channel, &error) == 0);
     party->channel->service_side = index == SERVICE;
     model_expect(channel_attach_peer(party->channel, -1, &error) == 0);
-    channel_wake(party->channel);
+    if (index == SERVICE && bounds->fresh)
+        TAILQ_INSERT_TAIL(&endpoint->services, &served, entry);
+    else
+        channel_wake(party->channel);
 }
 
 static void begin(void)
