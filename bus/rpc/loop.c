@@ -279,14 +279,19 @@ static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin,
     return 0;
 }
 
-/* Return: >0 something came; 0 the budget is spent; -errno. */
+enum spun {
+    SPUN_RECORD = 1,
+    SPUN_DESCRIPTOR, /* says nothing of when the next record comes */
+};
+
+/* Return: what came; 0 the budget is spent; -errno. */
 static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t budget)
 {
     uint64_t polled = start;
     for (;;) {
         for (unsigned looks = 0; looks < SPIN_CHECKS;) {
             if (hot_pending(endpoint, &looks))
-                return 1;
+                return SPUN_RECORD;
             spin_pause();
         }
         uint64_t now = now_ns(endpoint);
@@ -296,7 +301,7 @@ static int spin_for(struct parley_endpoint *endpoint, uint64_t start, uint64_t b
         if (now - polled >= SPIN_POLL_NS) {
             int n = descriptors_poll(endpoint, 0);
             if (n != 0)
-                return n;
+                return n > 0 ? SPUN_DESCRIPTOR : n;
             polled = now;
         }
     }
@@ -530,6 +535,14 @@ static struct spin *spin_of(struct parley_endpoint *endpoint)
     return &endpoint->spin[!TAILQ_EMPTY(&endpoint->deadlines)];
 }
 
+/* What a descriptor says of when the next record comes: not before now, unless one has. */
+static void descriptors_came(struct parley_endpoint *endpoint, struct spin *spin, uint64_t wait_ns)
+{
+    unsigned looks = 0;
+    if (wait_ns > spin->last_ns || hot_pending(endpoint, &looks))
+        spin_slept(spin, wait_ns);
+}
+
 /* Return: CAME; 0: nothing; -errno. */
 __attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint, struct spin *spin,
                                                uint64_t start, uint64_t until)
@@ -542,10 +555,8 @@ __attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint,
     int n = descriptors_poll(endpoint, left);
     uint64_t now = now_ns(endpoint);
     endpoint->polled_ns = now;
-    unsigned looks = 0;
-    /* A descriptor says nothing of when the next record comes. */
-    if (n > 0 && !endpoint_forked(endpoint) && hot_pending(endpoint, &looks))
-        spin_slept(spin, now - start);
+    if (n > 0 && !endpoint_forked(endpoint))
+        descriptors_came(endpoint, spin, now - start);
     timers_run(endpoint, now);
     return n > 0 ? CAME : n;
 }
@@ -555,7 +566,7 @@ __attribute__((noinline)) static int spin_on(struct parley_endpoint *endpoint, s
                                              uint64_t start, uint64_t budget)
 {
     int n = spin_for(endpoint, start, budget);
-    if (n > 0)
+    if (n == SPUN_RECORD)
         spin_hit(spin);
     else if (n == 0)
         spin_miss(spin);
@@ -693,7 +704,7 @@ static bool replies_come(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
         budget = spin_ns_max;
     if (budget == 0)
         return false;
-    bool hit = spin_for(endpoint, now, budget) > 0;
+    bool hit = spin_for(endpoint, now, budget) == SPUN_RECORD;
     if (hit)
         spin_hit(spin);
     else
