@@ -254,6 +254,16 @@ uint64_t client_attach_due(struct parley_client *client, uint64_t now)
     return next;
 }
 
+/* What the first call would have to do first. A failure is that call's. */
+static void first_call_prepare(struct parley_client *client)
+{
+    struct parley_endpoint *endpoint = client->endpoint;
+    client_route_read(client);
+    wire_block_prepare();
+    if (endpoint->call_free_count == 0)
+        (void)endpoint_calls_grow(endpoint);
+}
+
 static void client_attached(struct channel *channel)
 {
     log_debug("attached to %s %s, instance %016llx", channel->client->spec.interface,
@@ -262,6 +272,7 @@ static void client_attached(struct channel *channel)
     if (listed)
         listed->attempts = 0;
     channel->figures = stats_instance_take(&channel->endpoint->stats, channel->instance_id);
+    first_call_prepare(channel->client);
     client_live_update(channel->client);
     calls_resume(channel->client);
 }

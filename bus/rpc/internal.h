@@ -638,6 +638,7 @@ int client_told(struct channel *channel, const struct frame *frame, struct error
 void calls_resume(struct parley_client *client); /* those that waited for a channel */
 void call_accepted(struct call *call); /* one-way, and on its way: it has ended */
 struct channel *client_pick(struct parley_client *client, const struct call *call);
+void client_route_read(struct parley_client *client); /* brings the view up to date */
 /* Whether the view is an old one: one load, for each call. */
 static inline bool client_route_is_news(const struct parley_client *client)
 {

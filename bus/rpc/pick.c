@@ -67,10 +67,15 @@ __attribute__((noinline)) static struct channel *pick_among(struct parley_client
     return less_busy_of_two(endpoint, live, live_count);
 }
 
-struct channel *client_pick(struct parley_client *client, const struct call *call)
+void client_route_read(struct parley_client *client)
 {
     if (client_route_is_news(client) &&
         route_refresh(&client->view, &client->endpoint->route, client->route_slot))
         client_route_changed(client);
+}
+
+struct channel *client_pick(struct parley_client *client, const struct call *call)
+{
+    client_route_read(client);
     return client->only && !call->ranges ? client->only : pick_among(client, call);
 }

@@ -613,6 +613,7 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
         return 0; /* said already */
     }
     segment_sent(&channel->ours);
+    wire_block_prepare(); /* for its first request */
     return 0;
 }
 

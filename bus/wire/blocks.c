@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/sanitized.h"
+#include "wire/wire.h"
 
 #define CLASS_BYTES_MIN 512 /* with its header; each class is twice the one before it */
 static_assert(WIRE_BLOCK_BYTES(0) + sizeof(struct wire_chunk) == CLASS_BYTES_MIN, "as in bump.h");
@@ -147,4 +148,12 @@ void *wire_block_free(struct wire_chunk *chunk)
     kept.first[class] = chunk;
     kept.room[class]--;
     return NULL;
+}
+
+void wire_block_prepare(void)
+{
+    size_t bytes = 1;
+    struct wire_chunk *chunk = kept.first[0] ? NULL : wire_block_new(&bytes);
+    if (chunk)
+        (void)wire_block_free(chunk);
 }

@@ -441,6 +441,15 @@ static void test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for(
     assert_true(atomic_load(&channel->ours.cells->asleep) != ASLEEP_NOT);
 }
 
+static void test_a_client_that_is_attached_has_what_its_first_call_needs(void **state)
+{
+    (void)state;
+    caller_fork(&caller.bus, &caller_echo, NULL);
+    caller_connect(&caller, 1);
+    assert_true(caller.endpoint->call_free_count > 0);
+    assert_false(client_route_is_news(caller.client));
+}
+
 /* Where io_uring tells of descriptors meanwhile, it need not wait for them with the bell. */
 static void test_a_service_that_was_never_called_sleeps_on_a_word(void **state)
 {
@@ -480,6 +489,7 @@ int main(void)
         awake_test(test_a_client_wakes_its_service_once_a_call),
         awake_test(test_a_service_wakes_its_client_once_a_call),
         awake_test(test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for),
+        awake_test(test_a_client_that_is_attached_has_what_its_first_call_needs),
         awake_test(test_a_service_that_was_never_called_sleeps_on_a_word),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
