@@ -102,14 +102,23 @@ static void call_refuse_request(struct call *call, int r)
     call_finish(call, status, PARLEY_EXECUTED_NO, text);
 }
 
-/* @plain, @delivery: see call_send(). */
+/* @plain, @traced, @delivery: see call_send(). */
 static ALWAYS_INLINE int call_body(struct call *call, struct channel *channel, const bool plain,
-                                   const enum call_delivery delivery, struct body *ret_body)
+                                   const bool traced, const enum call_delivery delivery,
+                                   struct body *ret_body)
 {
     struct parley_client *client = call->client;
     *ret_body = call_metadata_body(call, plain);
-    if (delivery == CALL_SYNC)
-        return refs_pack(channel, client->packer, call->method, call->message, ret_body);
+    if (traced) {
+        ret_body->metadata = (const uint8_t *)&call->span;
+        ret_body->metadata_bytes = sizeof(struct frame_trace);
+    }
+    if (delivery == CALL_SYNC) {
+        int r = refs_pack(channel, client->packer, call->method, call->message, ret_body);
+        if (traced && r == 0)
+            channel->packed_bytes = (uint32_t)ret_body->bytes; /* the next may go in place */
+        return r;
+    }
     ret_body->data = plain ? call->packed : call_packed(call);
     ret_body->bytes = call->packed_bytes;
     return 0;
@@ -152,21 +161,24 @@ COLD static void send_failed(struct call *call, struct channel *channel, int r)
         channel_kill(channel, PARLEY_UNAVAILABLE, "sending failed: %s", strerror(-r));
 }
 
-/* @plain: there is nothing about the call that few have, it is the first attempt, and the channel
- * is from plain_channel(); a constant, and so may be @delivery, the call's. Return: whether it is
- * on its way; false: it may have ended. */
+/* @plain: there is nothing about the call that few have, or only that it is @traced, it is the
+ * first attempt, and the channel is from plain_channel(); constants, and so may be @delivery, the
+ * call's. Return: whether it is on its way; false: it may have ended. */
 static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, uint64_t now,
-                                    const bool plain, const enum call_delivery delivery)
+                                    const bool plain, const bool traced,
+                                    const enum call_delivery delivery)
 {
     struct body body;
-    int r = call_body(call, channel, plain, delivery, &body);
+    int r = call_body(call, channel, plain, traced, delivery, &body);
     if (__builtin_expect(r < 0, 0)) {
         call_refuse_request(call, r);
         return false;
     }
-    const struct frame_header header =
+    struct frame_header header =
         call_request_header(call, plain ? call->client->timeout_us : call_time_left_us(call, now),
                             channel->held->tag, plain);
+    if (traced)
+        header.flags = FRAME_TRACED;
     const struct frame_words words = frame_words_of(&header);
     attempt_begins(call, channel, plain);
     if (!channel->awake && (plain || !call->one_way))
@@ -190,14 +202,17 @@ static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, 
 /* The same of a plain call that waits, whose message is packed where it goes. False: it is still to
  * be sent. */
 static ALWAYS_INLINE bool call_send_in_place(struct call *call, struct channel *channel,
-                                             const ProtobufCMessage *message)
+                                             const bool traced, const ProtobufCMessage *message)
 {
-    const struct frame_header header =
+    struct frame_header header =
         call_request_header(call, call->client->timeout_us, channel->held->tag, true);
+    if (traced)
+        header.flags = FRAME_TRACED;
     const struct frame_words words = frame_words_of(&header);
     if (!channel->awake)
         channel_wake(channel);
-    if (!frame_in_place(channel, &words, call->client->packer, call->method, message))
+    if (!frame_in_place(channel, &words, traced ? &call->span : NULL, call->client->packer,
+                        call->method, message))
         return false;
     attempt_begins(call, channel, true);
     call->ring_end = channel->ours.head;
@@ -207,7 +222,7 @@ static ALWAYS_INLINE bool call_send_in_place(struct call *call, struct channel *
 
 void call_submit_to(struct call *call, struct channel *channel)
 {
-    (void)call_send(call, channel, call->started_ns, false, call->delivery);
+    (void)call_send(call, channel, call->started_ns, false, false, call->delivery);
 }
 
 /* Whether no version on offer can serve the call: then it has ended. */
@@ -238,7 +253,7 @@ void call_submit(struct call *call)
     if (channel) {
         PROBE3(call_start, call, client->spec.interface, call->method);
         (void)call_send(call, channel, call->attempts ? now_ns(call) : call->started_ns, false,
-                        call->delivery);
+                        false, call->delivery);
         return;
     }
     if (client->answered && client->opened_status != PARLEY_OK &&
@@ -404,13 +419,15 @@ static void call_end(struct call *call, uint64_t now, enum parley_status status,
         deliver(call, steal_ptr(&call->reply));
 }
 
-/* The same for a reply to a plain call that has crossed. */
+/* The same for a reply to a plain call, or one that is but @traced, that has crossed. */
 static ALWAYS_INLINE void call_end_plain(struct call *call, struct channel *channel, uint64_t now,
-                                         ProtobufCMessage *reply)
+                                         const bool traced, ProtobufCMessage *reply)
 {
     uint64_t took = now - call->started_ns;
     count_end(call, channel, call->cell, PARLEY_OK, took, call->held->plan_id != 0);
     PROBE4(call_end, call, PARLEY_OK, PARLEY_EXECUTED_YES, took);
+    if (traced)
+        trace_call_end(call, call->cell, now, PARLEY_OK, PARLEY_EXECUTED_YES);
     settle(call, channel, PARLEY_OK, PARLEY_EXECUTED_YES, true);
     if (call->delivery == CALL_SYNC)
         call->reply = reply;
@@ -600,14 +617,38 @@ static ALWAYS_INLINE void take_plain_reply(struct channel *channel, struct call 
     PROBE3(translate_end, call, r, 0);
     channel_consume(channel, frame);
     if (__builtin_expect(r == 0, 1))
-        call_end_plain(call, channel, endpoint_stamp(endpoint, call->started_ns), reply);
+        call_end_plain(call, channel, endpoint_stamp(endpoint, call->started_ns), false, reply);
     else
         reply_spoilt(call, r, &failure);
 }
 
-static ALWAYS_INLINE bool reply_is_plain(const struct call *call, const struct frame *frame)
+/* The same if it is traced: how long the crossing takes is told of each. */
+__attribute__((noinline)) static void take_traced_reply(struct channel *channel, struct call *call,
+                                                        const struct frame *frame)
 {
-    return call_is_plain(call) && call->delivery != CALL_RAW && !call->told &&
+    struct parley_endpoint *endpoint = channel->endpoint;
+    struct plan_failure failure = {0};
+    ProtobufCMessage *reply;
+    const uint64_t began = now_ns(call);
+    PROBE3(translate_start, call, frame->header.payload_bytes, 0);
+    int r = refs_unpack(channel, frame, call->held->binding, call->method, &reply, &failure);
+    PROBE3(translate_end, call, r, 0);
+    const uint64_t now = endpoint_stamp(endpoint, CLOCK_NEVER);
+    call->span.crossing_ns = span_ns(now - began);
+    if (__builtin_expect(endpoint_times_crossing(endpoint), 0))
+        stats_crossed(call->cell, plan_class(call->held->plan), now - began);
+    channel_consume(channel, frame);
+    if (__builtin_expect(r == 0, 1))
+        call_end_plain(call, channel, now, true, reply);
+    else
+        reply_spoilt(call, r, &failure);
+}
+
+/* @traced: see call_is_plain_but(). */
+static ALWAYS_INLINE bool reply_is_plain(const struct call *call, const bool traced,
+                                         const struct frame *frame)
+{
+    return call_is_plain_but(call, traced) && call->delivery != CALL_RAW && !call->told &&
            call->held->binding && frame->header.status == PARLEY_OK &&
            call->client->view.mirror_buckets == 0;
 }
@@ -626,8 +667,10 @@ int client_frame(struct channel *channel, const struct frame *frame, struct erro
     struct call *call = endpoint_call_slot(channel->endpoint, frame->header.call_id);
     if (__builtin_expect(!call || call->channel != channel, 0)) /* that of a free slot is NULL */
         reply_unasked(channel, frame);
-    else if (__builtin_expect(reply_is_plain(call, frame), 1))
+    else if (__builtin_expect(reply_is_plain(call, false, frame), 1))
         take_plain_reply(channel, call, frame);
+    else if (reply_is_plain(call, true, frame))
+        take_traced_reply(channel, call, frame);
     else if (call->one_way)
         reply_unasked(channel, frame);
     else
@@ -658,10 +701,11 @@ static ALWAYS_INLINE bool asks_for_nothing(const struct parley_call *options)
 }
 
 /* Where a call of that method goes without anything to find out about it: it is made for no other,
- * it is not traced, the route is as it was and has one instance. NULL: not so. */
+ * the route is as it was and has one instance. NULL: not so. @ret_traced: it is sampled. */
 static ALWAYS_INLINE struct channel *plain_channel(const struct parley_client *client,
                                                    unsigned method,
-                                                   const struct parley_call *options)
+                                                   const struct parley_call *options,
+                                                   bool *ret_traced)
 {
     struct parley_endpoint *endpoint = client->endpoint;
     if (!asks_for_nothing(options) || endpoint_forked(endpoint) ||
@@ -672,8 +716,9 @@ static ALWAYS_INLINE struct channel *plain_channel(const struct parley_client *c
     if (!channel || !channel->cells[method])
         return NULL;
     const uint32_t tracing = spans_wanted(&endpoint->spans);
-    return __builtin_expect(tracing == 0, 1) || spans_pass_by(&endpoint->spans, tracing) ? channel
-                                                                                         : NULL;
+    *ret_traced = __builtin_expect(tracing != 0, 0) && spans_sample(&endpoint->spans, tracing) &&
+                  spans_ready(endpoint);
+    return channel;
 }
 
 /* call_begin() of such a call. NULL: that will say why. */
@@ -687,6 +732,17 @@ static ALWAYS_INLINE struct call *plain_begin(struct parley_client *client, unsi
     call->deadline_ns = call->started_ns + client->timeout_ns;
     call_join(call, client, method);
     return call;
+}
+
+/* Sends a plain call that is sampled: the context of its trace is in front of its message. */
+__attribute__((noinline)) static bool send_traced(struct call *call, struct channel *channel,
+                                                  const ProtobufCMessage *message)
+{
+    trace_plain_begin(call, &channel->endpoint->spans);
+    if (!message)
+        return call_send(call, channel, call->started_ns, true, true, CALL_CLOSURE);
+    return call_send_in_place(call, channel, true, message) ||
+           call_send(call, channel, call->started_ns, true, true, CALL_SYNC);
 }
 
 /* One turn of a call that waits. @served: the call whose handler it waits in; NULL: in none. A
@@ -712,7 +768,8 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     if (endpoint->turns >= RPC_NESTING_MAX)
         return refused(outcome, status_fail(PARLEY_RESOURCE_EXHAUSTED,
                                             "calls are nested more than %d deep", RPC_NESTING_MAX));
-    struct channel *channel = plain_channel(client, method, outcome);
+    bool traced = false;
+    struct channel *channel = plain_channel(client, method, outcome, &traced);
     struct call *call = channel ? plain_begin(client, method) : NULL;
     const bool plain = call != NULL;
     if (__builtin_expect(!plain, 0))
@@ -723,8 +780,10 @@ enum parley_status parley_client_call(struct parley_client *client, unsigned met
     call->message = request;
     if (__builtin_expect(plain, 1)) {
         PROBE3(call_start, call, client->spec.interface, method);
-        if (!call_send_in_place(call, channel, request))
-            (void)call_send(call, channel, call->started_ns, true, CALL_SYNC);
+        if (__builtin_expect(traced, 0))
+            (void)send_traced(call, channel, request);
+        else if (!call_send_in_place(call, channel, false, request))
+            (void)call_send(call, channel, call->started_ns, true, false, CALL_SYNC);
     } else {
         call_submit(call);
     }
@@ -842,7 +901,8 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
                              const ProtobufCMessage *request, const struct parley_call *options,
                              ProtobufCClosure closure, void *closure_data)
 {
-    struct channel *channel = plain_channel(client, method, options);
+    bool traced = false;
+    struct channel *channel = plain_channel(client, method, options, &traced);
     struct call *call = channel ? plain_begin(client, method) : NULL;
     if (__builtin_expect(!call, 0))
         return start_any(client, method, request, options, closure, closure_data);
@@ -857,7 +917,9 @@ uint64_t parley_client_start(struct parley_client *client, unsigned method,
         call_refuse_request(call, r);
     } else {
         PROBE3(call_start, call, client->spec.interface, call->method);
-        sent = call_send(call, channel, call->started_ns, true, CALL_CLOSURE);
+        sent = __builtin_expect(traced, 0)
+                   ? send_traced(call, channel, NULL)
+                   : call_send(call, channel, call->started_ns, true, false, CALL_CLOSURE);
     }
     endpoint_leave(endpoint);
     return __builtin_expect(sent, 1) || endpoint_call_find(endpoint, id) ? id : 0;

@@ -323,8 +323,8 @@ static int bell_receive(struct channel *channel)
         }
     }
     packet.text[sizeof(packet.text) - 1] = '\0';
-    bool wants_fd = packet.kind == BELL_ACCEPT || packet.kind == BELL_GROW ||
-                    packet.kind == BELL_GROW_RING;
+    bool wants_fd =
+        packet.kind == BELL_ACCEPT || packet.kind == BELL_GROW || packet.kind == BELL_GROW_RING;
     int r = 1;
     if (n == 0 && fd_count == 0)
         r = -EPIPE;
@@ -713,8 +713,17 @@ __attribute__((noinline, cold)) static int frame_read_any(struct channel *channe
     return has_more(header) ? more_read(channel, frame, record + bytes, error) : 0;
 }
 
-/* Of the word of a header that begins with metadata_bytes: all that says that a frame is one of the
- * many (@all: all bits of it), as the other side of a channel writes it. */
+/* The word of a header that begins with metadata_bytes. */
+RING_INLINE uint64_t bits_of(const struct frame_header *header)
+{
+    uint64_t word;
+    memcpy(&word, (const uint8_t *)header + offsetof(struct frame_header, metadata_bytes),
+           sizeof(word));
+    return word;
+}
+
+/* Of that: all that says that a frame is one of the many (@all: all bits of it), as the other side
+ * of a channel writes it. */
 static uint64_t usual_word(bool service_side, bool all)
 {
     const struct frame_header usual = {
@@ -724,10 +733,7 @@ static uint64_t usual_word(bool service_side, bool all)
                                       : FRAME_TAG_SERVICE,
         .flags = all ? FRAME_IN_ARENA : 0,
     };
-    uint64_t word;
-    memcpy(&word, (const uint8_t *)&usual + offsetof(struct frame_header, metadata_bytes),
-           sizeof(word));
-    return word;
+    return bits_of(&usual);
 }
 
 /* frame_read() of one that has shares or names behind its payload, and is like most otherwise. */
@@ -747,6 +753,25 @@ __attribute__((noinline)) static int frame_read_more(struct channel *channel, co
     return more_read_here(channel, frame, record + bytes - names_bytes, error);
 }
 
+/* frame_read() of one with metadata, which is like most otherwise. */
+__attribute__((noinline)) static int frame_read_metadata(struct channel *channel,
+                                                         const uint8_t *record, uint32_t bytes,
+                                                         uint64_t usual, struct frame *frame,
+                                                         struct error_text *error)
+{
+    const struct frame_header *header = &frame->header;
+    const uint64_t content =
+        (uint64_t)header->metadata_bytes + header->payload_bytes + sizeof(*header);
+    const uint64_t bare =
+        bits_of(header) & ~bits_of(&(const struct frame_header){.metadata_bytes = UINT16_MAX});
+    if (__builtin_expect((bare & usual_word(false, true)) != usual || content > bytes ||
+                             has_more(header) || is_too_large(header),
+                         0))
+        return frame_read_any(channel, record, bytes, frame, error);
+    frame->payload += header->metadata_bytes;
+    return 0;
+}
+
 /* Makes a frame of a record: the header private and bounded, the rest located. @usual: usual_word()
  * of the channel. */
 RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint32_t bytes,
@@ -757,14 +782,11 @@ RING_INLINE int frame_read(struct channel *channel, const uint8_t *record, uint3
     frame->refs->count = 0;
     frame->in_arena = false;
     frame->metadata = frame->payload = record + sizeof(*header);
-    uint64_t word;
-    memcpy(&word, (const uint8_t *)header + offsetof(struct frame_header, metadata_bytes),
-           sizeof(word));
     /* All that is to be checked of nearly every frame: what fits a record is not too large. */
-    if (__builtin_expect((word & usual_word(false, true)) != usual ||
+    if (__builtin_expect((bits_of(header) & usual_word(false, true)) != usual ||
                              (uint64_t)header->payload_bytes + sizeof(*header) > bytes,
                          0))
-        return frame_read_any(channel, record, bytes, frame, error);
+        return frame_read_metadata(channel, record, bytes, usual, frame, error);
     return has_more(header) ? frame_read_more(channel, record, bytes, frame, error) : 0;
 }
 

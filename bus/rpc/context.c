@@ -106,8 +106,12 @@ static int copy_metadata(struct parley_context *context, const struct channel *c
     }
     memcpy(context->metadata, frame->metadata, bytes); /* once; checked in our copy */
     int r = 0;
-    if (__builtin_expect(frame->header.flags & FRAME_TRACED, 0))
-        r = trace_context_begin(context, channel->endpoint, &bytes);
+    if (__builtin_expect(frame->header.flags & FRAME_TRACED, 0)) {
+        if (bytes < sizeof(struct frame_trace))
+            return -EBADMSG;
+        bytes -= sizeof(struct frame_trace);
+        r = trace_context_begin(context, channel->endpoint, context->metadata + bytes);
+    }
     if (r == 0)
         r = metadata_check(context->metadata, bytes);
     if (r < 0)
@@ -141,6 +145,13 @@ static struct parley_peer relayed_peer(const struct parley_context *context)
     };
 }
 
+/* Whether it is a request like most but for the context of its trace. */
+static inline bool frame_is_just_traced(const struct channel *channel, const struct frame *frame)
+{
+    return frame->header.kind == FRAME_REQUEST && frame->header.flags == FRAME_TRACED &&
+           frame->header.metadata_bytes == sizeof(struct frame_trace) && !channel->relayed;
+}
+
 /* What few calls have. Return: as context_new(). */
 __attribute__((noinline)) static int make_special(struct parley_context *context,
                                                   const struct channel *channel,
@@ -164,7 +175,10 @@ int context_new(struct channel *channel, const struct frame *frame,
     context->channel = channel;
     context->service = channel->service;
     context->call_id = frame->header.call_id;
-    context->started_ns = endpoint_stamp(channel->endpoint, 0);
+    /* Of one that is traced it is where its crossing begins, too: it shares no reading. */
+    context->started_ns =
+        endpoint_stamp(channel->endpoint,
+                       __builtin_expect(frame->header.flags & FRAME_TRACED, 0) ? CLOCK_NEVER : 0);
     context->deadline_ns = frame->header.time_left_us == UINT32_MAX
                                ? CLOCK_NEVER
                                : context->started_ns + frame->header.time_left_us * NS_PER_US;
@@ -179,8 +193,10 @@ int context_new(struct channel *channel, const struct frame *frame,
                              !(frame->header.flags & FRAME_MIRROR) && !channel->relayed,
                          1))
         return 0;
-    int r = make_special(context, channel, frame);
-    if (r < 0)
+    int r = frame_is_just_traced(channel, frame)
+                ? trace_context_begin(context, channel->endpoint, frame->metadata)
+                : make_special(context, channel, frame);
+    if (__builtin_expect(r < 0, 0))
         context_free(channel->endpoint, context);
     return r;
 }

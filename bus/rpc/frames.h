@@ -227,7 +227,7 @@ RING_INLINE void frame_words_add_more(struct frame_words *words, size_t shares, 
 
 /* That a message may need to be packed where it goes, WIRE_PACK_AT_SLACK among them. */
 #define FRAME_IN_PLACE_BYTES 512
-static_assert(sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES <=
+static_assert(sizeof(struct frame_header) + sizeof(struct frame_trace) + FRAME_IN_PLACE_BYTES <=
                   SEGMENT_RING_LINES_MIN / 4 * LAYOUT_LINE_BYTES - sizeof(struct ring_prefix),
               "a record of any ring");
 
@@ -238,14 +238,16 @@ bool frame_at_once(struct channel *channel, const struct frame_words *given,
     __attribute__((noinline));
 
 /* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on.
- * False: nothing was sent, and it is to be packed before. */
+ * @trace: its frame_trace; or NULL, a constant. False: nothing was sent, and it is to be packed
+ * before. */
 RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_words *given,
-                                const struct wire_packer *packer, size_t type,
+                                const void *trace, const struct wire_packer *packer, size_t type,
                                 const ProtobufCMessage *message)
 {
     struct segment *ours = &channel->ours;
-    const uint32_t lines =
-        ring_record_lines((uint32_t)sizeof(struct frame_header) + FRAME_IN_PLACE_BYTES);
+    const uint32_t trace_bytes = trace ? sizeof(struct frame_trace) : 0;
+    const uint32_t lines = ring_record_lines((uint32_t)sizeof(struct frame_header) + trace_bytes +
+                                             FRAME_IN_PLACE_BYTES);
     if (__builtin_expect(channel->state != CHANNEL_UP || channel->queue.count > 0 ||
                              ours->head + lines > ours->straight_end,
                          0))
@@ -253,13 +255,16 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
     struct frame_words words = {given->id, given->sizes, given->kinds, given->ends};
     /* How long it is shows when it has been packed: mostly as long as the one before. */
     if (__builtin_expect(!LIST_EMPTY(&channel->buffers) || channel->return_count > 0 ||
-                             channel->packed_bytes > FRAME_SHORT_BYTES,
+                             channel->packed_bytes > FRAME_SHORT_BYTES - trace_bytes,
                          0)) {
+        if (trace)
+            return false; /* it is made elsewhere just so */
         const struct frame_words words_again = {words.id, words.sizes, words.kinds, words.ends};
         return frame_at_once(channel, &words_again, packer, type, message);
     }
     struct ring_room room = {.record = ring_our_prefix(ours, ours->head)};
-    uint8_t *header = (uint8_t *)(room.record + 1), *body = header + sizeof(struct frame_header);
+    uint8_t *header = (uint8_t *)(room.record + 1);
+    uint8_t *body = header + sizeof(struct frame_header) + trace_bytes;
     size_t bytes;
     if (__builtin_expect(wire_pack_at(channel->endpoint->packing, packer, type, message, body,
                                       FRAME_IN_PLACE_BYTES, &bytes) != 0,
@@ -268,8 +273,10 @@ RING_INLINE bool frame_in_place(struct channel *channel, const struct frame_word
         return false;
     }
     channel->packed_bytes = (uint32_t)bytes;
-    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + bytes);
-    frame_words_add_bytes(&words, (uint32_t)bytes, 0);
+    const uint32_t record_bytes = (uint32_t)(sizeof(struct frame_header) + trace_bytes + bytes);
+    frame_words_add_bytes(&words, (uint32_t)bytes, (uint16_t)trace_bytes);
+    if (trace)
+        memcpy(header + sizeof(struct frame_header), trace, sizeof(struct frame_trace));
     frame_words_write(header, &words);
     room.lines = ring_record_lines(record_bytes);
     if (sizeof(struct ring_prefix) + record_bytes + WIRE_PACK_AT_OVER >

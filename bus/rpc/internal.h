@@ -418,7 +418,7 @@ struct __attribute__((aligned(64))) call {
             bool one_way;
             bool mirror;   /* a copy of another call: counted nowhere but as such, tried once */
             bool accepted; /* one-way, was queued and is sent: to be ended */
-            bool traced;   /* it is sampled: a frame_trace is behind its metadata */
+            bool traced;   /* it is sampled: a frame_trace is behind its metadata, if it has any */
         };
         uint64_t states; /* all of them at once */
     };
@@ -565,12 +565,20 @@ static inline bool call_is_translated(const struct call *call)
     return call->told ? call->told_translation != PARLEY_IDENTITY
                       : call->held && call->held->plan_id != 0;
 }
-/* Whether there is nothing about it that few calls have, and it is with a service. */
+/* Whether there is nothing about it that few calls have, and it is with a service. @traced: but that
+ * it is sampled. */
+static inline bool call_is_plain_but(const struct call *call, bool traced)
+{
+    static_assert(offsetof(struct call, counted) - offsetof(struct call, states) == 2 &&
+                      offsetof(struct call, traced) - offsetof(struct call, states) == 7,
+                  "its bits");
+    const bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    const uint64_t counted = UINT64_C(1) << (little ? 16 : 40);
+    return call->states == (traced ? counted | UINT64_C(1) << (little ? 56 : 0) : counted);
+}
 static inline bool call_is_plain(const struct call *call)
 {
-    static_assert(offsetof(struct call, counted) - offsetof(struct call, states) == 2, "its bits");
-    const uint64_t counted = UINT64_C(1) << (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 16 : 40);
-    return call->states == counted;
+    return call_is_plain_but(call, false);
 }
 static inline const uint8_t *call_packed(const struct call *call)
 {
@@ -613,8 +621,11 @@ static inline __attribute__((always_inline)) struct body call_metadata_body(cons
     struct body body = {0};
     if (!plain) {
         body.metadata = call->metadata;
-        body.metadata_bytes =
-            call->metadata_bytes + (call->traced ? sizeof(struct frame_trace) : 0);
+        body.metadata_bytes = call->metadata_bytes;
+        if (call->traced && body.metadata_bytes == 0)
+            body.metadata = (const uint8_t *)&call->span; /* begins with it */
+        if (call->traced)
+            body.metadata_bytes += sizeof(struct frame_trace);
     }
     return body;
 }

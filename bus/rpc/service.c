@@ -100,7 +100,7 @@ RING_INLINE bool reply_in_place(struct parley_context *context, const ProtobufCM
     const struct frame_header header = {.call_id = context->call_id,
                                         .executed = PARLEY_EXECUTED_YES};
     const struct frame_words words = response_words(&header);
-    if (!frame_in_place(channel, &words, channel->service->packer, context->method, message))
+    if (!frame_in_place(channel, &words, NULL, channel->service->packer, context->method, message))
         return false;
     channel_ring_if_asleep(channel);
     return true;
@@ -208,6 +208,16 @@ __attribute__((noinline)) static void answer_any(struct parley_context *context,
     context_end(context, status, message, NULL);
 }
 
+/* Whether there is nothing about it that few calls have, but that it may be sampled. */
+static inline bool context_is_plain(const struct parley_context *context)
+{
+    static_assert(
+        offsetof(struct parley_context, traced) - offsetof(struct parley_context, special) == 4,
+        "its bits");
+    const unsigned traced = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 32 : 24;
+    return (context->special & ~(UINT64_C(1) << traced)) == 0;
+}
+
 /* The closure that a handler calls. Nearly every answer is a message, given while its handler runs,
  * to a call about which there is nothing special. */
 static void context_answer(const ProtobufCMessage *message, void *data)
@@ -215,7 +225,7 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     struct parley_context *context = data;
     struct parley_service *service = context->service;
     struct channel *channel = context->channel;
-    if (__builtin_expect(!message || !channel || !service || context->special != 0 ||
+    if (__builtin_expect(!message || !channel || !service || !context_is_plain(context) ||
                              context->hold || service->endpoint->handling != context ||
                              endpoint_forked(service->endpoint),
                          0)) {
@@ -234,6 +244,8 @@ static void context_answer(const ProtobufCMessage *message, void *data)
     if (__builtin_expect(channel->bye, 0))
         hang_up_if_done(channel);
     count_end(context, endpoint, status, translated);
+    if (__builtin_expect(context->traced, 0))
+        trace_context_end(context, endpoint->stamp_ns, status);
     context_free(endpoint, context);
     endpoint_leave(endpoint);
 }
@@ -459,8 +471,6 @@ static inline int request_received(struct channel *channel, const struct frame *
         return refuse_context(channel, frame, r);
     if (__builtin_expect(service->raw != NULL, 0))
         return request_raw(context, frame, served);
-    struct quick_clock *clock = &channel->endpoint->clock;
-    uint64_t began = context->traced ? quick_clock_now_ns(clock) : 0;
     ProtobufCMessage *input;
     PROBE3(translate_start, context, frame->header.payload_bytes, 1);
     r = request_enter(channel, frame, served, &input);
@@ -470,7 +480,8 @@ static inline int request_received(struct channel *channel, const struct frame *
         return 0;
     }
     if (__builtin_expect(context->traced, 0))
-        context->span.crossing_ns = span_ns(quick_clock_now_ns(clock) - began);
+        context->span.crossing_ns =
+            span_ns(quick_clock_now_ns(&channel->endpoint->clock) - context->started_ns);
     if (__builtin_expect(frame->header.share_count > 0, 0))
         context->hold = wire_hold_take(input);
     serve(context, served, input);

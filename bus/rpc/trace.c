@@ -94,23 +94,33 @@ bool spans_ready(struct parley_endpoint *endpoint)
     return true;
 }
 
-static void put(struct spans *spans, const struct call_span *span, uint64_t start_ns,
-                uint64_t end_ns, uint64_t peer, uint64_t rest)
+static inline void put_word(struct spans_slot *slot, unsigned i, uint64_t word)
 {
-    const uint64_t words[SPANS_WORDS] = {
-        span->trace_id[0], span->trace_id[1], span->span_id, span->parent_id,
-        start_ns,          end_ns - start_ns, peer,          rest,
-    };
-    struct spans_slot *slot = &spans->slots[spans->written % SPANS_SLOT_COUNT];
-    spans->written++;
-    atomic_store_explicit(&spans->header->begun, spans->written, memory_order_relaxed);
-    /* release, each: whoever has read one of them (acquire, in the broker's trace.c) finds `begun`
-     * as it was stored above, and so that this slot is not what it was. */
-    for (unsigned i = 0; i < SPANS_WORDS; i++)
-        atomic_store_explicit(&slot->word[i], words[i], memory_order_release);
-    /* release: pairs with the broker's acquire; the slot is whole */
-    atomic_store_explicit(&spans->header->written, spans->written, memory_order_release);
+    /* release: whoever has read it (acquire, in the broker's trace.c) finds `begun` as it was
+     * stored before, and so that this slot is not what it was. */
+    atomic_store_explicit(&slot->word[i], word, memory_order_release);
 }
+
+static inline void put(struct spans *spans, const struct call_span *span, uint64_t start_ns,
+                       uint64_t end_ns, uint64_t peer, uint64_t rest)
+{
+    const uint64_t number = spans->written;
+    struct spans_slot *slot = &spans->slots[number % SPANS_SLOT_COUNT];
+    struct spans_header *header = spans->header;
+    spans->written = number + 1;
+    atomic_store_explicit(&header->begun, number + 1, memory_order_relaxed);
+    put_word(slot, 0, span->trace_id[0]); /* one by one: an array of them would be read back */
+    put_word(slot, 1, span->trace_id[1]);
+    put_word(slot, 2, span->span_id);
+    put_word(slot, 3, span->parent_id);
+    put_word(slot, 4, start_ns);
+    put_word(slot, 5, end_ns - start_ns);
+    put_word(slot, 6, peer);
+    put_word(slot, 7, rest);
+    /* release: pairs with the broker's acquire; the slot is whole */
+    atomic_store_explicit(&header->written, number + 1, memory_order_release);
+}
+static_assert(SPANS_WORDS == 8, "all that put() writes");
 
 static uint64_t rest_of(const struct parley_endpoint *endpoint, const struct stats_cell *cell,
                         const struct call_span *span, unsigned status, unsigned class,
@@ -197,6 +207,13 @@ static uint64_t new_id(uint64_t *stream)
     return __builtin_expect(id == 0, 0) ? 1 : id;
 }
 
+static void begin_trace(struct call_span *span, struct spans *spans)
+{
+    span->trace_id[0] = new_id(&spans->ids[0]);
+    span->trace_id[1] = new_id(&spans->ids[1]);
+    span->parent_id = 0;
+}
+
 static bool is_marked(const struct call *call)
 {
     size_t bytes;
@@ -227,12 +244,9 @@ static bool is_sampled(struct call *call, struct spans *spans, const struct parl
         span->parent_id = parent->span.span_id;
         return true;
     }
-    if (!marked &&
-        (parent || random_below(&spans->ids[1], ROUTE_BUCKETS) >= (tracing & ROUTE_TRACE_RATE)))
+    if (!marked && (parent || !spans_sample(spans, tracing)))
         return false;
-    span->trace_id[0] = new_id(&spans->ids[0]);
-    span->trace_id[1] = new_id(&spans->ids[1]);
-    span->parent_id = 0;
+    begin_trace(span, spans);
     return true;
 }
 
@@ -244,15 +258,28 @@ void trace_call_begin(struct call *call, struct parley_endpoint *endpoint,
         return;
     span->span_id = new_id(&endpoint->spans.ids[1]);
     span->crossing_ns = 0;
+    call->traced = true;
+    if (call->metadata_bytes == 0)
+        return;
     size_t bytes = call->metadata_bytes + sizeof(struct frame_trace);
     if (bytes > call->metadata_bytes_max) {
         uint8_t *grown = realloc(call->metadata, bytes);
-        if (!grown)
+        if (!grown) {
+            call->traced = false;
             return;
+        }
         call->metadata = grown;
         call->metadata_bytes_max = bytes;
     }
     memcpy(call->metadata + call->metadata_bytes, span, sizeof(struct frame_trace));
+}
+
+void trace_plain_begin(struct call *call, struct spans *spans)
+{
+    struct call_span *span = &call->span;
+    begin_trace(span, spans);
+    span->span_id = new_id(&spans->ids[1]);
+    span->crossing_ns = 0;
     call->traced = true;
 }
 
@@ -270,18 +297,19 @@ void trace_call_end(const struct call *call, const struct stats_cell *cell, uint
 /* ---- A service's side ---- */
 
 int trace_context_begin(struct parley_context *context, struct parley_endpoint *endpoint,
-                        size_t *metadata_bytes)
+                        const uint8_t *trace)
 {
     struct call_span *span = &context->span;
-    if (*metadata_bytes < sizeof(struct frame_trace))
-        return -EBADMSG;
-    *metadata_bytes -= sizeof(struct frame_trace);
-    memcpy(span, context->metadata + *metadata_bytes, sizeof(struct frame_trace));
-    if ((span->trace_id[0] | span->trace_id[1]) == 0 || span->span_id == 0)
+    uint64_t words[3]; /* a frame_trace, read once */
+    static_assert(sizeof(words) == sizeof(struct frame_trace), "its words");
+    memcpy(words, trace, sizeof(words));
+    if (__builtin_expect((words[0] | words[1]) == 0 || words[2] == 0, 0))
         return -EBADMSG;
     if (spans_wanted(&endpoint->spans) == 0 || !spans_ready(endpoint))
         return 0; /* whatever the client says */
-    span->parent_id = span->span_id;
+    span->trace_id[0] = words[0];
+    span->trace_id[1] = words[1];
+    span->parent_id = words[2];
     span->span_id = new_id(&endpoint->spans.ids[1]);
     span->crossing_ns = 0;
     context->traced = true;

@@ -65,27 +65,25 @@ static inline uint32_t spans_wanted(const struct spans *spans)
     return atomic_load_explicit(spans->wanted, memory_order_relaxed);
 }
 
-/* Whether the next call, which has no metadata and is made for no other, is not sampled, and that is
- * settled. False: nothing is, trace_call_begin() will find the same. @tracing: not 0. */
-static inline bool spans_pass_by(struct spans *spans, uint32_t tracing)
+/* Whether the next call, which has no metadata and is made for no other, is sampled. @tracing: not
+ * 0. */
+static inline bool spans_sample(struct spans *spans, uint32_t tracing)
 {
-    uint64_t stream = spans->ids[1];
-    if (random_below(&stream, ROUTE_BUCKETS) < (tracing & ROUTE_TRACE_RATE))
-        return false;
-    spans->ids[1] = stream;
-    return true;
+    return random_below(&spans->ids[1], ROUTE_BUCKETS) < (tracing & ROUTE_TRACE_RATE);
 }
 
 /* Decides whether a call that is beginning is sampled, and makes it a span. @tracing: not 0. Its
  * metadata are complete; @parent: that it is made for; NULL: none. */
 void trace_call_begin(struct call *call, struct parley_endpoint *endpoint,
                       const struct parley_context *parent, uint32_t tracing);
+/* Makes a call a span that is sampled, and has no metadata, and for which spans_ready(). */
+void trace_plain_begin(struct call *call, struct spans *spans);
 /* It has ended, and still has its channel if it had one. */
 void trace_call_end(const struct call *call, const struct stats_cell *cell, uint64_t now,
                     unsigned status, unsigned executed);
-/* Takes the frame_trace off a request's metadata. Return: 0, or -EBADMSG. */
+/* @trace: the request's frame_trace, unaligned; it is read once. Return: 0, or -EBADMSG. */
 int trace_context_begin(struct parley_context *context, struct parley_endpoint *endpoint,
-                        size_t *metadata_bytes);
+                        const uint8_t *trace);
 void trace_context_end(const struct parley_context *context, uint64_t now, unsigned status);
 
 /* What a handler reads as its call's traceparent: its own span. */

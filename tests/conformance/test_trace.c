@@ -211,7 +211,7 @@ static void test_spans_of_a_chain_are_each_the_child_of_the_one_before(void **st
         assert_int_equal(spans[i]->attempts, 1);
         assert_int_equal(spans[i]->executed, PARLEY_EXECUTED_YES);
         assert_true(spans[i]->duration_ns > 0);
-        assert_true(spans[i]->crossing_ns <= spans[i]->duration_ns || spans[i]->service);
+        assert_true(spans[i]->crossing_ns <= spans[i]->duration_ns);
         assert_true(spans[i]->start_unix_ns > UINT64_C(1500000000000000000));
     }
     assert_int_equal(spans[0]->pid, getpid());
@@ -342,6 +342,33 @@ static void test_a_status_is_in_the_spans_of_both_sides(void **state)
     wire_free(reply);
 }
 
+/* Nothing has crossed back to it, whatever has to the call before it. */
+static void test_a_call_that_fails_has_no_crossing(void **state)
+{
+    (void)state;
+    static uint8_t payload[100000];
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT, *reply;
+    size_t crossed = 0, failed = 0;
+    tracing_set(&caller.bus, 100000);
+    request.payload.data = payload;
+    request.payload.len = sizeof(payload);
+    for (unsigned i = 0; i < 2; i++) { /* a method's first call goes a way of its own */
+        assert_int_equal(echo__v1__echo__echo_call(caller.client, &request, &reply, NULL),
+                         PARLEY_OK);
+        parley_reply_free(reply);
+        assert_int_equal(ask(0, false, NULL, 0, NULL), PARLEY_NOT_FOUND);
+    }
+    Parley__ControlReply *read = tracing_await(&caller.bus, 0, 2 * (2 + 4));
+    for (size_t i = 0; i < read->trace->n_span; i++) {
+        const Parley__Span *span = read->trace->span[i];
+        crossed += !span->service && span->crossing_ns > 0;
+        failed += !span->service && span->status == PARLEY_NOT_FOUND;
+    }
+    assert_int_equal(crossed, 2);
+    assert_int_equal(failed, 4);
+    wire_free(read);
+}
+
 /* In the ring, by the arena, and in the queue of what finds no room. */
 static void test_calls_of_any_size_and_any_number_are_traced(void **state)
 {
@@ -372,6 +399,63 @@ static void test_calls_of_any_size_and_any_number_are_traced(void **state)
     for (size_t i = 0; i < read->trace->n_span; i++)
         one_way += read->trace->span[i]->one_way;
     assert_int_equal(one_way, 2);
+    wire_free(read);
+}
+
+/* Each span of the service's is the child of one of the caller's, which has no other. */
+static void assert_in_pairs(const Parley__TraceReply *trace)
+{
+    for (size_t i = 0; i < trace->n_span; i++) {
+        const Parley__Span *span = trace->span[i];
+        size_t relatives = 0;
+        for (size_t k = 0; k < trace->n_span; k++) {
+            const Parley__Span *other = trace->span[k];
+            if (other->service != span->service)
+                relatives += same(&other->trace_id, &span->trace_id) &&
+                             (span->service ? same(&other->span_id, &span->parent_id)
+                                            : same(&other->parent_id, &span->span_id));
+        }
+        assert_int_equal(relatives, 1);
+        assert_int_equal(span->has_parent_id, span->service);
+        assert_int_equal(span->status, PARLEY_OK);
+        assert_int_equal(span->attempts, 1);
+        assert_true(span->crossing_ns <= span->duration_ns);
+    }
+}
+
+/* The same of calls that have nothing else about them: of each length that goes by the ring in some
+ * way of its own, also right after others. */
+static void test_calls_with_nothing_but_a_trace_are_traced_however_long_they_are(void **state)
+{
+    (void)state;
+    enum { CALLS = 400 };
+    static uint8_t payload[100000];
+    static const size_t sizes[] = {0,   1,   31,  60,  61,   95,   104,    105, 127,  128,  129,
+                                   200, 450, 480, 500, 511,  512,  513,    600, 2000, 8000, 1,
+                                   64,  500, 64,  64,  3000, 3000, 100000, 10,  10};
+    enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
+    Echo__V1__Message request = ECHO__V1__MESSAGE__INIT, *reply;
+    struct tally ended = {0};
+    for (size_t i = 0; i < sizeof(payload); i++)
+        payload[i] = (uint8_t)(i * 7 + i / 251);
+    tracing_set(&caller.bus, 100000);
+    request.payload.data = payload;
+    for (size_t i = 0; i < SIZES; i++) {
+        request.payload.len = sizes[i];
+        assert_int_equal(echo__v1__echo__echo_call(caller.client, &request, &reply, NULL),
+                         PARLEY_OK);
+        assert_int_equal(reply->payload.len, sizes[i]);
+        assert_memory_equal(reply->payload.data, payload, sizes[i]);
+        parley_reply_free(reply);
+    }
+    request.payload.len = 10;
+    for (unsigned i = 0; i < CALLS; i++) /* the ring holds 127 */
+        caller_start(&caller, METHOD_ECHO, &request, NULL, &ended);
+    caller_await(&caller, &ended.ended, CALLS);
+    assert_int_equal(ended.ok, CALLS);
+    Parley__ControlReply *read = tracing_await(&caller.bus, 0, 2 * (CALLS + SIZES));
+    assert_int_equal(read->trace->n_span, 2 * (CALLS + SIZES));
+    assert_in_pairs(read->trace);
     wire_free(read);
 }
 
@@ -430,7 +514,9 @@ int main(void)
         trace_test(test_what_a_call_that_is_not_sampled_calls_is_not_either),
         trace_test(test_a_detached_call_begins_a_trace_of_its_own),
         trace_test(test_a_status_is_in_the_spans_of_both_sides),
+        trace_test(test_a_call_that_fails_has_no_crossing),
         trace_test(test_calls_of_any_size_and_any_number_are_traced),
+        trace_test(test_calls_with_nothing_but_a_trace_are_traced_however_long_they_are),
         trace_test(test_a_broker_that_comes_back_is_given_the_rings_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
