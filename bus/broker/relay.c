@@ -120,6 +120,7 @@ static int join_bus(struct broker *broker, struct relay *relay, struct error_tex
     /* The endpoint takes the descriptor, on failure too; the session then hangs up by itself. */
     if (rpc_endpoint_attach(pair[1], "parleyd", &relay->endpoint) != PARLEY_OK)
         return error_set(error, -EIO, "%s", parley_error_text());
+    rpc_endpoint_trace_by(relay->endpoint, &broker->routes.region); /* its first call, too */
     relay->source.ready = on_relay;
     r = broker_watch(broker, parley_fd(relay->endpoint), WAIT_IN, &relay->source);
     return r < 0 ? error_set(error, r, "cannot wait for calls: %s", strerror(-r)) : 0;

@@ -159,6 +159,11 @@ enum parley_status rpc_endpoint_attach(int fd, const char *name,
     return PARLEY_OK;
 }
 
+void rpc_endpoint_trace_by(struct parley_endpoint *endpoint, const struct region *route)
+{
+    spans_routed(&endpoint->spans, route);
+}
+
 /* Ends everything, and tells everybody. */
 static void endpoint_end(struct parley_endpoint *endpoint)
 {

@@ -33,6 +33,11 @@ int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *
 enum parley_status rpc_endpoint_attach(int fd, const char *name,
                                        struct parley_endpoint **ret_endpoint);
 
+struct region;
+/* Calls are traced as the broker's route page says before the link has brought it, too. @route: the
+ * broker's own mapping, which outlives the endpoint. */
+void rpc_endpoint_trace_by(struct parley_endpoint *endpoint, const struct region *route);
+
 /* Whether it still has the link that it was attached with. */
 bool rpc_endpoint_linked(const struct parley_endpoint *endpoint);
 

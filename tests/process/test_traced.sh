@@ -52,8 +52,8 @@ until_has "catalog" ls --names
 
 run 0 "$parley" trace --rate show
 has "calls that are marked are traced"
+run "$refused" "$parley" call -m gray.trace=1 catalog/Get '{}' # the first one that the broker relays
 run "$refused" "$parley" call catalog/Get '{}'
-run "$refused" "$parley" call -m gray.trace=1 catalog/Get '{}'
 until_has "service catalog/Get" trace --last
 [[ $(wc -l <"$out") == 2 ]] || fail "one call was marked, and not two spans are there"
 id=$(sed -n '1s/.*trace \([0-9a-f]\{32\}\) .*/\1/p' "$out")
