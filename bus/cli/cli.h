@@ -218,6 +218,8 @@ void table_print(const struct table *table, FILE *out);
 /* "850 ns", "1.23 us", "45.6 ms", "12.0 s"; three digits. */
 #define TEXT_DURATION_BYTES 16
 const char *text_duration(uint64_t ns, char buffer[TEXT_DURATION_BYTES]);
+/* From a minute on as documents have it: "1h30m", "10m", "1m30s". Below, the same. */
+const char *text_time(uint64_t ns, char buffer[TEXT_DURATION_BYTES]);
 /* "5 %", "33.333 %", "<0.001 %" */
 #define TEXT_SHARE_BYTES 32
 const char *text_share(double percent, char buffer[TEXT_SHARE_BYTES]);

@@ -212,7 +212,7 @@ static void print_steps(FILE *out, const json_t *spec, const json_t *status)
         fprintf(out, "  %c %zu  %s", (json_int_t)i + 1 == current ? '>' : ' ', i + 1,
                 text_share(number_at(step, "weight"), share));
         if (seconds > 0 && seconds < 1e9)
-            fprintf(out, " for %s", text_duration((uint64_t)(seconds * 1e9), hold));
+            fprintf(out, " for %s", text_time((uint64_t)(seconds * 1e9), hold));
         fprintf(out, "%s\n",
                 json_is_true(json_object_get(step, "approval")) ? ", then an approval" : "");
     }

@@ -278,6 +278,8 @@ static int follow(struct cli *cli, const struct asked *asked)
         if (first && !reply->trace->on)
             cli_complain(cli, 0,
                          "no call is traced: parley trace --rate 1 traces one in a hundred");
+        else if (asked->last && reply->trace->n_span == 0)
+            cli_complain(cli, 0, "no span is kept that was asked for");
         bool written = print_spans(cli, reply->trace, max - seen);
         seen += reply->trace->n_span;
         since = reply->trace->next;

@@ -185,6 +185,23 @@ const char *text_duration(uint64_t ns, char buffer[TEXT_DURATION_BYTES])
     return buffer;
 }
 
+const char *text_time(uint64_t ns, char buffer[TEXT_DURATION_BYTES])
+{
+    const uint64_t all = ns / NS_PER_S;
+    if (all < 60)
+        return text_duration(ns, buffer);
+    const struct {
+        uint64_t count;
+        char unit;
+    } parts[] = {{all / 3600, 'h'}, {all / 60 % 60, 'm'}, {all % 60, 's'}};
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (parts[i].count > 0)
+            used += (size_t)snprintf(buffer + used, TEXT_DURATION_BYTES - used, "%" PRIu64 "%c",
+                                     parts[i].count, parts[i].unit);
+    return buffer;
+}
+
 const char *text_share(double percent, char buffer[TEXT_SHARE_BYTES])
 {
     if (!isfinite(percent) || percent < 0)

@@ -12,6 +12,22 @@ static void assert_duration(uint64_t ns, const char *expected)
     assert_string_equal(text_duration(ns, buffer), expected);
 }
 
+static void test_times_are_as_documents_have_them(void **state)
+{
+    static const struct {
+        uint64_t s;
+        const char *text;
+    } times[] = {{59, "59.0 s"},       {60, "1m"},
+                 {90, "1m30s"},        {600, "10m"},
+                 {3600, "1h"},         {5400, "1h30m"},
+                 {3601, "1h1s"},       {2592000, "720h"},
+                 {86399, "23h59m59s"}, {UINT64_MAX / 1000000000, "5124095h34m33s"}};
+    char buffer[TEXT_DURATION_BYTES];
+    (void)state;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+        assert_string_equal(text_time(times[i].s * 1000000000, buffer), times[i].text);
+}
+
 static void test_durations_have_three_digits_and_a_unit(void **state)
 {
     (void)state;
@@ -184,6 +200,7 @@ static void test_a_word_past_the_limit_has_no_neighbour(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_times_are_as_documents_have_them),
         cmocka_unit_test(test_durations_have_three_digits_and_a_unit),
         cmocka_unit_test(test_the_longest_duration_fits_its_buffer),
         cmocka_unit_test(test_shares_have_no_needless_digits),

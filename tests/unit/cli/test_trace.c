@@ -263,6 +263,16 @@ static void test_it_says_that_nothing_is_traced(void **state)
     run_free(&run);
 }
 
+static void test_it_says_that_no_span_is_kept(void **state)
+{
+    script.trace.n_span = 0;
+    struct run run = RUN("trace", "--last", "--failed", "--url", fake_broker_url(*state));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.out, "");
+    assert_contains(run.err, "no span is kept that was asked for");
+    run_free(&run);
+}
+
 #define TRACE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -278,6 +288,7 @@ int main(void)
         TRACE(test_what_makes_no_sense_is_refused),
         TRACE(test_spans_without_ids_are_no_brokers),
         TRACE(test_it_says_that_nothing_is_traced),
+        TRACE(test_it_says_that_no_span_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
