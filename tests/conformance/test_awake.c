@@ -25,6 +25,7 @@
 
 #include "base/sanitized.h"
 #include "rpc/internal.h"
+#include "support/allocations.h"
 #include "support/caller.h"
 #include "support/echoes.h"
 #include "support/tracing.h"
@@ -34,37 +35,6 @@
 #define COUNTED 10000
 
 static struct caller caller;
-
-/* ---- Allocations ---- */
-
-static _Atomic uint32_t allocations;
-
-#if defined(__GLIBC__) && !SANITIZED
-#define ALLOCATIONS_COUNTED true
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t number, size_t bytes);
-void *__libc_realloc(void *memory, size_t bytes);
-
-void *malloc(size_t bytes)
-{
-    allocations++;
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t number, size_t bytes)
-{
-    allocations++;
-    return __libc_calloc(number, bytes);
-}
-
-void *realloc(void *memory, size_t bytes)
-{
-    allocations++;
-    return __libc_realloc(memory, bytes);
-}
-#else
-#define ALLOCATIONS_COUNTED false
-#endif
 
 /* ---- The service ---- */
 
@@ -128,10 +98,7 @@ static int teardown(void **state)
 
 static void assert_warm_calls_allocate_nothing(int traced)
 {
-    if (!ALLOCATIONS_COUNTED) {
-        print_message("allocations are not counted under a sanitizer\n");
-        skip();
-    }
+    allocations_are_counted();
     caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
     tracing_set(&caller.bus, traced);
@@ -163,10 +130,7 @@ static void test_a_warm_call_that_is_traced_allocates_nothing(void **state)
 static void test_calls_in_flight_allocate_nothing_when_warm(void **state)
 {
     (void)state;
-    if (!ALLOCATIONS_COUNTED) {
-        print_message("allocations are not counted under a sanitizer\n");
-        skip();
-    }
+    allocations_are_counted();
     caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
@@ -192,10 +156,7 @@ static void test_calls_in_flight_allocate_nothing_when_warm(void **state)
 static void test_calls_that_wait_for_room_allocate_nothing_when_warm(void **state)
 {
     (void)state;
-    if (!ALLOCATIONS_COUNTED) {
-        print_message("allocations are not counted under a sanitizer\n");
-        skip();
-    }
+    allocations_are_counted();
     caller_fork(&caller.bus, &implementation, NULL);
     caller_connect(&caller, 1);
     Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;

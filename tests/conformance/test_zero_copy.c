@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "base/random.h"
-#include "base/sanitized.h"
 #include "blob_v1.parley.h"
 #include "conformance/blobs.h"
 #include "rpc/rpc.h"
 #include "shm/layout.h"
+#include "support/allocations.h"
 #include "support/bus.h"
 
 #define MIB ((size_t)1 << 20)
@@ -747,28 +747,6 @@ static void test_what_a_version_converts_or_lacks_is_copied_and_comes_back(void 
 
 /* ---- What it costs ---- */
 
-static _Atomic uint32_t allocations;
-
-#if defined(__GLIBC__) && !SANITIZED
-#define ALLOCATIONS_COUNTED true
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t number, size_t bytes);
-
-void *malloc(size_t bytes)
-{
-    allocations++;
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t number, size_t bytes)
-{
-    allocations++;
-    return __libc_calloc(number, bytes);
-}
-#else
-#define ALLOCATIONS_COUNTED false
-#endif
-
 static void answer_in_a_buffer(Blob__V1__Store_Service *self, const Blob__V1__Blob *input,
                                Blob__V1__Blob_Closure closure, void *data)
 {
@@ -791,10 +769,7 @@ static bool one_instance(void *argument)
 static void test_warm_calls_with_references_both_ways_allocate_nothing(void **state)
 {
     (void)state;
-    if (!ALLOCATIONS_COUNTED) {
-        print_message("allocations are not counted under a sanitizer\n");
-        skip();
-    }
+    allocations_are_counted();
     static Blob__V1__Store_Service service_here = {
         .base = {.descriptor = &blob__v1__store__descriptor,
                  .invoke = protobuf_c_service_invoke_internal},
