@@ -164,6 +164,26 @@ void rpc_endpoint_trace_by(struct parley_endpoint *endpoint, const struct region
     spans_routed(&endpoint->spans, route);
 }
 
+struct parley_client *endpoint_client(struct parley_endpoint *endpoint, uint64_t contract_id)
+{
+    struct parley_client *client;
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
+        if (client->contract_id == contract_id)
+            return client;
+    }
+    return NULL;
+}
+
+struct parley_service *endpoint_service(struct parley_endpoint *endpoint, uint64_t instance_id)
+{
+    struct parley_service *service;
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
+        if (service->instance_id == instance_id)
+            return service;
+    }
+    return NULL;
+}
+
 /* Ends everything, and tells everybody. */
 static void endpoint_end(struct parley_endpoint *endpoint)
 {

@@ -994,6 +994,9 @@ int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns);
 uint8_t *endpoint_scratch(struct parley_endpoint *endpoint, size_t bytes);
 int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
                   const int *fds, size_t fd_count);
+/* By the names that they have on the link. NULL: none, any more. */
+struct parley_client *endpoint_client(struct parley_endpoint *endpoint, uint64_t contract_id);
+struct parley_service *endpoint_service(struct parley_endpoint *endpoint, uint64_t instance_id);
 
 uint64_t endpoint_timer_next(const struct parley_endpoint *endpoint);
 /* Do what is there, without waiting, and arm every doorbell if a foreign loop may sleep next. */

@@ -466,26 +466,6 @@ static void ready(struct source *source, uint32_t events)
 
 /* ---- Uplink ---- */
 
-static struct parley_service *service_find(struct parley_endpoint *endpoint, uint64_t instance_id)
-{
-    struct parley_service *service;
-    TAILQ_FOREACH (service, &endpoint->services, entry) {
-        if (service->instance_id == instance_id)
-            return service;
-    }
-    return NULL;
-}
-
-static struct parley_client *client_find(struct parley_endpoint *endpoint, uint64_t contract_id)
-{
-    struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry) {
-        if (client->contract_id == contract_id)
-            return client;
-    }
-    return NULL;
-}
-
 /* What the endpoint says to its broker. */
 static int told(struct parley_endpoint *endpoint, const Parley__LinkMessage *message,
                 const int *fds, size_t fd_count)
@@ -493,7 +473,7 @@ static int told(struct parley_endpoint *endpoint, const Parley__LinkMessage *mes
     struct remote *remote = endpoint->remote;
     switch (message->body_case) {
     case PARLEY__LINK_MESSAGE__BODY_OPEN:
-        far_client_open(remote, client_find(endpoint, message->open->contract_id));
+        far_client_open(remote, endpoint_client(endpoint, message->open->contract_id));
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_CLOSE:
         far_client_close(remote, message->close->contract_id);
@@ -504,7 +484,7 @@ static int told(struct parley_endpoint *endpoint, const Parley__LinkMessage *mes
         far_client_connect(remote, message->connect, fds[0], fds[1]);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_PUBLISH:
-        far_service_publish(remote, service_find(endpoint, message->publish->instance_id),
+        far_service_publish(remote, endpoint_service(endpoint, message->publish->instance_id),
                             message->publish);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_WITHDRAW:

@@ -127,30 +127,10 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
     return 0;
 }
 
-static struct parley_client *client_find(struct parley_endpoint *endpoint, uint64_t contract_id)
-{
-    struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry) {
-        if (client->contract_id == contract_id)
-            return client;
-    }
-    return NULL;
-}
-
-static struct parley_service *service_find(struct parley_endpoint *endpoint, uint64_t instance_id)
-{
-    struct parley_service *service;
-    TAILQ_FOREACH (service, &endpoint->services, entry) {
-        if (service->instance_id == instance_id)
-            return service;
-    }
-    return NULL;
-}
-
 static void attach_received(struct parley_endpoint *endpoint, const Parley__Attach *message,
                             int fds[LINK_FD_MAX])
 {
-    struct parley_service *service = service_find(endpoint, message->instance_id);
+    struct parley_service *service = endpoint_service(endpoint, message->instance_id);
     /* An instance that is gone: the client learns it from the doorbell's end. */
     if (service)
         service_attach(service, message, fds[0], steal_fd(&fds[1]));
@@ -209,11 +189,11 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
     case PARLEY__LINK_MESSAGE__BODY_PLAN:
         return plans_received(endpoint, message->plan, error);
     case PARLEY__LINK_MESSAGE__BODY_PUBLISHED:
-        if ((service = service_find(endpoint, message->published->instance_id)))
+        if ((service = endpoint_service(endpoint, message->published->instance_id)))
             service_published(service, message->published);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_DRAIN:
-        if ((service = service_find(endpoint, message->drain->instance_id)))
+        if ((service = endpoint_service(endpoint, message->drain->instance_id)))
             service_drain_ordered(service, message->drain);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_PING:
@@ -223,22 +203,22 @@ static int message_received(struct parley_endpoint *endpoint, const Parley__Link
         endpoint_review(endpoint);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_CUT:
-        if ((service = service_find(endpoint, message->cut->instance_id)))
+        if ((service = endpoint_service(endpoint, message->cut->instance_id)))
             service_cut(service, message->cut);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_ATTACH:
         attach_received(endpoint, message->attach, fds);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_OPENED:
-        if ((client = client_find(endpoint, message->opened->contract_id)))
+        if ((client = endpoint_client(endpoint, message->opened->contract_id)))
             client_opened(client, message->opened);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_INSTANCES:
-        if ((client = client_find(endpoint, message->instances->contract_id)))
+        if ((client = endpoint_client(endpoint, message->instances->contract_id)))
             client_instances(client, message->instances);
         return 0;
     case PARLEY__LINK_MESSAGE__BODY_CONNECT_FAILED:
-        if ((client = client_find(endpoint, message->connect_failed->contract_id)))
+        if ((client = endpoint_client(endpoint, message->connect_failed->contract_id)))
             client_connect_failed(client, message->connect_failed);
         return 0;
     default:
