@@ -242,6 +242,36 @@ int share_refused(const struct frame *frame, uint64_t place, uint32_t bytes,
                      frame->header.payload_bytes);
 }
 
+/* @places: live */
+static inline uint64_t place_read(const uint8_t *places, uint32_t index, uint32_t payload_bytes)
+{
+    uint32_t place;
+    uint16_t near;
+    if (payload_bytes > UINT16_MAX) {
+        memcpy(&place, places + index * sizeof(place), sizeof(place));
+        return place;
+    }
+    memcpy(&near, places + index * sizeof(near), sizeof(near));
+    return near;
+}
+
+int frame_read_refs_any(struct channel *channel, const struct frame *frame,
+                        struct error_text *error)
+{
+    const uint32_t payload_bytes = frame->header.payload_bytes;
+    uint64_t before = 0;
+    frame->refs->segments = 0;
+    for (uint32_t i = 0; i < frame->header.share_count; i++) {
+        const uint64_t place = place_read(frame->payload + payload_bytes, i, payload_bytes);
+        int r = share_read(channel, frame, i, place, before, error);
+        if (r < 0)
+            return r;
+        before = place + FRAME_STAND_IN_BYTES;
+    }
+    frame->refs->count = frame->header.share_count;
+    return 0;
+}
+
 int refs_expand(const struct frame *frame, uint8_t **ret_payload, size_t *ret_bytes)
 {
     const struct frame_refs *refs = frame->refs;

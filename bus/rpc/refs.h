@@ -55,57 +55,54 @@ static inline int refs_pack(struct channel *channel, const struct wire_packer *p
 int share_refused(const struct frame *frame, uint64_t place, uint32_t bytes,
                   struct error_text *error) __attribute__((noinline, cold));
 
-/* @places: live */
-static inline uint64_t place_read(const uint8_t *places, uint32_t index, uint32_t payload_bytes)
+/* Reads what a stand-in says, bounds and resolves it, into reference @index. @before: where the one
+ * before it ends. Return: 0, or -EPROTO with a sentence. */
+static inline __attribute__((always_inline)) int
+share_read(struct channel *channel, const struct frame *frame, uint32_t index, uint64_t place,
+           uint64_t before, struct error_text *error)
 {
-    uint32_t place;
-    uint16_t near;
-    if (__builtin_expect(payload_bytes > UINT16_MAX, 0)) {
-        memcpy(&place, places + index * sizeof(place), sizeof(place));
-        return place;
+    struct frame_refs *refs = frame->refs;
+    struct wire_ref *ref = &refs->refs[index];
+    if (__builtin_expect(
+            place < before || place + FRAME_STAND_IN_BYTES > frame->header.payload_bytes, 0))
+        return share_refused(frame, place, 0, error);
+    struct frame_stand_in in;
+    memcpy(&in, frame->payload + place, sizeof(in)); /* once, as for what it says */
+    const uint32_t block = in.block, segment = in.segment, offset = in.offset, bytes = in.bytes;
+    if (__builtin_expect(bytes > WIRE_MESSAGE_BYTES_MAX, 0))
+        return share_refused(frame, place, bytes, error);
+    ref->data = arena_bytes(&channel->peer, segment, offset, bytes);
+    if (__builtin_expect(!ref->data, 0)) {
+        const struct frame_ref unknown = {block, segment, offset};
+        int r = channel_resolve(channel, &unknown, bytes, &ref->data, error);
+        if (r < 0)
+            return r;
     }
-    memcpy(&near, places + index * sizeof(near), sizeof(near));
-    return near;
+    ref->bytes = bytes;
+    ref->place = (uint32_t)place;
+    refs->blocks[index] = block;
+    refs->segments |= UINT32_C(1) << segment;
+    return 0;
 }
 
-/* Reads, bounds and resolves the frame's stand-ins, of which there is one at least, into its
- * references. Return: 0, or -EPROTO with a sentence. */
+/* refs.c: those of frame_read_refs() that are more than one, or far behind in their payload. */
+int frame_read_refs_any(struct channel *channel, const struct frame *frame,
+                        struct error_text *error) __attribute__((noinline));
+
+/* Reads the frame's stand-ins, of which there is one at least, into its references. Return: 0, or
+ * -EPROTO with a sentence. */
 static inline __attribute__((always_inline)) int
 frame_read_refs(struct channel *channel, const struct frame *frame, struct error_text *error)
 {
-    struct frame_refs *refs = frame->refs;
     const uint32_t payload_bytes = frame->header.payload_bytes;
-    const uint8_t *const places = frame->payload + payload_bytes;
-    const uint32_t count = frame->header.share_count;
-    uint64_t before = 0;
-    uint32_t segments = 0, i = 0;
-    do {
-        struct wire_ref *ref = &refs->refs[i];
-        const uint64_t place = place_read(places, i, payload_bytes);
-        const uint64_t end = place + FRAME_STAND_IN_BYTES;
-        if (__builtin_expect(place < before || end > payload_bytes, 0))
-            return share_refused(frame, place, 0, error);
-        struct frame_stand_in in;
-        memcpy(&in, frame->payload + place, sizeof(in)); /* once, as for what it says */
-        const uint32_t block = in.block, segment = in.segment, offset = in.offset, bytes = in.bytes;
-        if (__builtin_expect(bytes > WIRE_MESSAGE_BYTES_MAX, 0))
-            return share_refused(frame, place, bytes, error);
-        ref->data = arena_bytes(&channel->peer, segment, offset, bytes);
-        if (__builtin_expect(!ref->data, 0)) {
-            const struct frame_ref unknown = {block, segment, offset};
-            int r = channel_resolve(channel, &unknown, bytes, &ref->data, error);
-            if (r < 0)
-                return r;
-        }
-        ref->bytes = bytes;
-        ref->place = (uint32_t)place;
-        refs->blocks[i] = block;
-        segments |= UINT32_C(1) << segment;
-        before = end;
-    } while (++i < count);
-    refs->segments = segments;
-    refs->count = count;
-    return 0;
+    if (__builtin_expect(frame->header.share_count != 1 || payload_bytes > UINT16_MAX, 0))
+        return frame_read_refs_any(channel, frame, error);
+    uint16_t place;
+    memcpy(&place, frame->payload + payload_bytes, sizeof(place));
+    frame->refs->segments = 0;
+    int r = share_read(channel, frame, 0, place, 0, error);
+    frame->refs->count = r == 0;
+    return r;
 }
 /* As plan_unpack(), of a frame's payload. Where the message refers to the peer's memory it gets a
  * hold, and the frame has no references any more. The second is for those that have some. */

@@ -478,6 +478,8 @@ NEVER(int, refs_write, struct channel *channel, struct wire_packing *packing, si
       size_t ref_count, uint8_t *out)
 NEVER(int, share_refused, const struct frame *frame, uint64_t place, uint32_t bytes,
       struct error_text *error)
+NEVER(int, frame_read_refs_any, struct channel *channel, const struct frame *frame,
+      struct error_text *error)
 NEVER(int, arena_add, struct peer_segment *peer, int fd, struct error_text *error)
 NEVER(int, region_create, struct region *region, const char *name, size_t bytes,
       struct error_text *error)
