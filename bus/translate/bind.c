@@ -432,7 +432,6 @@ static void fill_table(const struct binder *binder, struct plan_binding *binding
     table->image = image;
     table->image_bytes = (uint32_t)image_size(want->type);
     table->message_bytes = (uint32_t)((want->type->sizeof_message + 7) & ~(size_t)7);
-    bind_direct(table);
     protobuf_c_message_init(want->type, image);
 }
 
@@ -459,6 +458,8 @@ static int settle(struct binder *binder, struct plan_binding *binding)
     int r = bind_emits(binding, binder->want_count);
     if (r == 0)
         r = bind_quick(binding, binder->want_count);
+    for (uint32_t i = 0; i < binder->want_count; i++)
+        bind_direct(&binding->tables[i], binder->plan->header->flags & PROGRAM_STAGED);
     if (r == -E2BIG)
         return error_set(binder->error, r, "plan: too many rules to bind");
     return r < 0 ? out_of_memory(binder) : 0;

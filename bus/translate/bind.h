@@ -197,7 +197,7 @@ static inline const struct bound_op *bound_find(const struct bound_table *table,
 
 /* Once all tables of the binding are made, and refer to each other. Return: 0, -ENOMEM, -E2BIG. */
 int bind_emits(struct plan_binding *binding, uint32_t table_count); /* bind_emit.c */
-void bind_direct(struct bound_table *table);                        /* unpack.c */
+void bind_direct(struct bound_table *table, bool in_stages);        /* unpack.c */
 int bind_quick(struct plan_binding *binding, uint32_t table_count); /* bind_quick.c */
 
 #endif

@@ -501,12 +501,19 @@ __attribute__((noinline)) static const struct unpack_code *make_code(struct plan
     return code;
 }
 
+/* NULL: there is none yet, or never. */
+static inline const struct unpack_code *code_of(const struct plan_binding *binding)
+{
+    /* acquire: pairs with the release above, for the code and the tables' code_at. */
+    return atomic_load_explicit(&binding->code, memory_order_acquire);
+}
+
 static inline const struct unpack_code *find_code(const struct plan_binding *binding)
 {
-    struct plan_binding *own = (struct plan_binding *)(uintptr_t)binding; /* made on the heap */
-    /* acquire: pairs with the release above, for the code and the tables' code_at. */
-    const struct unpack_code *code = atomic_load_explicit(&own->code, memory_order_acquire);
-    return __builtin_expect(code != NULL, 1) ? code : make_code(own);
+    const struct unpack_code *code = code_of(binding);
+    return __builtin_expect(code != NULL, 1)
+               ? code
+               : make_code((struct plan_binding *)(uintptr_t)binding); /* made on the heap */
 }
 
 void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use use)
@@ -665,6 +672,24 @@ static int cross(struct unpack *u, const struct bound_table *table, const uint8_
     return r;
 }
 
+/* Another crossing of a message that came in pieces, or was refused: its pieces are joined first.
+ * @table: translates. */
+__attribute__((noinline, cold)) static int
+cross_again(const struct plan_binding *binding, const struct bound_table *table,
+            const uint8_t *source, size_t source_bytes, ProtobufCMessage **ret_message,
+            const uint8_t **ret_copy, struct plan_failure *ret_failure)
+{
+    uint8_t stack[SCRATCH_BYTES];
+    struct unpack u;
+    u.binding = binding;
+    find_way(&u, find_code(binding));
+    u.run.failure = (struct plan_failure){0};
+    int r = cross(&u, table, source, source_bytes, stack, false, ret_message, ret_copy);
+    if (r < 0 && ret_failure)
+        *ret_failure = u.run.failure;
+    return r;
+}
+
 /* Most small messages go the way below instead. */
 __attribute__((noinline)) int plan_unpack_any(const struct plan_binding *binding, uint32_t entry,
                                               const uint8_t *source, size_t source_bytes,
@@ -686,9 +711,9 @@ __attribute__((noinline)) int plan_unpack_any(const struct plan_binding *binding
         } else {
             bool detects = table->translated && !table->hides_pieces;
             r = cross(&u, table, source, source_bytes, stack, detects, ret_message, ret_copy);
-            /* What came in pieces, or was refused: pieces first. */
             if (r < 0 && detects && r != -ENOMEM)
-                r = cross(&u, table, source, source_bytes, stack, false, ret_message, ret_copy);
+                return cross_again(binding, table, source, source_bytes, ret_message, ret_copy,
+                                   ret_failure);
         }
     }
     if (r < 0 && ret_failure)
@@ -712,12 +737,12 @@ static uint32_t direct_end(const struct bound_table *table, enum wire_block clas
     return bytes;
 }
 
-void bind_direct(struct bound_table *table)
+void bind_direct(struct bound_table *table, bool in_stages)
 {
-    if (table->translated)
-        return;
+    if (table->translated && (table->hides_pieces || in_stages))
+        return; /* pieces first, or with a limit that is known before */
     table->direct_end = direct_end(table, WIRE_BLOCK_LONG);
-    table->short_end = direct_end(table, WIRE_BLOCK_SHORT);
+    table->short_end = table->translated ? 0 : direct_end(table, WIRE_BLOCK_SHORT);
 }
 
 /* NULL: no memory. */
@@ -791,6 +816,40 @@ cross_long(const struct plan_binding *binding, const struct bound_table *table,
                           ret_copy, ret_failure);
 }
 
+/* The same for a small message that machine code translates. @code: that of the binding. */
+__attribute__((noinline)) static int
+cross_translated(const struct plan_binding *binding, const struct bound_table *table,
+                 const struct unpack_code *code, const uint8_t *source, size_t source_bytes,
+                 ProtobufCMessage **ret_message, const uint8_t **ret_copy,
+                 struct plan_failure *ret_failure)
+{
+    uint8_t stack[SCRATCH_BYTES];
+    struct unpack u;
+    size_t room;
+    struct wire_chunk *chunk = direct_block(table, source_bytes, WIRE_BLOCK_LONG, &room);
+    if (__builtin_expect(!chunk, 0))
+        return cross_again(binding, table, source, source_bytes, ret_message, ret_copy,
+                           ret_failure); /* it says so, or has more luck */
+    u.binding = binding;
+    u.enter = code->enter;
+    u.code = code->base;
+    begin(&u, source_bytes, stack, true);
+    uint8_t *copy = begin_block(&u, table, chunk, room, copy_room(source_bytes),
+                                wire_unpacked_bytes_max(source_bytes) - room);
+    take_source(&u, copy, source, source_bytes);
+    int r =
+        u.enter(&u, (uint8_t *)(chunk + 1), copy, copy + source_bytes, 1, u.code + table->code_at);
+    if (__builtin_expect(u.scratch && u.scratch != stack, 0))
+        free(u.scratch);
+    if (__builtin_expect(r == 0, 1)) {
+        *ret_message = (ProtobufCMessage *)(void *)(chunk + 1);
+        *ret_copy = copy;
+        return 0;
+    }
+    wire_bump_free(&u.bump);
+    return cross_again(binding, table, source, source_bytes, ret_message, ret_copy, ret_failure);
+}
+
 static inline __attribute__((always_inline)) int
 unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
            size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
@@ -800,8 +859,15 @@ unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *so
     if (__builtin_expect(table && source_bytes < table->short_end, 1))
         return cross_directly(binding, table, source, source_bytes, WIRE_BLOCK_SHORT, ret_message,
                               ret_copy, ret_failure);
-    if (table && source_bytes < table->direct_end)
-        return cross_long(binding, table, source, source_bytes, ret_message, ret_copy, ret_failure);
+    if (table && source_bytes < table->direct_end) {
+        if (!table->translated)
+            return cross_long(binding, table, source, source_bytes, ret_message, ret_copy,
+                              ret_failure);
+        const struct unpack_code *code = code_of(binding);
+        if (code && table->code_at > 0)
+            return cross_translated(binding, table, code, source, source_bytes, ret_message,
+                                    ret_copy, ret_failure);
+    }
     return plan_unpack_any(binding, entry, source, source_bytes, ret_message, ret_copy,
                            ret_failure);
 }
