@@ -185,6 +185,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     if (!TAILQ_EMPTY(&broker->again) || !TAILQ_EMPTY(&broker->doomed))
         left_ns = 0;
     struct wait_event events[BROKER_EVENT_MAX];
+    relay_yield(broker);
     int n = wait_poll(broker->wait, events, BROKER_EVENT_MAX,
                       left_ns < timeout_ns ? left_ns : timeout_ns);
     if (n < 0)

@@ -18,6 +18,11 @@
  * service answers at once: the loop waits a moment for it, as any client does, adaptively, and for
  * so short that nobody else notices. Doorbells are armed only when it goes to sleep.
  *
+ * The broker, its askers and its services often share a few CPUs, and each wake-up may put another
+ * off its CPU. So a service that sleeps is woken once for all requests of a turn, and before the
+ * loop sleeps while calls are under way it yields: then who works on them goes on, several answers
+ * and requests are there when it looks again, and nobody has had to wake it.
+ *
  * What ends while it is being started is told in the next turn, for the asker does not have its
  * number yet.
  */
@@ -34,6 +39,7 @@
 #include "broker/front.h"
 #include "broker/guard.h"
 #include "rpc/rpc.h"
+#include "wait/wait.h"
 
 #define RELAY_CONTRACT_MAX 256
 #define RELAY_IDLE_NS (30 * NS_PER_S)
@@ -41,6 +47,7 @@
 #define RELAY_TIMEOUT_NS_MAX (3600 * NS_PER_S)
 /* How long a turn of the broker's loop may wait for replies without looking at anything else. */
 #define RELAY_SPIN_NS (20 * NS_PER_US)
+#define RELAY_YIELDS_MAX 2   /* before it sleeps */
 #define RELAY_TEXT_BYTES 256 /* of a call's sentence, with its NUL */
 
 /* What calls of one version share. */
@@ -76,10 +83,12 @@ struct relay {
     struct source source;
     struct broker *broker;
     struct parley_endpoint *endpoint;
-    bool due;         /* something is to be done in this turn */
-    bool ready;       /* ... by parley_dispatch(), for its descriptor says so */
-    bool turning;     /* its endpoint is, and must not be freed */
-    bool connected;   /* it was welcomed once */
+    bool due;        /* something is to be done in this turn */
+    bool ready;      /* ... by parley_dispatch(), for its descriptor says so */
+    bool turning;    /* its endpoint is, and must not be freed */
+    bool connected;  /* it was welcomed once */
+    unsigned yields; /* since something was sent, or came */
+    struct yield yield;
     uint64_t now_ns;  /* when the turn began */
     uint64_t changes; /* directory.changes, when it last looked at its link */
     TAILQ_HEAD(relay_contracts, relay_contract) busy, idle; /* idle: longest first */
@@ -133,6 +142,7 @@ static int relay_new(struct broker *broker, struct error_text *error)
         return error_set(error, -ENOMEM, "the broker is out of memory");
     relay->broker = broker;
     relay->now_ns = clock_now_ns();
+    yield_init(&relay->yield);
     TAILQ_INIT(&relay->busy);
     TAILQ_INIT(&relay->idle);
     STAILQ_INIT(&relay->spare);
@@ -440,6 +450,26 @@ static bool take_replies(struct relay *relay)
     return any;
 }
 
+/* Whether the loop is to yield, and to look again, before it sleeps. */
+static bool may_yield(struct relay *relay)
+{
+    if (relay->call_count == 0 || relay->yields == RELAY_YIELDS_MAX ||
+        !yield_may(&relay->yield, relay->now_ns))
+        return false;
+    relay->yields++;
+    return true;
+}
+
+void relay_yield(struct broker *broker)
+{
+    struct relay *relay = broker->relay;
+    if (!relay || relay->yields == 0)
+        return;
+    uint64_t start_ns = clock_now_ns();
+    yield_cpu();
+    yield_took(&relay->yield, start_ns, clock_now_ns());
+}
+
 /* While replies come soon after requests, neither side sleeps, and a turn takes no system call
  * here. */
 void relay_turn(struct broker *broker)
@@ -450,15 +480,22 @@ void relay_turn(struct broker *broker)
         return;
     bool timer = parley_next_deadline_ns(relay->endpoint) <= relay->now_ns;
     relay->due = false;
+    rpc_ring_held(relay->endpoint);
     struct relay_contract *idle;
     while ((idle = TAILQ_FIRST(&relay->idle)) &&
            idle->idle_since_ns + RELAY_IDLE_NS <= relay->now_ns)
         contract_end(relay, idle);
     tell_ended(relay);
-    if (!relay->ready && !timer && take_replies(relay))
+    bool busy = !relay->ready && !timer;
+    if (busy && take_replies(relay)) {
+        relay->yields = 0;
         relay->due = true;
-    else
+    } else if (busy && may_yield(relay)) {
+        relay->due = true;
+    } else {
+        relay->yields = 0;
         dispatch(relay);
+    }
 }
 
 /* ---- Calling ---- */
@@ -644,6 +681,8 @@ static void submit(struct relayed *relayed, const struct relay_ask *ask, const u
     contract_busy(relay, relayed->contract);
     relay->call_count++;
     relay->due = true;
+    relay->yields = 0;
+    rpc_hold_rings(relay->endpoint); /* others may follow in this turn of the loop */
     relayed->rpc_id = rpc_call_raw(relayed->contract->client, (unsigned)ask->method, &call);
     relayed->starting = false;
 }

@@ -75,5 +75,7 @@ struct relay *relay_free(struct relay *relay);        /* its calls end as CANCEL
 uint32_t relay_call_count(const struct relay *relay); /* under way */
 uint64_t relay_next_deadline_ns(const struct relay *relay);
 void relay_turn(struct broker *broker); /* after each turn: replies, timeouts, idle contracts */
+/* Before each turn waits: lets those who work on calls have our CPU, instead of sleeping. */
+void relay_yield(struct broker *broker);
 
 #endif

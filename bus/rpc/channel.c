@@ -130,6 +130,7 @@ void channel_kill(struct channel *channel, enum parley_status status, const char
     else
         TAILQ_REMOVE(&endpoint->cold, channel, entry);
     TAILQ_INSERT_TAIL(&endpoint->dead, channel, entry);
+    rings_forget(&endpoint->rings, channel);
     stats_grow(&endpoint->stats.header->channels, (uint64_t)-1);
     endpoint->turns++; /* a closure that waits must not bury what is dead, for we are still here */
     channel->ops->dead(channel, status, text);
@@ -226,6 +227,9 @@ void channel_ring_if_asleep(struct channel *channel)
     uint64_t consumed = peer_consumed(&channel->ours, &channel->peer);
     if (consumed < channel->rung || consumed == channel->ours.head)
         return; /* rung, or there is nothing to take */
+    struct rings *rings = &channel->endpoint->rings;
+    if (rings->held && rings_hold(rings, channel))
+        return;
     channel->rung = channel->ours.head;
     if (how == ASLEEP_WORD)
         ring_word_at(channel, consumed); /* where its last look was */

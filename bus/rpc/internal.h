@@ -859,6 +859,16 @@ struct uplink_ops {
 };
 extern const struct uplink_ops link_uplink;
 
+/* Peers that may have to be woken, when rpc_ring_held() is called; rings.c. */
+struct rings {
+    bool held;
+    unsigned count;
+    struct channel *of[RPC_RINGS_HELD_MAX];
+};
+/* Return: whether it will be rung then; else there is no room. */
+bool rings_hold(struct rings *rings, struct channel *channel);
+void rings_forget(struct rings *rings, const struct channel *channel);
+
 struct parley_endpoint {
     struct source link_source;
     const struct uplink_ops *uplink;
@@ -930,6 +940,7 @@ struct parley_endpoint {
     unsigned crossing_due; /* messages to be read before one that is timed */
     unsigned busy_records; /* taken since the last look at descriptors */
     unsigned turns;    /* nested turns of the loop */
+    struct rings rings;
     bool foreign; /* a foreign loop sleeps on parley_fd() */
     bool nudged;  /* it has been told to dispatch */
     bool held_back; /* its clients are not read until rpc_service_resume(); counts as a handler */

@@ -108,6 +108,13 @@ uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struc
  * Return: whether anything came. */
 bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max);
 
+/* For who makes many calls at once: from now on services that sleep are not woken up for what is sent
+ * to them, until rpc_ring_held(), which must run before anybody waits for them. Thus they are woken
+ * once. More than RPC_RINGS_HELD_MAX are woken as ever. */
+#define RPC_RINGS_HELD_MAX 8
+void rpc_hold_rings(struct parley_endpoint *endpoint);
+void rpc_ring_held(struct parley_endpoint *endpoint);
+
 /* Calls that wait or are in flight. */
 size_t rpc_calls_pending(const struct parley_client *client);
 

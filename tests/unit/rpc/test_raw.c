@@ -17,6 +17,7 @@
 #include "echo.parley.h"
 #include "rpc/rpc.h"
 #include "support/served.h"
+#include "support/wakings.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 
@@ -489,6 +490,79 @@ static void test_it_drains_like_any_other(void **state)
     service = parley_service_free(service);
 }
 
+/* ---- Rings that are held ---- */
+
+/* The server, on its descriptor. */
+static void fall_asleep(void)
+{
+    (void)parley_fd(server);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(parley_dispatch(caller, 0), PARLEY_OK);
+        assert_int_equal(parley_dispatch(server, 0), PARLEY_OK);
+    }
+}
+
+static void test_a_service_is_woken_for_calls_when_rings_are_held_no_more(void **state)
+{
+    (void)state;
+    assert_int_equal(publish(&echo__v1__echo__interface, 0), PARLEY_OK);
+    struct parley_client *client = client_of(&echo__v1__echo__interface);
+    memset(&ended, 0, sizeof(ended));
+    fall_asleep();
+    uint64_t before = wakings_by(caller);
+    rpc_hold_rings(caller);
+    for (int i = 0; i < 3; i++)
+        start(client, 0, seven, sizeof(seven), NULL);
+    assert_int_equal(wakings_by(caller), before);
+    rpc_ring_held(caller);
+    assert_int_equal(wakings_by(caller), before + 1);
+    turn_until(&ended.count, 3);
+    fall_asleep();
+    before = wakings_by(caller);
+    start(client, 0, seven, sizeof(seven), NULL);
+    assert_int_equal(wakings_by(caller), before + 1);
+    turn_until(&ended.count, 4);
+}
+
+static void test_rings_of_more_services_than_are_remembered_are_not_held(void **state)
+{
+    (void)state;
+    struct parley_client *clients[RPC_RINGS_HELD_MAX + 1];
+    assert_int_equal(publish(&echo__v1__echo__interface, 0), PARLEY_OK);
+    for (size_t i = 0; i <= RPC_RINGS_HELD_MAX; i++)
+        clients[i] = client_of(&echo__v1__echo__interface);
+    memset(&ended, 0, sizeof(ended));
+    fall_asleep();
+    uint64_t before = wakings_by(caller);
+    rpc_hold_rings(caller);
+    for (size_t i = 0; i < RPC_RINGS_HELD_MAX; i++)
+        start(clients[i], 0, seven, sizeof(seven), NULL);
+    assert_int_equal(wakings_by(caller), before);
+    start(clients[RPC_RINGS_HELD_MAX], 0, seven, sizeof(seven), NULL);
+    assert_int_equal(wakings_by(caller), before + 1);
+    rpc_ring_held(caller);
+    assert_int_equal(wakings_by(caller), before + 1 + RPC_RINGS_HELD_MAX);
+    turn_until(&ended.count, RPC_RINGS_HELD_MAX + 1);
+}
+
+static void test_who_is_freed_is_not_rung(void **state)
+{
+    (void)state;
+    assert_int_equal(publish(&echo__v1__echo__interface, 0), PARLEY_OK);
+    struct parley_client *client = client_of(&echo__v1__echo__interface);
+    memset(&ended, 0, sizeof(ended));
+    fall_asleep();
+    rpc_hold_rings(caller);
+    start(client, 0, seven, sizeof(seven), NULL);
+    parley_client_free(client);
+    assert_int_equal(ended.count, 1);
+    assert_int_equal(ended.status, PARLEY_CANCELLED);
+    assert_int_equal(parley_dispatch(caller, 0), PARLEY_OK); /* buries its channel */
+    uint64_t before = wakings_by(caller);
+    rpc_ring_held(caller);
+    assert_int_equal(wakings_by(caller), before);
+}
+
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -507,6 +581,9 @@ int main(void)
         UNIT(test_bytes_by_reference_come_whole),
         UNIT(test_a_publication_that_is_refused_says_why),
         UNIT(test_it_drains_like_any_other),
+        UNIT(test_a_service_is_woken_for_calls_when_rings_are_held_no_more),
+        UNIT(test_rings_of_more_services_than_are_remembered_are_not_held),
+        UNIT(test_who_is_freed_is_not_rung),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
