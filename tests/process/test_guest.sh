@@ -123,6 +123,16 @@ has "$err" "DATA_LOSS"
 end "$guest"
 instances 0
 
+# ---- docs/GUESTS.md, as printed ----
+
+guide=$(cd "${proto%/*}/../.." && pwd)/docs/GUESTS.md
+sed -n '/^```sh$/,/^```$/{/^```/d;p}' "$guide" >"$PARLEY_DIR/guide.sh"
+cp "$proto" "$PARLEY_DIR/hello.proto"
+PATH=$(realpath "${parley%/*}"):$PATH timeout 60 bash -c 'cd "$PARLEY_DIR" && . ./guide.sh; kill $!' \
+    >"$out" 2>"$err"
+has "$out" "Hello shell"
+instances 0
+
 # ---- A policy that does not let it serve any more ----
 
 frame $'\n\vHello shell' >"$PARLEY_DIR/answer"

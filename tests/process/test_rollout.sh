@@ -151,5 +151,14 @@ wait_share 0
 wait_for "$log" "its document is not in the folder any more"
 run 0 rollout
 has "$out" "The broker runs no rollout."
+
+# ---- The documents that README.md and docs/ROLLOUT.md print ----
+for page in "$source_dir/README.md" "$source_dir/docs/ROLLOUT.md"; do
+    awk '/^ *```yaml$/ { on = 1; text = ""; margin = index($0, "`"); next }
+        /^ *```/ { if (on && text ~ /kind: Rollout/) printf "%s", text; on = 0 }
+        on { text = text substr($0, margin) "\n" }' "$page" >"$PARLEY_DIR/printed.yaml"
+    grep -q "kind: Rollout" "$PARLEY_DIR/printed.yaml" || fail "no document in $page"
+    run 0 rollout apply "$PARLEY_DIR/printed.yaml"
+done
 end "$broker"
 exit $((failures > 0))
