@@ -271,18 +271,23 @@ int settings_parse(struct settings *settings, int argc, char **argv)
     return code;
 }
 
-int settings_fill_in(struct settings *settings)
+/* Takes over what was given. @given: NULL: nothing was. Return: 0, or -ENAMETOOLONG with a line. */
+static int take_path(const char *option, const char *given, char *out, size_t room)
+{
+    if (!given || (size_t)snprintf(out, room, "%s", given) < room)
+        return 0;
+    log_error("%s is longer than the %zu bytes of a path that are possible here: use a shorter one",
+              option, room - 1);
+    return -ENAMETOOLONG;
+}
+
+/* What is in the folder, unless it was given. Return: 0, or -ENAMETOOLONG. */
+static int fill_in_folder(struct settings *settings)
 {
     const char *dir = settings->dir_given;
     int r = dir ? 0 : paths_dir(settings->dir, sizeof(settings->dir));
-    if (dir &&
-        (size_t)snprintf(settings->dir, sizeof(settings->dir), "%s", dir) >= sizeof(settings->dir))
-        r = -ENAMETOOLONG;
     if (r == 0 && !settings->socket_given)
         r = paths_broker(dir, settings->socket, sizeof(settings->socket));
-    else if (r == 0 && (size_t)snprintf(settings->socket, sizeof(settings->socket), "%s",
-                                        settings->socket_given) >= sizeof(settings->socket))
-        r = -ENAMETOOLONG;
     if (r == 0)
         r = paths_control_url(dir, settings->control, sizeof(settings->control));
     if (r == 0)
@@ -291,15 +296,24 @@ int settings_fill_in(struct settings *settings)
         r = paths_bus_url(dir, settings->bus, sizeof(settings->bus));
     if (r == 0)
         r = paths_health_url(dir, settings->health, sizeof(settings->health));
-    size_t state = 0;
-    if (r == 0 && settings->state_given)
-        state =
-            (size_t)snprintf(settings->state, sizeof(settings->state), "%s", settings->state_given);
-    else if (r == 0)
-        state = (size_t)snprintf(settings->state, sizeof(settings->state), "%s/state",
-                                 dir ? dir : settings->dir);
-    if (state >= sizeof(settings->state))
+    if (r == 0 && !settings->state_given &&
+        (size_t)snprintf(settings->state, sizeof(settings->state), "%s/state", settings->dir) >=
+            sizeof(settings->state))
         r = -ENAMETOOLONG;
+    return r;
+}
+
+int settings_fill_in(struct settings *settings)
+{
+    int r = take_path("--dir", settings->dir_given, settings->dir, sizeof(settings->dir));
+    if (r == 0)
+        r = take_path("--socket", settings->socket_given, settings->socket,
+                      sizeof(settings->socket));
+    if (r == 0)
+        r = take_path("--state", settings->state_given, settings->state, sizeof(settings->state));
+    if (r < 0)
+        return r;
+    r = fill_in_folder(settings);
     if (r < 0) {
         log_error("the folder's path is too long for sockets (%d bytes at most with their names): "
                   "use a shorter --dir",

@@ -25,6 +25,17 @@ run 3 call catalog/Get
 run 3 events --count 1
 has "$err" "events.ipc"
 
+echo "-- paths that are too long for a broker say which option it is"
+long=$(printf '/x%.0s' {1..54}) # 108 bytes
+for option in --dir --socket --state; do
+    "$parleyd" "$option" "$long" >"$out" 2>"$err" </dev/null
+    code=$?
+    [[ $code == 1 ]] || fail "parleyd $option with 108 bytes: exit code $code"
+    has "$err" "$option is longer than the 107 bytes"
+done
+"$parleyd" --dir "${long:0:100}" >"$out" 2>"$err" </dev/null && fail "a folder without room for names"
+has "$err" "too long for sockets" "a shorter --dir"
+
 echo "-- an empty bus"
 start_broker
 run 0 ls
