@@ -1,107 +1,21 @@
 /*
- * What every backend of the wait room does: one suite, run over each of them. A backend that does
- * not work on this machine is skipped by name, with the reason.
- *
- * Each case gets a fresh waiter. Where a case could hang if the code were wrong, it waits with
- * PATIENCE_NS, which a right implementation never uses up.
+ * What every backend of the wait room does with descriptors, time and signals: one suite, run over
+ * each of them. Words: test_wait_words.c.
  */
-#include "support/test.h"
+#include "conformance/waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
-#include "wait/wait.h"
-
-#define PATIENCE_NS (20 * NS_PER_S)
 #define MANY 1500 /* more than any backend's queue holds */
-
-struct fixture {
-    struct wait *wait;
-    int ours, peers; /* a socketpair; ours is to be registered */
-    char tag, other_tag;
-};
-
-static void socket_pair(int *ret_a, int *ret_b)
-{
-    int fds[2];
-    assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
-                       errno);
-    *ret_a = fds[0];
-    *ret_b = fds[1];
-}
-
-static void send_byte(int fd)
-{
-    assert_int_equal(write(fd, "x", 1), 1);
-}
-
-static void drain(int fd)
-{
-    char buffer[4096];
-    ssize_t n;
-    do {
-        n = read(fd, buffer, sizeof(buffer));
-    } while (n > 0);
-    assert_true(n == 0 || errno == EAGAIN);
-}
-
-static void fill(int fd)
-{
-    static const char zeros[4096];
-    ssize_t n;
-    do {
-        n = write(fd, zeros, sizeof(zeros));
-    } while (n > 0);
-    assert_int_equal(errno, EAGAIN);
-}
-
-static void add(struct fixture *f, uint32_t events)
-{
-    assert_int_equal(wait_add(f->wait, f->ours, events, &f->tag), 0);
-}
-
-/* The next event must be of this tag; returns what happened to it. */
-static uint32_t expect(struct fixture *f, const void *tag)
-{
-    struct wait_event event = {0};
-    assert_int_equal(wait_poll(f->wait, &event, 1, PATIENCE_NS), 1);
-    assert_ptr_equal(event.tag, tag);
-    return event.events;
-}
-
-static void expect_nothing(struct fixture *f)
-{
-    struct wait_event event;
-    assert_int_equal(wait_poll(f->wait, &event, 1, 0), 0);
-}
-
-static bool readable(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, 0) == 1;
-}
-
-static bool hung_up(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
-}
 
 /* ---- Events ---- */
 
@@ -587,255 +501,40 @@ static void test_foreign_loop_is_not_troubled_by_what_was_removed(struct fixture
     assert_false(readable(wait_fd(f->wait)));
 }
 
-/* ---- The suite ---- */
-
-/* ---- Words ---- */
-
-/* Two, that may only be read. */
-static _Atomic uint32_t *words;
-static const _Atomic uint32_t *words_there;
-
-static void words_make(void)
-{
-    int file = memfd_create("words", MFD_CLOEXEC);
-    assert_return_code(file, errno);
-    assert_return_code(ftruncate(file, 4096), errno);
-    words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    words_there = mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0);
-    assert_true(words != MAP_FAILED && words_there != MAP_FAILED);
-    close(file);
-}
-
-/* False: this backend has no such thing, and says so. */
-static bool watch(struct fixture *f, unsigned word)
-{
-    int r = wait_watch(f->wait, f->ours, &words_there[word]);
-    if (r == -ENOSYS)
-        return false;
-    assert_int_equal(r, 0);
-    return true;
-}
-
-static void *wake_words(void *argument)
-{
-    const _Atomic int *enough = argument;
-    while (!*enough) {
-        wait_words_wake(&words_there[0]);
-        (void)poll(NULL, 0, 1);
-    }
-    return NULL;
-}
-
-/* It is not changed, so it is the wake-up that makes the event. */
-static void test_waking_a_watched_word_makes_an_event(struct fixture *f)
-{
-    pthread_t thread;
-    _Atomic int enough = 0;
-    words_make();
-    add(f, WAIT_IN);
-    if (!watch(f, 0))
-        return;
-    assert_int_equal(pthread_create(&thread, NULL, wake_words, &enough), 0);
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-    enough = 1;
-    assert_int_equal(pthread_join(thread, NULL), 0);
-}
-
-static void test_a_watched_word_that_is_not_0_makes_one_event(struct fixture *f)
-{
-    words_make();
-    words[0] = 1;
-    add(f, WAIT_IN);
-    if (!watch(f, 0))
-        return;
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-    expect_nothing(f);
-    wait_words_wake(&words_there[0]);
-    expect_nothing(f);
-    assert_true(watch(f, 0)); /* and again */
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-}
-
-static void test_descriptors_are_seen_beside_a_watched_word(struct fixture *f)
-{
-    words_make();
-    add(f, WAIT_IN);
-    if (!watch(f, 0))
-        return;
-    send_byte(f->peers);
-    assert_int_equal(expect(f, &f->tag), WAIT_IN);
-    drain(f->ours);
-    words[0] = 1;
-    wait_words_wake(&words_there[0]); /* it is still watched */
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-}
-
-static void test_another_word_takes_the_place_of_the_first(struct fixture *f)
-{
-    words_make();
-    add(f, WAIT_IN);
-    if (!watch(f, 0))
-        return;
-    expect_nothing(f);
-    words[0] = words[1] = 1;
-    assert_true(watch(f, 1));
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-    wait_words_wake(&words_there[0]);
-    expect_nothing(f);
-}
-
-/* The end of the first one is not taken for that of the third. */
-static void test_words_that_were_not_polled_for_leave_nothing_behind(struct fixture *f)
-{
-    words_make();
-    add(f, WAIT_IN);
-    if (!watch(f, 0))
-        return;
-    expect_nothing(f);
-    assert_true(watch(f, 1));
-    assert_true(watch(f, 0));
-    expect_nothing(f);
-    words[0] = 1;
-    wait_words_wake(&words_there[0]);
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-}
-
-static void *watch_and_leave(void *argument)
-{
-    struct fixture *f = argument;
-    struct wait_event event;
-    bool can = watch(f, 0);
-    if (can)
-        assert_int_equal(wait_poll(f->wait, &event, 1, 1), 0);
-    return can ? f : NULL;
-}
-
-/* Its end may make an event, too; then it is to be watched again. */
-static void test_a_watch_outlives_the_thread_that_made_it(struct fixture *f)
-{
-    pthread_t thread;
-    void *can;
-    struct wait_event event;
-    words_make();
-    add(f, WAIT_IN);
-    assert_int_equal(pthread_create(&thread, NULL, watch_and_leave, f), 0);
-    assert_int_equal(pthread_join(thread, &can), 0);
-    if (!can)
-        return;
-    if (wait_poll(f->wait, &event, 1, 0) == 1)
-        assert_true(watch(f, 0));
-    words[0] = 1;
-    wait_words_wake(&words_there[0]);
-    assert_int_equal(expect(f, &f->tag), WAIT_WORD);
-}
-
-static void test_a_watch_goes_with_its_registration(struct fixture *f)
-{
-    words_make();
-    words[0] = 1;
-    add(f, WAIT_IN);
-    if (!watch(f, 0))
-        return;
-    assert_int_equal(wait_remove(f->wait, f->ours), 0);
-    expect_nothing(f);
-    assert_int_equal(wait_watch(f->wait, f->ours, &words_there[0]), -ENOENT);
-    assert_int_equal(wait_add(f->wait, f->ours, WAIT_IN, &f->other_tag), 0);
-    expect_nothing(f);
-}
-
-struct test_case {
-    const char *name;
-    void (*run)(struct fixture *f);
-};
-
-#define CASE(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
-static const struct test_case cases[] = {
-    CASE(test_data_makes_an_event),
-    CASE(test_data_that_is_there_at_add_makes_an_event),
-    CASE(test_new_data_after_draining_makes_a_new_event),
-    CASE(test_free_space_makes_an_event),
-    CASE(test_only_what_was_asked_for_is_reported),
-    CASE(test_hang_up_is_reported_without_being_asked_for),
-    CASE(test_hang_up_comes_with_what_is_left_to_read),
-    CASE(test_hang_up_before_add_is_reported),
-    CASE(test_closing_the_end_of_a_pipe_hangs_up),
-    CASE(test_removed_descriptor_is_silent),
-    CASE(test_pending_event_goes_with_its_registration),
-    CASE(test_same_number_again_gets_only_its_own_events),
-    CASE(test_stale_event_behind_a_good_one_finds_no_registration),
-    CASE(test_mistakes_are_told_apart),
-    CASE(test_modify_changes_what_is_waited_for),
-    CASE(test_peer_sees_hang_up_after_remove_and_close),
-    CASE(test_peer_sees_hang_up_after_free_and_close),
-    CASE(test_highest_descriptor_is_accepted_and_the_next_is_not),
-    CASE(test_registration_outlives_the_thread_that_made_it),
-    CASE(test_no_more_events_than_there_is_room_for),
-    CASE(test_burst_beyond_every_queue_loses_nothing),
-    CASE(test_registration_is_named_once_in_an_array),
-    CASE(test_timeout_is_not_early),
-    CASE(test_signal_ends_the_wait_without_an_event),
-    CASE(test_signal_handler_can_wake),
-    CASE(test_wake_up_before_the_wait_is_not_lost),
-    CASE(test_other_thread_can_wake),
-    CASE(test_wake_up_does_not_hide_an_event),
-    CASE(test_waking_a_watched_word_makes_an_event),
-    CASE(test_a_watched_word_that_is_not_0_makes_one_event),
-    CASE(test_descriptors_are_seen_beside_a_watched_word),
-    CASE(test_another_word_takes_the_place_of_the_first),
-    CASE(test_words_that_were_not_polled_for_leave_nothing_behind),
-    CASE(test_a_watch_outlives_the_thread_that_made_it),
-    CASE(test_a_watch_goes_with_its_registration),
-    CASE(test_foreign_loop_sees_an_event),
-    CASE(test_foreign_loop_sees_a_wake_up),
-    CASE(test_foreign_loop_is_not_troubled_by_what_was_removed),
-};
-#define CASE_COUNT (sizeof(cases) / sizeof(cases[0]))
-
-static const struct {
-    const char *name;
-    enum wait_backend backend;
-} backends[] = {{"io_uring", WAIT_BACKEND_URING}, {"epoll", WAIT_BACKEND_EPOLL}};
-#define BACKEND_COUNT (sizeof(backends) / sizeof(backends[0]))
-
-struct run {
-    const struct test_case *test_case;
-    enum wait_backend backend;
-};
-
-static void run_case(void **state)
-{
-    const struct run *run = *state;
-    struct fixture f = {.ours = -1, .peers = -1};
-    struct error_text error;
-    if (wait_new(run->backend, &f.wait, &error) == -ENOSYS) {
-        print_message("not on this machine: %s\n", error.text);
-        skip();
-    }
-    assert_non_null(f.wait);
-    socket_pair(&f.ours, &f.peers);
-    run->test_case->run(&f);
-    wait_free(f.wait);
-    if (f.ours >= 0)
-        close(f.ours);
-    if (f.peers >= 0)
-        close(f.peers);
-}
-
 int main(void)
 {
-    static struct run runs[BACKEND_COUNT * CASE_COUNT];
-    static char names[BACKEND_COUNT * CASE_COUNT][100];
-    struct CMUnitTest tests[BACKEND_COUNT * CASE_COUNT];
-    size_t n = 0;
-    for (size_t b = 0; b < BACKEND_COUNT; b++) {
-        for (size_t c = 0; c < CASE_COUNT; c++, n++) {
-            runs[n] = (struct run){&cases[c], backends[b].backend};
-            snprintf(names[n], sizeof(names[n]), "%s: %s", backends[b].name, cases[c].name);
-            tests[n] = (struct CMUnitTest){names[n], run_case, NULL, NULL, &runs[n]};
-        }
-    }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct test_case cases[] = {
+        CASE(test_data_makes_an_event),
+        CASE(test_data_that_is_there_at_add_makes_an_event),
+        CASE(test_new_data_after_draining_makes_a_new_event),
+        CASE(test_free_space_makes_an_event),
+        CASE(test_only_what_was_asked_for_is_reported),
+        CASE(test_hang_up_is_reported_without_being_asked_for),
+        CASE(test_hang_up_comes_with_what_is_left_to_read),
+        CASE(test_hang_up_before_add_is_reported),
+        CASE(test_closing_the_end_of_a_pipe_hangs_up),
+        CASE(test_removed_descriptor_is_silent),
+        CASE(test_pending_event_goes_with_its_registration),
+        CASE(test_same_number_again_gets_only_its_own_events),
+        CASE(test_stale_event_behind_a_good_one_finds_no_registration),
+        CASE(test_mistakes_are_told_apart),
+        CASE(test_modify_changes_what_is_waited_for),
+        CASE(test_peer_sees_hang_up_after_remove_and_close),
+        CASE(test_peer_sees_hang_up_after_free_and_close),
+        CASE(test_highest_descriptor_is_accepted_and_the_next_is_not),
+        CASE(test_registration_outlives_the_thread_that_made_it),
+        CASE(test_no_more_events_than_there_is_room_for),
+        CASE(test_burst_beyond_every_queue_loses_nothing),
+        CASE(test_registration_is_named_once_in_an_array),
+        CASE(test_timeout_is_not_early),
+        CASE(test_signal_ends_the_wait_without_an_event),
+        CASE(test_signal_handler_can_wake),
+        CASE(test_wake_up_before_the_wait_is_not_lost),
+        CASE(test_other_thread_can_wake),
+        CASE(test_wake_up_does_not_hide_an_event),
+        CASE(test_foreign_loop_sees_an_event),
+        CASE(test_foreign_loop_sees_a_wake_up),
+        CASE(test_foreign_loop_is_not_troubled_by_what_was_removed),
+    };
+    return run_cases(cases, sizeof(cases) / sizeof(cases[0]));
 }
