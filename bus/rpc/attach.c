@@ -259,7 +259,7 @@ static void first_call_prepare(struct parley_client *client)
 {
     struct parley_endpoint *endpoint = client->endpoint;
     client_route_read(client);
-    wire_block_prepare();
+    wire_block_prepare(RPC_FIRST_MESSAGE_BYTES);
     if (endpoint->call_free_count == 0)
         (void)endpoint_calls_grow(endpoint);
 }

@@ -90,6 +90,16 @@ static inline struct parley_context *context_take(struct parley_endpoint *endpoi
     return context;
 }
 
+void contexts_prepare(struct parley_endpoint *endpoint)
+{
+    struct parley_context *context = context_take(endpoint);
+    if (!context)
+        return;
+    context->buffers = NULL;
+    context->hold = NULL;
+    context_free(endpoint, context);
+}
+
 static int copy_metadata(struct parley_context *context, const struct channel *channel,
                          const struct frame *frame)
 {

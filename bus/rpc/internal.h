@@ -53,6 +53,7 @@
 #define RPC_NESTING_MAX 16             /* calls from inside closures from inside calls ... */
 #define RPC_CONTEXT_BUCKETS 64         /* of one channel; a power of two */
 #define RPC_CONTEXTS_KEPT 64           /* that an endpoint keeps for later */
+#define RPC_FIRST_MESSAGE_BYTES 512     /* unpacked: a block of so many is there for the first call */
 #define RPC_METADATA_KEPT_BYTES_MAX 1024 /* with a context, and with a call's slot */
 #define RPC_PACKED_BYTES_MIN 256         /* that a call has room for, once it has any */
 #define RPC_PACKED_KEPT_BYTES_MAX 65536  /* with a call's slot */
@@ -820,6 +821,7 @@ void context_leave(struct parley_context *context, struct parley_service *servic
 bool context_given_up(struct parley_context *context);
 /* The lists of a service's channel. NULL: no memory. */
 struct contexts *contexts_new(void);
+void contexts_prepare(struct parley_endpoint *endpoint); /* so that the next request finds one */
 void contexts_add(struct channel *channel, struct parley_context *context);
 /* The one that is being handled is in its list from now on: before anybody looks for it there. */
 void contexts_settle(struct parley_endpoint *endpoint);

@@ -295,6 +295,14 @@ static int bind_structs(struct channel *channel, struct held_plan *held, struct 
                         : channel_bind(channel, held, service->implementation->descriptor, error);
 }
 
+/* Room for what is found out about a plan's methods. False: no memory. */
+static bool served_room(struct held_plan *held)
+{
+    if (!held->served)
+        held->served = calloc(plan_entry_count(held->plan), sizeof(*held->served));
+    return held->served != NULL;
+}
+
 static void refuse_binding(struct channel *channel, const struct frame *frame, uint32_t method,
                            int r, const char *why)
 {
@@ -320,16 +328,14 @@ find_served(struct channel *channel, const struct frame *frame)
                channel->client_version);
         return NULL;
     }
-    const uint32_t count = plan_entry_count(held->plan);
-    if (!held->served)
-        held->served = calloc(count, sizeof(*held->served));
-    struct error_text error = {0};
-    int r = held->served ? bind_structs(channel, held, &error) : -ENOMEM;
+    struct error_text error; /* a kilobyte: not cleared */
+    error.text[0] = '\0';
+    int r = served_room(held) ? bind_structs(channel, held, &error) : -ENOMEM;
     if (r < 0) {
         refuse_binding(channel, frame, method, r, error.text);
         return NULL;
     }
-    held->served_count = count;
+    held->served_count = plan_entry_count(held->plan);
     struct served_method *served = &held->served[frame->header.method];
     served->cell = cell_of(channel, method);
     served->method = method;
@@ -580,6 +586,14 @@ static void say_goaway(struct channel *channel)
         channel_ring_if_asleep(channel);
 }
 
+/* What the first request would have to do first. A failure is that request's. */
+static void first_request_prepare(struct channel *channel)
+{
+    (void)served_room(channel->held);
+    contexts_prepare(channel->endpoint);
+    wire_block_prepare(RPC_FIRST_MESSAGE_BYTES);
+}
+
 static int attach(struct parley_service *service, const Parley__Attach *message, int segment_fd,
                   int *bell, struct error_text *error)
 {
@@ -624,7 +638,7 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
         return 0; /* said already */
     }
     segment_sent(&channel->ours);
-    wire_block_prepare(); /* for its first request */
+    first_request_prepare(channel);
     return 0;
 }
 

@@ -150,10 +150,9 @@ void *wire_block_free(struct wire_chunk *chunk)
     return NULL;
 }
 
-void wire_block_prepare(void)
+void wire_block_prepare(size_t bytes)
 {
-    size_t bytes = 1;
-    struct wire_chunk *chunk = kept.first[0] ? NULL : wire_block_new(&bytes);
+    struct wire_chunk *chunk = wire_block_new(&bytes);
     if (chunk)
         (void)wire_block_free(chunk);
 }

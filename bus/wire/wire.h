@@ -99,8 +99,9 @@ int wire_unpack(const ProtobufCMessageDescriptor *descriptor, const uint8_t *dat
 /* Frees what the two returned. NULL is fine. Returns NULL. */
 void *wire_free(void *message);
 
-/* So that the thread's first small message finds a block. No memory: then it asks for one. */
-void wire_block_prepare(void);
+/* So that the thread's next message of so many bytes, all told, finds a block. No memory: then it
+ * asks for one. */
+void wire_block_prepare(size_t bytes);
 
 /* What an unpacked message needs beside its block: let go by wire_free(). */
 struct wire_hold {
