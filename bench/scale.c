@@ -110,15 +110,27 @@ struct served {
     uint64_t spin_ns_max;
 };
 
+/* The broker may not have seen yet that the service before has ended, and count its instances. */
+static enum parley_status publish(struct parley_endpoint *endpoint)
+{
+    const struct timespec nap = {.tv_nsec = 10 * NS_PER_MS};
+    struct parley_service *service = NULL;
+    enum parley_status status;
+    uint64_t until = clock_now_ns() + PATIENCE_NS;
+    while ((status = parley_call_echo.serve(endpoint, &service)) == PARLEY_RESOURCE_EXHAUSTED &&
+           clock_now_ns() < until)
+        (void)nanosleep(&nap, NULL);
+    return status;
+}
+
 static int serve(const struct study_round *round, void *userdata)
 {
     const struct served *served = userdata;
     struct parley_endpoint *endpoint = NULL;
-    struct parley_service *service = NULL;
     enum parley_status status =
         parley_call_join(round->folder, "scale-service", served->spin_ns_max, &endpoint);
     for (uint32_t i = 0; status == PARLEY_OK && i < served->instances; i++)
-        status = parley_call_echo.serve(endpoint, &service);
+        status = publish(endpoint);
     if (status == PARLEY_OK)
         status = parley_run(endpoint);
     fprintf(stderr, "service: %s\n", parley_error_text());
