@@ -48,16 +48,20 @@ static void print_log(const struct bus *bus)
 
 static bool nng_used; /* by this process, or one that it was forked from */
 
-/* A port that nobody listens on now. */
-static unsigned free_port(void)
+/* A port of TCP that is the broker's, also while none runs: a socket of ours is bound to it, which
+ * does not listen, so that nobody else is given it, and the broker, which asks for SO_REUSEADDR as
+ * we do, may listen there all the same. */
+static unsigned take_port(struct bus *bus)
 {
+    const int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t bytes = sizeof(address);
-    if (bind(fd, (struct sockaddr *)&address, bytes) < 0 ||
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        bind(fd, (struct sockaddr *)&address, bytes) < 0 ||
         getsockname(fd, (struct sockaddr *)&address, &bytes) < 0)
         die("no port");
-    close(fd);
+    bus->port = fd;
     return ntohs(address.sin_port);
 }
 
@@ -68,6 +72,14 @@ static const char *certificate(const char *file, char *path)
     const char *folder = getenv("CERTIFICATES");
     if (!folder || snprintf(path, CERTIFICATE_BYTES, "%s/%s", folder, file) >= CERTIFICATE_BYTES)
         die("CERTIFICATES is not set");
+    if (access(path, R_OK) < 0) {
+        fprintf(stderr,
+                "test bus: %s: %s; make the certificates with `ninja -C BUILD "
+                "tests/ca.pem` (`meson test` without --no-rebuild does), or with "
+                "tests/support/certificates.sh FOLDER, and say where in $CERTIFICATES\n",
+                path, strerror(errno));
+        abort();
+    }
     return path;
 }
 
@@ -82,6 +94,7 @@ static void set_certificates(void)
     char path[CERTIFICATE_BYTES];
     setenv("PARLEY_TLS_CA", certificate("ca.pem", path), 1);
     setenv("PARLEY_TLS_CERT", certificate("orders.pem", path), 1);
+    (void)certificate("server.pem", path); /* the broker's: to fail here, and not there */
 }
 
 static void choose_url(struct bus *bus)
@@ -93,7 +106,7 @@ static void choose_url(struct bus *bus)
         snprintf(bus->url, sizeof(bus->url), "ipc://%s/bus.ipc", bus->dir);
     else
         snprintf(bus->url, sizeof(bus->url), "%s://%s:%u%s", transport,
-                 strncmp(transport, "tls", 3) == 0 ? "localhost" : "127.0.0.1", free_port(),
+                 strncmp(transport, "tls", 3) == 0 ? "localhost" : "127.0.0.1", take_port(bus),
                  strcmp(transport, "ws") == 0 ? "/bus" : "");
     if (by_tls(bus))
         set_certificates();
@@ -187,6 +200,7 @@ void bus_broker_start(struct bus *bus)
 static void start(struct bus *bus, bool with_schemas, const char *const *more)
 {
     memset(bus, 0, sizeof(*bus));
+    bus->port = -1;
     for (size_t i = 0; more && more[i] && i < 3; i++)
         bus->more[i] = more[i];
     strcpy(bus->dir, "/tmp/parley-test-XXXXXX");
@@ -312,6 +326,8 @@ void bus_stop(struct bus *bus)
         snprintf(path, sizeof(path), "%s/%s", bus->dir, names[i]);
         unlink(path);
     }
+    if (bus->port >= 0)
+        close(bus->port);
     if (bus->schemas[0])
         empty(bus->schemas);
     if (rmdir(bus->dir) < 0)

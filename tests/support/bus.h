@@ -22,6 +22,7 @@ struct bus {
     char log[96];     /* what parleyd says */
     char schemas[96]; /* a folder for --schemas; "": none */
     char url[160];    /* of the bus, if $BUS_TRANSPORT says that endpoints come by it; "": none */
+    int port;            /* a socket that holds the port of the URL; -1: it has none */
     const char *more[4]; /* of parleyd's arguments, NULL at the end; borrowed */
     pid_t guard;         /* of the folder */
     pid_t broker;        /* 0: not running */
