@@ -28,6 +28,8 @@ int control_publish(struct broker *broker, const Parley__PublishRequest *request
     body.instance_id = published.instance_id;
     body.dial_within_ms = published.dial_within_ms;
     body.url = published.url;
+    body.has_token = published.proves;
+    body.token = (ProtobufCBinaryData){.len = sizeof(published.token), .data = published.token};
     reply->body_case = PARLEY__CONTROL_REPLY__BODY_PUBLISH;
     reply->publish = &body;
     return control_pack(reply, ret_data, ret_bytes);

@@ -408,6 +408,8 @@ static enum parley_status handle_publish(struct front_self_call *call, const voi
     reply.instance_id = published.instance_id;
     reply.dial_within_ms = published.dial_within_ms;
     reply.url = published.url;
+    reply.has_token = published.proves;
+    reply.token = (ProtobufCBinaryData){.len = sizeof(published.token), .data = published.token};
     front_self_reply(call, &reply.base);
     return PARLEY_OK;
 }

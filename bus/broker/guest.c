@@ -467,11 +467,17 @@ static void malformed(struct guest_call *call, const char *why)
     answer(call, PARLEY_INTERNAL, PARLEY_EXECUTED_YES, text);
 }
 
+static void proof_answered(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes);
+
 static void on_answer(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes)
 {
     struct guest_call *call;
     struct error_text error = {""};
     struct bus_frame frame;
+    if (guest->state == GUEST_PROVING) {
+        proof_answered(guest, number, data, bytes);
+        return;
+    }
     if (number == NUMBER_OF_CANCELS)
         return;
     HASH_FIND(hh, guest->by_number, &number, sizeof(number), call);
@@ -543,9 +549,13 @@ static void expire(struct guest *guest, uint64_t now_ns)
     guest->expire_ns = expire_list(&guest->sent, now_ns, next_ns);
 }
 
+static void turn_away(struct guest *guest);
+
 static void look_at_clock(struct guest *guest, uint64_t now_ns)
 {
     expire(guest, now_ns);
+    if (guest->state == GUEST_PROVING && guest->proof.by_ns <= now_ns)
+        turn_away(guest);
     if (guest->state == GUEST_EXPECTED && guest->dial_by_ns <= now_ns)
         guest_end(guest, "did not dial %s in time: its publication is forgotten",
                   requester_url(guest->line));
@@ -567,6 +577,8 @@ static uint64_t next_turn_ns(const struct guest *guest)
         next_ns = sooner(next_ns, parley_next_deadline_ns(guest->endpoint));
     if (guest->state == GUEST_EXPECTED)
         next_ns = sooner(next_ns, guest->dial_by_ns);
+    if (guest->state == GUEST_PROVING)
+        next_ns = sooner(next_ns, guest->proof.by_ns);
     next_ns = sooner(next_ns, guest->silent_by_ns);
     return next_ns;
 }
@@ -705,29 +717,62 @@ static void refuse_peer(const struct guest *guest, const struct replier_peer *pe
                   publisher->identity[0] ? publisher->identity : publisher->text);
 }
 
-static bool on_came(const struct replier_peer *peer, void *data)
+/* It is the one that has published. */
+static void let_come(struct guest *guest)
 {
-    struct guest *guest = data;
     struct error_text error = {""};
-    if (guest->state != GUEST_EXPECTED)
-        return false;
-    if (!may_dial(guest, peer)) {
-        refuse_peer(guest, peer);
-        return false;
-    }
+    requester_replaceable(guest->line, false);
     guest->state = GUEST_JOINING;
     guest->came = true;
     guest->serve->counts.expected--;
     guest->serve->counts.instances++;
     if (join(guest, &error) < 0)
         guest_end(guest, "is refused: %s", error.text);
+}
+
+/* Another may come, as long as the publisher is waited for. */
+static void turn_away(struct guest *guest)
+{
+    guest->state = GUEST_EXPECTED;
+    refuse_peer(guest, &guest->proof.peer);
+    requester_hang_up(guest->line);
+}
+
+static void proof_answered(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes)
+{
+    enum guest_proven proven = guest_proof_check(&guest->proof, number, data, bytes);
+    if (proven == GUEST_PROVEN)
+        let_come(guest);
+    else if (proven == GUEST_WRONG)
+        turn_away(guest);
+}
+
+static bool on_came(const struct replier_peer *peer, void *data)
+{
+    struct guest *guest = data;
+    if (guest->state != GUEST_EXPECTED && guest->state != GUEST_PROVING)
+        return false;
+    if (!may_dial(guest, peer)) {
+        refuse_peer(guest, peer);
+        return false;
+    }
+    if (!guest->proof.asked) {
+        let_come(guest);
+        return true;
+    }
+    guest->state = GUEST_PROVING;
+    guest_proof_begin(&guest->proof, peer);
+    requester_replaceable(guest->line, true);
+    mark_due(guest);
     return true;
 }
 
 static void on_gone(void *data)
 {
     struct guest *guest = data;
-    if (guest->state != GUEST_EXPECTED)
+    if (guest->state == GUEST_PROVING)
+        guest->state = GUEST_EXPECTED;
+    else if (guest->state != GUEST_EXPECTED)
         guest_end(guest, "is gone: it hung up");
 }
 
@@ -747,6 +792,7 @@ int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest *
     guest->calls_max = spec->calls_max;
     guest->cancels = spec->cancels;
     guest->peer = *spec->peer;
+    guest_proof_init(&guest->proof, spec->proves);
     guest->weights = *spec->weights;
     guest->dial_by_ns = clock_add(clock_now_ns(), spec->dial_ns);
     guest->silent_ns = spec->silent_ns;
@@ -844,6 +890,8 @@ void guest_turn(struct guest *guest, uint64_t now_ns)
     if (guest->state != GUEST_ENDED)
         receive_answers(guest);
     look_at_clock(guest, now_ns);
+    if (guest->state == GUEST_PROVING)
+        guest_proof_ask(&guest->proof, guest->line);
     send_waiting(guest);
     let_in(guest);
     if (guest->endpoint && guest->state != GUEST_ENDED && !rpc_endpoint_linked(guest->endpoint))

@@ -19,12 +19,23 @@ struct serve {
 
 enum guest_state {
     GUEST_EXPECTED, /* has not dialled */
+    GUEST_PROVING,  /* somebody has, who is to show that it is the publisher */
     GUEST_JOINING,  /* has; its instance is being published */
     GUEST_UP,
     GUEST_ENDED, /* to be freed */
 };
 
 struct guest_call; /* guest.c */
+
+/* guest_proof.c: what the publisher alone was told. */
+struct guest_proof {
+    bool asked; /* for */
+    bool due;   /* the question is to be sent */
+    uint8_t token[SERVE_TOKEN_BYTES];
+    uint32_t number; /* of the question */
+    uint64_t by_ns;  /* it is to be answered */
+    struct replier_peer peer; /* who is asked */
+};
 
 struct guest {
     TAILQ_ENTRY(guest) entry;
@@ -43,6 +54,7 @@ struct guest {
     struct replier_peer peer;    /* who published it */
     struct schema_entry *schema; /* one of its users */
     const char *version;
+    struct guest_proof proof;
     struct source line_source, endpoint_source;
     struct requester *line;           /* to the socket that it dials with */
     struct parley_endpoint *endpoint; /* the broker's own, for this one; NULL: not yet */
@@ -65,6 +77,7 @@ struct guest_spec {
     uint64_t instance_id;
     uint32_t calls_max;
     bool cancels;
+    bool proves; /* who dials has to */
     uint64_t dial_ns, silent_ns;
     const char *name;
     const struct replier_peer *peer;
@@ -78,6 +91,18 @@ struct guest *guest_free(struct guest *guest); /* ends its calls */
 void guest_turn(struct guest *guest, uint64_t now_ns);
 /* It is to leave; @drain: when it has answered what it has. */
 void guest_withdraw(struct guest *guest, bool drain);
+void guest_proof_init(struct guest_proof *proof, bool asked);
+/* Somebody has dialled. */
+void guest_proof_begin(struct guest_proof *proof, const struct replier_peer *peer);
+/* Sends the question, if it is due. */
+void guest_proof_ask(struct guest_proof *proof, struct requester *line);
+enum guest_proven {
+    GUEST_PROVEN,
+    GUEST_WRONG,
+    GUEST_OLD, /* it is of somebody before, who has been hung up on */
+};
+enum guest_proven guest_proof_check(const struct guest_proof *proof, uint32_t number,
+                                    const uint8_t *data, size_t bytes);
 /* Whether both are the same, as far as can be known. */
 bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *b);
 

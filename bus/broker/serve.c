@@ -196,8 +196,16 @@ static int check_room(struct serve *serve, const struct replier_peer *peer,
                    : error_set(error, -ENOMEM, "the broker is out of memory");
 }
 
+/* Published by nobody in particular, and not dialled yet: who publishes it again, perhaps because
+ * somebody else dialled meanwhile, does so instead. */
+static bool may_replace(const struct guest *guest, const struct replier_peer *peer)
+{
+    return (guest->state == GUEST_EXPECTED || guest->state == GUEST_PROVING) && !peer->local &&
+           guest_peers_alike(peer, &guest->peer);
+}
+
 static enum parley_status check_request(struct serve *serve, const Parley__PublishRequest *request,
-                                        struct error_text *error)
+                                        const struct replier_peer *peer, struct error_text *error)
 {
     const struct guest *guest;
     if (request->has_calls_max &&
@@ -221,7 +229,7 @@ static enum parley_status check_request(struct serve *serve, const Parley__Publi
     }
     bool taken = directory_instance(&serve->broker->directory, request->instance_id) != NULL;
     TAILQ_FOREACH (guest, &serve->guests, entry)
-        taken = taken || guest->instance_id == request->instance_id;
+        taken = taken || (guest->instance_id == request->instance_id && !may_replace(guest, peer));
     if (!taken)
         return PARLEY_OK;
     error_set(error, 0, "instance %016llx is published already",
@@ -273,6 +281,10 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
 {
     struct broker *broker = serve->broker;
     uint64_t id = request->has_instance_id ? request->instance_id : random_id();
+    struct guest *before;
+    TAILQ_FOREACH (before, &serve->guests, entry)
+        if (before->instance_id == id && may_replace(before, peer))
+            guest_withdraw(before, false);
     char url[SERVE_URL_BYTES], name[BROKER_NAME_BYTES];
     (void)snprintf(name, sizeof(name), "%.63s", request->name ? request->name : peer->text);
     int r = choose_url(broker, peer, id, url, sizeof(url), error);
@@ -293,6 +305,7 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
         .instance_id = id,
         .calls_max = request->has_calls_max ? request->calls_max : SERVE_CALLS,
         .cancels = request->cancels,
+        .proves = request->proves && !peer->local && !peer->identity[0],
         .name = name,
         .peer = peer,
         .weights = &weights,
@@ -303,6 +316,8 @@ static enum parley_status expect(struct serve *serve, const Parley__PublishReque
     if (r < 0)
         return session_status(r);
     ret->instance_id = id;
+    ret->proves = guest->proof.asked;
+    memcpy(ret->token, guest->proof.token, sizeof(ret->token));
     ret->dial_within_ms = (uint32_t)(dial_ns / NS_PER_MS);
     (void)snprintf(ret->url, sizeof(ret->url), "%s", requester_url(guest->line));
     log_debug("%s is expected at %s", name, ret->url);
@@ -318,7 +333,7 @@ enum parley_status serve_publish(struct broker *broker, const Parley__PublishReq
         error_set(error, 0, "the broker is out of memory");
         return PARLEY_RESOURCE_EXHAUSTED;
     }
-    enum parley_status status = check_request(serve, request, error);
+    enum parley_status status = check_request(serve, request, peer, error);
     if (status == PARLEY_OK && check_room(serve, peer, error) < 0)
         status = PARLEY_RESOURCE_EXHAUSTED;
     struct schema_entry *schema;

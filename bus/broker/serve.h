@@ -39,8 +39,12 @@ struct serve_counts {
     uint64_t held;      /* times that a one-way call was left with its caller because of that */
 };
 
+#define SERVE_TOKEN_BYTES 16
+
 struct serve_published {
     uint64_t instance_id;
+    bool proves; /* who dials is asked for the token */
+    uint8_t token[SERVE_TOKEN_BYTES];
     char url[SERVE_URL_BYTES];
     uint32_t dial_within_ms;
 };

@@ -23,6 +23,7 @@ struct requester {
     struct requester_options options; /* only callbacks are valid */
     struct stream_part *part;
     struct stream_line *line; /* who was let in; NULL: nobody is there */
+    bool replaceable;         /* ... by who comes next */
     bool ending;              /* who was there has gone; `gone` has not run yet */
     struct stream_answer *outgoing;
     struct stream_ask *incoming;
@@ -37,12 +38,32 @@ static void on_came(const struct replier_peer *peer, void *data)
 {
     struct requester *requester = data;
     struct stream_line *line = line_of(peer);
-    if (requester->line || requester->ending)
+    struct stream_line *before = requester->line;
+    if ((before && !requester->replaceable) || requester->ending) {
         stream_line_end(line, "somebody else is there already");
-    else if (!requester->options.came(peer, requester->options.data))
+        return;
+    }
+    requester->replaceable = false;
+    if (!requester->options.came(peer, requester->options.data)) {
         stream_line_end(line, "it is not who is expected");
-    else
-        requester->line = line;
+        requester->replaceable = before != NULL;
+        return;
+    }
+    if (before)
+        stream_line_end(before, "another came in its place");
+    requester->line = line;
+}
+
+void requester_replaceable(struct requester *requester, bool yes)
+{
+    requester->replaceable = yes;
+}
+
+void requester_hang_up(struct requester *requester)
+{
+    struct stream_line *line = steal_ptr(&requester->line);
+    if (line)
+        stream_line_end(line, "it is not who is expected");
 }
 
 static void on_gone(uint64_t connection, void *data)

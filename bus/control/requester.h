@@ -27,8 +27,8 @@ struct requester_options {
     size_t bytes_max;               /* of an answer; more: the connection ends */
     const struct tls_settings *tls; /* NULL: none; then tls+ URLs are refused */
     unsigned mode;                  /* of a socket in the file system; 0: as the umask says */
-    /* Both run in requester_turn(). @came: while nobody is there. Return: whether this is the one;
-     * else it is hung up on, and another may come. */
+    /* Both run in requester_turn(). @came: while nobody is there, or one who may be replaced.
+     * Return: whether this is the one; else it is hung up on, and another may come. */
     bool (*came)(const struct replier_peer *peer, void *data);
     void (*gone)(void *data); /* what was sent will not be answered */
     void *data;
@@ -43,6 +43,10 @@ int requester_fd(const struct requester *requester);
 uint64_t requester_next_deadline_ns(const struct requester *requester);
 const char *requester_url(const struct requester *requester); /* with the port that it has */
 bool requester_connected(const struct requester *requester);
+/* Whether who is there, or comes now, may be replaced by who comes then. Not so at first. */
+void requester_replaceable(struct requester *requester, bool yes);
+/* Hangs up on who is there; `gone` does not run. Answers that had come may still be received. */
+void requester_hang_up(struct requester *requester);
 /* Connections that come and go; what has come to be read, and what waited to be sent. Answers that
  * came before a connection's end are received before `gone` runs. Return: 0; -errno. */
 int requester_turn(struct requester *requester);

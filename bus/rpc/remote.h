@@ -64,6 +64,8 @@ struct far_request {
 #define FAR_REQUEST_BUCKETS 256
 
 /* For a service: its instance at the broker, and the REP socket by which calls come. */
+#define REMOTE_TOKEN_BYTES_MAX 64
+
 struct far_service {
     LIST_ENTRY(far_service) entry;
     struct source source;
@@ -72,6 +74,8 @@ struct far_service {
     struct far *far;                /* NULL: none yet */
     struct replier *replier;
     char *url;            /* of it */
+    uint8_t token[REMOTE_TOKEN_BYTES_MAX]; /* by which the broker knows us there */
+    size_t token_bytes;                    /* 0: it does not ask */
     uint64_t instance_id; /* at the broker; 0: not published */
     bool asked;           /* Publish is under way */
     bool came;            /* the broker has connected to the replier */

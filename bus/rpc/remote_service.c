@@ -261,6 +261,18 @@ static void cancel_received(struct far_service *service, struct replier_request 
     answer(request_take(service, request_find(service, call_id)), &cancelled, NULL, 0);
 }
 
+static bool text_is(const struct bus_text *text, const char *wanted)
+{
+    return text->bytes == strlen(wanted) && memcmp(text->text, wanted, text->bytes) == 0;
+}
+
+/* The broker asks who we are, before anything else. */
+static bool is_prove(const struct far_service *service, const struct bus_frame *frame)
+{
+    return service->token_bytes && frame->header.kind == FRAME_REQUEST &&
+           text_is(&frame->interface, "parley.bus") && text_is(&frame->method, "Prove");
+}
+
 static void received(struct far_service *service, struct replier_request *request,
                      const uint8_t *data, size_t bytes)
 {
@@ -269,6 +281,11 @@ static void received(struct far_service *service, struct replier_request *reques
     int r = bus_frame_is(data, bytes) ? bus_frame_read(data, bytes, &frame, &error) : -EBADMSG;
     if (r < 0)
         refuse(request, 0, PARLEY_INVALID_ARGUMENT, error.text);
+    else if (is_prove(service, &frame))
+        answer(request,
+               &(struct frame_header){.call_id = frame.header.call_id,
+                                      .executed = PARLEY_EXECUTED_YES},
+               service->token, service->token_bytes);
     else if (!service->far)
         refuse(request, frame.header.call_id, PARLEY_UNAVAILABLE, "the instance is gone");
     else if (frame.header.kind == FRAME_REQUEST || frame.header.kind == FRAME_ONE_WAY)
@@ -474,6 +491,11 @@ void far_service_published(struct far_service *service, const struct bus_frame *
     service->url = r == 0 && reply->url ? strdup(reply->url) : NULL;
     if (r == 0)
         service->instance_id = reply->instance_id;
+    service->token_bytes = r == 0 && reply->has_token ? reply->token.len : 0;
+    if (service->token_bytes > sizeof(service->token))
+        r = error_set(&error, -EPROTO, "the broker's token is too long");
+    else if (service->token_bytes)
+        memcpy(service->token, reply->token.data, service->token_bytes);
     if (r == 0 && !service->url)
         r = error_set(&error, -EPROTO, "the broker names no URL to serve at");
     wire_free(message);
@@ -573,6 +595,7 @@ void far_service_publish(struct remote *remote, struct parley_service *service,
     request.calls_max =
         service->calls_max < REMOTE_CALLS_MAX ? service->calls_max : REMOTE_CALLS_MAX;
     request.cancels = true;
+    request.has_proves = request.proves = true;
     request.instance_id = message->instance_id;
     request.has_route_generation = message->has_route_generation;
     request.route_generation = message->route_generation;
