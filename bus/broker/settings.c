@@ -303,6 +303,25 @@ static int fill_in_folder(struct settings *settings)
     return r;
 }
 
+static bool any_has_tls(const char *const *urls, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strncmp(urls[i], "tls+", 4) == 0 || strncmp(urls[i], "wss:", 4) == 0)
+            return true;
+    return false;
+}
+
+/* Who has certificates may think that all of it is encrypted. */
+static void warn_of_unused_tls(const struct settings *settings)
+{
+    if ((settings->tls.certificate || settings->tls.ca) &&
+        !any_has_tls(settings->bus_urls, settings->bus_count) &&
+        !any_has_tls(settings->control_urls, settings->control_count) &&
+        !any_has_tls(settings->event_urls, settings->event_count) &&
+        !any_has_tls(settings->health_urls, settings->health_count))
+        log_warn("no URL begins with tls+tcp:// or wss://, so that the certificates are not used");
+}
+
 int settings_fill_in(struct settings *settings)
 {
     int r = take_path("--dir", settings->dir_given, settings->dir, sizeof(settings->dir));
@@ -324,5 +343,6 @@ int settings_fill_in(struct settings *settings)
     settings->event_urls[settings->event_count++] = settings->events;
     settings->bus_urls[settings->bus_count++] = settings->bus;
     settings->health_urls[settings->health_count++] = settings->health;
+    warn_of_unused_tls(settings);
     return 0;
 }

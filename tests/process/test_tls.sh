@@ -170,4 +170,12 @@ refused "certificate" --bus tls+tcp://127.0.0.1:0
 refused "/nowhere" --bus tls+tcp://127.0.0.1:0 --tls-cert /nowhere
 refused "is not encrypted" --bus tcp://0.0.0.0:0
 
+# ---- Certificates that no URL uses ----
+
+begin "$PARLEY_DIR/plain.out" "$parleyd" --dir "$PARLEY_DIR/plain" --bus tcp://127.0.0.1:0 --tls-ca "$certs/ca.pem"
+wait_for "$PARLEY_DIR/plain.out" "parleyd: ready"
+has "$PARLEY_DIR/plain.out" "the certificates are not used"
+end "$begun"
+lacks "$log" "the certificates are not used"
+
 exit $((failures > 0))
