@@ -657,7 +657,7 @@ static inline bool is_too_large(const struct frame_header *header)
 }
 
 /* What is behind a frame's payload. @names: at the record's end. */
-RING_INLINE int more_read_here(struct channel *channel, const struct frame *frame, const uint8_t *names,
+RING_INLINE int more_read(struct channel *channel, const struct frame *frame, const uint8_t *names,
                           struct error_text *error)
 {
     int r = 0;
@@ -666,13 +666,6 @@ RING_INLINE int more_read_here(struct channel *channel, const struct frame *fram
     if (r == 0 && frame->header.share_count > 0)
         r = frame_read_refs(channel, frame, error);
     return r;
-}
-
-__attribute__((noinline, cold)) static int more_read(struct channel *channel,
-                                                     const struct frame *frame,
-                                                     const uint8_t *names, struct error_text *error)
-{
-    return more_read_here(channel, frame, names, error);
 }
 
 /* frame_read() of a header that has been read. */
@@ -754,7 +747,7 @@ __attribute__((noinline)) static int frame_read_more(struct channel *channel, co
                              header->return_count > FRAME_RETURNS_MAX,
                          0))
         return frame_read_any(channel, record, bytes, frame, error); /* it says why */
-    return more_read_here(channel, frame, record + bytes - names_bytes, error);
+    return more_read(channel, frame, record + bytes - names_bytes, error);
 }
 
 /* frame_read() of one with metadata, which is like most otherwise. */
