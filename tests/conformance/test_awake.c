@@ -434,6 +434,28 @@ static void test_a_service_that_was_never_called_sleeps_on_a_word(void **state)
     assert_int_equal(tally.ok, 1);
 }
 
+static void await_instances(size_t count)
+{
+    caller_fork(&caller.bus, &caller_echo, NULL);
+    while (parley_client_channel_count(caller.client) < count)
+        assert_int_equal(parley_dispatch(caller.endpoint, 10 * NS_PER_MS), PARLEY_OK);
+}
+
+/* It says of the next record only that it has not come yet. */
+static void test_what_comes_by_a_descriptor_is_not_taken_for_a_record(void **state)
+{
+    (void)state;
+    caller_fork(&caller.bus, &caller_echo, NULL);
+    caller_connect(&caller, 1);
+    struct spin *spin = &caller.endpoint->spin[false];
+    spin->last_ns = CLOCK_NEVER;
+    await_instances(2);
+    assert_true(spin->last_ns == CLOCK_NEVER);
+    spin->last_ns = 0;
+    await_instances(3);
+    assert_true(spin->last_ns > 0);
+}
+
 #define awake_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -452,6 +474,7 @@ int main(void)
         awake_test(test_a_loop_of_dispatches_arms_only_if_the_descriptor_was_asked_for),
         awake_test(test_a_client_that_is_attached_has_what_its_first_call_needs),
         awake_test(test_a_service_that_was_never_called_sleeps_on_a_word),
+        awake_test(test_what_comes_by_a_descriptor_is_not_taken_for_a_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
