@@ -191,7 +191,8 @@ static void make_beside_length(struct maker *m, struct beside *beside)
     asm_jump(as, &beside->to);
 }
 
-/* A message's content: from RDI up to NEXT, which are within the message around it. */
+/* The content of bytes, or of a message: from RDI up to NEXT, RCX of them, which are within the
+ * message around it. */
 void unpack_make_read_length(struct maker *m, struct field *field)
 {
     struct assembler *as = &m->as;

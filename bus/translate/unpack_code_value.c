@@ -54,23 +54,14 @@ void unpack_make_bytes(struct maker *m, struct field *field)
 {
     struct assembler *as = &m->as;
     const struct quick *way = field->way;
-    asm_load(as, 1, RCX, in_value(field, 0));
-    asm_lea(as, RSI, in_value(field, 1));
-    asm_test(as, 1, RCX, RCX);
-    jump_undo(m, ASM_S, field);
-    asm_lea(as, NEXT, asm_at_index(RSI, RCX, 1, 0));
-    if (m->waits)
-        asm_alu_load(as, ASM_CMP, 8, NEXT, IN_HERE(end));
-    else
-        asm_alu(as, ASM_CMP, 8, NEXT, STOP);
-    jump_undo(m, ASM_A, field);
+    unpack_make_read_length(m, field);
     asm_alu(as, ASM_XOR, 4, RAX, RAX);
     asm_test(as, 4, RCX, RCX);
-    asm_cmov(as, ASM_E, 8, RSI, RAX);
+    asm_cmov(as, ASM_E, 8, RDI, RAX);
     if (way->quantifier != way->offset)
         asm_store_imm(as, 4, in_message(way->quantifier), 1);
     asm_store(as, 8, in_message(way->offset + offsetof(ProtobufCBinaryData, len)), RCX);
-    asm_store(as, 8, in_message(way->offset + offsetof(ProtobufCBinaryData, data)), RSI);
+    asm_store(as, 8, in_message(way->offset + offsetof(ProtobufCBinaryData, data)), RDI);
     make_count(m);
 }
 

@@ -171,9 +171,9 @@ strings:
     END_LATER();
     NEXT();
 bytes:
-    if (pos[1] >= 0x80 || pos[1] > here.end - pos - 2)
+    text = read_length(pos + 1);
+    if (!text.data || (ptrdiff_t)text.bytes > here.end - text.data)
         goto undo;
-    text = (struct span){pos + 2, pos[1]};
     pos = text.data + text.bytes;
     store_bytes(message + way->offset, text);
     if (way->quantifier != way->offset)

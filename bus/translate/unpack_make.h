@@ -176,7 +176,8 @@ struct beside *unpack_make_beside(struct maker *m, make_aside *make, struct fiel
 void unpack_make_read_text(struct maker *m, struct field *field);
 /* RAX; NEXT: behind it. */
 void unpack_make_read_varint(struct maker *m, struct field *field);
-/* A message's content: from RDI up to NEXT, which are within the message around it. */
+/* The content of bytes, or of a message: from RDI up to NEXT, RCX of them, which are within the
+ * message around it. */
 void unpack_make_read_length(struct maker *m, struct field *field);
 
 /* ---- unpack_code_value.c ---- */

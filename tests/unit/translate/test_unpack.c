@@ -682,6 +682,35 @@ static void test_nested_messages_of_any_length(void **state)
     }
 }
 
+/* Bytes with lengths of one, two and three bytes, which may be longer than they need be, in front
+ * of another field and at the end; and that are not all there. */
+static void test_bytes_of_any_length(void **state)
+{
+    (void)state;
+    enum { BYTES_MAX = 16500 };
+    static const size_t lengths[] = {0,   1,     126,   127,   128,   129, 255,
+                                     256, 16382, 16383, 16384, 16385, 300};
+    static uint8_t data[BYTES_MAX];
+    const struct way *way = find("shapes v1 Shape, identity");
+    for (size_t i = 0; i < 2 * sizeof(lengths) / sizeof(lengths[0]); i++) {
+        const size_t bytes = lengths[i / 2];
+        uint8_t *out = data;
+        *out++ = 0x62; /* raw */
+        out = wire_write_varint(out, bytes);
+        if (i % 2 == 1) {
+            out[-1] |= 0x80;
+            *out++ = 0;
+        }
+        memset(out, 0xc3, bytes);
+        out += bytes;
+        *out++ = 0x30; /* size_kib */
+        *out++ = 7;
+        for (size_t less = 0; less <= 3; less++) /* with the number; cut; without it; not whole */
+            assert_int_equal(check_way(way, (struct bytes){data, (size_t)(out - data) - less}),
+                             less % 2 == 0);
+    }
+}
+
 static void *unpack_often(void *binding)
 {
     for (int i = 0; i < 2000; i++)
@@ -729,6 +758,7 @@ int main(void)
         cmocka_unit_test(test_without_machine_code_the_loop_does_it),
         cmocka_unit_test(test_every_truncation_and_changed_byte_is_alike),
         cmocka_unit_test(test_nested_messages_of_any_length),
+        cmocka_unit_test(test_bytes_of_any_length),
         cmocka_unit_test(test_threads_share_a_binding_while_its_code_is_made),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
