@@ -179,6 +179,9 @@ int refs_write(struct channel *channel, struct wire_packing *packing, size_t byt
 
 static inline void copy_words(uint8_t *to, const uint8_t *from, size_t begin, size_t end)
 {
+    enum { PIECE = 32 };
+    for (; begin + PIECE <= end; begin += PIECE)
+        memcpy(to + begin, from + begin, PIECE);
     for (; begin < end; begin += sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, from + begin, sizeof(word));
