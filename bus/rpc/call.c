@@ -113,12 +113,8 @@ static ALWAYS_INLINE int call_body(struct call *call, struct channel *channel, c
         ret_body->metadata = (const uint8_t *)&call->span;
         ret_body->metadata_bytes = sizeof(struct frame_trace);
     }
-    if (delivery == CALL_SYNC) {
-        int r = refs_pack(channel, client->packer, call->method, call->message, ret_body);
-        if (traced && r == 0)
-            channel->packed_bytes = (uint32_t)ret_body->bytes; /* the next may go in place */
-        return r;
-    }
+    if (delivery == CALL_SYNC)
+        return refs_pack(channel, client->packer, call->method, call->message, ret_body);
     ret_body->data = plain ? call->packed : call_packed(call);
     ret_body->bytes = call->packed_bytes;
     return 0;

@@ -46,6 +46,8 @@ static inline int refs_pack(struct channel *channel, const struct wire_packer *p
                 ? wire_pack(packing, packer, type, message, &body->bytes)
                 : refs_pack_shared(channel, packer, type, message, body);
     body->data = wire_packed(packing)->data;
+    if (r == 0)
+        channel->packed_bytes = (uint32_t)body->bytes; /* the next goes the way for as many */
     return r;
 }
 
