@@ -763,6 +763,12 @@ void service_join(struct parley_service *service, struct parley_endpoint *endpoi
                   const struct parley_service_options *options);
 /* Return: 0; -ESTALE: it could not be packed, something else must be sent. */
 int service_send_response(struct channel *channel, struct frame_header *header, struct body *body);
+/* channel_bind() to the service's structs, if it works on such. Return: as that. */
+int service_bind(struct channel *channel, struct held_plan *held, struct error_text *error);
+/* What a channel's first request would have to do first. A failure is that request's. */
+void service_prepare(struct channel *channel);
+/* channel_ops.frame */
+int service_frame(struct channel *channel, const struct frame *frame, struct error_text *error);
 void service_link_up(struct parley_service *service);
 void service_link_down(struct parley_service *service); /* remembers the weights */
 struct rpc_weights;

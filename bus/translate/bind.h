@@ -158,7 +158,7 @@ struct bound_table {
     const uint8_t *image;   /* an empty message */
     uint32_t image_bytes;   /* type->sizeof_message, rounded up to 32 */
     uint32_t message_bytes; /* rounded up to 8 */
-    uint32_t direct_end;    /* shorter sources cross directly (unpack.c); 0: none */
+    uint32_t direct_end;    /* shorter sources cross directly (unpack_cross.c); 0: none */
     uint32_t short_end;     /* and into a short block */
     uint32_t
         code_at; /* machine code (unpack_code.h); 0: none, and so it is read when there is some */
@@ -197,7 +197,7 @@ static inline const struct bound_op *bound_find(const struct bound_table *table,
 
 /* Once all tables of the binding are made, and refer to each other. Return: 0, -ENOMEM, -E2BIG. */
 int bind_emits(struct plan_binding *binding, uint32_t table_count); /* bind_emit.c */
-void bind_direct(struct bound_table *table, bool in_stages);        /* unpack.c */
+void bind_direct(struct bound_table *table, bool in_stages); /* unpack_cross.c */
 int bind_quick(struct plan_binding *binding, uint32_t table_count); /* bind_quick.c */
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * Inside unpacking: its state, and what its files do for each other.
  *
- *   unpack.c        the whole, and the long way of a field
+ *   unpack_cross.c  the whole: a crossing
+ *   unpack.c        a message, and the long way of a field
  *   unpack_quick.c  the short way: most fields of most messages
  *   unpack_emit.c   what a message does at its end, and what it carries
  *   store.c         values, of any kind and label
@@ -16,6 +17,7 @@
 
 /* Strings of open messages that wait for the message's end; others are copied. */
 #define TERMINATOR_MAX 128
+#define SCRATCH_BYTES 12288 /* on the stack; enough for sources of 2,048 bytes */
 #define ARRAY_COUNT_MIN 4 /* times the smallest element, 4 bytes, is a multiple of 8 */
 
 /* Never returned to the caller: a message came in pieces that have to be joined before. */
@@ -95,6 +97,9 @@ int unpack_value(struct unpack *u, const struct reading *here, const struct boun
                  const uint8_t **ret_pos);
 
 /* ---- unpack.c ---- */
+
+/* run.divert: an emit straight into the struct, if that is possible. */
+int unpack_make_directly(struct run *run, struct frame *frame, uint32_t index);
 
 /* A message from @pos to @end, into @message, which may have a piece of it already. What becomes
  * NUL behind a string that ends it is for the caller. */

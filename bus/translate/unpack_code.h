@@ -37,10 +37,10 @@ enum unpack_code_use {
     UNPACK_CODE_NEVER,
     UNPACK_CODE_AT_ONCE,
 };
-void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use use); /* unpack.c */
+void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use use); /* unpack_cross.c */
 
 /* plan_unpack_copy() as it is for messages that are not small, or are translated; for any. For
- * tests, too. unpack.c */
+ * tests, too. unpack_cross.c */
 int plan_unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
                     size_t source_bytes, ProtobufCMessage **ret_message, const uint8_t **ret_copy,
                     struct plan_failure *ret_failure);
