@@ -450,9 +450,14 @@ static void test_by_wss_who_has_no_certificate_is_not_let_in(void **state)
     UNTIL(turn(&f), f.came == 1);
     ask(&f, orders, 1);
     hear(&f, orders, 1);
-    assert_int_equal(f.came, 1);
+    /* Not one of theirs is half way when the listener closes: libnng 1.5.2 panics then, seldom. */
     (void)nng_close_socket(nobody.id);
     (void)nng_close_socket(stranger.id);
+    for (uint32_t id = 2; id < 10; id++) {
+        ask(&f, orders, id);
+        hear(&f, orders, id);
+    }
+    assert_int_equal(f.came, 1);
     (void)nng_close_socket(orders.id);
     stop(&f);
 }
