@@ -454,7 +454,7 @@ static bool take_replies(struct relay *relay)
 static bool may_yield(struct relay *relay)
 {
     if (relay->call_count == 0 || relay->yields == RELAY_YIELDS_MAX ||
-        !yield_may(&relay->yield, relay->now_ns))
+        !yield_may_wait(&relay->yield, relay->now_ns))
         return false;
     relay->yields++;
     return true;

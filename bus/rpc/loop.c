@@ -493,7 +493,7 @@ static int yield_to(struct parley_endpoint *endpoint, const struct channel *chan
                     struct spin *spin, uint64_t start, uint64_t until)
 {
     unsigned more = channel->service_side ? 1 : YIELDS_MAX;
-    if (endpoint->remote)
+    if (endpoint->remote || !yield_may_wait(&endpoint->yield, start))
         return 0;
     int n = descriptors_glance(endpoint, start);
     if (__builtin_expect(n != 0, 0))

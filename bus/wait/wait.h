@@ -98,7 +98,7 @@ void wait_wake(struct wait *wait);
 
 /* ---- Words in shared memory ---- */
 
-#define WAIT_WORDS_MAX 4 /* each takes a leg about 0.3 us longer */
+#define WAIT_WORDS_MAX 4                         /* each takes a leg about 0.3 us longer */
 #define WAIT_DOZE_WORDS_MAX (WAIT_WORDS_MAX - 1) /* beside one of the waiter's own */
 
 /**
@@ -195,20 +195,34 @@ bool part_leave_cpu(void);
 
 /* ---- Yielding a CPU that is shared with whom we wait for ---- */
 
-#define YIELD_LONG_NS UINT64_C(500000)           /* somebody else had it: not again ... */
+#define YIELD_LONG_NS UINT64_C(200000)           /* somebody else had it: not again ... */
 #define YIELD_PAUSE_NS_MIN UINT64_C(100000000)   /* ... for so long; */
 #define YIELD_PAUSE_NS_MAX UINT64_C(10000000000) /* doubled up to this, ... */
-#define YIELD_LASTED 4 /* ... if it comes again before so many pauses have gone well */
+#define YIELD_PAUSE_WAITS 8 /* ... nor in so many waits for each shortest pause in it; */
+#define YIELD_LASTED 4 /* ... doubled if it comes again before so many pauses have gone well, ...  \
+                        */
+#define YIELD_WELL 64  /* ... or so many yields */
 
 struct yield {
     uint64_t next_ns; /* not before */
     uint64_t pause_ns;
+    uint32_t waits; /* to be slept through, besides */
+    uint32_t well;  /* yields that were short, since one was not */
 };
 
 void yield_init(struct yield *yield);
 static inline bool yield_may(const struct yield *yield, uint64_t now_ns)
 {
-    return now_ns >= yield->next_ns;
+    return now_ns >= yield->next_ns && yield->waits == 0;
+}
+/* The same, asked once for each wait. */
+static inline bool yield_may_wait(struct yield *yield, uint64_t now_ns)
+{
+    if (__builtin_expect(yield_may(yield, now_ns), 1))
+        return true;
+    if (now_ns >= yield->next_ns)
+        yield->waits--;
+    return false;
 }
 /* Lets everybody else run who waits for this CPU, once. */
 void yield_cpu(void);

@@ -9,8 +9,9 @@
  * But so does everybody else who waits for this CPU, and who always runs keeps it for a slice of
  * three milliseconds, where a sleeper that is woken up would have been preferred to him. It shows
  * in the time that a yield takes. So after one that took much longer than a call we sleep instead,
- * for a while; and for twice as long each time, if it soon happens again. What the time cannot tell
- * is a handler that takes long; for such a call it makes no difference.
+ * for a while, and in a number of waits, for who calls once a second would meet him each time; and
+ * for twice as long each time, if it soon happens again. What the time cannot tell is a handler
+ * that takes long; for such a call it makes no difference.
  */
 #include <sched.h>
 
@@ -18,7 +19,7 @@
 
 void yield_init(struct yield *yield)
 {
-    *yield = (struct yield){.pause_ns = YIELD_PAUSE_NS_MIN};
+    *yield = (struct yield){.pause_ns = YIELD_PAUSE_NS_MIN, .well = YIELD_WELL};
 }
 
 void yield_cpu(void)
@@ -28,10 +29,15 @@ void yield_cpu(void)
 
 void yield_took(struct yield *yield, uint64_t start_ns, uint64_t now_ns)
 {
-    if (__builtin_expect(now_ns - start_ns < YIELD_LONG_NS, 1))
+    if (__builtin_expect(now_ns - start_ns < YIELD_LONG_NS, 1)) {
+        yield->well += yield->well < YIELD_WELL;
         return;
-    bool lasted = start_ns - yield->next_ns >= YIELD_LASTED * yield->pause_ns;
+    }
+    bool lasted =
+        yield->well >= YIELD_WELL && start_ns - yield->next_ns >= YIELD_LASTED * yield->pause_ns;
     uint64_t pause = lasted ? YIELD_PAUSE_NS_MIN : 2 * yield->pause_ns;
     yield->pause_ns = pause < YIELD_PAUSE_NS_MAX ? pause : YIELD_PAUSE_NS_MAX;
     yield->next_ns = now_ns + yield->pause_ns;
+    yield->waits = (uint32_t)(yield->pause_ns / YIELD_PAUSE_NS_MIN) * YIELD_PAUSE_WAITS;
+    yield->well = 0;
 }
