@@ -290,7 +290,7 @@ static inline struct wire_chunk *direct_block(const struct bound_table *table, s
     return wire_block_new(ret_room);
 }
 
-/* The same for a small message of a table that only checks, which needs no scratch, no second
+/* One crossing of a small message of a table that only checks, which needs no scratch, no second
  * crossing, and nothing before: what most messages are, so it is one function of next to no
  * branches. Most of what a crossing may need is set only when machine code gives up. @class: of the
  * block; a constant. */
@@ -311,7 +311,8 @@ cross_directly(const struct plan_binding *binding, const struct bound_table *tab
     if (__builtin_expect(chunk != NULL, 1)) {
         uint8_t *message = (uint8_t *)(chunk + 1);
         uint8_t *copy = begin_block(&u, table, chunk, room, copy_room(source_bytes),
-                                    wire_unpacked_bytes_max(0) - room); /* near enough */
+                                    /* not all that it may, but more than it can use */
+                                    wire_unpacked_bytes_max(0) - room);
         if (source_bytes > 0)
             copy_few(copy, source, source_bytes);
         u.run.source = copy;
@@ -350,7 +351,7 @@ cross_long(const struct plan_binding *binding, const struct bound_table *table,
                           ret_copy, ret_failure);
 }
 
-/* The same for a small message that machine code translates. @code: that of the binding. */
+/* One crossing of a small message that machine code translates. @code: that of the binding. */
 __attribute__((noinline)) static int
 cross_translated(const struct plan_binding *binding, const struct bound_table *table,
                  const struct unpack_code *code, const uint8_t *source, size_t source_bytes,

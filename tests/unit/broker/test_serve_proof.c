@@ -52,6 +52,17 @@ static void expect_serves(struct guest_socket *guest)
     assert_int_equal(end.status, PARLEY_OK);
 }
 
+/* The publisher dials, proves who it is, serves a call, and leaves. */
+static void come_and_serve(const Parley__PublishReply *reply)
+{
+    struct guest_socket guest;
+    guests_dial(&guest, reply);
+    prove(&guest, reply);
+    guests_await_counter("instances", 1);
+    expect_serves(&guest);
+    guests_leave(&guest);
+}
+
 static void await_audit(const char *words)
 {
     uint64_t until = clock_now_ns() + PATIENCE_NS;
@@ -63,22 +74,17 @@ static void await_audit(const char *words)
 static void test_who_has_the_token_serves(void **state)
 {
     (void)state;
-    struct guest_socket guest;
     Parley__PublishReply *reply = publish(true);
     assert_true(reply->has_token);
     assert_int_equal(reply->token.len, SERVE_TOKEN_BYTES);
-    guests_dial(&guest, reply);
-    prove(&guest, reply);
-    guests_await_counter("instances", 1);
-    expect_serves(&guest);
+    come_and_serve(reply);
     wire_free(&reply->base);
-    guests_leave(&guest);
 }
 
 static void test_who_has_another_token_is_hung_up_on_and_the_publisher_may_come(void **state)
 {
     (void)state;
-    struct guest_socket stranger, guest;
+    struct guest_socket stranger;
     struct guest_ask ask;
     Parley__PublishReply *reply = publish(true);
     uint8_t wrong[SERVE_TOKEN_BYTES];
@@ -91,12 +97,8 @@ static void test_who_has_another_token_is_hung_up_on_and_the_publisher_may_come(
     guests_leave(&stranger);
     assert_int_equal(guests_counter("instances"), 0);
     assert_int_equal(guests_counter("expected"), 1);
-    guests_dial(&guest, reply);
-    prove(&guest, reply);
-    guests_await_counter("instances", 1);
-    expect_serves(&guest);
+    come_and_serve(reply);
     wire_free(&reply->base);
-    guests_leave(&guest);
 }
 
 /* Each answer that is none: a part of the token, more than it, a status, no frame. */
