@@ -1,6 +1,6 @@
 /*
  * An endpoint's calls: a table by index, and a list by deadline. What each call does to them, and
- * so is part of its callers; for internal.h, which includes this. The rest is in calls.c.
+ * so is part of its callers; for endpoint.h, which includes this. The rest is in calls.c.
  */
 #ifndef PARLEY_RPC_CALLS_H
 #define PARLEY_RPC_CALLS_H

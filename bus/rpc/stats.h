@@ -1,11 +1,15 @@
 /*
- * Statistics, of an endpoint (stats.c); for internal.h, which includes this. What each call counts
- * is part of its callers: plain loads and stores, for a counter has one writer.
+ * Statistics, of an endpoint (stats.c). What each call counts is part of its callers: plain
+ * loads and stores, for a counter has one writer.
  */
 #ifndef PARLEY_RPC_STATS_H
 #define PARLEY_RPC_STATS_H
 
+#include "base/error.h"
 #include "base/histogram.h"
+#include "rpc/status.h"
+#include "shm/shm.h"
+#include "translate/plan.h"
 
 struct stats {
     struct region region;

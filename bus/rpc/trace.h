@@ -1,6 +1,6 @@
 /*
- * Tracing: which calls are sampled, and the spans that their two sides write. For internal.h, which
- * includes this; trace.c says how it hangs together.
+ * Tracing: which calls are sampled, and the spans that their two sides write. trace.c says how it
+ * hangs together.
  */
 #ifndef PARLEY_RPC_TRACE_H
 #define PARLEY_RPC_TRACE_H
