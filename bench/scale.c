@@ -1,5 +1,5 @@
 /*
- * What do many clients, or many instances, cost the few that are busy?
+ * What do many clients cost the few that are busy?
  *
  * A round: a service, one client, then ten, calling in turns; then a crowd of clients that are
  * connected and idle joins, the same calls again, the crowd leaves, and the same once more. What
@@ -37,7 +37,6 @@
 #define CROWD_PROCESSES 4
 #define CROWD_EACH ((CROWD + CROWD_PROCESSES - 1) / CROWD_PROCESSES)
 #define STIRRED 250
-#define INSTANCES 64
 #define MEMORY_CLIENTS 500
 #define CALLS 10000 /* of a row; of those that are their yardstick, half before, half after */
 #define WARM_UP 2000
@@ -56,7 +55,6 @@ enum {
     ONE_STIRRED,
     TEN,
     TEN_CROWD,
-    ONE_OF_64,
     BYTES_SHARED,
     BYTES_CLIENT,
     BYTES_SERVICE,
@@ -105,32 +103,15 @@ static int time_socket(struct study_round *round, size_t row, int cpu)
 
 /* ---- The service ---- */
 
-struct served {
-    uint32_t instances;
-    uint64_t spin_ns_max;
-};
-
-/* The broker may not have seen yet that the service before has ended, and count its instances. */
-static enum parley_status publish(struct parley_endpoint *endpoint)
-{
-    const struct timespec nap = {.tv_nsec = 10 * NS_PER_MS};
-    struct parley_service *service = NULL;
-    enum parley_status status;
-    uint64_t until = clock_now_ns() + PATIENCE_NS;
-    while ((status = parley_call_echo.serve(endpoint, &service)) == PARLEY_RESOURCE_EXHAUSTED &&
-           clock_now_ns() < until)
-        (void)nanosleep(&nap, NULL);
-    return status;
-}
-
 static int serve(const struct study_round *round, void *userdata)
 {
-    const struct served *served = userdata;
+    const uint64_t *spin_ns_max = userdata;
     struct parley_endpoint *endpoint = NULL;
+    struct parley_service *service = NULL;
     enum parley_status status =
-        parley_call_join(round->folder, "scale-service", served->spin_ns_max, &endpoint);
-    for (uint32_t i = 0; status == PARLEY_OK && i < served->instances; i++)
-        status = publish(endpoint);
+        parley_call_join(round->folder, "scale-service", *spin_ns_max, &endpoint);
+    if (status == PARLEY_OK)
+        status = parley_call_echo.serve(endpoint, &service);
     if (status == PARLEY_OK)
         status = parley_run(endpoint);
     fprintf(stderr, "service: %s\n", parley_error_text());
@@ -335,8 +316,8 @@ static int with_crowd(struct study_round *round, pid_t service, struct busy *bus
 
 static int with_one_instance(struct study_round *round, struct busy *busy)
 {
-    struct served served = {.instances = 1};
-    pid_t service = study_start(round, round->cpus[1], serve, &served);
+    uint64_t spin_ns_max = 0;
+    pid_t service = study_start(round, round->cpus[1], serve, &spin_ns_max);
     int r = count_memory(round, service); /* of a heap that nobody has used before */
     if (r == 0)
         r = open_client(round, busy);
@@ -353,29 +334,10 @@ static int with_one_instance(struct study_round *round, struct busy *busy)
     return r;
 }
 
-static int with_instances(struct study_round *round, struct busy *busy)
-{
-    struct served served = {.instances = INSTANCES};
-    pid_t service = study_start(round, round->cpus[1], serve, &served);
-    *busy = (struct busy){.count = 0};
-    int r = open_client(round, busy);
-    uint64_t until = clock_now_ns() + PATIENCE_NS;
-    while (r == 0 && parley_client_channel_count(busy->clients[0]) < INSTANCES) {
-        (void)parley_dispatch(busy->endpoints[0], 10 * NS_PER_MS);
-        if (clock_now_ns() > until)
-            r = error_set(round->error, -1, "not all %d instances were attached", INSTANCES);
-    }
-    if (r == 0)
-        r = time_row(round, busy, 1, ONE_OF_64);
-    parley_endpoint_free(busy->endpoints[0]);
-    study_stop(service);
-    return r;
-}
-
 static int with_sleepless(struct study_round *round, struct busy *busy)
 {
-    struct served served = {.instances = 1, .spin_ns_max = PARLEY_FOREVER};
-    pid_t service = study_start(round, round->cpus[1], serve, &served);
+    uint64_t spin_ns_max = PARLEY_FOREVER;
+    pid_t service = study_start(round, round->cpus[1], serve, &spin_ns_max);
     int r = 0;
     *busy = (struct busy){.count = 0};
     while (r == 0 && busy->count < STIRRED)
@@ -397,9 +359,7 @@ static int run(struct study_round *round)
         r = time_socket(round, SOCKET_TOGETHER, round->cpus[0]);
     if (r == 0)
         r = with_one_instance(round, &busy);
-    if (r == 0)
-        r = with_sleepless(round, &busy);
-    return r == 0 ? with_instances(round, &busy) : r;
+    return r == 0 ? with_sleepless(round, &busy) : r;
 }
 
 /* ---- The question ---- */
@@ -427,9 +387,6 @@ static const struct study_row rows[] = {
     [TEN_CROWD] = {.name = "ten-of-1000",
                    .about = "ten call in turns, 1,000 are connected",
                    .json = "\"clients\":1000,\"calling\":10"},
-    [ONE_OF_64] = {.name = "64-instances",
-                   .about = "a call to one of 64 instances",
-                   .json = "\"clients\":1,\"instances\":64"},
     [BYTES_SHARED] = {.name = "shared", .about = "an idle channel: shared memory", STUDY_BYTES},
     [BYTES_CLIENT] = {.name = "client", .about = "  private to its client", STUDY_BYTES},
     [BYTES_SERVICE] = {.name = "service", .about = "  private to its service", STUDY_BYTES},
@@ -450,7 +407,6 @@ static const struct study_goal goals[] = {
     {ONE_STIRRED, ONE, false, 1.5, 0, "A call after 250 called in turns, against one among one"},
     {TEN_CROWD, TEN, false, 1.5, 0, "Ten that call in turns among 1,000, against ten among ten"},
     {TEN_CROWD, ONE, false, 1.5, 0, "The same against one among one"},
-    {ONE_OF_64, ONE, false, 1.5, 0, "A call to one of 64 instances, against the only one"},
     {OPEN_ALONE, SOCKET_APART, false, 30, 0, "Opening a client, in round trips of a socket, apart"},
     {OPEN_CROWD, SOCKET_APART, false, 30, 0, "The same where 1,000 are connected"},
     {OPEN_ALONE, SOCKET_TOGETHER, false, 0, 0, "Opening a client, in round trips on one core"},
@@ -461,7 +417,7 @@ static const struct study_goal goals[] = {
 
 static const struct study study = {
     .name = "scale",
-    .question = "What do many clients, or many instances, cost the few that are busy?",
+    .question = "What do many clients cost the few that are busy?",
     .method = "Calls carry 64 bytes; clients are on the first core, service and idle clients on the"
               " second. Before and\nafter the idle ones the yardsticks are measured, half and"
               " half. Private memory is resident pages.",
