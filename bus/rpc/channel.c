@@ -46,13 +46,17 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
     LIST_INIT(&channel->buffers);
     for (size_t i = 0; i < ARENA_SEGMENT_MAX; i++)
         channel->peer.more[i] = REGION_NONE;
-    int r = segment_create(&channel->ours, NULL, error);
+    int r = hot_reserve(&endpoint->hot);
     if (r < 0)
-        return r;
-    r = wait_add(endpoint->wait, bell, WAIT_IN, &channel->source);
-    if (r < 0) {
+        return error_set(error, r, "out of memory for a channel");
+    r = segment_create(&channel->ours, NULL, error);
+    if (r == 0 && (r = wait_add(endpoint->wait, bell, WAIT_IN, &channel->source)) < 0) {
         segment_deinit(&channel->ours);
-        return error_set(error, r, "cannot watch a channel's doorbell: %s", strerror(-r));
+        (void)error_set(error, r, "cannot watch a channel's doorbell: %s", strerror(-r));
+    }
+    if (r < 0) {
+        hot_unreserve(&endpoint->hot);
+        return r;
     }
     cpu_publish(&channel->ours, endpoint->cpu);
     asleep_set(&channel->ours, ASLEEP_BELL);
@@ -126,9 +130,10 @@ void channel_kill(struct channel *channel, enum parley_status status, const char
     channel->source.ready = NULL;
     wait_remove(endpoint->wait, channel->bell);
     if (channel->awake)
-        TAILQ_REMOVE(&endpoint->hot, channel, entry);
+        hot_remove(&endpoint->hot, channel);
     else
         TAILQ_REMOVE(&endpoint->cold, channel, entry);
+    hot_unreserve(&endpoint->hot);
     TAILQ_INSERT_TAIL(&endpoint->dead, channel, entry);
     rings_forget(&endpoint->rings, channel);
     stats_grow(&endpoint->stats.header->channels, (uint64_t)-1);
@@ -406,14 +411,18 @@ void channel_give_back(struct channel *channel, const uint32_t *blocks, uint32_t
 
 void channel_wake(struct channel *channel)
 {
-    if (channel->awake || channel->state != CHANNEL_UP)
+    if (channel->state != CHANNEL_UP)
         return;
+    if (channel->awake) {
+        hot_update(&channel->endpoint->hot, channel);
+        return;
+    }
     channel->awake = true;
     channel->pass = channel->endpoint->pass;
     asleep_clear(&channel->ours);
     cpu_publish(&channel->ours, channel->endpoint->cpu);
     TAILQ_REMOVE(&channel->endpoint->cold, channel, entry);
-    TAILQ_INSERT_TAIL(&channel->endpoint->hot, channel, entry);
+    hot_add(&channel->endpoint->hot, channel);
 }
 
 void channel_return_names(struct channel *channel)
@@ -455,7 +464,7 @@ bool channel_sleep(struct channel *channel)
         return false;
     }
     channel->awake = false;
-    TAILQ_REMOVE(&channel->endpoint->hot, channel, entry);
+    hot_remove(&channel->endpoint->hot, channel);
     TAILQ_INSERT_TAIL(&channel->endpoint->cold, channel, entry);
     return true;
 }
@@ -807,7 +816,7 @@ RING_RARE static bool follow(struct channel *channel)
     return channel->state == CHANNEL_UP;
 }
 
-int channel_drain(struct channel *channel, unsigned batch)
+static inline int drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
     struct parley_endpoint *endpoint = channel->endpoint;
@@ -857,5 +866,13 @@ int channel_drain(struct channel *channel, unsigned batch)
                      channel->service_side ? "client" : "service");
         taken = 1;
     }
+    return taken;
+}
+
+int channel_drain(struct channel *channel, unsigned batch)
+{
+    int taken = drain(channel, batch);
+    if (channel->awake)
+        hot_update(&channel->endpoint->hot, channel);
     return taken;
 }

@@ -93,21 +93,21 @@ struct spares {
 
 struct channel {
     struct source source; /* the doorbell */
-    TAILQ_ENTRY(channel) entry; /* of the endpoint */
+    TAILQ_ENTRY(channel) entry; /* of the endpoint's cold or dead ones */
     LIST_ENTRY(channel) owner_entry; /* of the client or the service */
     struct parley_endpoint *endpoint;
     const struct channel_ops *ops;
     enum channel_state state;
-    bool awake; /* in the endpoint's hot list; its asleep flag is clear */
+    bool awake; /* one of the endpoint's hot ones; its asleep flag is clear */
     bool service_side;
     bool blocked; /* frames wait in `queue` */
     bool hung_up;
     bool rang; /* the bell did: to be looked at, whatever its ring seems to hold */
     uint8_t deaf; /* dozes in a row that it did not end, though it published: CHANNEL_DEAF_MAX */
-    bool due;  /* this pass over the hot list has something to do for it */
     bool paused; /* a far end's: what waits stays there for now */
     struct far *far; /* it stands for somebody who is reached by NNG: remote.h; NULL: it is one's own */
-    uint64_t pass; /* the last one that had */
+    uint32_t hot_index; /* while it is awake */
+    uint64_t pass; /* the last one that had something to do for it */
     int bell;
     uint64_t rung;      /* position in our ring up to which the sleeping peer was rung */
     uint64_t tried;     /* the peer's position in our ring at the last try to send what waits */
@@ -142,6 +142,7 @@ struct channel {
     struct held_plan *held; /* for what arrives */
     TAILQ_HEAD(calls, call) calls; /* gathered, once it is about to die: calls.c */
     uint32_t in_flight;
+    uint32_t load; /* what the service last said, or a little before: struct segment_cells */
     struct stats_cell **cells; /* one a method, made at first use */
     struct stats_instance *figures; /* by which instances are compared; NULL: not this one */
 
@@ -214,7 +215,7 @@ static inline bool channel_pending(const struct channel *channel)
 }
 /* Takes what has arrived, at most @batch frames. Returns how many. */
 int channel_drain(struct channel *channel, unsigned batch);
-void channel_wake(struct channel *channel);  /* put it on the hot list */
+void channel_wake(struct channel *channel);  /* make it one of the hot ones */
 bool channel_sleep(struct channel *channel); /* arm the doorbell; false: something is there */
 /* Dozing, while hot: until a word is woken, and not for long (wait_words()). A peer that does not
  * wake it, so that it is the time that ends the doze, is soon slept for by the doorbell again. */

@@ -33,7 +33,6 @@ static enum parley_status endpoint_make(const struct parley_endpoint_options *op
     endpoint->hang_up_at_ns = CLOCK_NEVER;
     TAILQ_INIT(&endpoint->clients);
     TAILQ_INIT(&endpoint->services);
-    TAILQ_INIT(&endpoint->hot);
     TAILQ_INIT(&endpoint->cold);
     TAILQ_INIT(&endpoint->dead);
     TAILQ_INIT(&endpoint->dead_clients);
@@ -196,13 +195,18 @@ static void endpoint_end(struct parley_endpoint *endpoint)
     endpoint_bury(endpoint);
 }
 
+static void channel_forget(struct channel *channel)
+{
+    contexts_forget(channel);
+    channel_destroy(channel);
+}
+
 static void channels_forget(struct channels *channels)
 {
     struct channel *channel;
     while ((channel = TAILQ_FIRST(channels))) {
         TAILQ_REMOVE(channels, channel, entry);
-        contexts_forget(channel);
-        channel_destroy(channel);
+        channel_forget(channel);
     }
 }
 
@@ -216,7 +220,9 @@ static void endpoint_forget(struct parley_endpoint *endpoint)
         call->reply = wire_free(call->reply);
         endpoint_call_free(endpoint, call);
     }
-    channels_forget(&endpoint->hot);
+    for (uint32_t i = 0; i < endpoint->hot.count; i++)
+        channel_forget(endpoint->hot.channels[i]);
+    endpoint->hot.count = 0;
     channels_forget(&endpoint->cold);
     channels_forget(&endpoint->dead);
     TAILQ_CONCAT(&endpoint->dead_clients, &endpoint->clients, entry);
@@ -261,6 +267,7 @@ struct parley_endpoint *parley_endpoint_free(struct parley_endpoint *endpoint)
     free(endpoint->calls);
     free(endpoint->call_free);
     contexts_drop_kept(endpoint);
+    hot_free(&endpoint->hot);
     free(endpoint->scratch);
     wire_packing_free(endpoint->packing);
     ranges_free(endpoint->ranges_kept);

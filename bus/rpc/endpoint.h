@@ -8,6 +8,7 @@
 #include "base/quick_clock.h"
 #include "base/sanitized.h"
 #include "rpc/client.h"
+#include "rpc/hot.h"
 #include "rpc/service.h"
 #include "wait/wait.h"
 
@@ -72,7 +73,9 @@ struct parley_endpoint {
     struct region route;
     uint64_t hang_up_at_ns; /* on silent clients of services that close; CLOCK_NEVER: none closes */
     uint64_t attach_at_ns; /* the earliest of the clients' retry_at_ns; CLOCK_NEVER: none */
-    uint64_t pass; /* the last one over the hot list */
+    uint64_t pass; /* the last one over the hot channels */
+    bool slept;        /* and made all channels cold, since it spun last */
+    uint32_t cpu_next; /* the hot channel whose peer's CPU is looked at next */
     uint64_t contract_last;
 
     struct stats stats;
@@ -83,7 +86,8 @@ struct parley_endpoint {
 
     TAILQ_HEAD(, parley_client) clients;
     TAILQ_HEAD(, parley_service) services;
-    TAILQ_HEAD(channels, channel) hot, cold, dead;
+    struct hot hot;
+    TAILQ_HEAD(channels, channel) cold, dead;
     TAILQ_HEAD(, parley_client) dead_clients;
     TAILQ_HEAD(, parley_service) dead_services;
 

@@ -26,8 +26,12 @@
 #define BUSY_RECORDS_MAX 64 /* between two looks at timers and descriptors while busy */
 /* After so many passes that found it quiet and others not, a channel goes cold: as long as looking
  * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
-#define QUIET_PASSES_MAX 1024
-#define HOT_PER_RECORD 16             /* looks at rings that are worth one record */
+#define QUIET_PASSES_MAX 4096
+#define COOL_PASSES 256       /* between two looks at which those are */
+#define AGAIN_MAX 64          /* channels that a sleep has made cold */
+#define HOT_PER_RECORD 64     /* looks at rings that are worth one record */
+#define LOOKS_PER_RECORD 16   /* at others, behind a record, before it is somebody else's turn */
+#define CPU_LOOKS_MAX 4       /* at where peers are, while nothing comes from them */
 #define YIELDS_MAX 3                  /* for a reply: nearly always one is enough */
 #define SPIN_CHECKS 32                /* looks at rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
@@ -44,51 +48,54 @@ static bool served_now(const struct parley_endpoint *endpoint, const struct chan
     return !channel->service_side || endpoint->handlers == 0;
 }
 
-/* A client that has nothing in flight on it expects nothing. */
-static bool may_cool(const struct channel *channel, uint64_t pass)
-{
-    uint64_t quiet = pass - channel->pass;
-    return quiet > QUIET_PASSES_MAX || (!channel->service_side && channel->in_flight == 0);
-}
-
-/* Behind @after; NULL: to the front. */
-static void hot_move(struct parley_endpoint *endpoint, struct channel *channel,
-                     struct channel *after)
-{
-    if (channel == (after ? TAILQ_NEXT(after, entry) : TAILQ_FIRST(&endpoint->hot)))
-        return;
-    TAILQ_REMOVE(&endpoint->hot, channel, entry);
-    if (after)
-        TAILQ_INSERT_AFTER(&endpoint->hot, after, channel, entry);
-    else
-        TAILQ_INSERT_HEAD(&endpoint->hot, channel, entry);
-}
-
 static bool is_due(const struct channel *channel)
 {
     return channel_pending(channel) || channel->rang || channel->hung_up;
 }
 
-/* Moves the channels that are due to the front, in their order. Return: how many are hot. */
-static unsigned hot_sort(struct parley_endpoint *endpoint, uint64_t pass)
+/* What it does may kill others, or all. */
+static inline struct channel *hot_at(const struct parley_endpoint *endpoint, uint32_t index)
 {
-    struct channel *last = NULL;
-    struct channel *channel, *next;
-    unsigned count = 0;
-    for (channel = TAILQ_FIRST(&endpoint->hot); channel; channel = next, count++) {
-        next = TAILQ_NEXT(channel, entry);
-        if (!served_now(endpoint, channel))
-            continue;
-        channel->due = is_due(channel);
-        if (channel->due) {
-            channel->pass = pass;
-            hot_move(endpoint, channel, last);
-            last = channel;
-        } else if (may_cool(channel, pass) && (next || count > 0)) {
+    return index < endpoint->hot.count ? endpoint->hot.channels[index] : NULL;
+}
+
+/* Makes those cold that have been quiet for so many passes. */
+static void hot_cool(struct parley_endpoint *endpoint)
+{
+    for (uint32_t i = endpoint->hot.count; i-- > 0;) {
+        struct channel *channel = hot_at(endpoint, i);
+        if (channel && served_now(endpoint, channel) && endpoint->hot.count > 1 &&
+            endpoint->pass - channel->pass > QUIET_PASSES_MAX)
             (void)channel_sleep(channel);
+    }
+}
+
+/* And those of clients on which nothing is in flight, for nothing is expected there. */
+static void hot_cool_idle(struct parley_endpoint *endpoint)
+{
+    for (uint32_t i = endpoint->hot.count; i-- > 0 && endpoint->hot.count > 1;) {
+        struct channel *channel = hot_at(endpoint, i);
+        if (channel && !channel->service_side && channel->in_flight == 0)
+            (void)channel_sleep(channel);
+    }
+}
+
+/* Who spins again after a sleep makes those hot again that the sleep made cold, but for the only
+ * one that it was woken by: else each of them rings a bell, and nobody waits at that now. */
+__attribute__((noinline)) static void hot_again(struct parley_endpoint *endpoint)
+{
+    struct channel *channel = TAILQ_LAST(&endpoint->cold, channels), *before;
+    endpoint->slept = false;
+    for (unsigned looks = 0; channel && looks < AGAIN_MAX; looks++, channel = before) {
+        const uint64_t pass = channel->pass;
+        before = TAILQ_PREV(channel, channels, entry);
+        if (endpoint->pass - pass > QUIET_PASSES_MAX)
+            return; /* it went before, and so did those that are behind it */
+        if (channel->service_side && served_now(endpoint, channel)) {
+            channel_wake(channel);
+            channel->pass = pass;
         }
     }
-    return count;
 }
 
 /* One record, but for the only one; more where looking at all of them would cost more than that. */
@@ -97,33 +104,56 @@ static unsigned batch_of(unsigned hot)
     return hot <= 1 ? RPC_BATCH_MAX : 1 + hot / HOT_PER_RECORD;
 }
 
-/* Takes what has arrived on the hot channels, each once. Whatever a handler does to the list
- * meanwhile, the next channel is looked up anew; what is due tells who has not had its turn. */
+/* Return: how many were taken. It has had its turn. */
+static int hot_take(struct parley_endpoint *endpoint, struct channel *channel, unsigned batch)
+{
+    if (!served_now(endpoint, channel))
+        return 0;
+    if (!is_due(channel)) {
+        hot_update(&endpoint->hot, channel);
+        return 0;
+    }
+    channel->pass = endpoint->pass;
+    channel->rang = false;
+    endpoint->stamp_ns = 0;
+    return channel_drain(channel, batch);
+}
+
+/* Takes what has arrived on the hot channels, each once, and whose turn it is comes first. Behind a
+ * record it does not go on for long where nothing is: who waits for it is waiting. Whatever a
+ * handler does to the hot ones meanwhile, each is looked up anew. */
 __attribute__((noinline)) static int hot_drain_several(struct parley_endpoint *endpoint)
 {
-    struct channel *channel;
-    const unsigned batch = batch_of(hot_sort(endpoint, ++endpoint->pass));
+    struct hot *hot = &endpoint->hot;
+    const bool nested = endpoint->turns > 1; /* what it is in the middle of is not up to date */
+    const unsigned batch = batch_of(hot->count);
+    uint32_t left = hot->count;
     int taken = 0;
-    while (!endpoint_forked(endpoint) && (channel = TAILQ_FIRST(&endpoint->hot)) && channel->due) {
-        channel->due = channel->rang = false;
-        if (TAILQ_NEXT(channel, entry)) {
-            TAILQ_REMOVE(&endpoint->hot, channel, entry);
-            TAILQ_INSERT_TAIL(&endpoint->hot, channel, entry);
-        }
-        endpoint->stamp_ns = 0;
-        if (served_now(endpoint, channel))
-            taken += channel_drain(channel, batch);
+    if (++endpoint->pass % COOL_PASSES == 0)
+        hot_cool(endpoint);
+    while (left > 0 && hot->count > 0 && !endpoint_forked(endpoint)) {
+        if (nested && hot->next >= hot->count)
+            hot->next = 0;
+        uint32_t i = nested ? hot->next : hot_find(hot, &left);
+        if (i >= hot->count)
+            break;
+        hot->next = i + 1;
+        left--;
+        int more = hot_take(endpoint, hot->channels[i], batch);
+        if (more > 0 && left > LOOKS_PER_RECORD)
+            left = LOOKS_PER_RECORD;
+        taken += more;
     }
     return taken;
 }
 
-/* The same, where nearly always there is one or none: nothing is to be sorted. */
+/* The same, where nearly always there is one or none: there is nothing to be found. */
 static inline __attribute__((always_inline)) int hot_drain(struct parley_endpoint *endpoint)
 {
-    struct channel *channel = TAILQ_FIRST(&endpoint->hot);
-    if (!channel || endpoint_forked(endpoint))
+    if (endpoint->hot.count == 0 || endpoint_forked(endpoint))
         return 0;
-    if (TAILQ_NEXT(channel, entry))
+    struct channel *channel = endpoint->hot.channels[0];
+    if (endpoint->hot.count > 1)
         return hot_drain_several(endpoint);
     endpoint->pass++;
     if (!served_now(endpoint, channel) || !is_due(channel))
@@ -134,14 +164,40 @@ static inline __attribute__((always_inline)) int hot_drain(struct parley_endpoin
     return channel_drain(channel, RPC_BATCH_MAX);
 }
 
-/* @looks: counts the rings that were looked at. */
-static bool hot_pending(const struct parley_endpoint *endpoint, unsigned *looks)
+static bool comes(const struct parley_endpoint *endpoint, uint32_t index)
 {
-    const struct channel *channel;
-    ++*looks;
-    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
-        ++*looks;
-        if (served_now(endpoint, channel) && channel_pending(channel))
+    const struct channel *channel = endpoint->hot.channels[index];
+    return served_now(endpoint, channel) && channel_pending(channel);
+}
+
+/* hot_pending() of several. Whose turn comes first is the one that it has found. */
+__attribute__((noinline)) static bool several_pending(struct parley_endpoint *endpoint)
+{
+    struct hot *hot = &endpoint->hot;
+    if (hot->expected < hot->count && comes(endpoint, hot->expected)) {
+        hot->next = hot->expected;
+        return true;
+    }
+    for (uint32_t left = hot->count; left > 0; left--, hot->next++) {
+        if (hot_find(hot, &left) == hot->count)
+            return false;
+        if (comes(endpoint, hot->next))
+            return true;
+    }
+    return false;
+}
+
+/* @looks: counts the rings that were looked at. */
+static inline bool hot_pending(struct parley_endpoint *endpoint, unsigned *looks)
+{
+    const uint32_t count = endpoint->hot.count;
+    *looks += 1 + count;
+    if (__builtin_expect(count <= 1, 1))
+        return count && comes(endpoint, 0);
+    if (endpoint->turns <= 1)
+        return several_pending(endpoint);
+    for (uint32_t i = 0; i < count; i++) {
+        if (comes(endpoint, i))
             return true;
     }
     return false;
@@ -219,11 +275,9 @@ static uint64_t now_ns(struct parley_endpoint *endpoint)
 
 static void cpu_tell_as(struct parley_endpoint *endpoint, uint32_t cpu)
 {
-    struct channel *channel;
     endpoint->cpu = cpu;
-    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
-        cpu_publish(&channel->ours, cpu);
-    }
+    for (uint32_t i = 0; i < endpoint->hot.count; i++)
+        cpu_publish(&endpoint->hot.channels[i]->ours, cpu);
 }
 
 /* Tells the peers that may spin for us where we are. Return: spin_cpu(). */
@@ -235,13 +289,18 @@ static uint32_t cpu_tell(struct parley_endpoint *endpoint)
     return cpu;
 }
 
-/* Return: a channel whose peer spinning would keep from running, and which we spin for; or NULL. */
+/* Return: a channel whose peer spinning would keep from running, and which we spin for; or NULL. Of
+ * many some are looked at, then others: each look may be at a line that has just been written. */
 static const struct channel *cpu_wanted_by(struct parley_endpoint *endpoint)
 {
+    const struct hot *hot = &endpoint->hot;
     uint32_t cpu = cpu_tell(endpoint);
-    const struct channel *channel;
-    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
-        if (peer_cpu(&channel->peer) == cpu && cpu != 0 && channel_wants_cpu(channel))
+    uint32_t looks = hot->count < CPU_LOOKS_MAX ? hot->count : CPU_LOOKS_MAX;
+    for (; looks > 0 && cpu != 0; looks--) {
+        uint32_t i = endpoint->cpu_next < hot->count ? endpoint->cpu_next : 0;
+        const struct channel *channel = hot->channels[i];
+        endpoint->cpu_next = i + 1;
+        if (peer_cpu(&channel->peer) == cpu && channel_wants_cpu(channel))
             return channel;
     }
     return NULL;
@@ -268,7 +327,7 @@ static uint64_t spin_budget(struct parley_endpoint *endpoint, struct spin *spin,
                             const struct channel **ret_shares)
 {
     *ret_shares = NULL;
-    if (TAILQ_EMPTY(&endpoint->hot) || stopping(endpoint))
+    if (endpoint->hot.count == 0 || stopping(endpoint))
         return 0;
     if (endpoint->spin_ns_max == PARLEY_FOREVER)
         return CLOCK_NEVER;
@@ -332,11 +391,11 @@ static bool services_wake(struct parley_endpoint *endpoint)
 static unsigned doze_channels(struct parley_endpoint *endpoint, unsigned most,
                               struct channel **ret_channels)
 {
-    struct channel *channel;
     unsigned count = 0;
     if (!services_wake(endpoint))
         return 0;
-    TAILQ_FOREACH (channel, &endpoint->hot, entry) {
+    for (uint32_t i = 0; i < endpoint->hot.count; i++) {
+        struct channel *channel = endpoint->hot.channels[i];
         if (!served_now(endpoint, channel))
             continue;
         if (count == most || !channel_may_doze(channel))
@@ -384,8 +443,8 @@ __attribute__((noinline)) static int doze_several(struct parley_endpoint *endpoi
  * could come on. NULL: not so. */
 static inline struct channel *doze_channel(const struct parley_endpoint *endpoint)
 {
-    struct channel *channel = TAILQ_FIRST(&endpoint->hot);
-    if (TAILQ_NEXT(channel, entry) || endpoint->doze_max == 0 || !served_now(endpoint, channel) ||
+    struct channel *channel = endpoint->hot.channels[0];
+    if (endpoint->hot.count > 1 || endpoint->doze_max == 0 || !served_now(endpoint, channel) ||
         !channel_may_doze(channel) ||
         !(TAILQ_EMPTY(&endpoint->cold) || TAILQ_EMPTY(&endpoint->services)))
         return NULL;
@@ -453,7 +512,7 @@ static inline int doze_alone(struct parley_endpoint *endpoint, struct channel *c
 __attribute__((noinline, cold)) static bool doze_on_cold(struct parley_endpoint *endpoint)
 {
     return endpoint->sees && !endpoint->foreign && services_wake(endpoint) &&
-           !TAILQ_EMPTY(&endpoint->hot);
+           endpoint->hot.count > 0;
 }
 
 /* Return: CAME, TAKEN; 0: the wait is over, or it is too early to say; -errno. */
@@ -464,7 +523,7 @@ static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_
     uint64_t ns = spin_doze(spin);
     if (left == 0 || (ns == 0 && !endpoint->sees) || stopping(endpoint))
         return 0;
-    if (__builtin_expect(TAILQ_EMPTY(&endpoint->hot), 0)) {
+    if (__builtin_expect(endpoint->hot.count == 0, 0)) {
         if (!doze_on_cold(endpoint))
             return 0;
         ns = 0;
@@ -472,6 +531,8 @@ static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_
     int n = ns ? descriptors_glance(endpoint, start) : 0;
     if (__builtin_expect(n != 0, 0))
         return n;
+    if (endpoint->hot.count > 1)
+        hot_cool_idle(endpoint);
     struct channel *channel = doze_channel(endpoint);
     if (__builtin_expect(channel != NULL, 1))
         return doze_alone(endpoint, channel, spin, ns, start, until);
@@ -519,10 +580,9 @@ static int yield_to(struct parley_endpoint *endpoint, const struct channel *chan
 /* Arms every doorbell. False: something is there after all. */
 static bool all_sleep(struct parley_endpoint *endpoint)
 {
-    struct channel *channel, *next;
-    for (channel = TAILQ_FIRST(&endpoint->hot); channel; channel = next) {
-        next = TAILQ_NEXT(channel, entry);
-        if (served_now(endpoint, channel) && !channel_sleep(channel))
+    for (uint32_t i = endpoint->hot.count; i-- > 0;) {
+        struct channel *channel = hot_at(endpoint, i);
+        if (channel && served_now(endpoint, channel) && !channel_sleep(channel))
             return false;
     }
     return true;
@@ -551,6 +611,7 @@ __attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint,
     uint64_t left = clock_left(until, now_ns(endpoint));
     if (left && !all_sleep(endpoint))
         return CAME;
+    endpoint->slept = true;
     endpoint->busy_records = 0;
     int n = descriptors_poll(endpoint, left);
     uint64_t now = now_ns(endpoint);
@@ -565,6 +626,8 @@ __attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint,
 __attribute__((noinline)) static int spin_on(struct parley_endpoint *endpoint, struct spin *spin,
                                              uint64_t start, uint64_t budget)
 {
+    if (endpoint->slept)
+        hot_again(endpoint);
     int n = spin_for(endpoint, start, budget);
     if (n == SPUN_RECORD)
         spin_hit(spin);
@@ -682,7 +745,7 @@ int endpoint_dispatch(struct parley_endpoint *endpoint)
     accepted_end(endpoint);
     if (!endpoint_forked(endpoint))
         timers_run(endpoint, now_ns(endpoint));
-    if (endpoint->foreign && !endpoint_forked(endpoint) && !TAILQ_EMPTY(&endpoint->hot) &&
+    if (endpoint->foreign && !endpoint_forked(endpoint) && endpoint->hot.count > 0 &&
         !endpoint->held_back)
         wait_wake(endpoint->wait); /* not done: be called again */
     return turn_end(endpoint, r);
@@ -726,7 +789,7 @@ bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
 void endpoint_leave(struct parley_endpoint *endpoint)
 {
     if (!endpoint->foreign || endpoint->nudged || endpoint->turns > 0 || endpoint->held_back ||
-        TAILQ_EMPTY(&endpoint->hot) || endpoint_forked(endpoint))
+        endpoint->hot.count == 0 || endpoint_forked(endpoint))
         return;
     endpoint->nudged = true;
     wait_wake(endpoint->wait);

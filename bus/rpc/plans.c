@@ -117,8 +117,8 @@ void plans_drop(struct parley_endpoint *endpoint)
         plan_unref(endpoint->plans[i].plan);
     endpoint->plan_count = 0;
     struct channel *channel;
-    TAILQ_FOREACH(channel, &endpoint->hot, entry)
-        forget_line(channel);
+    for (uint32_t i = 0; i < endpoint->hot.count; i++)
+        forget_line(endpoint->hot.channels[i]);
     TAILQ_FOREACH(channel, &endpoint->cold, entry)
         forget_line(channel);
     struct parley_client *client;

@@ -185,6 +185,8 @@ static int keep_message(struct call *call, const struct body *body)
 static inline int waits(struct channel *channel)
 {
     stats_bump(&channel->endpoint->stats.header->ring_full);
+    if (channel->awake)
+        hot_update(&channel->endpoint->hot, channel);
     return CHANNEL_E_FULL;
 }
 

@@ -249,8 +249,8 @@ static int free_endpoint(void)
 {
     /* Where shared memory was in the parent, something else is by now. */
     const struct channel *channel = TAILQ_FIRST(&caller.endpoint->cold);
-    if (!channel)
-        channel = TAILQ_FIRST(&caller.endpoint->hot);
+    if (!channel && caller.endpoint->hot.count > 0)
+        channel = caller.endpoint->hot.channels[0];
     CHECK(channel);
     uint8_t *place = channel->ours.region.base;
     uint8_t *other = mmap(place, 4096, PROT_READ | PROT_WRITE,

@@ -582,7 +582,6 @@ static void party_init(unsigned index)
     struct parley_endpoint *endpoint = &party->endpoint;
     struct error_text error;
     making = index;
-    TAILQ_INIT(&endpoint->hot);
     TAILQ_INIT(&endpoint->cold);
     TAILQ_INIT(&endpoint->dead);
     TAILQ_INIT(&endpoint->clients);

@@ -1,0 +1,52 @@
+/*
+ * The channels of an endpoint that are awake: looked at in every turn, and rung by nobody. Thread:
+ * the endpoint's.
+ */
+#ifndef PARLEY_RPC_HOT_H
+#define PARLEY_RPC_HOT_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct channel;
+
+struct hot {
+    uint32_t count, room;
+    uint32_t reserved; /* channels that there are, hot or not */
+    uint32_t next;     /* whose turn it is to be looked at; may be @count */
+    uint32_t expected; /* called last, so that its answer may be next; may be anything */
+    struct channel **channels; /* in no order */
+    /* Of each: not 0 where there may be something to do for it. The words where the records come
+     * next, in memory of the peers. */
+    const _Atomic uint32_t **words;
+};
+
+/* There is one channel more, for which hot_add() must not fail; until hot_unreserve(). Return: 0 or
+ * -ENOMEM. */
+int hot_reserve(struct hot *hot);
+void hot_unreserve(struct hot *hot);
+void hot_free(struct hot *hot);
+void hot_add(struct hot *hot, struct channel *channel);
+void hot_remove(struct hot *hot, struct channel *channel);
+/* Its ring has been read on, or what else there is to do for it has changed. */
+void hot_update(struct hot *hot, struct channel *channel);
+
+/* The next one, from @hot->next on and around, that may have something to do. @most: looks at most;
+ * those left are put back. Return: its index, which @hot->next then is; @hot->count: none. */
+static inline uint32_t hot_find(struct hot *hot, uint32_t *most)
+{
+    const uint32_t count = hot->count;
+    uint32_t i = hot->next < count ? hot->next : 0;
+    uint32_t left = *most < count ? *most : count;
+    for (; left > 0; left--) {
+        /* relaxed: who takes a record looks again */
+        if (atomic_load_explicit(hot->words[i], memory_order_relaxed) != 0)
+            break;
+        i = i + 1 < count ? i + 1 : 0;
+    }
+    hot->next = i;
+    *most = left;
+    return left > 0 ? i : count;
+}
+
+#endif
