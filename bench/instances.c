@@ -18,7 +18,7 @@
 #include "study.h"
 
 #define CALLS 10000 /* of a turn */
-#define WARM_UP 2000
+#define WARM_UP 20000 /* so that all of 64 rings has been touched */
 #define PATIENCE_NS (20 * NS_PER_S)
 
 static const uint32_t counts[] = {1, 2, 8, 64};

@@ -75,6 +75,32 @@ static bool channel_place(struct channel *channel, const struct route_view *view
     return channel->state == CHANNEL_UP && !channel->goaway && !channel->draining;
 }
 
+static int compare_versions(const void *a, const void *b)
+{
+    const uint32_t x = (*(struct channel *const *)a)->route_version;
+    const uint32_t y = (*(struct channel *const *)b)->route_version;
+    return (x > y) - (x < y);
+}
+
+/* Those of a version together, and where they are. */
+static void live_group(struct parley_client *client)
+{
+    qsort(client->live, client->live_count, sizeof(client->live[0]), compare_versions);
+    memset(client->live_of, 0, sizeof(client->live_of));
+    client->live_alike = true;
+    for (uint32_t i = client->live_count; i-- > 0;) {
+        const struct channel *channel = client->live[i];
+        client->live_alike = client->live_alike && channel->weighted &&
+                             channel->route_version == client->live[0]->route_version;
+        if (channel->route_version < ROUTE_VERSION_MAX) {
+            client->live_of[channel->route_version].first = (uint8_t)i;
+            client->live_of[channel->route_version].count++;
+        }
+    }
+    client->live_plain = !client->methods_missing && client->live_count > 0 &&
+                         (client->live_alike || client->live_count > 1);
+}
+
 /*
  * Which channels a new call may use, and which version of the route each one is. An instance that
  * is ejected is left out, as long as at least half of the instances of its version are not: else
@@ -108,12 +134,7 @@ void client_live_update(struct parley_client *client)
         if (healthy[version] < ill[version])
             client->live[client->live_count++] = ejected[i];
     }
-    client->live_alike = true;
-    for (uint32_t i = 0; i < client->live_count; i++)
-        client->live_alike = client->live_alike && client->live[i]->weighted &&
-                             client->live[i]->route_version == client->live[0]->route_version;
-    bool only = client->live_count == 1 && client->live[0]->weighted && !client->methods_missing;
-    client->only = only ? client->live[0] : NULL;
+    live_group(client);
 }
 
 #define RULES_READS_MAX 8

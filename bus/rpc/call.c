@@ -133,6 +133,7 @@ static ALWAYS_INLINE bool call_send(struct call *call, struct channel *channel, 
     attempt_begins(call, channel, plain);
     if (!channel->awake && (plain || !call->one_way))
         channel_wake(channel); /* first: a fast answer rings no bell */
+    channel->endpoint->hot.expected = channel->hot_index;
     r = channel_send_frame(channel, &words, &body, call);
     if (__builtin_expect(r < 0, 0)) {
         send_failed(call, channel, r);
@@ -161,6 +162,7 @@ static ALWAYS_INLINE bool call_send_in_place(struct call *call, struct channel *
     const struct frame_words words = frame_words_of(&header);
     if (!channel->awake)
         channel_wake(channel);
+    channel->endpoint->hot.expected = channel->hot_index;
     if (!frame_in_place(channel, &words, traced ? &call->span : NULL, call->client->packer,
                         call->method, message))
         return false;
@@ -243,8 +245,8 @@ static ALWAYS_INLINE bool asks_for_nothing(const struct parley_call *options)
 }
 
 /* Where a call of that method goes without anything to find out about it: it is made for no other,
- * the route is as it was and has one instance. NULL: not so. @ret_traced: it is sampled. */
-static ALWAYS_INLINE struct channel *plain_channel(const struct parley_client *client,
+ * and the route is as it was. NULL: not so. @ret_traced: it is sampled. */
+static ALWAYS_INLINE struct channel *plain_channel(struct parley_client *client,
                                                    unsigned method,
                                                    const struct parley_call *options,
                                                    bool *ret_traced)
@@ -254,8 +256,10 @@ static ALWAYS_INLINE struct channel *plain_channel(const struct parley_client *c
         method >= client->spec.method_count || client_route_is_news(client) ||
         parley_context_current())
         return NULL;
-    struct channel *channel = client->only;
-    if (!channel || !channel->cells[method])
+    if (!client->live_plain)
+        return NULL;
+    struct channel *channel = client->live_count == 1 ? client->live[0] : client_pick_plain(client);
+    if (__builtin_expect(!channel || !channel->cells[method], 0))
         return NULL;
     const uint32_t tracing = spans_wanted(&endpoint->spans);
     *ret_traced = __builtin_expect(tracing != 0, 0) && spans_sample(&endpoint->spans, tracing) &&

@@ -58,11 +58,16 @@ struct parley_client {
     uint32_t listed_count;
     LIST_HEAD(, channel) channels;
     uint32_t channel_count;
-    struct channel *live[ROUTE_INSTANCE_MAX]; /* up, not told to go away */
+    struct channel *live[ROUTE_INSTANCE_MAX]; /* up, not told to go away; by version */
     uint32_t live_count;
     bool live_alike; /* all of one version, which has weight */
-    struct channel *only; /* that each call goes to which names no range, as long as the route stays
-                           * as it is; NULL: it takes a look at those that are live */
+    /* Whether a call that says nothing of where it goes needs no more than these: as long as the
+     * route stays as it is. */
+    bool live_plain;
+    struct { /* where those of a version of the route are, in `live` */
+        uint8_t first, count;
+    } live_of[ROUTE_VERSION_MAX];
+    uint32_t picks; /* for plain calls */
     struct route_view view;
     struct matcher *matcher;    /* of the rules of the view; NULL: there are none */
     uint32_t matcher_sequence;  /* view.matches_sequence that it was made for */
@@ -92,6 +97,9 @@ int client_told(struct channel *channel, const struct frame *frame, struct error
 
 /* pick.c */
 struct channel *client_pick(struct parley_client *client, const struct call *call);
+/* Of a client that is live_plain, with more than one that is live: for a call that says nothing of
+ * where it goes. NULL: client_pick() knows. */
+struct channel *client_pick_plain(struct parley_client *client);
 void client_route_read(struct parley_client *client); /* brings the view up to date */
 /* Whether the view is an old one: one load, for each call. */
 static inline bool client_route_is_news(const struct parley_client *client)

@@ -72,7 +72,7 @@ static void note_missing(struct parley_client *client, const struct offer *offer
         if (plan_method(offer->held->plan, (uint32_t)i) != PLAN_METHOD_NONE)
             continue;
         client->methods_missing = true;
-        client->only = NULL;
+        client->live_plain = false;
         log_info("%s %s, on offer to this program of %s, has no method %s: calls of it go to "
                  "versions that have it",
                  client->spec.interface, offer->version, client->spec.version,

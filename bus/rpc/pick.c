@@ -8,22 +8,47 @@
 #include "base/random.h"
 #include "rpc/offers.h"
 
-static struct channel *less_busy_of_two(struct parley_endpoint *endpoint, struct channel **channels,
-                                        uint32_t count)
+#define PICKS_PER_LOAD 16 /* plain calls of a client */
+
+/* Of two that have as many of our calls. What it says of itself it writes for each of its calls, on
+ * a line with what it has consumed; and a line that its client has just read it must fetch before its
+ * answer can leave. So it is not read for each call. */
+static inline uint32_t load_of(struct channel *channel, bool fresh)
+{
+    if (fresh)
+        channel->load = atomic_load_explicit(&channel->peer.cells->load, memory_order_relaxed);
+    return channel->load;
+}
+
+/* The power of two choices (Mitzenmacher 2001): ours in flight, then what the instances say. */
+static inline struct channel *less_busy_of_two(struct parley_endpoint *endpoint,
+                                               struct channel **channels, uint32_t count,
+                                               bool fresh)
 {
     if (count == 1)
         return channels[0];
-    /* The power of two choices (Mitzenmacher 2001): ours in flight, then what the instances say. */
-    uint32_t i = random_below(&endpoint->random, count);
-    uint32_t j = random_below(&endpoint->random, count - 1);
-    j += j >= i;
+    const uint32_t drawn = (uint32_t)(random_next(&endpoint->random) >> 32);
+    const uint32_t i = (drawn >> 16) * count >> 16;
+    const uint32_t j = (drawn & 0xffff) * (count - 1) >> 16;
     struct channel *a = channels[i];
-    struct channel *b = channels[j];
+    struct channel *b = channels[j + (j >= i)];
     if (a->in_flight != b->in_flight)
         return a->in_flight < b->in_flight ? a : b;
-    uint32_t load_a = atomic_load_explicit(&a->peer.cells->load, memory_order_relaxed);
-    uint32_t load_b = atomic_load_explicit(&b->peer.cells->load, memory_order_relaxed);
-    return load_b < load_a ? b : a;
+    return load_of(b, fresh) < load_of(a, fresh) ? b : a;
+}
+
+struct channel *client_pick_plain(struct parley_client *client)
+{
+    struct parley_endpoint *endpoint = client->endpoint;
+    const bool fresh = client->picks++ % PICKS_PER_LOAD == 0;
+    if (__builtin_expect(client->live_alike, 1))
+        return less_busy_of_two(endpoint, client->live, client->live_count, fresh);
+    const uint32_t version =
+        route_version(&client->view, random_below(&endpoint->random, ROUTE_BUCKETS));
+    if (version >= ROUTE_VERSION_MAX || client->live_of[version].count == 0)
+        return NULL;
+    return less_busy_of_two(endpoint, client->live + client->live_of[version].first,
+                            client->live_of[version].count, fresh);
 }
 
 /* Of several, or none. */
@@ -44,7 +69,7 @@ __attribute__((noinline)) static struct channel *pick_among(struct parley_client
     if (live_count == 1 && picky)
         return live[0];
     if (!picky && client->live_alike)
-        return less_busy_of_two(endpoint, live, live_count); /* whatever its bucket is */
+        return less_busy_of_two(endpoint, live, live_count, true); /* whatever its bucket is */
 
     uint32_t version = route_choose(&client->view, client->matcher, call->metadata,
                                     call->metadata_bytes, &endpoint->random);
@@ -59,12 +84,12 @@ __attribute__((noinline)) static struct channel *pick_among(struct parley_client
     /* A version that has weight but nobody there must not fail calls that another can serve. One
      * without weight serves only if nobody with weight is there or about to be. */
     if (count)
-        return less_busy_of_two(endpoint, of_version, count);
+        return less_busy_of_two(endpoint, of_version, count, true);
     if (weighted_count)
-        return less_busy_of_two(endpoint, weighted, weighted_count);
+        return less_busy_of_two(endpoint, weighted, weighted_count, true);
     if (!picky && client_attaching(client))
         return NULL;
-    return less_busy_of_two(endpoint, live, live_count);
+    return less_busy_of_two(endpoint, live, live_count, true);
 }
 
 void client_route_read(struct parley_client *client)
@@ -77,5 +102,6 @@ void client_route_read(struct parley_client *client)
 struct channel *client_pick(struct parley_client *client, const struct call *call)
 {
     client_route_read(client);
-    return client->only && !call->ranges ? client->only : pick_among(client, call);
+    const bool only = client->live_count == 1 && client->live_plain && !call->ranges;
+    return only ? client->live[0] : pick_among(client, call);
 }
