@@ -246,8 +246,7 @@ static ALWAYS_INLINE bool asks_for_nothing(const struct parley_call *options)
 
 /* Where a call of that method goes without anything to find out about it: it is made for no other,
  * and the route is as it was. NULL: not so. @ret_traced: it is sampled. */
-static ALWAYS_INLINE struct channel *plain_channel(struct parley_client *client,
-                                                   unsigned method,
+static ALWAYS_INLINE struct channel *plain_channel(struct parley_client *client, unsigned method,
                                                    const struct parley_call *options,
                                                    bool *ret_traced)
 {

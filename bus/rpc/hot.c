@@ -7,8 +7,8 @@
  * waits for another: 64 channels are 64 loads, of lines that stay in the cache until they are
  * written. By way of the channels themselves it would be four more lines for each.
  *
- * What else there is to do for a channel, a bell that rang, a hang-up, frames that wait for room, is
- * rare: then its word is one that is never 0. A word only says that it is worth a look. Within a
+ * What else there is to do for a channel, a bell that rang, a hang-up, frames that wait for room,
+ * is rare: then its word is one that is never 0. A word only says that it is worth a look. Within a
  * turn it may be old, for a channel that is just being read: turns that nest look at the channels.
  */
 #include "rpc/internal.h"
@@ -87,4 +87,19 @@ void hot_remove(struct hot *hot, struct channel *channel)
     hot->channels[index] = hot->channels[last];
     hot->words[index] = hot->words[last];
     hot->channels[index]->hot_index = index;
+}
+
+void hot_again(struct parley_endpoint *endpoint)
+{
+    struct channel *channel = TAILQ_LAST(&endpoint->cold, channels), *before;
+    for (unsigned looks = 0; channel && looks < HOT_AGAIN_MAX; looks++, channel = before) {
+        const uint64_t pass = channel->pass;
+        before = TAILQ_PREV(channel, channels, entry);
+        if (endpoint->pass - pass > HOT_QUIET_PASSES_MAX)
+            return; /* it went before, and so did those in front of it */
+        if (channel->service_side && !channel->paused) {
+            channel_wake(channel);
+            channel->pass = pass;
+        }
+    }
 }

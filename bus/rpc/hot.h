@@ -9,12 +9,18 @@
 #include <stdint.h>
 
 struct channel;
+struct parley_endpoint;
+
+/* After so many passes that found it quiet and others not, a channel goes cold: as long as looking
+ * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
+#define HOT_QUIET_PASSES_MAX 4096
+#define HOT_AGAIN_MAX 64
 
 struct hot {
     uint32_t count, room;
-    uint32_t reserved; /* channels that there are, hot or not */
-    uint32_t next;     /* whose turn it is to be looked at; may be @count */
-    uint32_t expected; /* called last, so that its answer may be next; may be anything */
+    uint32_t reserved;         /* channels that there are, hot or not */
+    uint32_t next;             /* whose turn it is to be looked at; may be @count */
+    uint32_t expected;         /* called last, so that its answer may be next; may be anything */
     struct channel **channels; /* in no order */
     /* Of each: not 0 where there may be something to do for it. The words where the records come
      * next, in memory of the peers. */
@@ -30,6 +36,15 @@ void hot_add(struct hot *hot, struct channel *channel);
 void hot_remove(struct hot *hot, struct channel *channel);
 /* Its ring has been read on, or what else there is to do for it has changed. */
 void hot_update(struct hot *hot, struct channel *channel);
+
+/**
+ * hot_again() - after a sleep, make those hot again that it made cold
+ *
+ * A service's, at most HOT_AGAIN_MAX, the last ones first; not those that had gone cold before,
+ * being quiet. For who spins, having been woken by one of them: the others would ring a bell each.
+ * It does not count as something that came on them.
+ */
+void hot_again(struct parley_endpoint *endpoint);
 
 /* The next one, from @hot->next on and around, that may have something to do. @most: looks at most;
  * those left are put back. Return: its index, which @hot->next then is; @hot->count: none. */

@@ -24,16 +24,12 @@
 
 #define EVENTS_MAX 64
 #define BUSY_RECORDS_MAX 64 /* between two looks at timers and descriptors while busy */
-/* After so many passes that found it quiet and others not, a channel goes cold: as long as looking
- * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
-#define QUIET_PASSES_MAX 4096
-#define COOL_PASSES 256       /* between two looks at which those are */
-#define AGAIN_MAX 64          /* channels that a sleep has made cold */
-#define HOT_PER_RECORD 64     /* looks at rings that are worth one record */
-#define LOOKS_PER_RECORD 16   /* at others, behind a record, before it is somebody else's turn */
-#define CPU_LOOKS_MAX 4       /* at where peers are, while nothing comes from them */
-#define YIELDS_MAX 3                  /* for a reply: nearly always one is enough */
-#define SPIN_CHECKS 32                /* looks at rings between two looks at the clock */
+#define COOL_PASSES 256     /* between two looks at which those are */
+#define HOT_PER_RECORD 64   /* looks at rings that are worth one record */
+#define LOOKS_PER_RECORD 16 /* at others, behind a record, before it is somebody else's turn */
+#define CPU_LOOKS_MAX 4     /* at where peers are, while nothing comes from them */
+#define YIELDS_MAX 3        /* for a reply: nearly always one is enough */
+#define SPIN_CHECKS 32      /* looks at rings between two looks at the clock */
 #define SPIN_POLL_NS (20 * NS_PER_US) /* between two looks at the descriptors while spinning */
 
 enum came {
@@ -65,7 +61,7 @@ static void hot_cool(struct parley_endpoint *endpoint)
     for (uint32_t i = endpoint->hot.count; i-- > 0;) {
         struct channel *channel = hot_at(endpoint, i);
         if (channel && served_now(endpoint, channel) && endpoint->hot.count > 1 &&
-            endpoint->pass - channel->pass > QUIET_PASSES_MAX)
+            endpoint->pass - channel->pass > HOT_QUIET_PASSES_MAX)
             (void)channel_sleep(channel);
     }
 }
@@ -77,24 +73,6 @@ static void hot_cool_idle(struct parley_endpoint *endpoint)
         struct channel *channel = hot_at(endpoint, i);
         if (channel && !channel->service_side && channel->in_flight == 0)
             (void)channel_sleep(channel);
-    }
-}
-
-/* Who spins again after a sleep makes those hot again that the sleep made cold, but for the only
- * one that it was woken by: else each of them rings a bell, and nobody waits at that now. */
-__attribute__((noinline)) static void hot_again(struct parley_endpoint *endpoint)
-{
-    struct channel *channel = TAILQ_LAST(&endpoint->cold, channels), *before;
-    endpoint->slept = false;
-    for (unsigned looks = 0; channel && looks < AGAIN_MAX; looks++, channel = before) {
-        const uint64_t pass = channel->pass;
-        before = TAILQ_PREV(channel, channels, entry);
-        if (endpoint->pass - pass > QUIET_PASSES_MAX)
-            return; /* it went before, and so did those that are behind it */
-        if (channel->service_side && served_now(endpoint, channel)) {
-            channel_wake(channel);
-            channel->pass = pass;
-        }
     }
 }
 
@@ -626,8 +604,11 @@ __attribute__((noinline)) static int sleep_for(struct parley_endpoint *endpoint,
 __attribute__((noinline)) static int spin_on(struct parley_endpoint *endpoint, struct spin *spin,
                                              uint64_t start, uint64_t budget)
 {
-    if (endpoint->slept)
-        hot_again(endpoint);
+    if (endpoint->slept) {
+        endpoint->slept = false;
+        if (endpoint->handlers == 0)
+            hot_again(endpoint);
+    }
     int n = spin_for(endpoint, start, budget);
     if (n == SPUN_RECORD)
         spin_hit(spin);

@@ -11,8 +11,8 @@
 #define PICKS_PER_LOAD 16 /* plain calls of a client */
 
 /* Of two that have as many of our calls. What it says of itself it writes for each of its calls, on
- * a line with what it has consumed; and a line that its client has just read it must fetch before its
- * answer can leave. So it is not read for each call. */
+ * a line with what it has consumed; and a line that its client has just read it must fetch before
+ * its answer can leave. So it is not read for each call. */
 static inline uint32_t load_of(struct channel *channel, bool fresh)
 {
     if (fresh)
