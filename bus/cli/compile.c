@@ -29,6 +29,9 @@
 #define FOLDER_DEPTH_MAX 16
 #define FOLDER_ENTRY_MAX 16384 /* of all kinds, so that a wrong path ends soon */
 #define SAID_BYTES_MAX 1500
+/* What protoc calls a file in its folder: a name that begins with a dash would be an option of its
+ * (as one that names a plugin, which it runs), one with an @ a file of arguments. */
+#define PROTOC_NAME "./%s"
 
 /* The descriptors that protoc finds them at; ours are above, so that none is overwritten. */
 #define FD_THE_SET 10
@@ -85,7 +88,7 @@ static int walk_entry(struct folder *folder, const char *name, unsigned depth)
         return cli_complain(folder->cli, CLI_EXIT_USAGE,
                             "%s has more than %d .proto files; give the folder of one interface",
                             folder->path, SCHEMA_FILE_MAX);
-    folder->names[folder->count++] = text_format("%s", name);
+    folder->names[folder->count++] = text_format(PROTOC_NAME, name);
     return CLI_EXIT_OK;
 }
 
@@ -301,10 +304,11 @@ static int compile_folder(struct cli *cli, const char *path, struct compiled *co
 static int compile_file(struct cli *cli, const char *path, struct compiled *compiled)
 {
     char *for_folder = text_format("%s", path), *for_name = text_format("%s", path);
-    char *name = basename(for_name);
+    char *name = text_format(PROTOC_NAME, basename(for_name));
     int code = compile(cli, path, dirname(for_folder), &name, 1, compiled);
     free(for_folder);
     free(for_name);
+    free(name);
     return code;
 }
 

@@ -179,6 +179,24 @@ static void test_folders_are_read_with_those_in_them(void **state)
     folders_remove(&folders);
 }
 
+static void test_a_file_s_name_is_never_an_option_of_protoc(void **state)
+{
+    (void)state;
+    char *folder = folder_make(), path[600];
+    file_write(folder, "--descriptor_set_out=taken.proto", "syntax = \"proto3\"; message A {}");
+    file_write(folder, "@b.proto", "syntax = \"proto3\"; message B {}");
+    struct run run = RUN("diff", folder, folder);
+    assert_exit(&run, CLI_EXIT_OK);
+    run_free(&run);
+    snprintf(path, sizeof(path), "%s/@b.proto", folder);
+    run = RUN("diff", path, path);
+    assert_exit(&run, CLI_EXIT_OK);
+    run_free(&run);
+    snprintf(path, sizeof(path), "%s/taken.proto", folder);
+    assert_int_equal(access(path, F_OK), -1);
+    folder_remove(folder);
+}
+
 static void test_what_makes_no_sense_exits_with_2(void **state)
 {
     (void)state;
@@ -387,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_the_demos_versions_are_bridged),
         cmocka_unit_test(test_a_missing_rule_between_majors_is_a_break),
         cmocka_unit_test(test_folders_are_read_with_those_in_them),
+        cmocka_unit_test(test_a_file_s_name_is_never_an_option_of_protoc),
         cmocka_unit_test(test_what_makes_no_sense_exits_with_2),
         cmocka_unit_test(test_senseless_arguments_are_refused_with_a_sentence),
         cmocka_unit_test(test_a_missing_protoc_is_said_with_what_to_install),
