@@ -249,7 +249,7 @@ lacks "$out" "catalog-v2"
 echo "-- completion"
 if command -v bash >/dev/null; then
     complete_words() {
-        PATH="$(dirname "$parley"):$PATH" bash -c '
+        PATH="${programs:-$(dirname "$parley")}:$PATH" bash -c '
             source "$1"; shift
             COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
             _parley; printf "%s\n" "${COMPREPLY[@]}"' bash \
@@ -281,6 +281,19 @@ if command -v bash >/dev/null; then
     done
     complete_words parley rollout prom
     [[ $(cat "$out") == promote ]] || fail "completion of what to do with a rollout"
+    # Whatever names a bus has, none of them is run.
+    mkdir "$PARLEY_DIR/hostile"
+    cat >"$PARLEY_DIR/hostile/parley" <<END
+#!/bin/sh
+case "\$*" in
+*--names) echo 'catalog \$(: >"$PARLEY_DIR/bitten")' '\`:>$PARLEY_DIR/bitten\`' '*' ;;
+*) exec "$parley" "\$@" ;;
+esac
+END
+    chmod +x "$PARLEY_DIR/hostile/parley"
+    programs=$PARLEY_DIR/hostile complete_words parley stats ''
+    head -1 "$out" | grep -qx catalog || fail "completion among hostile names"
+    [[ ! -e $PARLEY_DIR/bitten ]] || fail "completion ran a name"
 fi
 
 end "$v1"

@@ -27,9 +27,13 @@ _parley_column()
     awk -v column="$1" 'NR > 1 { print $column }'
 }
 
+# Not by compgen -W, which expands words: a name that says $(...) would be run.
 _parley_offer() # WORDS: those that go on with what has been typed
 {
-    mapfile -t COMPREPLY < <(compgen -W "$1" -- "$cur")
+    local word
+    while read -r word; do
+        [[ -n $word && $word == "$cur"* ]] && COMPREPLY+=("$word")
+    done < <(tr -s '[:space:]' '\n' <<<"$1")
 }
 
 _parley_files()
