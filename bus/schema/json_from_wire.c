@@ -376,15 +376,19 @@ __attribute__((format(printf, 2, 3))) static void put_format(struct writer *writ
     put(writer, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 }
 
+/* What a terminal would obey is escaped, too: DEL, and C1, which is 0xc2 0x80..0x9f in UTF-8. */
 static void put_quoted(struct writer *writer, const char *text, size_t bytes)
 {
     put(writer, "\"", 1);
     size_t from = 0;
     for (size_t i = 0; i < bytes; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+        bool c1 = c == 0xc2 && i + 1 < bytes && ((unsigned char)text[i + 1] & 0xe0) == 0x80;
+        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !c1)
             continue;
         put(writer, text + from, i - from);
+        if (c1)
+            c = (unsigned char)text[++i];
         from = i + 1;
         if (c == '"' || c == '\\')
             put_format(writer, "\\%c", c);

@@ -140,6 +140,7 @@ static void test_scalars_go_both_ways(void **state)
         "{\"fixed32Value\": 4294967295}",
         "{\"boolValue\": true}",
         "{\"stringValue\": \"\\\"\\\\\\n\\t\\u0001 / \xe2\x82\xac\"}",
+        "{\"stringValue\": \"\\u007f\\u0080\\u009b[2J\\u009f\xc2\xa0\xc3\x80\"}",
         "{\"bytesValue\": \"AA==\"}",
         "{\"bytesValue\": \"AAE=\"}",
         "{\"bytesValue\": \"+/+/\"}",
