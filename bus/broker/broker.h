@@ -401,9 +401,6 @@ void stats_copy_name(char *out, const char *live, size_t bytes);
 /* Fills in @ret: free with stats_reply_free(). Return: 0, -ENOMEM. */
 int stats_reply(struct broker *broker, bool json, Parley__Stats *ret);
 void stats_reply_free(Parley__Stats *reply);
-/* Of a status: whether it is a fault of the service or of the bus, rather than of the caller: what
- * OpenTelemetry takes for an error of a gRPC server. */
-bool stats_is_fault(unsigned status);
 /* Quantiles and counts of @bucket, which is borrowed. */
 void stats_latency(const uint64_t *bucket, Parley__Latency *ret);
 

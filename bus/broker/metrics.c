@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/histogram.h"
 #include "broker/broker.h"
 #include "parley/client.h"
@@ -267,7 +268,7 @@ static void write_statuses(struct metrics *metrics, const Parley__Stats *stats)
                 continue;
             labels[CALL_LABELS] = (struct label){"rpc_response_status_code", status};
             labels[CALL_LABELS + 1] =
-                (struct label){"error_type", stats_is_fault((unsigned)s) ? status : NULL};
+                (struct label){"error_type", status_is_fault((unsigned)s) ? status : NULL};
             metrics_count(metrics, labels, CALL_LABELS + 2, method->by_status[s]);
         }
     }

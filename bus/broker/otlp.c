@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "broker/broker.h"
@@ -111,7 +112,7 @@ static void add_flag(struct attributes *attributes, const char *key)
 /* By OpenTelemetry's list for gRPC: of a service, what is its fault; for a client, each is one. */
 static bool is_error(const struct kept_span *span)
 {
-    return stats_is_fault(span->status) || (span->status != PARLEY_OK && !span->subject->service);
+    return status_is_fault(span->status) || (span->status != PARLEY_OK && !span->subject->service);
 }
 
 static void encode_attributes(const struct kept_span *span, struct encoded_span *out)

@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/histogram.h"
 #include "broker/rollouts.h"
 
@@ -261,28 +262,13 @@ static void add_sums(struct stats_sums *sums, const struct stats_sums *more)
 
 /* ---- For rollouts ---- */
 
-bool stats_is_fault(unsigned status)
-{
-    switch (status) {
-    case PARLEY_UNKNOWN:
-    case PARLEY_DEADLINE_EXCEEDED:
-    case PARLEY_UNIMPLEMENTED:
-    case PARLEY_INTERNAL:
-    case PARLEY_UNAVAILABLE:
-    case PARLEY_DATA_LOSS:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* @sign: -1 takes away. */
 static void add_figures(struct rollout_figures *figures, const struct stats_sum *sum, int sign)
 {
     uint64_t factor = sign < 0 ? UINT64_MAX : 1; /* modulo 2^64 */
     for (unsigned i = 0; i < STATS_STATUS_COUNT; i++) {
         figures->calls += factor * sum->by_status[i];
-        if (stats_is_fault(i))
+        if (status_is_fault(i))
             figures->errors += factor * sum->by_status[i];
     }
     for (unsigned i = 0; i < STATS_BUCKET_COUNT; i++)
@@ -442,7 +428,7 @@ static struct method_reply *method_reply_new(const struct stats_sum *sum)
     message->has_translation = sum->translation > 0;
     message->translation = sum->translation > 0 ? sum->translation - 1 : 0;
     for (unsigned i = 0; i < STATS_STATUS_COUNT; i++)
-        message->faults += stats_is_fault(i) ? sum->by_status[i] : 0;
+        message->faults += status_is_fault(i) ? sum->by_status[i] : 0;
     stats_latency(reply->sum.bucket, &reply->latency);
     return reply;
 }

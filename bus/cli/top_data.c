@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/histogram.h"
 #include "cli/json.h"
 #include "parley/status.h"
@@ -36,27 +37,12 @@ static bool same(const char *a, const char *b)
     return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-static bool is_fault(size_t status)
-{
-    switch (status) {
-    case PARLEY_UNKNOWN:
-    case PARLEY_DEADLINE_EXCEEDED:
-    case PARLEY_INTERNAL:
-    case PARLEY_UNAVAILABLE:
-    case PARLEY_DATA_LOSS:
-    case PARLEY_UNIMPLEMENTED:
-        return true;
-    default:
-        return false;
-    }
-}
-
 /* The unsigned arithmetic is meant: what is subtracted later was added before. */
 static void add(struct sum *sum, const Parley__MethodStats *method, uint64_t sign)
 {
     for (size_t i = 0; i < method->n_by_status; i++) {
         sum->ended += sign * method->by_status[i];
-        if (is_fault(i))
+        if (status_is_fault((unsigned)i))
             sum->errors += sign * method->by_status[i];
     }
     for (size_t i = 0; method->latency && i < method->latency->n_bucket; i++)

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/random.h"
 
 #define MIRRORS_MAX 16         /* of a client, on their way */

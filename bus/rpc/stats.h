@@ -6,8 +6,8 @@
 #define PARLEY_RPC_STATS_H
 
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/histogram.h"
-#include "rpc/status.h"
 #include "shm/shm.h"
 #include "translate/plan.h"
 
