@@ -210,7 +210,8 @@ static void refused(struct broker *broker, const struct contract *contract, cons
                        event.version, PARLEY_FAILED_PRECONDITION, text);
 }
 
-void contract_open(struct broker *broker, struct contract *contract)
+/* @again: it waits, or was refused, and knows: that nothing is published is then no answer. */
+static void answer(struct broker *broker, struct contract *contract, bool again)
 {
     struct error_text text = {""};
     struct offer offers[ROUTE_VERSION_MAX];
@@ -221,10 +222,17 @@ void contract_open(struct broker *broker, struct contract *contract)
         return;
     }
     forget_offers(&broker->negotiator, contract, NULL);
+    if (again && (status == PARLEY_UNAVAILABLE || contract->state == CONTRACT_REFUSED))
+        return;
     contract->state = status == PARLEY_UNAVAILABLE ? CONTRACT_WAITING : CONTRACT_REFUSED;
     if (contract->state == CONTRACT_REFUSED)
         refused(broker, contract, text.text);
     send_opened(contract, status, text.text, NULL);
+}
+
+void contract_open(struct broker *broker, struct contract *contract)
+{
+    answer(broker, contract, false);
 }
 
 /* ---- Afterwards ---- */
@@ -255,26 +263,6 @@ static const struct offer *offer_for(struct broker *broker, struct contract *con
     return offer;
 }
 
-/* A contract that waits is answered when there is an answer: again "nothing is published" is none.
- */
-static void answer_late(struct broker *broker, struct contract *contract)
-{
-    struct error_text text = {""};
-    struct offer offers[ROUTE_VERSION_MAX];
-    size_t count;
-    enum parley_status status = negotiate(&broker->negotiator, contract, offers, &count, &text);
-    if (status == PARLEY_OK) {
-        open_now(broker, contract, offers, count);
-        return;
-    }
-    forget_offers(&broker->negotiator, contract, NULL);
-    if (status == PARLEY_UNAVAILABLE || contract->state == CONTRACT_REFUSED)
-        return;
-    contract->state = CONTRACT_REFUSED;
-    refused(broker, contract, text.text);
-    send_opened(contract, status, text.text, NULL);
-}
-
 void contracts_instance_up(struct broker *broker, struct instance *instance)
 {
     struct contract *contract;
@@ -282,7 +270,7 @@ void contracts_instance_up(struct broker *broker, struct instance *instance)
         if (contract->endpoint->doomed)
             continue;
         if (contract->state != CONTRACT_OPEN) {
-            answer_late(broker, contract);
+            answer(broker, contract, true);
             continue;
         }
         struct offer_message offers = {.count = 0};
@@ -338,7 +326,7 @@ void contracts_refresh(struct broker *broker)
             if (contract->state == CONTRACT_OPEN)
                 offer_more(broker, contract);
             else
-                answer_late(broker, contract);
+                answer(broker, contract, true);
         }
     }
 }
