@@ -1,4 +1,4 @@
-/* The services of test_zero_copy.c, in both versions. */
+/* The services of the tests of bytes that travel as references, in both versions. */
 #ifndef PARLEY_TESTS_CONFORMANCE_BLOBS_H
 #define PARLEY_TESTS_CONFORMANCE_BLOBS_H
 

@@ -5,7 +5,6 @@
  */
 #include "conformance/repliers.h"
 
-#include <assert.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,18 +178,12 @@ static const struct kind {
     const char *backend;
     const char *scheme;
 } kinds[] = {{"nng", "ipc"}, {"nng", "tcp"}, {"stream", "ipc"}, {"stream", "tcp"}};
-#define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
+static const char *const kind_names[] = {"nng, ipc", "nng, tcp", "stream, ipc", "stream, tcp"};
 
-struct run {
-    const struct test_case *test_case;
-    const struct kind *kind;
-};
-
-static void run_case(void **state)
+static void run_case(size_t kind, const struct test_case *test_case)
 {
-    const struct run *run = *state;
-    struct fixture f = {.backend = run->kind->backend, .scheme = run->kind->scheme};
-    run->test_case->run(&f);
+    struct fixture f = {.backend = kinds[kind].backend, .scheme = kinds[kind].scheme};
+    test_case->run(&f);
     stop(&f);
 }
 
@@ -199,26 +192,12 @@ static size_t all_count;
 
 static int run_all(void)
 {
-    static struct run runs[KIND_COUNT * CASES_MAX];
-    static char names[KIND_COUNT * CASES_MAX][120];
-    static struct CMUnitTest tests[KIND_COUNT * CASES_MAX];
-    if (getenv("TEST_FILTER"))
-        cmocka_set_test_filter(getenv("TEST_FILTER"));
-    size_t n = 0;
-    for (size_t k = 0; k < KIND_COUNT; k++) {
-        for (size_t c = 0; c < all_count; c++, n++) {
-            runs[n] = (struct run){&all_cases[c], &kinds[k]};
-            snprintf(names[n], sizeof(names[n]), "%s, %s: %s", kinds[k].backend, kinds[k].scheme,
-                     all_cases[c].name);
-            tests[n] = (struct CMUnitTest){names[n], run_case, NULL, NULL, &runs[n]};
-        }
-    }
-    return _cmocka_run_group_tests("replier", tests, n, NULL, NULL);
+    return cases_run("replier", kind_names, sizeof(kinds) / sizeof(kinds[0]), all_cases, all_count,
+                     run_case);
 }
 
 int run_cases(const struct test_case *cases, size_t case_count)
 {
-    assert(case_count <= CASES_MAX);
     all_cases = cases;
     all_count = case_count;
     return folder_run(folder, run_all);

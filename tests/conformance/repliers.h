@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "conformance/cases.h"
 #include "control/replier.h"
 #include "support/sp.h"
 
@@ -93,20 +94,7 @@ void expect_alive(struct fixture *f);
 
 /* ---- Running ---- */
 
-struct test_case {
-    const char *name;
-    void (*run)(struct fixture *f);
-};
-
-#define CASE(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
-
-#define CASES_MAX 32
-
-/* Each of @cases with each backend on each of its transports: what main() returns. TEST_FILTER
- * picks some of them: "stream, tcp: *dials*". */
+/* Each of @cases with each backend on each of its transports: what main() returns. */
 int run_cases(const struct test_case *cases, size_t case_count);
 
 #endif

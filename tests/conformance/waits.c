@@ -1,7 +1,6 @@
 /* The wait suite's fixture, and how it runs. */
 #include "conformance/waits.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -75,29 +74,20 @@ bool hung_up(int fd)
 
 /* ---- Running ---- */
 
-static const struct {
-    const char *name;
-    enum wait_backend backend;
-} backends[] = {{"io_uring", WAIT_BACKEND_URING}, {"epoll", WAIT_BACKEND_EPOLL}};
-#define BACKEND_COUNT (sizeof(backends) / sizeof(backends[0]))
+static const enum wait_backend backends[] = {WAIT_BACKEND_URING, WAIT_BACKEND_EPOLL};
+static const char *const backend_names[] = {"io_uring", "epoll"};
 
-struct run {
-    const struct test_case *test_case;
-    enum wait_backend backend;
-};
-
-static void run_case(void **state)
+static void run_case(size_t kind, const struct test_case *test_case)
 {
-    const struct run *run = *state;
     struct fixture f = {.ours = -1, .peers = -1};
     struct error_text error;
-    if (wait_new(run->backend, &f.wait, &error) == -ENOSYS) {
+    if (wait_new(backends[kind], &f.wait, &error) == -ENOSYS) {
         print_message("not on this machine: %s\n", error.text);
         skip();
     }
     assert_non_null(f.wait);
     socket_pair(&f.ours, &f.peers);
-    run->test_case->run(&f);
+    test_case->run(&f);
     wait_free(f.wait);
     if (f.ours >= 0)
         close(f.ours);
@@ -107,17 +97,6 @@ static void run_case(void **state)
 
 int run_cases(const struct test_case *cases, size_t case_count)
 {
-    static struct run runs[BACKEND_COUNT * CASES_MAX];
-    static char names[BACKEND_COUNT * CASES_MAX][100];
-    static struct CMUnitTest tests[BACKEND_COUNT * CASES_MAX];
-    size_t n = 0;
-    assert(case_count <= CASES_MAX);
-    for (size_t b = 0; b < BACKEND_COUNT; b++) {
-        for (size_t c = 0; c < case_count; c++, n++) {
-            runs[n] = (struct run){&cases[c], backends[b].backend};
-            snprintf(names[n], sizeof(names[n]), "%s: %s", backends[b].name, cases[c].name);
-            tests[n] = (struct CMUnitTest){names[n], run_case, NULL, NULL, &runs[n]};
-        }
-    }
-    return _cmocka_run_group_tests("wait", tests, n, NULL, NULL);
+    return cases_run("wait", backend_names, sizeof(backends) / sizeof(backends[0]), cases,
+                     case_count, run_case);
 }

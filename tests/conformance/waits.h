@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "conformance/cases.h"
 #include "wait/wait.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
@@ -41,19 +42,7 @@ bool hung_up(int fd);
 
 /* ---- Running ---- */
 
-struct test_case {
-    const char *name;
-    void (*run)(struct fixture *f);
-};
-
-#define CASE(function)                                                                             \
-    {                                                                                              \
-#function, function                                                                        \
-    }
-
-#define CASES_MAX 40
-
-/* What main() returns. */
+/* Each of @cases with each backend: what main() returns. */
 int run_cases(const struct test_case *cases, size_t case_count);
 
 #endif
