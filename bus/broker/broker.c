@@ -52,7 +52,8 @@ void broker_again(struct broker *broker, struct source *source)
     }
 }
 
-void broker_bury(struct broker *broker)
+/* Frees what is doomed. */
+static void bury(struct broker *broker)
 {
     struct endpoint *endpoint;
     while ((endpoint = TAILQ_FIRST(&broker->doomed)) != NULL)
@@ -210,7 +211,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
     health_turn(broker, clock_now_ns());
     subscribers_turn(broker, clock_now_ns());
     ejector_turn(broker, clock_now_ns());
-    broker_bury(broker);
+    bury(broker);
     self_count_turn(broker, clock_now_ns() - woken_ns);
     return 0;
 }
@@ -330,10 +331,10 @@ struct broker *broker_free(struct broker *broker)
     subscribers_close(broker);
     broker->serve = serve_free(broker->serve);
     doom_all(broker);
-    broker_bury(broker);
+    bury(broker);
     relay_free(broker->relay);
     front_self_free(broker);
-    broker_bury(broker);
+    bury(broker);
     directory_deinit(broker);
     shelf_free(broker->shelf);
     negotiator_deinit(&broker->negotiator);

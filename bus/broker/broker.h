@@ -7,7 +7,7 @@
  *
  * One thread. Nothing is freed while something may still walk over it: an endpoint whose link
  * fails, or that is refused, is doomed first and buried when the current event has been dealt with
- * (broker_bury()).
+ * (bury() in broker.c).
  */
 #ifndef PARLEY_BROKER_BROKER_H
 #define PARLEY_BROKER_BROKER_H
@@ -460,6 +460,7 @@ int events_since(const struct events *events, uint64_t since, struct events_list
 void events_list_free(struct events_list *list);
 /* The same as JSON, with the broker's id and the last sequence: free(). NULL: no memory. */
 char *events_json(const struct broker *broker, uint64_t since);
+
 /* ---- control.c ---- */
 
 #define CONTROL_E_LATER 1
@@ -474,10 +475,6 @@ int control_handle(struct broker *broker, const uint8_t *data, size_t bytes,
 /* Packs and takes the sentence. */
 int control_pack(const Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
 
-/* control_schemas.c */
-int control_schemas(struct broker *broker, const Parley__SchemasRequest *request,
-                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
-
 /* The list, as long as @with runs. Return: 0, -ENOMEM. */
 int control_list(struct broker *broker, const Parley__ListRequest *request,
                  void (*with)(void *data, const Parley__ListReply *list),
@@ -485,6 +482,15 @@ int control_list(struct broker *broker, const Parley__ListRequest *request,
 /* @ret: borrowed from the registry, and valid until something changes. */
 enum parley_status control_describe(struct broker *broker, const Parley__DescribeRequest *request,
                                     Parley__DescribeReply *ret, struct error_text *error);
+/* What is on the bus, as JSON: free(). NULL: no memory. */
+char *control_list_json(struct broker *broker);
+
+/* ---- What answers single requests ---- */
+
+/* control_schemas.c */
+int control_schemas(struct broker *broker, const Parley__SchemasRequest *request,
+                    Parley__ControlReply *reply, uint8_t **ret_data, size_t *ret_bytes);
+
 /* control_serve.c. @asker: NULL: this process */
 int control_publish(struct broker *broker, const Parley__PublishRequest *request,
                     const struct replier_request *asker, Parley__ControlReply *reply,
@@ -493,8 +499,6 @@ int control_withdraw(struct broker *broker, const Parley__WithdrawRequest *reque
                      const struct replier_request *asker, Parley__ControlReply *reply,
                      uint8_t **ret_data, size_t *ret_bytes);
 
-/* What is on the bus, as JSON: free(). NULL: no memory. */
-char *control_list_json(struct broker *broker);
 /* list_json.c; @control: whether the page may steer */
 char *list_json(const Parley__ListReply *list, bool control);
 
@@ -629,6 +633,5 @@ void broker_unwatch(struct broker *broker, int fd, struct source *source);
 void broker_again(struct broker *broker, struct source *source);
 /* One turn: at most @timeout_ns. Return: 0 or -errno. */
 int broker_turn(struct broker *broker, uint64_t timeout_ns);
-void broker_bury(struct broker *broker); /* frees what is doomed */
 
 #endif

@@ -60,15 +60,6 @@ uint64_t front_self_start(struct broker *broker, const struct relay_ask *ask,
 enum parley_status front_self_cancel(struct broker *broker, uint64_t call);
 bool front_self_has(uint64_t call); /* whether a number is one of these */
 
-/* For handlers: exactly one of these, in the handler or later; the call is freed in a later turn.
- * Who answers later must be told if it ends before (`dropped`). */
-void front_self_reply(struct front_self_call *call, const ProtobufCMessage *reply);
-void front_self_fail(struct front_self_call *call, enum parley_status status, const char *text);
-/* Who asks; borrowed from the call. */
-const struct replier_peer *front_self_peer(const struct front_self_call *call);
-/* @dropped: runs if it was cancelled, or its time is over; front_self_reply() must not follow. */
-void front_self_later(struct front_self_call *call, void (*dropped)(void *data), void *data);
-
 /* The contract that Open made for that peer: what it calls with. Return: PARLEY_OK;
  * FAILED_PRECONDITION with a sentence. @ret_accept: "": any; borrowed until the next turn. */
 enum parley_status front_contract_find(struct broker *broker, uint64_t id,

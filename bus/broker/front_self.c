@@ -113,6 +113,41 @@ const struct schema_entry *front_self_served(const struct front_self *self)
     return self->schema;
 }
 
+/* ---- Answers ---- */
+
+static void call_done(struct front_self_call *call, enum parley_status status, const char *text)
+{
+    struct front_self *self = call->broker->front_self;
+    call->answered = true;
+    call->status = status;
+    call->executed = PARLEY_EXECUTED_YES;
+    (void)snprintf(call->text, sizeof(call->text), "%s", text);
+    if (call->number) { /* else it is still being started */
+        TAILQ_REMOVE(&self->waiting, call, entry);
+        TAILQ_INSERT_TAIL(&self->ended, call, entry);
+    }
+}
+
+/* Once a call whose handler returns OK, in it or later. The call is freed in a later turn. */
+static void answer(struct front_self_call *call, const ProtobufCMessage *reply)
+{
+    size_t bytes = protobuf_c_message_get_packed_size(reply);
+    call->reply = malloc(bytes ? bytes : 1);
+    if (!call->reply) {
+        call_done(call, PARLEY_RESOURCE_EXHAUSTED, "the broker is out of memory");
+        return;
+    }
+    call->reply_bytes = protobuf_c_message_pack(reply, call->reply);
+    call_done(call, PARLEY_OK, "");
+}
+
+/* @dropped: runs if it was cancelled, or its time is over; answer() must not follow. */
+static void answer_later(struct front_self_call *call, void (*dropped)(void *data), void *data)
+{
+    call->dropped = dropped;
+    call->dropped_data = data;
+}
+
 /* ---- Contracts ---- */
 
 /* The best that is known of who asks: limits are by the same. */
@@ -298,7 +333,7 @@ static void answer_open(struct front_self_call *call, struct contract *contract,
     reply.transcript.data = contract->transcript.bytes;
     reply.transcript.len = DIGEST_BYTES;
     reply.broker_id = call->broker->id;
-    front_self_reply(call, &reply.base);
+    answer(call, &reply.base);
 }
 
 static enum parley_status handle_open(struct front_self_call *call, const void *message,
@@ -334,7 +369,7 @@ static enum parley_status handle_open(struct front_self_call *call, const void *
 
 static void reply_list(void *call, const Parley__ListReply *list)
 {
-    front_self_reply(call, &list->base);
+    answer(call, &list->base);
 }
 
 static enum parley_status handle_list(struct front_self_call *call, const void *message,
@@ -351,7 +386,7 @@ static enum parley_status handle_describe(struct front_self_call *call, const vo
     Parley__DescribeReply reply;
     enum parley_status status = control_describe(call->broker, message, &reply, error);
     if (status == PARLEY_OK)
-        front_self_reply(call, &reply.base);
+        answer(call, &reply.base);
     return status;
 }
 
@@ -367,13 +402,13 @@ static enum parley_status handle_ping(struct front_self_call *call, const void *
     reply.broker_id = call->broker->id;
     reply.has_changes = true;
     reply.changes = front_changes(call->broker);
-    front_self_reply(call, &reply.base);
+    answer(call, &reply.base);
     return PARLEY_OK;
 }
 
 static void on_health(const Parley__Bus__V1__HealthReply *reply, void *data)
 {
-    front_self_reply(data, &reply->base);
+    answer(data, &reply->base);
 }
 
 static void health_dropped(void *data)
@@ -389,7 +424,7 @@ static enum parley_status handle_health(struct front_self_call *call, const void
         call->broker, request->interface, request->timeout_ms * NS_PER_MS, on_health, call, error);
     if (!round)
         return PARLEY_RESOURCE_EXHAUSTED;
-    front_self_later(call, health_dropped, round);
+    answer_later(call, health_dropped, round);
     return PARLEY_OK;
 }
 
@@ -410,7 +445,7 @@ static enum parley_status handle_publish(struct front_self_call *call, const voi
     reply.url = published.url;
     reply.has_token = published.proves;
     reply.token = (ProtobufCBinaryData){.len = sizeof(published.token), .data = published.token};
-    front_self_reply(call, &reply.base);
+    answer(call, &reply.base);
     return PARLEY_OK;
 }
 
@@ -420,7 +455,7 @@ static enum parley_status handle_withdraw(struct front_self_call *call, const vo
     enum parley_status status = serve_withdraw(call->broker, message, &call->peer, error);
     Parley__WithdrawReply reply = PARLEY__WITHDRAW_REPLY__INIT;
     if (status == PARLEY_OK)
-        front_self_reply(call, &reply.base);
+        answer(call, &reply.base);
     return status;
 }
 
@@ -452,47 +487,6 @@ static struct relay_end end_of(const struct front_self_call *call)
         .version = VERSION,
         .text = call->text,
     };
-}
-
-static void call_done(struct front_self_call *call, enum parley_status status, const char *text)
-{
-    struct front_self *self = call->broker->front_self;
-    call->answered = true;
-    call->status = status;
-    call->executed = PARLEY_EXECUTED_YES;
-    (void)snprintf(call->text, sizeof(call->text), "%s", text);
-    if (call->number) { /* else it is still being started */
-        TAILQ_REMOVE(&self->waiting, call, entry);
-        TAILQ_INSERT_TAIL(&self->ended, call, entry);
-    }
-}
-
-void front_self_reply(struct front_self_call *call, const ProtobufCMessage *reply)
-{
-    size_t bytes = protobuf_c_message_get_packed_size(reply);
-    call->reply = malloc(bytes ? bytes : 1);
-    if (!call->reply) {
-        call_done(call, PARLEY_RESOURCE_EXHAUSTED, "the broker is out of memory");
-        return;
-    }
-    call->reply_bytes = protobuf_c_message_pack(reply, call->reply);
-    call_done(call, PARLEY_OK, "");
-}
-
-void front_self_fail(struct front_self_call *call, enum parley_status status, const char *text)
-{
-    call_done(call, status, text);
-}
-
-const struct replier_peer *front_self_peer(const struct front_self_call *call)
-{
-    return &call->peer;
-}
-
-void front_self_later(struct front_self_call *call, void (*dropped)(void *data), void *data)
-{
-    call->dropped = dropped;
-    call->dropped_data = data;
 }
 
 static void call_free(struct front_self_call *call)

@@ -146,8 +146,9 @@ void metrics_value(struct metrics *metrics, const struct label *labels, size_t l
         put_text(metrics, isnan(value) ? " NaN\n" : value > 0 ? " +Inf\n" : " -Inf\n");
 }
 
-void metrics_seconds(struct metrics *metrics, const struct label *labels, size_t label_count,
-                     uint64_t ns)
+/* Nanoseconds, as seconds: exact. */
+static void put_seconds(struct metrics *metrics, const struct label *labels, size_t label_count,
+                        uint64_t ns)
 {
     begin(metrics, labels, label_count);
     put_text(metrics, " ");
@@ -164,8 +165,9 @@ static void put_part(struct metrics *metrics, const char *suffix, const struct l
     put_text(metrics, " ");
 }
 
-void metrics_histogram(struct metrics *metrics, const struct label *labels, size_t label_count,
-                       const uint64_t *bucket, size_t bucket_count, uint64_t sum_ns)
+/* @bucket: of base/histogram.h, @bucket_count of them, the rest 0. */
+static void put_histogram(struct metrics *metrics, const struct label *labels, size_t label_count,
+                          const uint64_t *bucket, size_t bucket_count, uint64_t sum_ns)
 {
     uint64_t count = 0;
     size_t i = 0;
@@ -206,7 +208,7 @@ static void one_seconds(struct metrics *metrics, const char *name, enum metric_t
                         const char *help, uint64_t ns)
 {
     metrics_family(metrics, name, type, help);
-    metrics_seconds(metrics, NULL, 0, ns);
+    put_seconds(metrics, NULL, 0, ns);
 }
 
 /* ---- Calls ---- */
@@ -246,8 +248,8 @@ static void write_durations(struct metrics *metrics, const Parley__Stats *stats,
         if ((method->side == PARLEY__SIDE__SERVICE) != service)
             continue;
         call_labels(method, name, labels);
-        metrics_histogram(metrics, labels, CALL_LABELS - 1, method->latency->bucket,
-                          method->latency->n_bucket, method->latency_sum_ns);
+        put_histogram(metrics, labels, CALL_LABELS - 1, method->latency->bucket,
+                      method->latency->n_bucket, method->latency_sum_ns);
     }
 }
 
@@ -286,7 +288,7 @@ static void write_figure(struct metrics *metrics, const Parley__Stats *stats, co
         memcpy(&value, (const char *)stats->method[i] + offset, sizeof(value));
         call_labels(stats->method[i], method, labels);
         if (seconds)
-            metrics_seconds(metrics, labels, CALL_LABELS, value);
+            put_seconds(metrics, labels, CALL_LABELS, value);
         else
             metrics_count(metrics, labels, CALL_LABELS, value);
     }
@@ -517,8 +519,8 @@ static void write_broker(struct metrics *metrics, const Parley__BrokerStats *bro
     metrics_count(metrics, &version, 1, 1);
     metrics_family(metrics, "parley_broker_turn_duration_seconds", METRIC_HISTOGRAM,
                    "A turn of the broker's loop, from its waking until it sleeps again.");
-    metrics_histogram(metrics, NULL, 0, broker->turn->bucket, broker->turn->n_bucket,
-                      broker->turn_sum_ns);
+    put_histogram(metrics, NULL, 0, broker->turn->bucket, broker->turn->n_bucket,
+                  broker->turn_sum_ns);
     one_count(metrics, "parley_events_subscribers", METRIC_GAUGE, "SUB sockets that hear events.",
               broker->subscribers);
     one_count(metrics, "parley_events_sent", METRIC_COUNTER,

@@ -3,7 +3,7 @@
  * both.
  *
  * A family is begun, and then all of its samples are written; no other may be in between. Whoever
- * has figures of its own adds a function to metrics_write()'s list (watching.c).
+ * has figures of its own adds a function to the list of writers in watching.c.
  */
 #ifndef PARLEY_BROKER_METRICS_H
 #define PARLEY_BROKER_METRICS_H
@@ -38,12 +38,6 @@ void metrics_count(struct metrics *metrics, const struct label *labels, size_t l
                    uint64_t value);
 void metrics_value(struct metrics *metrics, const struct label *labels, size_t label_count,
                    double value);
-/* Nanoseconds, as seconds: exact. */
-void metrics_seconds(struct metrics *metrics, const struct label *labels, size_t label_count,
-                     uint64_t ns);
-/* @bucket: of base/histogram.h, @bucket_count of them, the rest 0. */
-void metrics_histogram(struct metrics *metrics, const struct label *labels, size_t label_count,
-                       const uint64_t *bucket, size_t bucket_count, uint64_t sum_ns);
 void metrics_end(struct metrics *metrics);
 
 /* The statistics of calls, of the bus and of the broker. Return: 0, -ENOMEM. */

@@ -33,7 +33,6 @@
 #define OTLP_PAUSE_NS_MIN NS_PER_S
 #define OTLP_PAUSE_NS_MAX (30 * NS_PER_S)
 #define OTLP_ATTRIBUTE_MAX 14 /* of a span */
-#define OTLP_RESOURCE_ATTRIBUTE_MAX 3
 
 struct otlp {
     struct source source;

@@ -58,7 +58,8 @@ struct rollouts_item *rollouts_find(const struct broker *broker, const char *nam
     return item;
 }
 
-struct rollouts_item *rollouts_of(const struct broker *broker, const char *interface)
+/* The one that has the interface; NULL: none. */
+static struct rollouts_item *rollouts_of(const struct broker *broker, const char *interface)
 {
     if (!broker->rollouts)
         return NULL;

@@ -29,7 +29,7 @@ json_t *rollouts_json(struct broker *broker);
 enum parley_status rollouts_order(struct broker *broker, const char *name, enum rollout_verb verb,
                                   const char *who, const char *why, struct error_text *error);
 
-/* ---- control.c ---- */
+/* ---- For control.c ---- */
 
 /* Who asks, for the history. @asker: NULL: this process. Return: PARLEY_OK; UNAUTHENTICATED with a
  * sentence: it has hung up, and nobody may do something and not be known for it. */
@@ -48,7 +48,7 @@ int control_rollout(struct broker *broker, const Parley__RolloutRequest *request
                     const struct replier_request *asker, Parley__ControlReply *reply,
                     uint8_t **ret_data, size_t *ret_bytes);
 
-/* ---- broker.c ---- */
+/* ---- For broker.c ---- */
 
 /* Reads the state, then the folder. @folder, @state: NULL: none. Return: 0; -errno with a sentence.
  */
@@ -102,8 +102,6 @@ struct rollouts_item {
 /* rollouts.c */
 
 struct rollouts_item *rollouts_find(const struct broker *broker, const char *name);
-/* The one that has the interface; NULL: none. */
-struct rollouts_item *rollouts_of(const struct broker *broker, const char *interface);
 /* Makes or changes the rollout that a document describes. @file: what sentences call it; @source:
  * the file of --rollouts, or NULL. Return: 0, also if nothing changed; -errno with a sentence. */
 int rollouts_apply(struct broker *broker, const char *text, size_t bytes, const char *file,

@@ -179,15 +179,6 @@ void routes_write(struct routes *routes, const struct interface *interface)
     write_end(slot);
 }
 
-void routes_set_tracing(struct routes *routes, uint32_t per_100000)
-{
-    struct route_header *header = routes->region.base;
-    /* relaxed: nothing else belongs to it; the partner is whoever begins a trace */
-    atomic_store_explicit(&header->trace_per_100000,
-                          per_100000 < ROUTE_BUCKETS ? per_100000 : ROUTE_BUCKETS,
-                          memory_order_relaxed);
-}
-
 void routes_clear(struct routes *routes, uint32_t index)
 {
     static const struct interface nothing = {.slot = -1};

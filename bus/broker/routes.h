@@ -28,8 +28,6 @@ void routes_deinit(struct routes *routes);
 void routes_write(struct routes *routes, const struct interface *interface);
 /* Empties a slot. */
 void routes_clear(struct routes *routes, uint32_t slot);
-/* How many of 100,000 traces that begin are sampled; more is as good as all. */
-void routes_set_tracing(struct routes *routes, uint32_t per_100000);
 
 /* ---- routes_rollout.c: a rollout in the route page ---- */
 
@@ -90,6 +88,8 @@ bool routes_rollout_fill(struct routes *routes, const struct interface *interfac
                          uint32_t next_sequence, struct route_slot_rollout *ret);
 /* The interface goes. */
 void routes_rollout_free(struct broker *broker, struct interface *interface);
+
+/* ---- routes.c: weights ---- */
 
 /**
  * weights_normalise() - shares of ROUTE_BUCKETS that sum to exactly that, by largest remainder

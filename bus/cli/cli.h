@@ -111,8 +111,7 @@ bool options_take(struct cli *cli, const struct option_spec *specs, size_t spec_
                   char **argv, int *ret_exit);
 /* Takes global options until the first operand; returns how many arguments that were, or -1. */
 int options_take_global(struct cli *cli, int argc, char **argv);
-/* The options of --help, aligned. */
-void options_print(FILE *out, const struct option_spec *specs, size_t spec_count);
+/* Those of --help, aligned. */
 void options_print_global(struct cli *cli, FILE *out);
 /* Return: 0, or -EINVAL. */
 int options_parse_duration(const char *text, uint64_t *ret_ns);

@@ -189,6 +189,19 @@ int options_take_global(struct cli *cli, int argc, char **argv)
     return scan.next;
 }
 
+/* Aligned, a line each. */
+static void print_options(FILE *out, const struct option_spec *specs, size_t spec_count)
+{
+    for (size_t i = 0; i < spec_count; i++) {
+        char text[64], letter[8] = "";
+        if (specs[i].letter)
+            snprintf(letter, sizeof(letter), "-%c,", specs[i].letter);
+        snprintf(text, sizeof(text), "%-3s --%s %s", letter, specs[i].name,
+                 specs[i].argument ? specs[i].argument : "");
+        fprintf(out, "  %-24s %s\n", text, specs[i].help);
+    }
+}
+
 static void print_help(struct cli *cli, const struct option_spec *specs, size_t spec_count)
 {
     const struct cli_command *command = cli->command;
@@ -196,7 +209,7 @@ static void print_help(struct cli *cli, const struct option_spec *specs, size_t 
             command->details);
     if (spec_count > 0) {
         fputs("Options:\n", cli->out);
-        options_print(cli->out, specs, spec_count);
+        print_options(cli->out, specs, spec_count);
         fputc('\n', cli->out);
     }
     fputs("Options of every command:\n", cli->out);
@@ -230,21 +243,9 @@ bool options_take(struct cli *cli, const struct option_spec *specs, size_t spec_
     return false;
 }
 
-void options_print(FILE *out, const struct option_spec *specs, size_t spec_count)
-{
-    for (size_t i = 0; i < spec_count; i++) {
-        char text[64], letter[8] = "";
-        if (specs[i].letter)
-            snprintf(letter, sizeof(letter), "-%c,", specs[i].letter);
-        snprintf(text, sizeof(text), "%-3s --%s %s", letter, specs[i].name,
-                 specs[i].argument ? specs[i].argument : "");
-        fprintf(out, "  %-24s %s\n", text, specs[i].help);
-    }
-}
-
 void options_print_global(struct cli *cli, FILE *out)
 {
     struct option_spec specs[GLOBAL_COUNT];
     global_specs(cli, specs);
-    options_print(out, specs, GLOBAL_COUNT);
+    print_options(out, specs, GLOBAL_COUNT);
 }

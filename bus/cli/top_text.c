@@ -61,7 +61,7 @@ static void add_table(struct top_lines *lines, struct table *table, const enum t
     free(text);
 }
 
-/* What came from a peer, as table.c's cells: nothing that a terminal obeys. */
+/* What came from a peer, as the cells of a table (text.c): nothing that a terminal obeys. */
 static char *clean_text(const char *text)
 {
     char *copy = NULL;

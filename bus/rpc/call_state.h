@@ -180,7 +180,7 @@ static inline uint32_t call_time_left_us(const struct call *call, uint64_t now)
     return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
 }
 
-/* call.c */
+/* call.c, call_end.c */
 void call_submit(struct call *call); /* pick a channel and send, or wait for one */
 void call_finish(struct call *call, enum parley_status status, enum parley_executed executed,
                  const char *text);

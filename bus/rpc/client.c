@@ -379,8 +379,3 @@ size_t parley_client_channel_count(const struct parley_client *client)
 {
     return endpoint_forked(client->endpoint) ? 0 : client->live_count;
 }
-
-size_t rpc_calls_pending(const struct parley_client *client)
-{
-    return client->pending;
-}

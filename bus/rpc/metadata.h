@@ -24,6 +24,8 @@ const char *metadata_get(const uint8_t *block, size_t bytes, const char *key, si
                          size_t *ret_bytes);
 /* "parley." and on: the bus says these, nobody else can. */
 bool metadata_key_is_reserved(const char *key, size_t bytes);
+/* How many bytes at the beginning of a block are pairs parley.peer.*: the relay's, who asks. */
+size_t metadata_peer_bytes(const uint8_t *block, size_t bytes);
 
 /* ---- w3c.c ---- */
 
@@ -34,7 +36,5 @@ size_t baggage_tidy(char *text, size_t bytes);
 /* A checked block: what the W3C lets travel, and no reserved key. @beside: the call's trace travels
  * as bytes of its own, and a traceparent in the block is none. Return: the bytes left. */
 size_t metadata_tidy(uint8_t *block, size_t bytes, bool beside);
-/* How many bytes at the beginning of a block are pairs parley.peer.*: the relay's, who asks. */
-size_t metadata_peer_bytes(const uint8_t *block, size_t bytes);
 
 #endif

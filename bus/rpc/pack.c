@@ -3,7 +3,7 @@
  *
  * A client has a packer for the methods' inputs, a service for their outputs, made when it is made.
  * What packing needs besides is the endpoint's, for one message at a time: from wire_pack(), which
- * tells the length, to body_write() in channel.c, where there is room for it, nothing else is
+ * tells the length, to body_write() in frames.h, where there is room for it, nothing else is
  * packed, as no closure and no handler runs in between.
  */
 #include "rpc/internal.h"

@@ -157,8 +157,6 @@ static inline struct bus_text bus_text_of(const char *text)
 }
 /* The payload as a sentence. */
 void remote_sentence(const struct bus_frame *frame, char *text, size_t bytes);
-/* Frees it; its channel is dead. */
-void far_free(struct far *far);
 
 /* ---- remote_client.c ---- */
 

@@ -25,7 +25,8 @@
 
 #define CONTRACT_TEXT_BYTES 17
 
-void far_free(struct far *far)
+/* Its channel is dead. */
+static void far_free(struct far *far)
 {
     LIST_REMOVE(far, entry);
     if (far->channel)

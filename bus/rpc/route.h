@@ -59,6 +59,9 @@ struct route_rules {
 bool route_rules_copy(const struct route_view *view, const struct region *page, uint32_t slot,
                       struct route_rules *ret_rules);
 
+/* The broker's page is one of ours: version, size. */
+int route_check(const struct region *page, struct error_text *error);
+
 /* ---- match.c ---- */
 
 struct matcher;
@@ -71,7 +74,5 @@ uint32_t matcher_version(const struct matcher *matcher, const uint8_t *metadata,
  * bucket of the sticky key's value, else of one that is drawn. @matcher may be NULL. */
 uint32_t route_choose(const struct route_view *view, const struct matcher *matcher,
                       const uint8_t *metadata, size_t bytes, uint64_t *random);
-/* The broker's page is one of ours: version, size. */
-int route_check(const struct region *page, struct error_text *error);
 
 #endif

@@ -25,7 +25,7 @@
 int metadata_encode(const struct parley_metadata *pairs, size_t count, uint8_t *out,
                     size_t bytes_max, size_t *ret_bytes, struct error_text *error);
 
-/* ---- endpoint.c, client.c, call.c ---- */
+/* ---- Endpoints, and calls on raw bytes ---- */
 
 /* An endpoint over one end of a SOCK_SEQPACKET socketpair; the broker adopts the other. Returns at
  * once; the handshake goes on in parley_dispatch(). @fd is the endpoint's afterwards, on failure
@@ -114,9 +114,6 @@ bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max);
 #define RPC_RINGS_HELD_MAX 8
 void rpc_hold_rings(struct parley_endpoint *endpoint);
 void rpc_ring_held(struct parley_endpoint *endpoint);
-
-/* Calls that wait or are in flight. */
-size_t rpc_calls_pending(const struct parley_client *client);
 
 /* ---- Services on raw bytes (raw.c) ---- */
 

@@ -71,7 +71,7 @@ struct raw_answer {
     const uint8_t *data; /* a packed reply; a sentence if the status is not OK */
     size_t bytes;
 };
-/* service.c: answers for good. */
+/* serve.c: answers for good. */
 void raw_context_end(struct parley_context *context, const struct raw_answer *answer);
 /* Return: what the call has ended as. */
 enum parley_status raw_send(struct parley_context *context, const struct raw_answer *answer);

@@ -131,7 +131,7 @@ int diff_describe(const struct diff_finding *finding, char *text, size_t bytes);
 /* The breaks, as many as fit, in one sentence for a refusal; "" if there are none. */
 void diff_summarize(const struct diff *diff, struct error_text *error);
 
-/* ---- For those who add findings: translate/bridge.c ---- */
+/* ---- For those who add findings (translate/bridge.c) ---- */
 
 /* Where a finding is: @message and @field of the new set; NULL: the file, by its name. */
 struct diff_place {

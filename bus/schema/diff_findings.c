@@ -24,7 +24,8 @@ static bool equal(const char *a, const char *b)
 
 /* ---- Findings ---- */
 
-bool diff_wants(const struct diff *diff, enum diff_rule rule)
+/* Whether the rule is one that this diff asks for. */
+static bool wants(const struct diff *diff, enum diff_rule rule)
 {
     return diff_rule_applies(rule, diff->options.category);
 }
@@ -128,7 +129,7 @@ static int add(struct diff *diff, enum diff_rule rule, const struct diff_place *
 int diff_report(struct diff *diff, enum diff_rule rule, const struct diff_place *place,
                 const char *scope, const char *leaf, const char *format, ...)
 {
-    if (!diff_wants(diff, rule))
+    if (!wants(diff, rule))
         return 0;
     char element[2 * SCHEMA_NAME_BYTES_MAX + 2], sentence[DIFF_SENTENCE_BYTES_MAX + 1];
     (void)snprintf(element, sizeof(element), "%s%s%s", scope, leaf ? "." : "", leaf ? leaf : "");
@@ -206,7 +207,7 @@ int diff_collect_accepts(struct diff *diff)
 static bool was_asked_for(const struct diff *diff, enum diff_rule rule)
 {
     bool bridge = rule >= DIFF_PARLEY_FIELD_NEEDS_RULE && rule <= DIFF_PARLEY_VERSION_NEEDS_RULE;
-    return diff_wants(diff, rule) && (diff->options.bridges || !bridge);
+    return wants(diff, rule) && (diff->options.bridges || !bridge);
 }
 
 static void report_unused(struct diff *diff)

@@ -54,8 +54,6 @@ void diff_enum_pair(struct diff *diff, const struct schema_enum *old,
 void diff_service_pair(struct diff *diff, const struct schema_service *old,
                        const struct schema_service *new);
 
-/* Whether the rule is one that this diff asks for. */
-bool diff_wants(const struct diff *diff, enum diff_rule rule);
 bool diff_file_is_proto3(const Google__Protobuf__FileDescriptorProto *file);
 
 /* diff_enum.c: an enum's values by number, then name. */

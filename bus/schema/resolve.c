@@ -192,7 +192,7 @@ static int read_default(const struct build *build,
         return 0;
     if (build->proto3 || field->repeated || is_message_type(field->type))
         return field_error(build, proto, "has a default value, which it cannot have");
-    /* An enum's values may not be read yet: check_enum_defaults() looks at these. */
+    /* An enum's values may not be read yet: check_message() looks at these. */
     if (field->type != TYPE(ENUM) && !default_is_valid(field, proto->default_value))
         return field_error(build, proto, "has the default \"%s\", which is no value of its type",
                            PRINTABLE(proto->default_value));

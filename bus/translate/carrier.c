@@ -74,7 +74,8 @@ int run_carry(struct run *run, struct frame *frame, const uint8_t *data, size_t 
     return r;
 }
 
-int run_write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t number)
+/* Writes a record under another number. */
+static int write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t number)
 {
     uint32_t tag = 0;
     const uint8_t *value = run_read_u32(data, data + bytes, &tag);
@@ -90,7 +91,7 @@ int run_carry_as(struct run *run, struct frame *frame, const uint8_t *data, size
     struct open_length open;
     int r = run_carry_begin(run, frame, guard, bytes, &open);
     if (r == 0)
-        r = run_write_as(run, data, bytes, number);
+        r = write_as(run, data, bytes, number);
     if (r == 0)
         r = run_carry_end(run, frame, &open, guard);
     return r;
@@ -218,7 +219,7 @@ static int restore_record(struct run *run, struct frame *frame, const struct pro
         frame->required |= UINT64_C(1) << op->required;
     const struct counted before = {frame->fields - 1, run->elements};
     uint8_t *begin = run->out;
-    r = run_write_as(run, record->at, (size_t)(after - record->at), op->tag >> 3);
+    r = write_as(run, record->at, (size_t)(after - record->at), op->tag >> 3);
     return r < 0 || !op->pipe ? r : run_pipe(run, frame, op->pipe, begin, record->at, before);
 }
 
@@ -337,12 +338,7 @@ int run_held_next(struct run *run, const struct frame *frame, struct run_held *h
 
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard)
 {
-    return run_carry_records_as(run, frame, number, frame->carry ? frame->carry : number, guard);
-}
-
-int run_carry_records_as(struct run *run, struct frame *frame, uint32_t number, uint32_t carry,
-                         uint64_t guard)
-{
+    const uint32_t carry = frame->carry ? frame->carry : number;
     struct open_length open;
     int r = run_carry_begin(run, frame, &guard, 0, &open);
     const uint8_t *pos = frame->start;
@@ -350,7 +346,7 @@ int run_carry_records_as(struct run *run, struct frame *frame, uint32_t number, 
         struct run_record record;
         r = run_next_record(run, &pos, frame->end, &record);
         if (r == 0 && record.tag >> 3 == number)
-            r = run_write_as(run, record.at, (size_t)(pos - record.at), carry);
+            r = write_as(run, record.at, (size_t)(pos - record.at), carry);
     }
     return r < 0 ? r : run_carry_end(run, frame, &open, &guard);
 }

@@ -124,7 +124,7 @@ bool field_shares_oneof(const struct schema_message *message, const struct schem
 /* The index of a field in its message. */
 size_t field_index(const struct schema_message *message, const struct schema_field *field);
 
-/* ---- rules.c, moves.c ---- */
+/* ---- values.c, rules.c, moves.c ---- */
 
 /* How values of one enum become those of the other; *ret_convert PROGRAM_NONE: unchanged.
  * @strict: nothing can be carried along for the field. */
@@ -148,6 +148,12 @@ int rules_restores(struct pairing *pairing); /* after all other fields have thei
 int rules_moves(struct pairing *pairing);
 void moves_free(struct compiler *compiler);
 
+/* For entries whose value is the whole message: the table of two messages of which one has a key
+ * that is not the other's, and goes its own way. */
+uint32_t moves_without_key(struct compiler *compiler, const struct schema_message *source,
+                           const struct schema_message *target, const struct schema_field *key,
+                           bool of_source);
+
 /* ---- shapes.c ---- */
 
 /* wrap, unwrap, pick, entries: a field whose shape differs. */
@@ -162,11 +168,6 @@ struct shape_place {                  /* what an error is about */
 int shape_value(struct pairing *pairing, const struct schema_field *from,
                 const struct schema_field *to, const struct shape_place *place,
                 struct program_op *ret_op);
-/* For entries whose value is the whole message: the table of two messages of which one has a key
- * that is not the other's, and goes its own way. */
-uint32_t moves_without_key(struct compiler *compiler, const struct schema_message *source,
-                           const struct schema_message *target, const struct schema_field *key,
-                           bool of_source);
 /* A table of such ops, by number. */
 uint32_t shape_table(struct pairing *pairing, struct program_op *ops, size_t count);
 
@@ -191,7 +192,6 @@ int rules_map_values(struct pairing *pairing, const struct schema_field *source,
 int rules_literal(struct pairing *pairing, const struct schema_field *field, const char *text,
                   const char *rule, struct program_convert *convert);
 uint32_t rules_add_convert(struct pairing *pairing, const struct program_convert *convert);
-enum form rules_form(const struct schema_field *field);
 
 /* ---- news.c ---- */
 

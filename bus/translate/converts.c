@@ -28,7 +28,7 @@ enum sort {
     SORT_OTHER,
 };
 
-enum form rules_form(const struct schema_field *field)
+static enum form form_of(const struct schema_field *field)
 {
     if (!field->message)
         return FORM_PLAIN;
@@ -53,7 +53,7 @@ static enum sort sort_of(const struct schema_field *field)
     case KIND_BYTES:
         return SORT_BYTES;
     case KIND_MESSAGE:
-        return rules_form(field) == FORM_PLAIN ? SORT_OTHER : SORT_TIME;
+        return form_of(field) == FORM_PLAIN ? SORT_OTHER : SORT_TIME;
     case KIND_COUNT:
         return SORT_OTHER;
     default:
@@ -232,7 +232,7 @@ int rules_literal(struct pairing *pairing, const struct schema_field *field, con
         .divide = 1,
         .kind = KIND_STRING,
         .written = (uint8_t)kind,
-        .written_form = (uint8_t)rules_form(field),
+        .written_form = (uint8_t)form_of(field),
     };
     if (literal_number(field, &value, &reading) < 0)
         return error_set(pairing->compiler->error, -EINVAL,
@@ -494,8 +494,8 @@ static int make_convert(struct pairing *pairing, const struct schema_field *name
         .map = PROGRAM_NONE,
         .kind = (uint8_t)compile_kind(source),
         .written = (uint8_t)compile_kind(target),
-        .form = (uint8_t)rules_form(source),
-        .written_form = (uint8_t)rules_form(target),
+        .form = (uint8_t)form_of(source),
+        .written_form = (uint8_t)form_of(target),
         .flags = up ? 0 : CONVERT_DOWN,
         .first = target->enumeration ? target->enumeration->values[0].number : 0,
     };

@@ -36,7 +36,6 @@ bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emi
 bool fuse_emit_behind(struct mix *mix, const struct program_emit *b, struct program_emit *ret_emit);
 /* Whether anything of b is unknown here. */
 bool fuse_knows_op(const struct program_op *op);
-bool fuse_knows_emit(const struct program_emit *emit);
 
 /* ---- rebase.c: a's slots lie behind b's ---- */
 

@@ -46,7 +46,7 @@ bool fuse_knows_op(const struct program_op *op)
     }
 }
 
-bool fuse_knows_emit(const struct program_emit *emit)
+static bool knows_emit(const struct program_emit *emit)
 {
     switch (emit->kind) {
     case EMIT_MOVE:
@@ -556,7 +556,7 @@ bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emi
     struct program_op b;
     /* Which of a oneof's members are set is a guard, and that is not the same over several steps.
      */
-    if (!fuse_knows_emit(a) || a->kind == EMIT_ONEOF)
+    if (!knows_emit(a) || a->kind == EMIT_ONEOF)
         return false;
     *ret_emit = *a;
     bool carries = a->kind == EMIT_LOST || a->kind == EMIT_DROPPED || a->kind == EMIT_UNUSUAL;
@@ -595,7 +595,7 @@ static bool find_copy(struct mix *mix, uint32_t number, struct program_op *ret_o
 bool fuse_emit_behind(struct mix *mix, const struct program_emit *b, struct program_emit *ret_emit)
 {
     struct program_op copy;
-    if (!fuse_knows_emit(b))
+    if (!knows_emit(b))
         return false;
     *ret_emit = *b;
     if (b->kind != EMIT_JOIN && b->kind != EMIT_CONVERT && b->kind != EMIT_UNUSUAL)

@@ -227,15 +227,11 @@ struct run_held {
 /* @number 0: of all numbers. Return: 1: there is one; 0: no more; or an error. */
 int run_held_next(struct run *run, const struct frame *frame, struct run_held *held,
                   uint32_t number, struct run_record *ret_record);
-/* Carries all records of a field as they are; or under the number @carry. */
+/* Carries all records of a field as they are. */
 int run_carry_records(struct run *run, struct frame *frame, uint32_t number, uint64_t guard);
-int run_carry_records_as(struct run *run, struct frame *frame, uint32_t number, uint32_t carry,
-                         uint64_t guard);
 /* Carries one record under another number. */
 int run_carry_as(struct run *run, struct frame *frame, const uint8_t *data, size_t bytes,
                  uint32_t number, const uint64_t *guard);
-/* Writes a record under another number. */
-int run_write_as(struct run *run, const uint8_t *data, size_t bytes, uint32_t number);
 
 /* ---- pieces.c ---- */
 

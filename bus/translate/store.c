@@ -26,7 +26,8 @@ static size_t array_capacity(size_t count)
     return count > 0 ? capacity : 0;
 }
 
-int unpack_grow_array(struct unpack *u, void **array, size_t count, size_t more, size_t size)
+/* Room for @more elements behind the @count that *array has. */
+static int grow_array(struct unpack *u, void **array, size_t count, size_t more, size_t size)
 {
     size_t old_bytes = array_capacity(count) * size;
     size_t bytes = array_capacity(count + more) * size;
@@ -75,7 +76,7 @@ static inline int reserve(struct unpack *u, uint8_t *message, const struct bound
     size_t count = *count_of(message, op);
     if (more == 0 || count + more <= array_capacity(count))
         return 0;
-    return unpack_grow_array(u, (void **)(void *)(message + op->offset), count, more, op->size);
+    return grow_array(u, (void **)(void *)(message + op->offset), count, more, op->size);
 }
 
 int unpack_copy_bytes(struct unpack *u, const uint8_t *data, size_t bytes, uint8_t **ret_copy)

@@ -59,7 +59,7 @@ struct unpack {
     unpack_enter *enter; /* machine code; NULL: none */
     const uint8_t *code; /* what the tables' code_at counts from */
     bool begun; /* false: only what machine code of a table that only checks needs is set */
-    /* The rest is set by unpack_begin(). */
+    /* The rest is set by begin_late(). */
     const struct plan *plan;
     const uint8_t *text; /* the binding's copy of the plan's */
     uint8_t *fragment;   /* where what the runner wrote, and nobody has read yet, begins */
@@ -80,9 +80,7 @@ struct unpack {
 
 /* Why an allocation failed. Returns the error. */
 int unpack_no_memory(struct unpack *u);
-/* Room for @more elements behind the @count that *array has. */
-int unpack_grow_array(struct unpack *u, void **array, size_t count, size_t more, size_t size);
-/* The same for one, of an array that is full. */
+/* Room for one more element of an array that is full. */
 int unpack_double_array(struct unpack *u, void **array, size_t count, size_t size);
 int unpack_copy_bytes(struct unpack *u, const uint8_t *data, size_t bytes, uint8_t **ret_copy);
 /* @data: the value, with its length if it has one; not copied. */
@@ -114,7 +112,8 @@ int unpack_close(struct unpack *u, struct reading *here);
 int unpack_flush(struct unpack *u, struct reading *here, const uint8_t *at);
 /* Before the runner writes. */
 int unpack_need_scratch(struct unpack *u);
-/* unpack_message() and unpack_at_once(), called by machine code, which did without much of @u. */
+/* unpack_cross.c: unpack_message() and unpack_at_once(), called by machine code, which did without
+ * much of @u. */
 int unpack_message_late(struct unpack *u, const struct bound_table *table, uint8_t *message,
                         const uint8_t *pos, const uint8_t *end, unsigned depth);
 int unpack_at_once_late(struct unpack *u, const struct bound_table *table, uint8_t *message,
@@ -151,7 +150,8 @@ struct span unpack_read_text(const struct unpack *u, const uint8_t *pos, const u
  * there goes there once more. */
 bool unpack_take(struct unpack *u, struct reading *here, const struct quick *way,
                  const uint8_t *content, const uint8_t *end);
-/* unpack_close() of a table that waits, whose frame is not open: emits before @first are done. */
+/* unpack.c: unpack_close() of a table that waits, whose frame is not open: emits before @first are
+ * done. */
 int unpack_close_from(struct unpack *u, struct reading *here, uint32_t first);
 
 /* ---- unpack_emit.c ---- */

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-uint32_t dice_roll(uint64_t *state)
+/* xorshift64*: the clients' dice. The state is not 0. */
+static uint32_t dice_roll(uint64_t *state)
 {
     *state ^= *state >> 12;
     *state ^= *state << 25;

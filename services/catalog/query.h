@@ -34,9 +34,6 @@ struct query {
     uint32_t dice;        /* random, for what only one version can ask */
 };
 
-/* xorshift64*: the clients' dice. The state is not 0. */
-uint32_t dice_roll(uint64_t *state);
-
 /* A random question: mostly GET; @visit_per_cent of VISIT. */
 void query_make(struct query *query, const struct truth *truth, uint64_t *dice,
                 unsigned visit_per_cent);

@@ -161,7 +161,7 @@ bool edit_apply(const struct edit *edit, const struct version *older, struct ver
 void describe_set(const struct version *version, struct buffer *ret_set);
 void describe_proto(const struct version *version, FILE *out);
 
-/* ---- value.c: messages as values ---- */
+/* ---- Messages as values: buffer.c, value.c, compare.c ---- */
 
 struct arena {
     struct arena_chunk *chunks;

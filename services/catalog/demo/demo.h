@@ -158,7 +158,6 @@ int tool_compare_stats(struct demo *demo, uint64_t calls);
 /* ---- steps.c ---- */
 
 int start_broker(struct demo *demo);
-int start_client(struct demo *demo, const char *name, bool v2, unsigned window);
 /* Measures the share of version 2 during @ns. */
 int measure_share(struct demo *demo, double weight, uint64_t ns, struct step *ret_step);
 /* Until clients are served by version 1 and know version 2. */

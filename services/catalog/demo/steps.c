@@ -49,7 +49,7 @@ static int start_service(struct demo *demo, bool v2, const char *name)
     return child_start(demo, v2 ? CHILD_SERVICE_V2 : CHILD_SERVICE_V1, name, argv) ? 0 : -1;
 }
 
-int start_client(struct demo *demo, const char *name, bool v2, unsigned window)
+static int start_client(struct demo *demo, const char *name, bool v2, unsigned window)
 {
     char program[512], in_flight[16];
     snprintf(program, sizeof(program), "%s/%s", demo->programs,

@@ -449,17 +449,6 @@ static void test_a_mirror_and_the_weights_are_in_the_page(void **state)
     assert_int_equal(things->versions[1]->weight, 25000);
 }
 
-static void test_the_sampling_of_traces_is_in_the_header(void **state)
-{
-    (void)state;
-    const struct route_header *header = service.route.base;
-    assert_int_equal(header->trace_per_100000, 0);
-    routes_set_tracing(&broker->routes, 1000);
-    assert_int_equal(header->trace_per_100000, 1000);
-    routes_set_tracing(&broker->routes, ROUTE_BUCKETS + 1);
-    assert_int_equal(header->trace_per_100000, ROUTE_BUCKETS);
-}
-
 #define ROLLOUT(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -479,7 +468,6 @@ int main(void)
         ROLLOUT(test_blocks_of_rules_are_given_back),
         ROLLOUT(test_versions_of_a_rollout_keep_their_places),
         ROLLOUT(test_a_mirror_and_the_weights_are_in_the_page),
-        ROLLOUT(test_the_sampling_of_traces_is_in_the_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
