@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "wire/wire.h"
 
 struct folder {
     struct source source;
@@ -118,8 +119,23 @@ static struct folder_file *file_new(struct folder *folder, const char *name)
     return file;
 }
 
+/* JSON, in which names are kept and told, has no other text. */
+static bool name_is_text(struct folder *folder, const char *name)
+{
+    char shown[BROKER_FILE_BYTES];
+    if (wire_check_utf8((const uint8_t *)name, strlen(name)) == 0)
+        return true;
+    (void)snprintf(shown, sizeof(shown), "%s", name);
+    for (char *c = shown; *c; c++)
+        *c = (unsigned char)*c < 0x80 ? *c : '?';
+    folder->ops->trouble(folder->user, NULL, shown, "its name is no UTF-8: give it another");
+    return false;
+}
+
 static void look_at(struct folder *folder, const char *name)
 {
+    if (!name_is_text(folder, name))
+        return;
     _cleanup_(fd_closep) int fd =
         openat(folder->fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat status;

@@ -269,6 +269,24 @@ static void test_a_file_that_went_while_no_broker_ran_is_gone(void **state)
     assert_int_equal(world.reply->rollout->n_rollout, 0);
 }
 
+/* Its state could not be kept: the next broker would begin anew. */
+static void test_a_file_whose_name_is_no_text_is_refused(void **state)
+{
+    (void)state;
+    start_again(true);
+    both_publish();
+    put("sh\xf6p.yaml", DOCUMENT);
+    assert_int_equal(canary_share(), 0);
+    struct events_list list;
+    assert_int_equal(events_since(&world.broker->events, world.broker->events.last - 1, &list), 0);
+    assert_int_equal(list.count, 1);
+    assert_words(list.items[0]->text, "sh?p.yaml: its name is no UTF-8");
+    events_list_free(&list);
+    put("sh\xc3\xb6p.yaml", DOCUMENT);
+    assert_int_equal(canary_share(), 5000);
+    assert_true(state_has("rollout-shop.json"));
+}
+
 static void test_a_folder_that_is_not_there_is_an_error(void **state)
 {
     (void)state;
@@ -294,6 +312,7 @@ int main(void)
         rolling_test(test_a_file_that_was_in_another_s_way_is_read_when_that_is_gone),
         rolling_test(test_what_is_a_file_s_is_changed_there),
         rolling_test(test_a_file_that_went_while_no_broker_ran_is_gone),
+        rolling_test(test_a_file_whose_name_is_no_text_is_refused),
         rolling_test(test_a_folder_that_is_not_there_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
