@@ -29,9 +29,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "join.h"
 #include "tally.h"
 
-#define START_NS (UINT64_C(15) * 1000000000)
 #define CONTROL_NS UINT64_C(2000000) /* between two looks at stdin */
 #define WINDOW_MAX 64
 
@@ -421,25 +421,25 @@ static void parse(struct load *load, int argc, char **argv)
     }
 }
 
-/* Connects and negotiates; tries again while the broker or the services are not there yet. */
+/* Connects and negotiates; while the broker or the services are not there yet it says so, and
+ * waits. */
 static enum parley_status attach(struct load *load)
 {
-    const struct parley_endpoint_options endpoint_options = {
-        .name = load->name,
-        .connect_timeout_ns = START_NS,
-    };
-    const struct parley_client_options client_options = {
+    struct parley_client_options client_options = {
         .accept = load->accept,
-        .wait_ns = START_NS,
+        .wait_ns = JOIN_FIRST_NS,
         .timeout_ns = load->timeout_ns,
     };
-    uint64_t deadline_ns = now_ns() + START_NS;
-    enum parley_status status = parley_endpoint_new(&endpoint_options, &load->endpoint);
+    uint64_t deadline_ns = now_ns() + JOIN_NS;
+    enum parley_status status = join(load->name, &load->endpoint);
     while (status == PARLEY_OK) {
         status = parley_client_new(load->endpoint, load->version->interface, &client_options,
                                    &load->client);
         if (status != PARLEY_UNAVAILABLE || now_ns() >= deadline_ns || signalled)
             break;
+        if (client_options.wait_ns != JOIN_NS)
+            join_say(load->name);
+        client_options.wait_ns = JOIN_NS;
         parley_dispatch(load->endpoint, 10000000);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         status = PARLEY_OK;

@@ -1,10 +1,10 @@
 /*
  * The frame of a service as a program.
  *
- * A service may start before its broker, or while the broker restarts: it waits, and tries again
- * for as long as the answer is UNAVAILABLE and START_NS have not passed. Every other answer is
- * final. Once published it needs the broker no more than its clients do; the library finds a
- * restarted one by itself.
+ * A service may start before its broker, or while the broker restarts: it waits, says what for, and
+ * tries again for as long as the answer is UNAVAILABLE and JOIN_NS have not passed. Every other
+ * answer is final. Once published it needs the broker no more than its clients do; the library
+ * finds a restarted one by itself.
  *
  * SIGTERM means "no new calls, finish what you have": parley_stop_on_signals() makes parley_run()
  * drain then, and the exit status is 0.
@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define START_NS (UINT64_C(15) * 1000000000)
+#include "join.h"
 
 struct held {
     STAILQ_ENTRY(held) entry;
@@ -151,18 +151,16 @@ static enum parley_status start(const struct serve_options *options,
                                 struct parley_endpoint **ret_endpoint,
                                 struct parley_service **ret_service)
 {
-    const struct parley_endpoint_options endpoint_options = {
-        .name = options->name,
-        .connect_timeout_ns = START_NS,
-    };
-    enum parley_status status = parley_endpoint_new(&endpoint_options, ret_endpoint);
+    enum parley_status status = join(options->name, ret_endpoint);
     if (status != PARLEY_OK)
         return status;
-    uint64_t deadline_ns = now_ns() + START_NS;
-    for (;;) {
+    uint64_t deadline_ns = now_ns() + JOIN_NS;
+    for (bool said = false;; said = true) {
         status = parley_service_new(*ret_endpoint, interface, implementation, NULL, ret_service);
         if (status != PARLEY_UNAVAILABLE || now_ns() >= deadline_ns)
             return status;
+        if (!said)
+            join_say(options->name);
         parley_dispatch(*ret_endpoint, 10000000);
         pause_ns(1000000);
     }

@@ -25,6 +25,13 @@ run 3 call catalog/Get
 run 3 events --count 1
 has "$err" "events.ipc"
 
+echo "-- a program that waits for the broker says so while it waits"
+PARLEY_BROKER=tcp://127.0.0.1:1 begin "$PARLEY_DIR/v1.log" "$catalog_v1" --status-file "$status_file"
+wait_for "$PARLEY_DIR/v1.log" "cannot connect to tcp://127.0.0.1:1: "
+wait_for "$PARLEY_DIR/v1.log" " (trying for 15 s)"
+kill -0 "$begun" 2>/dev/null || fail "it has not waited"
+end "$begun"
+
 echo "-- paths that are too long for a broker say which option it is"
 long=$(printf '/x%.0s' {1..54}) # 108 bytes
 for option in --dir --socket --state; do
