@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static int check(int n, size_t bytes)
@@ -16,7 +17,7 @@ int paths_dir(char *buffer, size_t bytes)
     if (dir && *dir)
         return check(snprintf(buffer, bytes, "%s", dir), bytes);
     if (geteuid() == 0)
-        return check(snprintf(buffer, bytes, "/run/parley"), bytes);
+        return check(snprintf(buffer, bytes, PATHS_HOST_DIR), bytes);
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     if (runtime && *runtime)
         return check(snprintf(buffer, bytes, "%s/parley", runtime), bytes);
@@ -62,4 +63,15 @@ int paths_health_url(const char *dir, char *buffer, size_t bytes)
 int paths_events_url(const char *dir, char *buffer, size_t bytes)
 {
     return in_dir("PARLEY_EVENTS", "ipc://", dir, "events.ipc", buffer, bytes);
+}
+
+const char *paths_hint(const char *used, const char *host_dir, char *buffer, size_t bytes)
+{
+    char socket[PATHS_BYTES_MAX];
+    buffer[0] = '\0';
+    if (!strstr(used, host_dir) &&
+        check(snprintf(socket, sizeof(socket), "%s/parleyd.sock", host_dir), sizeof(socket)) == 0 &&
+        access(socket, F_OK) == 0)
+        (void)snprintf(buffer, bytes, "; there is one in %s: PARLEY_DIR=%s", host_dir, host_dir);
+    return buffer;
 }

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/paths.h"
 #include "cli/bus.h"
 #include "control/nng.h"
 #include "parley/status.h"
@@ -63,11 +64,12 @@ int control_no_broker(struct cli *cli, int code, const struct error_text *error)
         return cli_complain(cli, CLI_EXIT_TROUBLE, "%s", error->text);
     if (code == -EACCES) /* it is there, and not for us */
         return cli_complain(cli, CLI_EXIT_NO_BROKER, "%s", error->text);
+    char hint[PATHS_HINT_BYTES];
     return cli_complain(cli, CLI_EXIT_NO_BROKER,
                         "%s\n"
                         "Start parleyd, or say where it is: --url URL, or PARLEY_DIR or "
-                        "PARLEY_CONTROL in the environment.",
-                        error->text);
+                        "PARLEY_CONTROL in the environment%s.",
+                        error->text, paths_hint(error->text, PATHS_HOST_DIR, hint, sizeof(hint)));
 }
 
 static const char *or_env(const char *given, const char *name)

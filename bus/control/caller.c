@@ -270,7 +270,8 @@ static const char *advice(int nng_code)
     switch (nng_code) {
     case NNG_EADDRINVAL:
     case NNG_EINVAL:
-        return ": use a URL such as ipc:///run/parley/bus.ipc or tls+tcp://HOST:7433";
+        return ": check the host's name, and use a URL such as "
+               "ipc:///run/parley/bus.ipc or tls+tcp://HOST:7433";
     case NNG_ENOTSUP:
         return ": this libnng has no such transport";
     case NNG_ECONNREFUSED:

@@ -28,6 +28,7 @@
 #include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "base/paths.h"
 #include "wire/wire.h"
 
 #define LINK_MEMFD_MARK 0x00
@@ -125,11 +126,14 @@ struct link *link_free(struct link *link)
 
 static int connect_failed(int code, const char *path, struct error_text *error)
 {
+    char hint[PATHS_HINT_BYTES];
     switch (code) {
     case -ENOENT:
-        return error_set(error, code, "no broker at %s: start parleyd, or set PARLEY_BROKER", path);
+        return error_set(error, code, "no broker at %s: start parleyd, or set PARLEY_BROKER%s",
+                         path, paths_hint(path, PATHS_HOST_DIR, hint, sizeof(hint)));
     case -ECONNREFUSED:
-        return error_set(error, code, "nobody listens on %s any more: start parleyd again", path);
+        return error_set(error, code, "nobody listens on %s any more: start parleyd again%s", path,
+                         paths_hint(path, PATHS_HOST_DIR, hint, sizeof(hint)));
     case -EACCES:
     case -EPERM:
         return error_set(error, code, "not allowed to connect to %s: ask for access to that socket",

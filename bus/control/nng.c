@@ -166,7 +166,8 @@ static const char *dial_advice(int nng_code)
         return "is parleyd running, with that URL?";
     case NNG_EADDRINVAL:
     case NNG_EINVAL:
-        return "use a URL such as ipc:///run/parley/control.ipc or tcp://HOST:7400";
+        return "check the host's name, and use a URL such as ipc:///run/parley/control.ipc "
+               "or tcp://HOST:7400";
     case NNG_EPERM:
         return "ask for access to that socket (parleyd --mode, and its group)";
     case NNG_EPEERAUTH:

@@ -1,6 +1,7 @@
 #include "support/test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,24 @@ static void test_path_that_fits_no_socket_is_refused(void **state)
     assert_int_equal(paths_broker(NULL, path, sizeof(path)), -ENAMETOOLONG);
 }
 
+static void test_hosts_broker_is_hinted_at_if_it_is_there_and_was_not_asked(void **state)
+{
+    (void)state;
+    char host[] = "/tmp/parley-host.XXXXXX", text[PATHS_HINT_BYTES], socket[PATHS_BYTES_MAX];
+    assert_non_null(mkdtemp(host));
+    assert_string_equal(paths_hint("/x/parleyd.sock", host, text, sizeof(text)), "");
+    (void)snprintf(socket, sizeof(socket), "%s/parleyd.sock", host);
+    int fd = open(socket, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    char expected[PATHS_HINT_BYTES];
+    (void)snprintf(expected, sizeof(expected), "; there is one in %s: PARLEY_DIR=%s", host, host);
+    assert_string_equal(paths_hint("/x/parleyd.sock", host, text, sizeof(text)), expected);
+    assert_string_equal(paths_hint(socket, host, text, sizeof(text)), "");
+    unlink(socket);
+    rmdir(host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +136,7 @@ int main(void)
         cmocka_unit_test_setup(test_folder_that_is_given_beats_the_variables, clear),
         cmocka_unit_test_setup(test_empty_variables_count_as_unset, clear),
         cmocka_unit_test_setup(test_path_that_fits_no_socket_is_refused, clear),
+        cmocka_unit_test(test_hosts_broker_is_hinted_at_if_it_is_there_and_was_not_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
