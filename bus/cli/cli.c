@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/nearest.h"
+
 static const struct cli_command *const commands[] = {
     &cmd_ls, &cmd_stats, &cmd_describe, &cmd_call, &cmd_diff, &cmd_route,
     &cmd_drain, &cmd_rollout, &cmd_schemas, &cmd_events, &cmd_health, &cmd_top, &cmd_trace,
@@ -74,9 +76,9 @@ static int find_command(struct cli *cli, const char *name)
             return CLI_EXIT_OK;
         }
     }
-    const char *nearest = text_nearest(name, names, COMMAND_COUNT);
-    if (nearest)
-        return cli_usage(cli, "'%s' is no command; did you mean '%s'?", name, nearest);
+    const char *near = nearest(name, names, COMMAND_COUNT);
+    if (near)
+        return cli_usage(cli, "'%s' is no command; did you mean '%s'?", name, near);
     return cli_usage(cli, "'%s' is no command", name);
 }
 

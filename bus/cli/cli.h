@@ -224,7 +224,5 @@ const char *text_time(uint64_t ns, char buffer[TEXT_DURATION_BYTES]);
 const char *text_share(double percent, char buffer[TEXT_SHARE_BYTES]);
 /* Prints what a peer sent: control characters as '?'. */
 void text_print(FILE *out, const char *text);
-/* The name nearest to @word of @count, or NULL if none is near. */
-const char *text_nearest(const char *word, const char *const *names, size_t count);
 
 #endif

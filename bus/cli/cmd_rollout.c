@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/nearest.h"
 #include "cli/json.h"
 #include "wire/wire.h"
 
@@ -453,10 +454,9 @@ static const struct action *find_action(struct cli *cli, const char *name)
         if (strcmp(name, names[i]) == 0)
             return &actions[i];
     }
-    const char *nearest = text_nearest(name, names, ACTION_COUNT);
-    if (nearest)
-        (void)cli_usage(cli, "'%s' is nothing to do with rollouts; did you mean '%s'?", name,
-                        nearest);
+    const char *near = nearest(name, names, ACTION_COUNT);
+    if (near)
+        (void)cli_usage(cli, "'%s' is nothing to do with rollouts; did you mean '%s'?", name, near);
     else
         (void)cli_usage(cli, "'%s' is nothing to do with rollouts", name);
     return NULL;

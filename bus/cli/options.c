@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/duration.h"
+#include "base/nearest.h"
 
 #define GLOBAL_COUNT 9
 #define SPEC_MAX 24
@@ -112,9 +113,9 @@ static int unknown_long(struct scan *scan, const char *name)
     const char *names[SPEC_MAX];
     for (size_t i = 0; i < scan->spec_count; i++)
         names[i] = scan->specs[i].name;
-    const char *nearest = text_nearest(name, names, scan->spec_count);
-    if (nearest)
-        return cli_usage(scan->cli, "unknown option --%s; did you mean --%s?", name, nearest);
+    const char *near = nearest(name, names, scan->spec_count);
+    if (near)
+        return cli_usage(scan->cli, "unknown option --%s; did you mean --%s?", name, near);
     return cli_usage(scan->cli, "unknown option --%s", name);
 }
 

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/nearest.h"
 #include "schema/schema.h"
 
 static bool check_method(const char *name)
@@ -57,10 +58,10 @@ int method_unknown(struct cli *cli, const struct schema *schema, const struct ta
         service->method_count < SCHEMA_METHOD_MAX ? service->method_count : SCHEMA_METHOD_MAX;
     for (size_t i = 0; i < count; i++)
         names[i] = service->methods[i].name;
-    const char *nearest = text_nearest(target->method, names, count);
-    if (nearest)
+    const char *near = nearest(target->method, names, count);
+    if (near)
         return cli_complain(cli, CLI_EXIT_USAGE, "%s has no method '%s'; did you mean '%s'?",
-                            service->name, target->method, nearest);
+                            service->name, target->method, near);
     return cli_complain(cli, CLI_EXIT_USAGE,
                         "%s has no method '%s'; parley describe %s shows what it has",
                         service->name, target->method, target->interface);

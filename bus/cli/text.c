@@ -1,5 +1,5 @@
 /*
- * Text for people: tables, durations, shares, and the nearest word to a mistyped one.
+ * Text for people: tables, durations, shares.
  *
  * Names on the bus come from whoever joined it. What a terminal would obey (escape sequences, a
  * carriage return) is replaced before it is printed, here and nowhere else; columns are as wide as
@@ -18,7 +18,6 @@
 #include "base/clock.h"
 
 #define TABLE_COLUMN_MAX 16
-#define TEXT_NEAREST_BYTES_MAX 64
 
 void *text_alloc(size_t bytes)
 {
@@ -219,45 +218,4 @@ const char *text_share(double percent, char buffer[TEXT_SHARE_BYTES])
         length--;
     snprintf(buffer + length, TEXT_SHARE_BYTES - length, " %%");
     return buffer;
-}
-
-/* Levenshtein's distance, one row at a time, letters alike in either case. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[TEXT_NEAREST_BYTES_MAX + 1], length = strlen(b);
-    for (size_t j = 0; j <= length; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= length; j++) {
-            size_t above = row[j];
-            size_t best = diagonal + ((a[i - 1] | 0x20) != (b[j - 1] | 0x20));
-            if (above + 1 < best)
-                best = above + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-            diagonal = above;
-        }
-    }
-    return row[length];
-}
-
-const char *text_nearest(const char *word, const char *const *names, size_t count)
-{
-    const char *nearest = NULL;
-    size_t length = strlen(word), best = length / 3 + 2;
-    if (length == 0 || length > TEXT_NEAREST_BYTES_MAX)
-        return NULL;
-    for (size_t i = 0; i < count; i++) {
-        if (strlen(names[i]) > TEXT_NEAREST_BYTES_MAX)
-            continue;
-        size_t d = strncmp(word, names[i], length) == 0 ? 1 : distance(word, names[i]);
-        if (d < best) {
-            best = d;
-            nearest = names[i];
-        }
-    }
-    return nearest;
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NEAR_BYTES_MAX 31 /* a longer key resembles none of ours */
+#include "base/nearest.h"
 
 int field_error(const struct fields *fields, const struct node *node, int code, const char *format,
                 ...)
@@ -25,54 +25,22 @@ int field_error(const struct fields *fields, const struct node *node, int code, 
 
 /* ---- Names ---- */
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static unsigned least(unsigned a, unsigned b)
-{
-    return a < b ? a : b;
-}
-
-/* Levenshtein's distance (1966), letters' case aside. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned row[NEAR_BYTES_MAX + 1];
-    size_t a_bytes = strlen(a), b_bytes = strlen(b);
-    if (a_bytes > NEAR_BYTES_MAX || b_bytes > NEAR_BYTES_MAX)
-        return NEAR_BYTES_MAX + 1;
-    for (unsigned j = 0; j <= b_bytes; j++)
-        row[j] = j;
-    for (size_t i = 0; i < a_bytes; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i + 1;
-        for (size_t j = 0; j < b_bytes; j++) {
-            unsigned changed = diagonal + (lower(a[i]) != lower(b[j]));
-            diagonal = row[j + 1];
-            row[j + 1] = least(changed, least(row[j], row[j + 1]) + 1);
-        }
-    }
-    return row[b_bytes];
-}
-
 static int unknown_key(const struct fields *fields, const struct node *child, const char *where,
                        const char *const *names)
 {
-    const char *near = names[0];
-    for (size_t i = 1; names[i]; i++)
-        if (distance(child->key, names[i]) < distance(child->key, near))
-            near = names[i];
-    bool close = distance(child->key, near) <= 1 + strlen(near) / 3;
+    size_t count = 0;
+    while (names[count])
+        count++;
+    const char *near = nearest(child->key, names, count);
     char known[256] = "";
-    for (size_t i = 0; names[i] && !close; i++) {
+    for (size_t i = 0; names[i] && !near; i++) {
         size_t used = strlen(known);
         (void)snprintf(known + used, sizeof(known) - used, "%s%s", i > 0 ? ", " : "", names[i]);
     }
     return error_set(fields->error, -EINVAL, "%s:%u:%u: %s has no key \"%.64s\": %s%s%s",
                      fields->file, child->key_line, child->key_column, where, child->key,
-                     close ? "was \"" : "one of ", close ? near : known,
-                     close ? "\" meant?" : " was expected");
+                     near ? "was \"" : "one of ", near ? near : known,
+                     near ? "\" meant?" : " was expected");
 }
 
 int fields_of(const struct fields *fields, const struct node *node, const char *where,

@@ -356,19 +356,39 @@ static bool could_hold(const struct schema_field *older, const struct schema_fie
            equal(from_of(newer->message), older->message->local);
 }
 
-/* The field that the older one most likely became: one of its number, else the first. */
+static bool may_have_become(const struct schema_message *older, const struct schema_message *newer,
+                            const struct schema_field *field, const struct schema_field *candidate)
+{
+    return could_hold(field, candidate) && came_from_nowhere(older, newer, candidate);
+}
+
+#define OTHERS_BYTES 160
+
+/* The field that the older one most likely became: one of its number, else the first. @others are
+ * the further ones that it may have become: " (others: who, nick)", or "". */
 static const struct schema_field *likely(const struct schema_message *older,
                                          const struct schema_message *newer,
-                                         const struct schema_field *field)
+                                         const struct schema_field *field,
+                                         char others[OTHERS_BYTES])
 {
     const struct schema_field *found = NULL;
     for (size_t i = 0; i < newer->field_count; i++) {
         const struct schema_field *candidate = &newer->fields[i];
-        if (!could_hold(field, candidate) || !came_from_nowhere(older, newer, candidate))
-            continue;
-        if (!found || candidate->number == field->number)
+        if (may_have_become(older, newer, field, candidate) &&
+            (!found || candidate->number == field->number))
             found = candidate;
     }
+    size_t used = 0;
+    for (size_t i = 0; i < newer->field_count && used < OTHERS_BYTES; i++) {
+        const struct schema_field *candidate = &newer->fields[i];
+        if (candidate != found && may_have_become(older, newer, field, candidate))
+            used += (size_t)snprintf(others + used, OTHERS_BYTES - used, "%s%s",
+                                     used ? ", " : " (others: ", candidate->name);
+    }
+    if (used >= OTHERS_BYTES - 1)
+        strcpy(others + OTHERS_BYTES - 5, "...)");
+    else
+        strcpy(others + used, used ? ")" : "");
     return found;
 }
 
@@ -379,15 +399,16 @@ static void check_fields(struct bridge *bridge, const struct schema_message *old
         const struct schema_field *field = &older->fields[i];
         if (is_accounted_for(newer, field->name))
             continue;
-        const struct schema_field *heir = likely(older, newer, field);
+        char others[OTHERS_BYTES];
+        const struct schema_field *heir = likely(older, newer, field, others);
         if (!heir)
             continue;
         diff_report(bridge->diff, DIFF_PARLEY_FIELD_NEEDS_RULE,
                     &(struct diff_place){.message = newer, .field = heir}, newer->name, heir->name,
-                    "nothing says what became of %s.%s, and this new field has its type; if it is "
-                    "the same, add [(parley.field).from = \"%s\"]; if not, add option "
+                    "nothing says what became of %s.%s, and this new field has its type%s; if it "
+                    "is the same, add [(parley.field).from = \"%s\"]; if not, add option "
                     "(parley.message).drop = { from: \"%s\" reason: \"...\" } to the message",
-                    older->name, field->name, field->name, field->name);
+                    older->name, field->name, others, field->name, field->name);
     }
 }
 

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/nearest.h"
 
 #define EMIT_MAX 256
 
@@ -145,6 +146,24 @@ static int check_numbers(const struct pairing *pairing, const struct schema_mess
     return 0;
 }
 
+/* A rule needs the field @name of the version before, which there is not: fails, with the nearest.
+ */
+static int no_such_field(struct pairing *pairing, const struct schema_field *newer,
+                         const char *name)
+{
+    const struct schema_message *older = pairing->older;
+    _cleanup_(freep) const char **names = calloc(older->field_count + 1, sizeof(*names));
+    for (size_t i = 0; names && i < older->field_count; i++)
+        names[i] = older->fields[i].name;
+    const char *near = names ? nearest(name, names, older->field_count) : NULL;
+    return error_set(pairing->compiler->error, -EINVAL,
+                     "%s.%s: (parley.field)%s: %s has no field \"%s\"%s%s%s; name one that it has, "
+                     "or take the rule away if the field is new",
+                     pairing->newer->name, newer->name, newer->rule->from ? ".from" : "",
+                     older->name, name, near ? " (did you mean \"" : "", near ? near : "",
+                     near ? "\"?)" : "");
+}
+
 static int pair_by_name(struct pairing *pairing)
 {
     bool to_newer = pairing->newer == pairing->target;
@@ -154,11 +173,7 @@ static int pair_by_name(struct pairing *pairing)
         const char *name = rule && rule->from ? rule->from : newer->name;
         const struct schema_field *older = schema_field_find(pairing->older, name);
         if (!older && rule && !rules_is_news(rule))
-            return error_set(pairing->compiler->error, -EINVAL,
-                             "%s.%s: (parley.field)%s: %s has no field \"%s\"; name one that it "
-                             "has, or take the rule away if the field is new",
-                             pairing->newer->name, newer->name, rule->from ? ".from" : "",
-                             pairing->older->name, name);
+            return no_such_field(pairing, newer, name);
         if (!older)
             continue;
         const struct schema_field *source = to_newer ? older : newer;

@@ -160,43 +160,6 @@ static void test_many_rows_fit(void **state)
     table_free(table);
 }
 
-static const char *const names[] = {"ls", "stats", "describe", "call", "route", "events"};
-
-static const char *nearest(const char *word)
-{
-    return text_nearest(word, names, 6);
-}
-
-static void test_a_mistyped_word_finds_its_neighbour(void **state)
-{
-    (void)state;
-    assert_string_equal(nearest("stat"), "stats");
-    assert_string_equal(nearest("sttas"), "stats");
-    assert_string_equal(nearest("CALL"), "call");
-    assert_string_equal(nearest("desc"), "describe");
-    assert_string_equal(nearest("event"), "events");
-}
-
-static void test_a_word_far_from_all_has_no_neighbour(void **state)
-{
-    (void)state;
-    assert_null(nearest("frobnicate"));
-    assert_null(nearest(""));
-}
-
-static void test_a_word_past_the_limit_has_no_neighbour(void **state)
-{
-    (void)state;
-    char word[67];
-    memset(word, 'a', sizeof(word));
-    const char *const same[] = {word};
-    word[64] = '\0';
-    assert_ptr_equal(text_nearest(word, same, 1), word);
-    word[64] = 'a';
-    word[65] = '\0';
-    assert_null(text_nearest(word, same, 1));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,9 +174,6 @@ int main(void)
         cmocka_unit_test(test_width_counts_characters_not_bytes),
         cmocka_unit_test(test_a_name_cannot_command_the_terminal),
         cmocka_unit_test(test_many_rows_fit),
-        cmocka_unit_test(test_a_mistyped_word_finds_its_neighbour),
-        cmocka_unit_test(test_a_word_far_from_all_has_no_neighbour),
-        cmocka_unit_test(test_a_word_past_the_limit_has_no_neighbour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
