@@ -188,6 +188,9 @@ struct schema_method;
 /* Proto-like text of the service, or of @method alone, with every message and enum in reach. */
 void proto_print(FILE *out, const struct schema *schema, const char *interface, const char *version,
                  const struct schema_method *method);
+/* Its methods, as JSON: cmd_describe.c. */
+void describe_print_json(FILE *out, const struct schema *schema, const char *interface,
+                         const char *version);
 
 /* ---- stop.c: Ctrl-C, for what would else go on ---- */
 

@@ -267,7 +267,9 @@ static int describe_and_make(struct cli *cli, struct call *call)
     if (code != CLI_EXIT_OK)
         return code;
     call->version = described->describe->version;
-    if (call->list)
+    if (call->list && cli->json)
+        describe_print_json(cli->out, schema, call->target.interface, call->version);
+    else if (call->list)
         proto_print(cli->out, schema, call->target.interface, call->version, NULL);
     else
         code = encode(cli, call, schema);

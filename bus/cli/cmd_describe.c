@@ -22,8 +22,8 @@ static json_t *method_json(const struct schema_method *method)
     return object;
 }
 
-static void print_json(FILE *out, const struct schema *schema, const char *interface,
-                       const char *version)
+void describe_print_json(FILE *out, const struct schema *schema, const char *interface,
+                         const char *version)
 {
     const struct schema_service *service = schema_service(schema);
     json_t *object = json_object(), *methods = json_array();
@@ -64,7 +64,7 @@ static int show(struct cli *cli, const struct target *target, const char *versio
     if (output)
         return save(cli, output, schema);
     if (cli->json)
-        print_json(cli->out, schema, target->interface, version);
+        describe_print_json(cli->out, schema, target->interface, version);
     else
         proto_print(cli->out, schema, target->interface, version, method);
     return CLI_EXIT_OK;

@@ -203,12 +203,22 @@ static bool check_request(struct cli *cli, struct request *request)
     return true;
 }
 
-static void print_rules(FILE *out, enum diff_category category)
+static void print_rules(FILE *out, enum diff_category category, bool as_json)
 {
-    for (int rule = 0; rule < DIFF_RULE_COUNT; rule++)
-        if (diff_rule_applies((enum diff_rule)rule, category))
-            fprintf(out, "%-46s %s\n", diff_rule_name((enum diff_rule)rule),
-                    diff_rule_meaning((enum diff_rule)rule));
+    json_t *rules = json_array();
+    for (int i = 0; i < DIFF_RULE_COUNT; i++) {
+        enum diff_rule rule = (enum diff_rule)i;
+        if (!diff_rule_applies(rule, category))
+            continue;
+        if (as_json)
+            json_array_append_new(rules, json_pack("{s:s, s:s}", "rule", diff_rule_name(rule),
+                                                   "meaning", diff_rule_meaning(rule)));
+        else
+            fprintf(out, "%-46s %s\n", diff_rule_name(rule), diff_rule_meaning(rule));
+    }
+    if (as_json)
+        json_print(out, json_incref(rules), 2);
+    json_decref(rules);
 }
 
 static int run(struct cli *cli, int argc, char **argv)
@@ -228,7 +238,7 @@ static int run(struct cli *cli, int argc, char **argv)
     if (!check_request(cli, &request))
         return CLI_EXIT_USAGE;
     if (rules && argc == 0) {
-        print_rules(cli->out, request.wanted);
+        print_rules(cli->out, request.wanted, strcmp(request.format, "json") == 0);
         return CLI_EXIT_OK;
     }
     if (argc != 2)

@@ -239,30 +239,43 @@ static bool has_method_before(const Parley__InterfaceInfo *interface, size_t ver
     return false;
 }
 
-static void print_names(FILE *out, const Parley__ListReply *list)
+static json_t *names_of(const Parley__ListReply *list)
 {
-    for (size_t i = 0; i < list->n_interface; i++) {
-        text_print(out, or_dash(list->interface[i]->name));
-        fputc('\n', out);
-    }
+    json_t *names = json_array();
+    for (size_t i = 0; i < list->n_interface; i++)
+        json_array_append_new(names, json_string(or_dash(list->interface[i]->name)));
+    return names;
 }
 
-static void print_methods(FILE *out, const Parley__ListReply *list)
+static json_t *methods_of(const Parley__ListReply *list)
 {
+    json_t *names = json_array();
     for (size_t i = 0; i < list->n_interface; i++) {
         const Parley__InterfaceInfo *interface = list->interface[i];
         for (size_t v = 0; v < interface->n_version; v++) {
             for (size_t m = 0; m < interface->version[v]->n_method; m++) {
                 const char *method = interface->version[v]->method[m];
-                if (has_method_before(interface, v, method))
-                    continue;
-                text_print(out, or_dash(interface->name));
-                fputc('/', out);
-                text_print(out, method);
-                fputc('\n', out);
+                if (!has_method_before(interface, v, method))
+                    json_array_append_new(names,
+                                          json_sprintf("%s/%s", or_dash(interface->name), method));
             }
         }
     }
+    return names;
+}
+
+/* One a line, or an array. Takes @names over. */
+static void print_names(struct cli *cli, json_t *names)
+{
+    if (cli->json) {
+        json_print(cli->out, names, 2);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        text_print(cli->out, json_string_value(json_array_get(names, i)));
+        fputc('\n', cli->out);
+    }
+    json_decref(names);
 }
 
 static int by_version(const void *a, const void *b)
@@ -323,9 +336,9 @@ static int run(struct cli *cli, int argc, char **argv)
         return code;
     sort(reply->list);
     if (names) {
-        print_names(cli->out, reply->list);
+        print_names(cli, names_of(reply->list));
     } else if (methods) {
-        print_methods(cli->out, reply->list);
+        print_names(cli, methods_of(reply->list));
     } else if (cli->json) {
         print_json(cli, reply->list);
     } else {
@@ -340,7 +353,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 const struct cli_command cmd_ls = {
     .name = "ls",
-    .usage = "[--names | --methods | --json]",
+    .usage = "[--names | --methods] [--json]",
     .summary = "list interfaces, versions, instances and endpoints",
     .details =
         "Lists what is on the bus: each interface with its versions, their share of the\n"

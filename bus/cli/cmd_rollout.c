@@ -395,11 +395,21 @@ static char *read_document(struct cli *cli, const char *path, int *ret_code)
     return NULL;
 }
 
+static void print_deleted(struct cli *cli, const char *name)
+{
+    if (cli->json) {
+        json_print(cli->out, json_pack("{s:s, s:b}", "name", name, "deleted", 1), 2);
+        return;
+    }
+    text_print(cli->out, name);
+    fputs(": deleted\n", cli->out);
+}
+
 static void print_done(FILE *out, const Parley__RolloutReply *reply)
 {
     char share[TEXT_SHARE_BYTES];
     if (reply->n_rollout != 1)
-        return; /* it is not there any more */
+        return;
     const Parley__RolloutInfo *rollout = reply->rollout[0];
     text_print(out, or_dash(rollout->name));
     fputs(": ", out);
@@ -418,8 +428,9 @@ static int act(struct cli *cli, const struct action *action, Parley__RolloutRequ
         return code;
     bool shows = request->action == PARLEY__ROLLOUT_ACTION__ROLLOUT_SHOW;
     json_t *rollout = NULL;
-    if ((shows || cli->json) && request->action != PARLEY__ROLLOUT_ACTION__ROLLOUT_DELETE &&
-        !(rollout = rollout_of(cli, reply->rollout)))
+    if (request->action == PARLEY__ROLLOUT_ACTION__ROLLOUT_DELETE)
+        print_deleted(cli, request->name);
+    else if ((shows || cli->json) && !(rollout = rollout_of(cli, reply->rollout)))
         code = CLI_EXIT_BAD_REPLY;
     else if (rollout && strcmp(action->name, "history") == 0)
         print_history(cli, rollout);

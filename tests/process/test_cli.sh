@@ -104,6 +104,10 @@ has "$out" "INTERFACE" "catalog    1.0.0    100 %" "catalog-v1" "$v1" "catalog-v
 [[ -s $err ]] && fail "ls complains"
 run 0 ls --names
 [[ $(cat "$out") == catalog ]] || fail "ls --names"
+run 0 ls --names --json
+[[ $(tr -d ' \n' <"$out") == '["catalog"]' ]] || fail "ls --names --json"
+run 0 ls --methods --json
+[[ $(tr -d ' \n' <"$out") == '["catalog/Get","catalog/List",'* ]] || fail "ls --methods --json"
 run 0 ls --methods
 has "$out" catalog/Get catalog/List catalog/Search catalog/Visit
 run 0 ls --json
@@ -115,6 +119,8 @@ has "$out" "// catalog 1.0.0" "rpc Get(GetRequest) returns (Package);" "uint32 i
 run 0 describe catalog@2.0.0/Get
 has "$out" "uint64 installed_bytes = 6; // was installed_kib, times 1024"
 lacks "$out" "rpc Search"
+run 0 call catalog@2.0.0 --list --json
+has "$out" '"method": "Search"' '"version": "2.0.0"'
 run 0 call catalog@2.0.0 --list
 has "$out" "rpc Search(SearchRequest) returns (SearchReply);"
 run 1 describe catalog@7.0.0

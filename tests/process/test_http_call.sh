@@ -114,6 +114,7 @@ has "$err" 'Parley-Served-By: 1'
 post 200 catalog/Get '{"package": "base-files"}'
 has "$err" 'Parley-Served-By: 2'
 run 0 rollout delete marked
+has "$out" "marked: deleted"
 
 # ---- Limits ----
 

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <jansson.h>
+
 #include "cli/cli.h"
 #include "schema/diff.h"
 #include "unit/cli/run.h"
@@ -285,6 +287,13 @@ static void test_the_rules_are_listed(void **state)
     assert_exit(&run, CLI_EXIT_OK);
     assert_contains(run.out, "FIELD_WIRE_COMPATIBLE_TYPE ");
     assert_null(strstr(run.out, "FIELD_SAME_NAME"));
+    run_free(&run);
+    run = RUN("diff", "--rules", "--category", "WIRE", "--json");
+    json_t *rules = json_loads(run.out, 0, NULL);
+    assert_true(json_array_size(rules) > 10);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(rules, 0), "rule")),
+                        "ENUM_VALUE_NO_DELETE_UNLESS_NUMBER_RESERVED");
+    json_decref(rules);
     run_free(&run);
     run = RUN("diff", "--rules");
     assert_contains(run.out, "FIELD_SAME_NAME ");

@@ -209,7 +209,10 @@ static void test_each_action_is_asked_for_by_its_number(void **state)
     run = RUN("rollout", "delete", "shop", URL);
     assert_int_equal(run.code, CLI_EXIT_OK);
     assert_int_equal(asked.action, PARLEY__ROLLOUT_ACTION__ROLLOUT_DELETE);
-    assert_string_equal(run.out, "");
+    assert_string_equal(run.out, "shop: deleted\n");
+    run_free(&run);
+    run = RUN("rollout", "delete", "shop", "--json", URL);
+    assert_contains(run.out, "\"deleted\": true");
     run_free(&run);
 }
 
