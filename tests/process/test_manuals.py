@@ -4,7 +4,7 @@
 test_manuals.py SOURCE-DIR PARLEYD PARLEY PARLEY-DEMO
 
 Every option that a --help has is in the manual page, of `parley` in the part about its command, and the other way round.
-README.md and docs/ give programs no options that they do not have. Every variable of the environment that is read is in a
+README.md and docs/ give programs no options that they do not have, no links to what is not there, and no benchmarks. Every variable of the environment that is read is in a
 manual page. groff has nothing to say of the pages, where it is installed.
 """
 
@@ -90,6 +90,31 @@ for path in [source / "README.md", *sorted((source / "docs").glob("*.md"))]:
                 for option in LONG.findall(" ".join(rest)):
                     must(option in set(LONG.findall(helps[key])) | (common if name == "parley" else set()), f"{path.name}: \"{code.strip()}\": {key} has no {option}")
 
+# Links lead somewhere, to a heading too, and what is to be run is there.
+def anchors(path):
+    """The names that a forge gives to the headings of a text."""
+    lines = re.findall(r"^#+ +(.*)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.S), re.M)
+    words = [re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line)).lower() for line in lines]
+    return {word.replace(" ", "-") for word in words}
+
+
+benches = set(re.findall(r"^  '(\w+)' : \[", (source / "bench/meson.build").read_text(), re.M)) | {"load", "peers"}
+peers = set(re.findall(r'\.name = "([\w-]+)"', "".join(path.read_text() for path in (source / "bench").rglob("*.c*"))))
+links = 0
+for path in [*sorted(source.glob("*.md")), *sorted((source / "docs").glob("*.md")), *sorted((source / "services").rglob("*.md"))]:
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.S)
+    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        links += 1
+        there = path.parent / target if target else path
+        must(there.exists(), f"{path.name}: a link to {target}, which is not there")
+        must(not anchor or there.suffix != ".md" or not there.exists() or anchor in anchors(there), f"{path.name}: a link to {target}#{anchor}, and no such heading")
+    for name, rest in re.findall(r"\./run bench ([a-z]\w*)([^`|;\n]*)", text):
+        must(name in benches, f"{path.name}: there is no ./run bench {name}")
+        for only in re.findall(r"--only ([a-z][\w,-]*)", rest) if name == "peers" else []:
+            for word in only.split(","):
+                must(any(peer.startswith(word) for peer in peers), f"{path.name}: ./run bench {name} --only {only}: no peer is called {word}")
+must(links > 50 and len(benches) > 20 and len(peers) > 10, f"links and benchmarks are looked for in vain: {links}, {sorted(benches)}, {sorted(peers)}")
+
 # What happens on the bus: every topic that the broker publishes is where topics are listed.
 published = "".join(path.read_text() for path in sorted((source / "bus/broker").glob("*.c")))
 topics = set(re.findall(r'\btopic = "([a-z.]+)"', published)) | set(re.findall(r'"((?:instance|audit)\.[a-z]+)"', published))
@@ -105,7 +130,7 @@ for what, text in lists.items():
 ELSEWHERE_EXPLAINED = {"TERM", "LD_PRELOAD", "WATCHDOG_PID"}
 manuals = "".join(page(name.name) for name in sorted((source / "docs").glob("*.[17]")))
 for path in sorted((source / "bus").rglob("*.c")):
-    for name in re.findall(r'getenv\("(\w+)"\)', path.read_text()):
+    for name in re.findall(r'(?:getenv|in_dir|or_env)\((?:[\w.>-]+, )?"(\w+)"', path.read_text()):
         must(name in ELSEWHERE_EXPLAINED or re.search(rf"\b{name}\b", manuals), f"{path.relative_to(source)}: {name} is read, and in no manual page")
 
 if shutil.which("groff"):
