@@ -3,13 +3,18 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define LOG_LINE_BYTES_MAX 1024
 
 static const char *const level_names[] = {"none", "error", "warn", "info", "debug"};
+static const char level_priorities[] = "?3467"; /* syslog(3)'s */
 
 static struct {
     _Atomic int level; /* -1: not read from the environment yet */
@@ -52,6 +57,19 @@ enum log_level log_level(void)
     return parsed;
 }
 
+/* Whether stderr is the journal's stream, as systemd.exec(5) has one find out. */
+static bool to_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat status;
+    char here[48];
+    if (!stream || fstat(STDERR_FILENO, &status) < 0)
+        return false;
+    (void)snprintf(here, sizeof(here), "%ju:%ju", (uintmax_t)status.st_dev,
+                   (uintmax_t)status.st_ino);
+    return strcmp(stream, here) == 0;
+}
+
 void log_write(enum log_level level, const char *format, ...)
 {
     if (level > log_level())
@@ -69,6 +87,8 @@ void log_write(enum log_level level, const char *format, ...)
     }
     if (state.sink)
         state.sink(level, line, state.userdata);
+    else if (to_journal()) /* it knows the program, and sd-daemon(3)'s prefix for the level */
+        fprintf(stderr, "<%c>%s\n", level_priorities[level], line);
     else
         fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, level_names[level], line);
     errno = saved_errno;

@@ -3,7 +3,8 @@
  *
  * The library is silent unless PARLEY_LOG=error|warn|info|debug is set, or the program that embeds
  * it sets a sink; the programs (parleyd, ...) set their level at start. One line an event, to
- * stderr by default, with the program's name and the level, as syslog's readers expect.
+ * stderr by default, with the program's name and the level, as syslog's readers expect. Where
+ * stderr goes to systemd's journal the level is the entry's priority instead.
  */
 #ifndef PARLEY_BASE_LOG_H
 #define PARLEY_BASE_LOG_H

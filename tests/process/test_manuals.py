@@ -127,7 +127,7 @@ for what, text in lists.items():
              f"{what}: events of the topic {topic} are published, and not listed")
 
 # The terminal's, the dynamic linker's, systemd's.
-ELSEWHERE_EXPLAINED = {"TERM", "LD_PRELOAD", "WATCHDOG_PID"}
+ELSEWHERE_EXPLAINED = {"TERM", "LD_PRELOAD", "WATCHDOG_PID", "JOURNAL_STREAM"}
 manuals = "".join(page(name.name) for name in sorted((source / "docs").glob("*.[17]")))
 for path in sorted((source / "bus").rglob("*.c")):
     for name in re.findall(r'(?:getenv|in_dir|or_env)\((?:[\w.>-]+, )?"(\w+)"', path.read_text()):

@@ -1,9 +1,11 @@
 #include "support/test.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -142,6 +144,48 @@ static void test_level_names_are_parsed(void **state)
 
 #define LOG_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+/* What log_write() writes to stderr where JOURNAL_STREAM is as @stream says. */
+static void written(const char *stream, char *text, size_t bytes)
+{
+    FILE *file = tmpfile();
+    int saved = dup(STDERR_FILENO);
+    struct stat status;
+    char here[48];
+    assert_non_null(file);
+    assert_int_equal(fstat(fileno(file), &status), 0);
+    snprintf(here, sizeof(here), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    setenv("JOURNAL_STREAM", stream ? stream : here, 1);
+    dup2(fileno(file), STDERR_FILENO);
+    log_error("no");
+    log_warn("peer %d is gone", 7);
+    log_info("well");
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    unsetenv("JOURNAL_STREAM");
+    rewind(file);
+    text[fread(text, 1, bytes - 1, file)] = '\0';
+    fclose(file);
+}
+
+static void test_the_journal_gets_levels_as_priorities(void **state)
+{
+    (void)state;
+    char text[256];
+    log_set_sink(NULL, NULL);
+    written(NULL, text, sizeof(text));
+    assert_string_equal(text, "<3>no\n<4>peer 7 is gone\n<6>well\n");
+}
+
+static void test_another_stream_than_the_journals_gets_the_name_of_the_program(void **state)
+{
+    (void)state;
+    char text[256];
+    log_set_sink(NULL, NULL);
+    written("1:2", text, sizeof(text));
+    assert_non_null(strstr(text, ": warn: peer 7 is gone\n"));
+    assert_null(strchr(text, '<'));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,6 +196,8 @@ int main(void)
         LOG_TEST(test_long_line_is_cut),
         LOG_TEST(test_errno_survives_a_line),
         LOG_TEST(test_without_a_sink_one_line_goes_to_stderr),
+        LOG_TEST(test_the_journal_gets_levels_as_priorities),
+        LOG_TEST(test_another_stream_than_the_journals_gets_the_name_of_the_program),
         LOG_TEST(test_level_names_are_parsed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
