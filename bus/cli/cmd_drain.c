@@ -79,9 +79,16 @@ static int look_until_drained(struct cli *cli, uint64_t timeout_ns, Parley__Drai
     for (size_t i = 0; i < first->n_instance && i < DRAIN_IDS_MAX; i++)
         ids[look.n_instance_id++] = first->instance[i]->instance_id;
     uint64_t deadline = clock_add(clock_now_ns(), timeout_ns), pause = DRAIN_PAUSE_NS_MIN;
+    bool said = false; /* once, and not where it is a matter of a moment */
     while (count_of(first, PARLEY__DRAIN_STATE__DRAINING) > 0 && !stop_requested() &&
            clock_now_ns() < deadline) {
         Parley__ControlReply *reply;
+        if (pause == DRAIN_PAUSE_NS_MAX && !said) {
+            fprintf(cli->err,
+                    "parley: %zu draining: waiting for their calls (Ctrl-C leaves them so)\n",
+                    count_of(first, PARLEY__DRAIN_STATE__DRAINING));
+            said = true;
+        }
         stop_wait(pause);
         pause = pause * 2 < DRAIN_PAUSE_NS_MAX ? pause * 2 : DRAIN_PAUSE_NS_MAX;
         int code = ask(cli, &look, &reply);

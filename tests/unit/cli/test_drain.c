@@ -99,10 +99,22 @@ static void test_it_waits_until_all_have_drained(void **state)
     assert_string_equal(run.out, "INTERFACE  VERSION  INSTANCE          ENDPOINT    PID  STATE\n"
                                  "catalog    1.0.0    5a1f0c9b7d3e2468  catalog-v1  811  drained\n"
                                  "-          -        0000000000000002  -             0  gone\n");
+    assert_string_equal(run.err, "");
     run_free(&run);
     assert_int_equal(asked.looks, LOOKS);
     assert_true(asked.id == info.instance_id);
     assert_string_equal(asked.endpoint, "catalog-v1");
+}
+
+static void test_who_has_to_wait_is_told_so_once(void **state)
+{
+    (void)state;
+    asked.looks = (unsigned)LOOKS - 9; /* so that it drains with the ninth */
+    struct run run = RUN("drain", "catalog-v1", "--url", fake_broker_url(broker));
+    assert_int_equal(run.code, CLI_EXIT_OK);
+    assert_string_equal(run.err,
+                        "parley: 1 draining: waiting for their calls (Ctrl-C leaves them so)\n");
+    run_free(&run);
 }
 
 static void test_time_over_is_said_with_what_to_do(void **state)
@@ -184,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         drain_test(test_it_waits_until_all_have_drained),
+        drain_test(test_who_has_to_wait_is_told_so_once),
         drain_test(test_time_over_is_said_with_what_to_do),
         drain_test(test_no_wait_and_undo_ask_once),
         drain_test(test_sixteen_hexadecimal_digits_are_an_id),
