@@ -95,8 +95,11 @@ static int run(struct cli *cli, int argc, char **argv)
     }
     if (argc > 0 && strcmp(argv[0], "help") == 0) {
         cli->help = true;
-        argc--;
-        argv++;
+        taken = options_take_global(cli, argc - 1, argv + 1);
+        if (taken < 0)
+            return CLI_EXIT_USAGE;
+        argc -= 1 + taken;
+        argv += 1 + taken;
     }
     if (argc == 0) {
         print_overview(cli, cli->help ? cli->out : cli->err);

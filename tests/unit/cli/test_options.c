@@ -201,8 +201,9 @@ static void test_without_a_command_the_overview_is_a_complaint(void **state)
 static void test_help_and_version_are_answers(void **state)
 {
     (void)state;
-    static const char *const asked[][2] = {{"--help", NULL}, {"help", NULL}, {"-h", NULL}};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const asked[][3] = {
+        {"--help", NULL}, {"help", NULL}, {"-h", NULL}, {"help", "--help", NULL}};
+    for (size_t i = 0; i < 4; i++) {
         struct run run = run_cli(asked[i], NULL);
         assert_int_equal(run.code, CLI_EXIT_OK);
         assert_contains(run.out, "events     follow what happens on the bus");
