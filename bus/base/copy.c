@@ -6,11 +6,13 @@
  */
 #include "base/copy.h"
 
+#define ROUND_BYTES ((size_t)8192) /* at once: in the first-level cache, and whole pages */
+
 #if defined(__x86_64__)
 
 #include <immintrin.h>
 
-#define LINE_BYTES 64
+#define LINE_BYTES COPY_LINE_BYTES
 #define STEP_BYTES 128 /* two lines */
 
 __attribute__((target("avx2"))) static void copy_lines(uint8_t *to, const uint8_t *from,
@@ -53,3 +55,21 @@ void copy_askew(void *out, const void *in, size_t bytes)
 }
 
 #endif
+
+void copy_round(void *out, const void *in, size_t bytes)
+{
+    uint8_t between[ROUND_BYTES + COPY_PAGE_BYTES];
+    uint8_t *to = out;
+    const uint8_t *from = in;
+    /* Where the target is a line in front, modulo a page. */
+    uint8_t *at =
+        between + ((uintptr_t)to + COPY_LINE_BYTES - (uintptr_t)between) % COPY_PAGE_BYTES;
+    while (bytes > 0) {
+        const size_t piece = bytes < ROUND_BYTES ? bytes : ROUND_BYTES;
+        copy_bytes(at, from, piece);
+        memcpy(to, at, piece);
+        to += piece;
+        from += piece;
+        bytes -= piece;
+    }
+}

@@ -131,7 +131,9 @@ RING_INLINE int body_write(uint8_t *out, const struct body *body)
     if (__builtin_expect(body->metadata_bytes > 0, 0))
         memcpy(out, body->metadata, body->metadata_bytes);
     out += body->metadata_bytes;
-    if (body->data && body->bytes > 0)
+    if (body->data && body->bytes > COPY_FEW_BYTES_MAX)
+        copy_over(out, body->data, body->bytes);
+    else if (body->data && body->bytes > 0)
         copy_few(out, body->data, body->bytes);
     return body->data || !body->packing ? 0 : wire_pack_write(body->packing, out);
 }

@@ -61,7 +61,7 @@ static int copy_out(struct wire_packing *packing, const void *data, size_t bytes
 {
     if (bytes > (size_t)(packing->out_end - packing->out))
         return -ESTALE; /* more than was measured */
-    copy_bytes(packing->out, data, bytes);
+    copy_over(packing->out, data, bytes);
     packing->out += bytes;
     return 0;
 }
@@ -323,7 +323,7 @@ int wire_pack_write(struct wire_packing *packing, uint8_t *out)
     const struct wire_packed *packed = &packing->packed;
     if (packed->data) {
         if (packed->bytes > 0)
-            copy_bytes(out, packed->data, packed->bytes);
+            copy_over(out, packed->data, packed->bytes);
         return 0;
     }
     packing->out = out;
@@ -348,7 +348,7 @@ static bool reads_are_watched(void)
 
 int wire_packing_new(struct wire_packing **ret_packing)
 {
-    struct wire_packing *packing = malloc(sizeof(*packing));
+    struct wire_packing *packing = aligned_alloc(alignof(struct wire_packing), sizeof(*packing));
     if (!packing)
         return -ENOMEM;
     packing->text_reach = reads_are_watched() ? 0 : PACK_PAGE_BYTES - 16 + 1;

@@ -9,9 +9,8 @@
 #define PAGE 4096
 #define BYTES_MAX (COPY_ASKEW_BYTES_MAX + 1)
 
-static void test_all_is_copied_and_nothing_else_wherever_it_lies(void **state)
+static void copies_all_and_nothing_else(void (*copy)(void *out, const void *in, size_t bytes))
 {
-    (void)state;
     static _Alignas(PAGE) uint8_t from[2 * PAGE + BYTES_MAX], to[2 * PAGE + BYTES_MAX];
     static uint8_t expected[sizeof(to)];
     static const size_t lengths[] = {0,
@@ -20,7 +19,9 @@ static void test_all_is_copied_and_nothing_else_wherever_it_lies(void **state)
                                      COPY_ASKEW_BYTES_MIN,
                                      COPY_ASKEW_BYTES_MIN + 1,
                                      COPY_ASKEW_BYTES_MIN + 256,
+                                     2 * COPY_ASKEW_BYTES_MIN,
                                      2 * COPY_ASKEW_BYTES_MIN + 77,
+                                     4 * COPY_ASKEW_BYTES_MIN + 1,
                                      COPY_ASKEW_BYTES_MAX,
                                      BYTES_MAX};
     for (size_t i = 0; i < sizeof(from); i++)
@@ -30,11 +31,23 @@ static void test_all_is_copied_and_nothing_else_wherever_it_lies(void **state)
             memset(to, 0xee, sizeof(to));
             memset(expected, 0xee, sizeof(expected));
             memcpy(expected + 7 + behind, from + 7, lengths[n]);
-            copy_bytes(to + 7 + behind, from + 7, lengths[n]);
+            copy(to + 7 + behind, from + 7, lengths[n]);
             assert_int_equal(memcmp(to, expected, sizeof(to)),
                              0); /* quick, where reads are watched */
         }
     }
+}
+
+static void test_all_is_copied_and_nothing_else_wherever_it_lies(void **state)
+{
+    (void)state;
+    copies_all_and_nothing_else(copy_bytes);
+}
+
+static void test_all_is_copied_over_and_nothing_else_wherever_it_lies(void **state)
+{
+    (void)state;
+    copies_all_and_nothing_else(copy_over);
 }
 
 static void test_few_bytes_are_copied_and_nothing_else(void **state)
@@ -56,6 +69,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_is_copied_and_nothing_else_wherever_it_lies),
+        cmocka_unit_test(test_all_is_copied_over_and_nothing_else_wherever_it_lies),
         cmocka_unit_test(test_few_bytes_are_copied_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
