@@ -159,7 +159,8 @@ struct bound_table {
     uint32_t image_bytes;   /* type->sizeof_message, rounded up to 32 */
     uint32_t message_bytes; /* rounded up to 8 */
     uint32_t direct_end;    /* shorter sources cross directly (unpack_cross.c); 0: none */
-    uint32_t short_end;     /* and into a short block */
+    uint32_t long_end;      /* and into a long block (wire/bump.h) */
+    uint32_t short_end;     /* into a short one */
     uint32_t
         code_at; /* machine code (unpack_code.h); 0: none, and so it is read when there is some */
     struct quick quick[QUICK_NUMBER_COUNT];

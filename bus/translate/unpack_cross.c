@@ -18,7 +18,7 @@
  * again would be more than malloc() keeps, and be mapped anew for each message. */
 #define GUESS_BYTES_MAX (64 << 10)
 #define GUESS_BYTES_MIN 256
-#define DIRECT_BYTES_MAX 512
+#define TRANSLATED_BYTES_MAX 512 /* directly */
 
 /* ---- Machine code ---- */
 
@@ -261,39 +261,59 @@ static inline size_t direct_guess(size_t source_bytes)
     return copy_room(source_bytes) + GUESS_BYTES_MIN - READ_BYTES;
 }
 
-/* The sources whose struct, copy, and what hangs on them have room in a block; 0: none. */
+/* Sources that are shorter have room in a block, with their struct and what hangs on them; 0: none
+ * have. */
 static uint32_t direct_end(const struct bound_table *table, enum wire_block class)
 {
-    uint32_t bytes = 0;
-    while (bytes <= DIRECT_BYTES_MAX &&
-           table->image_bytes + copy_room(bytes) + direct_guess(bytes) <= WIRE_BLOCK_BYTES(class))
-        bytes++;
-    return bytes;
+    const size_t fixed = table->image_bytes + GUESS_BYTES_MIN - READ_BYTES; /* and twice the copy */
+    const size_t room = WIRE_BLOCK_BYTES(class);
+    const size_t copy = room > fixed ? (room - fixed) / 2 & ~(size_t)7 : 0;
+    return copy < copy_room(0) ? 0 : (uint32_t)(copy - READ_BYTES + 1);
+}
+
+static_assert(WIRE_BLOCK_BYTES(WIRE_BLOCK_LONGEST) / 2 <= UNPACK_CODE_BYTES_MAX,
+              "what goes directly is short enough for machine code");
+
+static inline uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 void bind_direct(struct bound_table *table, bool in_stages)
 {
     if (table->translated && (table->hides_pieces || in_stages))
         return; /* pieces first, or with a limit that is known before */
-    table->direct_end = direct_end(table, WIRE_BLOCK_LONG);
+    table->direct_end = table->translated
+                            ? least(direct_end(table, WIRE_BLOCK_LONG), TRANSLATED_BYTES_MAX + 1)
+                            : direct_end(table, WIRE_BLOCK_LONGEST);
+    table->long_end = table->translated ? 0 : direct_end(table, WIRE_BLOCK_LONG);
     table->short_end = table->translated ? 0 : direct_end(table, WIRE_BLOCK_SHORT);
 }
 
-/* NULL: no memory. */
+/* @class: of the block, a constant; WIRE_BLOCK_LONGEST: at most. NULL: no memory. */
 static inline struct wire_chunk *direct_block(const struct bound_table *table, size_t source_bytes,
                                               const enum wire_block class, size_t *ret_room)
 {
     *ret_room = WIRE_BLOCK_BYTES(class);
-    if (!SANITIZED)
+    if (!SANITIZED && class != WIRE_BLOCK_LONGEST)
         return wire_block_of(class);
     *ret_room = table->image_bytes + copy_room(source_bytes) + direct_guess(source_bytes);
     return wire_block_new(ret_room);
 }
 
+static inline void copy_source(uint8_t *copy, const uint8_t *source, size_t bytes,
+                               const enum wire_block class)
+{
+    if (class == WIRE_BLOCK_LONGEST)
+        copy_bytes(copy, source, bytes);
+    else
+        copy_few(copy, source, bytes);
+}
+
 /* One crossing of a small message of a table that only checks, which needs no scratch, no second
  * crossing, and nothing before: what most messages are, so it is one function of next to no
- * branches. Most of what a crossing may need is set only when machine code gives up. @class: of the
- * block; a constant. */
+ * branches. Most of what a crossing may need is set only when machine code gives up. @class: as in
+ * direct_block(). */
 static inline __attribute__((always_inline)) int
 cross_directly(const struct plan_binding *binding, const struct bound_table *table,
                const uint8_t *source, size_t source_bytes, const enum wire_block class,
@@ -311,10 +331,9 @@ cross_directly(const struct plan_binding *binding, const struct bound_table *tab
     if (__builtin_expect(chunk != NULL, 1)) {
         uint8_t *message = (uint8_t *)(chunk + 1);
         uint8_t *copy = begin_block(&u, table, chunk, room, copy_room(source_bytes),
-                                    /* not all that it may, but more than it can use */
-                                    wire_unpacked_bytes_max(0) - room);
+                                    wire_unpacked_bytes_max(source_bytes) - room);
         if (source_bytes > 0)
-            copy_few(copy, source, source_bytes);
+            copy_source(copy, source, source_bytes, class);
         u.run.source = copy;
         end_source(&u, copy + source_bytes);
         if (__builtin_expect(code != NULL && table->code_at > 0, 1)) {
@@ -348,6 +367,16 @@ cross_long(const struct plan_binding *binding, const struct bound_table *table,
            const uint8_t **ret_copy, struct plan_failure *ret_failure)
 {
     return cross_directly(binding, table, source, source_bytes, WIRE_BLOCK_LONG, ret_message,
+                          ret_copy, ret_failure);
+}
+
+/* That of which a long one would be. */
+__attribute__((noinline)) static int
+cross_longest(const struct plan_binding *binding, const struct bound_table *table,
+              const uint8_t *source, size_t source_bytes, ProtobufCMessage **ret_message,
+              const uint8_t **ret_copy, struct plan_failure *ret_failure)
+{
+    return cross_directly(binding, table, source, source_bytes, WIRE_BLOCK_LONGEST, ret_message,
                           ret_copy, ret_failure);
 }
 
@@ -395,9 +424,12 @@ unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *so
         return cross_directly(binding, table, source, source_bytes, WIRE_BLOCK_SHORT, ret_message,
                               ret_copy, ret_failure);
     if (table && source_bytes < table->direct_end) {
-        if (!table->translated)
+        if (source_bytes < table->long_end)
             return cross_long(binding, table, source, source_bytes, ret_message, ret_copy,
                               ret_failure);
+        if (!table->translated)
+            return cross_longest(binding, table, source, source_bytes, ret_message, ret_copy,
+                                 ret_failure);
         const struct unpack_code *code = code_of(binding);
         if (code && table->code_at > 0)
             return cross_translated(binding, table, code, source, source_bytes, ret_message,

@@ -22,7 +22,7 @@
 
 #define CLASS_BYTES_MIN 512 /* with its header; each class is twice the one before it */
 static_assert(WIRE_BLOCK_BYTES(0) + sizeof(struct wire_chunk) == CLASS_BYTES_MIN, "as in bump.h");
-#define CLASS_COUNT 6 /* up to 16 KiB */
+#define CLASS_COUNT (WIRE_BLOCK_LONGEST + 1) /* up to 16 KiB */
 #define BLOCKS_KEPT 8
 #define LARGE CLASS_COUNT /* the class of those that are not kept */
 

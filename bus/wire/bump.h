@@ -22,7 +22,11 @@ struct wire_chunk *wire_block_new(size_t *bytes);
 /* The same of one of two sizes, for who need not know how large it is, and not in a sanitized
  * build, where every chunk is as large as it has to be. */
 #define WIRE_BLOCK_BYTES(class_) (((size_t)512 << (class_)) - sizeof(struct wire_chunk))
-enum wire_block { WIRE_BLOCK_SHORT = 1, WIRE_BLOCK_LONG = 2 }; /* 1 and 2 KiB, with its header */
+enum wire_block {
+    WIRE_BLOCK_SHORT = 1,   /* 1 KiB, with its header */
+    WIRE_BLOCK_LONG = 2,    /* 2 KiB */
+    WIRE_BLOCK_LONGEST = 5, /* the largest that are kept */
+};
 struct wire_chunk *wire_block_of(enum wire_block class);
 void *wire_block_free(struct wire_chunk *chunk); /* returns NULL */
 

@@ -658,6 +658,9 @@ static void test_nested_messages_of_any_length(void **state)
                                      UNPACK_CODE_BYTES_MAX - 1,
                                      UNPACK_CODE_BYTES_MAX,
                                      UNPACK_CODE_BYTES_MAX + 1,
+                                     1500,
+                                     4000,
+                                     7500,
                                      16383,
                                      16384};
     static const char *const names[] = {"catalog v1 ListReply", "catalog v2 ListReply"};
@@ -711,6 +714,26 @@ static void test_bytes_of_any_length(void **state)
     }
 }
 
+/* Around the lengths from which on a message needs another block, or goes another way. */
+static void test_messages_as_long_as_blocks(void **state)
+{
+    (void)state;
+    static uint8_t data[16384];
+    const struct way *way = find("shapes v1 Shape, identity");
+    const struct bound_table *table = way->binding->entries[way->entry];
+    const size_t ends[] = {table->short_end, table->long_end, table->direct_end};
+    assert_true(ends[0] > 0 && ends[0] < ends[1] && ends[1] < ends[2] && ends[2] > 4096 &&
+                ends[2] < sizeof(data));
+    for (size_t i = 0; i < 4 * sizeof(ends) / sizeof(ends[0]); i++) {
+        const size_t bytes = ends[i / 4] - 2 + i % 4;
+        data[0] = 0x62; /* raw, with a length of two bytes */
+        (void)wire_write_varint(data + 1, bytes - 3);
+        memset(data + 3, 0xc3, bytes - 3);
+        assert_true(check_way(way, (struct bytes){data, bytes}));
+        assert_false(check_way(way, (struct bytes){data, bytes - 1}));
+    }
+}
+
 static void *unpack_often(void *binding)
 {
     for (int i = 0; i < 2000; i++)
@@ -759,6 +782,7 @@ int main(void)
         cmocka_unit_test(test_every_truncation_and_changed_byte_is_alike),
         cmocka_unit_test(test_nested_messages_of_any_length),
         cmocka_unit_test(test_bytes_of_any_length),
+        cmocka_unit_test(test_messages_as_long_as_blocks),
         cmocka_unit_test(test_threads_share_a_binding_while_its_code_is_made),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
