@@ -12,6 +12,9 @@
  * client and service at once, so that such a wait serves; so many bytes are in buffers there and
  * back, or, if they are 64 or fewer, in the message. All of it is steps_counted().
  *
+ * With BYTES so many are in the message, there and back, and copied; whatever REFERRED says, but
+ * for whether calls wait.
+ *
  * Asleep, the two are threads with the default options, and a call is made each millisecond, so
  * that each side sleeps until the other wakes it: steps_asleep_call() is what the client does for
  * it, and steps_asleep_serve() the service, waits and all. With --dump-before=steps_asleep_call,
@@ -29,14 +32,18 @@
 #include "parley_call.h"
 #include "tracing.h"
 
-#define PAYLOAD_BYTES 62 /* 64 on the wire */
+#define PAYLOAD_BYTES 62 /* 64 on the wire; if BYTES does not say otherwise */
+#define PAYLOAD_BYTES_MAX (1 << 20)
 #define PLAIN_BYTES_MAX 64
 #define WARM_CALLS 1000
 
 static struct parley_endpoint *client_endpoint, *service_endpoint;
 static struct parley_client *client;
 static uint32_t in_flight, started, ended;
-static uint8_t payload[PLAIN_BYTES_MAX];
+static uint8_t payload[PAYLOAD_BYTES_MAX];
+static size_t payload_bytes = PAYLOAD_BYTES;
+static bool copies;                  /* all bytes, however many */
+static ProtobufCBinaryData referred; /* no bytes: calls do not wait */
 
 __attribute__((noinline)) static void answer_echo(Bench__V1__Echo_Service *service,
                                                   const Bench__V1__EchoMessage *request,
@@ -44,7 +51,7 @@ __attribute__((noinline)) static void answer_echo(Bench__V1__Echo_Service *servi
                                                   void *closure_data)
 {
     (void)service;
-    if (request->payload.len <= PLAIN_BYTES_MAX) {
+    if (copies || request->payload.len <= PLAIN_BYTES_MAX) {
         closure(request, closure_data);
         return;
     }
@@ -58,7 +65,7 @@ __attribute__((noinline)) static void answer_echo(Bench__V1__Echo_Service *servi
 static void take_reply(const Bench__V1__EchoMessage *reply, void *userdata)
 {
     (void)userdata;
-    if (reply && reply->payload.len == PAYLOAD_BYTES)
+    if (reply && reply->payload.len == payload_bytes)
         ended++;
 }
 
@@ -74,7 +81,7 @@ static void turn(struct parley_endpoint *endpoint)
 __attribute__((noinline)) static void steps_start(void)
 {
     Bench__V1__EchoMessage request = BENCH__V1__ECHO_MESSAGE__INIT;
-    request.payload = (ProtobufCBinaryData){.len = PAYLOAD_BYTES, .data = payload};
+    request.payload = (ProtobufCBinaryData){.len = payload_bytes, .data = payload};
     while (started - ended < in_flight) {
         bench__v1__echo__echo(parley_client_service(client), &request, take_reply, NULL);
         started++;
@@ -123,8 +130,6 @@ static void call_referred(ProtobufCBinaryData bytes)
     }
     parley_reply_free(reply);
 }
-
-static ProtobufCBinaryData referred; /* no bytes: calls do not wait */
 
 __attribute__((noinline)) static void steps_counted(uint32_t calls)
 {
@@ -225,7 +230,7 @@ static int run_referred(size_t bytes, uint32_t calls)
 {
     struct parley_buffer *buffer = NULL;
     referred = (ProtobufCBinaryData){.len = bytes, .data = payload};
-    if (bytes > PLAIN_BYTES_MAX) {
+    if (bytes > PLAIN_BYTES_MAX && !copies) {
         if (parley_buffer_new(client, bytes, &buffer) != PARLEY_OK)
             return -1;
         referred.data = parley_buffer_data(buffer);
@@ -246,15 +251,20 @@ int main(int argc, char **argv)
     uint32_t calls = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 100000;
     int traced = argc > 3 ? (int)strtol(argv[3], NULL, 10) : -1;
     size_t referred_bytes = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
+    if (argc > 5) {
+        payload_bytes = strtoul(argv[5], NULL, 10);
+        copies = true;
+    }
     struct tracing tracing;
     struct error_text error = {0};
-    if (depth == 0 || depth > 60000 || calls == 0 || traced > 100000 || argc > 5 ||
-        referred_bytes > PARLEY_BUFFER_BYTES_MAX) {
-        fprintf(stderr,
-                "usage: %s [IN-FLIGHT|asleep [CALLS [TRACED-OF-100000 [REFERRED]]]]\n\nunder"
-                " valgrind --tool=callgrind --toggle-collect=steps_counted, or, asleep,"
-                " --separate-threads=yes '--toggle-collect=steps_asleep_*'\n",
-                argv[0]);
+    if (depth == 0 || depth > 60000 || calls == 0 || traced > 100000 || argc > 6 ||
+        referred_bytes > PARLEY_BUFFER_BYTES_MAX || payload_bytes > sizeof(payload)) {
+        fprintf(
+            stderr,
+            "usage: %s [IN-FLIGHT|asleep [CALLS [TRACED-OF-100000 [REFERRED [BYTES]]]]]\n\nunder"
+            " valgrind --tool=callgrind --toggle-collect=steps_counted, or, asleep,"
+            " --separate-threads=yes '--toggle-collect=steps_asleep_*'\n",
+            argv[0]);
         return 2;
     }
     /* valgrind knows no io_uring, and its ring is one thread's. */
@@ -269,7 +279,7 @@ int main(int argc, char **argv)
     if (r == 0 && asleep) {
         r = run_asleep(calls);
     } else if (r == 0 && referred_bytes > 0) {
-        r = run_referred(referred_bytes, calls);
+        r = run_referred(copies ? payload_bytes : referred_bytes, calls);
     } else if (r == 0) {
         in_flight = depth;
         steps_until(2 * depth + WARM_CALLS);

@@ -16,7 +16,7 @@
 
 #include "base/error.h"
 
-#define STUDY_ROW_MAX 48
+#define STUDY_ROW_MAX 64
 #define STUDY_GOAL_MAX 48
 #define STUDY_ROUND_MAX 100
 #define STUDY_SAMPLE_MAX 100000u
