@@ -568,21 +568,39 @@ int frame_more_write(struct channel *channel, struct wire_packing *packing, size
     return 0;
 }
 
+/* A record that names a block. */
+static int reserve_for_block(struct channel *channel, void **ret_record, uint32_t *ret_bytes)
+{
+    *ret_bytes = (uint32_t)(sizeof(struct frame_header) + sizeof(struct frame_ref)) +
+                 frame_more_bytes_any(channel, 0, 0);
+    return ring_reserve(&channel->ours, &channel->peer, *ret_bytes, ret_record);
+}
+
+/* @header: all of it but the flag. */
+static void commit_block(struct channel *channel, struct frame_header *header,
+                         const struct frame_ref *ref, uint8_t *record, uint32_t record_bytes)
+{
+    header->flags |= FRAME_IN_ARENA;
+    const struct frame_words words = frame_words_of(header);
+    frame_words_write(record, &words);
+    memcpy(record + sizeof(*header), ref, sizeof(*ref));
+    (void)frame_more_write(channel, NULL, 0, 0, record, record + sizeof(*header) + sizeof(*ref));
+    ring_commit(&channel->ours, record_bytes);
+}
+
 static int send_by_arena(struct channel *channel, const struct frame_header *given,
                          const struct body *body)
 {
     struct frame_header header = *given;
     struct frame_ref ref;
-    void *data;
+    void *data, *record;
+    uint32_t record_bytes;
     int r = channel_arena_take(channel, body_bytes(body), &ref, &data);
     if (r == ARENA_E_FULL || r == ARENA_E_GROW)
         return CHANNEL_E_FULL;
     if (r != 0)
         return r;
-    void *record;
-    const uint32_t own_bytes = (uint32_t)(sizeof(header) + sizeof(ref));
-    const uint32_t record_bytes = own_bytes + frame_more_bytes_any(channel, 0, 0);
-    r = ring_reserve(&channel->ours, &channel->peer, record_bytes, &record);
+    r = reserve_for_block(channel, &record, &record_bytes);
     if (r == 0)
         r = body_write(data, body);
     if (r == 0 && body->ref_count > 0)
@@ -592,16 +610,44 @@ static int send_by_arena(struct channel *channel, const struct frame_header *giv
         arena_free(&channel->ours, ref.block);
         return r; /* a record that is not committed is nothing */
     }
-    header.flags |= FRAME_IN_ARENA;
     header.payload_bytes = (uint32_t)body->bytes;
     header.metadata_bytes = (uint16_t)body->metadata_bytes;
     header.share_count = (uint8_t)body->ref_count;
-    const struct frame_words words = frame_words_of(&header);
-    frame_words_write(record, &words);
-    memcpy((uint8_t *)record + sizeof(header), &ref, sizeof(ref));
-    (void)frame_more_write(channel, NULL, 0, 0, record, (uint8_t *)record + own_bytes);
-    ring_commit(&channel->ours, record_bytes);
+    commit_block(channel, &header, &ref, record, record_bytes);
     return 0;
+}
+
+/* How long a message is shows when it has been packed: mostly about as long as the one before. */
+bool frame_in_arena(struct channel *channel, const struct frame_words *given,
+                    const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
+{
+    const size_t room = channel->packed_bytes + channel->packed_bytes / 8 + WIRE_PACK_AT_SLACK;
+    struct frame_header header = frame_header_of(given);
+    struct frame_ref ref;
+    void *data, *record;
+    uint32_t record_bytes;
+    size_t bytes;
+    if (!LIST_EMPTY(&channel->buffers) || room > WIRE_PACK_WINDOW_BYTES ||
+        frame_fits_ring(channel, sizeof(header) + channel->packed_bytes) ||
+        channel_arena_take(channel, room, &ref, &data) != 0)
+        return false; /* what is wrong shows again */
+    int r = wire_pack_at(channel->endpoint->packing, packer, type, message, data, room, &bytes);
+    const struct body body = {.data = data, .bytes = r == 0 ? bytes : 0};
+    const size_t whole = frame_record_bytes(channel, &body);
+    const bool shrunk = r == 0 && frame_fits_ring(channel, whole);
+    if (shrunk)
+        r = frame_by_ring(channel, given, &body, (uint32_t)whole);
+    else if (r == 0)
+        r = reserve_for_block(channel, &record, &record_bytes);
+    if (r == 0)
+        channel->packed_bytes = (uint32_t)bytes;
+    if (r != 0 || shrunk) {
+        arena_free(&channel->ours, ref.block);
+        return r == 0;
+    }
+    header.payload_bytes = (uint32_t)bytes;
+    commit_block(channel, &header, &ref, record, record_bytes);
+    return true;
 }
 
 int channel_send(struct channel *channel, const struct frame_header *header,

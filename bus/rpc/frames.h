@@ -239,6 +239,12 @@ bool frame_at_once(struct channel *channel, const struct frame_words *given,
                    const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
     __attribute__((noinline));
 
+/* channel.c: the same, packed into a block of the arena, if messages have been longer than what goes
+ * by the ring. */
+bool frame_in_arena(struct channel *channel, const struct frame_words *given,
+                    const struct wire_packer *packer, size_t type,
+                    const ProtobufCMessage *message);
+
 /* A frame of a message and no metadata, packed into the ring, if there is room for it that goes on.
  * @trace: its frame_trace; or NULL, a constant. False: nothing was sent, and it is to be packed
  * before. */

@@ -196,8 +196,8 @@ bool frame_at_once(struct channel *channel, const struct frame_words *given,
     uint8_t made[FRAME_IN_PLACE_BYTES + sizeof(uint64_t)];
     size_t bytes, ref_count;
     int r;
-    if (channel->packed_bytes > FRAME_IN_PLACE_BYTES)
-        return false; /* it would be packed in vain */
+    if (channel->packed_bytes > FRAME_IN_PLACE_BYTES) /* there it would be packed in vain */
+        return frame_in_arena(channel, given, packer, type, message);
     if (LIST_EMPTY(&channel->buffers)) {
         r = wire_pack_at(packing, packer, type, message, made, FRAME_IN_PLACE_BYTES, &bytes);
     } else {

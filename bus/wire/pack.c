@@ -82,9 +82,9 @@ uint8_t *pack_empty(struct wire_packing *packing, const uint8_t *pos)
 uint8_t *pack_bulk(struct wire_packing *packing, uint8_t *pos, const void *data, size_t bytes)
 {
     size_t left = (size_t)(packing->end - pos);
-    if (bytes <= left && bytes < BULK_MIN) {
+    if (bytes <= left && (bytes < BULK_MIN || packing->begin != packing->window)) {
         if (bytes > 0)
-            memcpy(pos, data, bytes);
+            copy_over(pos, data, bytes);
         return pos + bytes;
     }
     if (bytes > WIRE_MESSAGE_BYTES_MAX)

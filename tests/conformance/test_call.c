@@ -41,6 +41,29 @@ static void test_sizes_around_every_limit_cross_unharmed(void **state)
     free(payload);
 }
 
+/* A message is given room as for the one before it, and a little more. Of bytes that begin with a
+ * page, as they are copied in another way. */
+static void test_messages_that_grow_and_shrink_cross_unharmed(void **state)
+{
+    (void)state;
+    enum { BYTES = 8000, MORE = BYTES / 8, ROOM = 65536, ROUNDS = 200 };
+    bus_fork(&bus, calls_serve, NULL);
+    calls_connect(1);
+    uint8_t *payload = aligned_alloc(4096, 2 * ROOM);
+    for (size_t i = 0; i < 2 * ROOM; i++)
+        payload[i] = (uint8_t)(i * 2654435761u >> 13);
+    for (size_t more = MORE - 140; more < MORE + 140; more++) {
+        calls_echo(payload, BYTES);
+        calls_echo(payload, BYTES + more);
+    }
+    static const size_t sizes[] = {BYTES, 10, BYTES, 4000, 4090, BYTES, 58000, 59000, ROOM, 5000};
+    for (int round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+            calls_echo(payload, sizes[i]);
+    }
+    free(payload);
+}
+
 static void test_many_calls_wrap_the_ring_many_times(void **state)
 {
     (void)state;
@@ -319,6 +342,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         call_test(test_a_call_is_answered),
         call_test(test_sizes_around_every_limit_cross_unharmed),
+        call_test(test_messages_that_grow_and_shrink_cross_unharmed),
         call_test(test_many_calls_wrap_the_ring_many_times),
         call_test(test_a_request_over_64_MiB_is_refused_here),
         call_test(test_a_message_of_another_type_is_not_sent),

@@ -470,6 +470,8 @@ NEVER(void, held_free, struct held_plan *held)
 NEVER(int, plan_bind, struct plan *plan, const ProtobufCServiceDescriptor *descriptor,
       enum plan_payload side, struct plan_binding **ret, struct error_text *error)
 NEVER(struct plan_binding *, plan_binding_ref, struct plan_binding *binding)
+NEVER(int, wire_pack_at, struct wire_packing *packing, const struct wire_packer *packer,
+      size_t type, const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes)
 NEVER(void, copy_round, void *out, const void *in, size_t bytes)
 NEVER(int, wire_pack_write, struct wire_packing *packing, uint8_t *out)
 NEVER(bool, call_keep_more, struct call *call, size_t bytes)
