@@ -107,6 +107,9 @@ int peer_segment_map(struct peer_segment *peer, int fd, struct error_text *error
         .release_slots = header.release_slots,
         .arenas = {{.base = base + header.arena_offset, .bytes = header.arena_bytes}},
     };
+    /* What the first call reads: as in segment_create(). */
+    (void)ring_pending(peer);
+    (void)atomic_load_explicit(&peer->cells->asleep, memory_order_relaxed);
     return 0;
 }
 

@@ -18,6 +18,7 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
+#include "shm/ring.h"
 
 #define SEGMENT_RELEASE_OFFSET (SEGMENT_CELLS_OFFSET + (uint32_t)sizeof(struct segment_cells))
 
@@ -100,6 +101,10 @@ int segment_create(struct segment *segment, const struct segment_options *option
         .release_slots = header.release_slots,
         .arena = arena,
     };
+    /* What the first call writes: it is mapped, but a hypervisor with page tables of its own learns
+     * of a page when it is first used, and of its being written when that first happens. */
+    ring_zero(segment, 0);
+    asleep_clear(segment);
     return 0;
 }
 
