@@ -276,11 +276,12 @@ uint64_t client_attach_due(struct parley_client *client, uint64_t now)
 }
 
 /* What the first call would have to do first. A failure is that call's. */
-static void first_call_prepare(struct parley_client *client)
+static void first_call_prepare(struct parley_client *client, const struct channel *channel)
 {
     struct parley_endpoint *endpoint = client->endpoint;
     client_route_read(client);
     wire_block_prepare(RPC_FIRST_MESSAGE_BYTES);
+    held_prepare(channel->held);
     if (endpoint->call_free_count == 0)
         (void)endpoint_calls_grow(endpoint);
 }
@@ -293,7 +294,7 @@ static void client_attached(struct channel *channel)
     if (listed)
         listed->attempts = 0;
     channel->figures = stats_instance_take(&channel->endpoint->stats, channel->instance_id);
-    first_call_prepare(channel->client);
+    first_call_prepare(channel->client, channel);
     client_live_update(channel->client);
     calls_resume(channel->client);
 }

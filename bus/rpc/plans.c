@@ -175,3 +175,12 @@ void channel_follow(struct channel *channel, uint16_t tag)
         return;
     }
 }
+
+void held_prepare(const struct held_plan *held)
+{
+    static const uint8_t source[] = {1 << 3 | 2, 0}; /* field 1, of no bytes */
+    ProtobufCMessage *message;
+    if (held && held->binding && plan_entry_count(held->plan) > 0 &&
+        plan_unpack(held->binding, 0, source, sizeof(source), &message, NULL) == 0)
+        wire_free(message);
+}

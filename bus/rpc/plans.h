@@ -51,6 +51,9 @@ void plans_drop(struct parley_endpoint *endpoint);
 const struct plan_entry *plans_find(const struct parley_endpoint *endpoint, uint64_t plan_id);
 /* One user: held_drop(). @entry NULL: @identity. NULL: no memory. */
 struct held_plan *held_new(const struct plan_entry *entry, struct plan *identity);
+/* Unpacks a message, so that the first one that comes does not find code and tables that nobody has
+ * looked at yet. */
+void held_prepare(const struct held_plan *held);
 static inline struct held_plan *held_keep(struct held_plan *held)
 {
     held->users++;

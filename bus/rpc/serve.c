@@ -514,4 +514,5 @@ void service_prepare(struct channel *channel)
     (void)served_room(channel->held);
     contexts_prepare(channel->endpoint);
     wire_block_prepare(RPC_FIRST_MESSAGE_BYTES);
+    held_prepare(channel->held);
 }
