@@ -133,11 +133,17 @@ RING_INLINE bool ring_record_fits(const struct peer_segment *peer, uint64_t posi
 /* ring_peek() where there is no record, but a pad or nonsense. */
 RING_RARE int ring_peek_far(struct peer_segment *peer, const void **ret_body, uint32_t *ret_bytes);
 
-/* The second line of a record, if it has one, comes while the first is read. @bytes: a hint. */
+#define RING_ASK_LINES_MAX 8
+
+/* A record's further lines (most have one at most) come while the first is read: all at once, and
+ * not when whoever reads them gets there. @bytes: of a record that fits. */
 RING_INLINE void ring_ask_for_rest(const struct ring_prefix *prefix, uint32_t bytes)
 {
-    const size_t lines = bytes > LAYOUT_LINE_BYTES - sizeof(*prefix);
-    __builtin_prefetch((const uint8_t *)prefix + lines * LAYOUT_LINE_BYTES);
+    const uint8_t *first = (const uint8_t *)prefix;
+    const uint32_t lines = ring_record_lines(bytes);
+    __builtin_prefetch(first + (lines > 1) * LAYOUT_LINE_BYTES);
+    for (uint32_t i = 2; __builtin_expect(i < lines, 0) && i < RING_ASK_LINES_MAX; i++)
+        __builtin_prefetch(first + i * LAYOUT_LINE_BYTES);
 }
 
 /* As ring_peek(). @peer must be attached. */
