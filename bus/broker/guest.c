@@ -52,17 +52,9 @@ struct guest_call {
     size_t head_bytes, bytes;
 };
 
-static void mark_due(struct guest *guest)
-{
-    guest->due = true;
-    guest->serve->next_ns = 0;
-}
-
 /* ---- How it ends ---- */
 
-static void guest_end(struct guest *guest, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void guest_end(struct guest *guest, const char *format, ...)
+void guest_end(struct guest *guest, const char *format, ...)
 {
     char why[256];
     struct broker *broker = guest->serve->broker;
@@ -74,7 +66,7 @@ static void guest_end(struct guest *guest, const char *format, ...)
     (void)vsnprintf(why, sizeof(why), format, args);
     va_end(args);
     guest->state = GUEST_ENDED;
-    mark_due(guest);
+    guest_mark_due(guest);
     struct instance *instance = directory_instance(&broker->directory, guest->instance_id);
     if (instance && guest->service) {
         session_instance_gone(broker, instance, why);
@@ -113,7 +105,7 @@ static void wake_held(struct serve *serve)
         return;
     TAILQ_FOREACH (guest, &serve->guests, entry)
         if (guest->held)
-            mark_due(guest);
+            guest_mark_due(guest);
 }
 
 static void leave_line(struct guest_call *call)
@@ -384,7 +376,7 @@ static void let_in(struct guest *guest)
     guest->held = false;
     guest->serve->held--;
     rpc_service_resume(guest->service);
-    mark_due(guest);
+    guest_mark_due(guest);
 }
 
 /* Return: whether there is room for it; else it has ended. What has been asked about before, and is
@@ -467,15 +459,13 @@ static void malformed(struct guest_call *call, const char *why)
     answer(call, PARLEY_INTERNAL, PARLEY_EXECUTED_YES, text);
 }
 
-static void proof_answered(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes);
-
 static void on_answer(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes)
 {
     struct guest_call *call;
     struct error_text error = {""};
     struct bus_frame frame;
     if (guest->state == GUEST_PROVING) {
-        proof_answered(guest, number, data, bytes);
+        guest_proof_answered(guest, number, data, bytes);
         return;
     }
     if (number == NUMBER_OF_CANCELS)
@@ -549,13 +539,11 @@ static void expire(struct guest *guest, uint64_t now_ns)
     guest->expire_ns = expire_list(&guest->sent, now_ns, next_ns);
 }
 
-static void turn_away(struct guest *guest);
-
 static void look_at_clock(struct guest *guest, uint64_t now_ns)
 {
     expire(guest, now_ns);
     if (guest->state == GUEST_PROVING && guest->proof.by_ns <= now_ns)
-        turn_away(guest);
+        guest_turn_away(guest);
     if (guest->state == GUEST_EXPECTED && guest->dial_by_ns <= now_ns)
         guest_end(guest, "did not dial %s in time: its publication is forgotten",
                   requester_url(guest->line));
@@ -596,7 +584,7 @@ static void guest_published(struct parley_service *service, enum parley_status s
         guest->state = GUEST_UP;
 }
 
-static const struct rpc_service_ops guest_ops = {
+const struct rpc_service_ops guest_ops = {
     .published = guest_published,
     .room = guest_room,
     .full = guest_full,
@@ -606,174 +594,13 @@ static const struct rpc_service_ops guest_ops = {
 static void on_line(struct source *source, uint32_t events)
 {
     (void)events;
-    mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, line_source)));
+    guest_mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, line_source)));
 }
 
 static void on_endpoint(struct source *source, uint32_t events)
 {
     (void)events;
-    mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, endpoint_source)));
-}
-
-/* It counts as its publisher's, as far as the kernel has told who that is. */
-static int take_identity(struct broker *broker, struct endpoint *session,
-                         const struct replier_peer *peer, struct error_text *error)
-{
-    session->peer = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    if (!peer->local)
-        return 0;
-    session->peer = (struct ucred){.pid = peer->pid, .uid = peer->uid, .gid = peer->gid};
-    struct account *account = admit_account(&broker->admit, peer->uid, clock_now_ns());
-    if (!account)
-        return error_set(error, -ENOMEM, "the broker is out of memory");
-    int r = admit_endpoint(&broker->admit, account, error);
-    if (r == 0)
-        session->account = account;
-    return r;
-}
-
-static int make_endpoint(struct guest *guest, struct error_text *error)
-{
-    struct broker *broker = guest->serve->broker;
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-        return error_set(error, -errno, "cannot make a socket: %s", strerror(errno));
-    struct link *link;
-    struct endpoint *session;
-    int r = link_new(pair[0], &link);
-    if (r < 0)
-        fd_close(pair[0]);
-    else
-        r = session_new(broker, link, true, &session);
-    if (r < 0) {
-        fd_close(pair[1]);
-        return error_set(error, r, "cannot make a link: %s", strerror(-r));
-    }
-    r = take_identity(broker, session, &guest->peer, error);
-    if (r < 0) {
-        fd_close(pair[1]);
-        session_doom(session);
-        return r;
-    }
-    /* The endpoint takes the descriptor, on failure too; the session then hangs up by itself. */
-    if (rpc_endpoint_attach(pair[1], guest->name, &guest->endpoint) != PARLEY_OK)
-        return error_set(error, -EIO, "%s", parley_error_text());
-    return broker_watch(broker, parley_fd(guest->endpoint), WAIT_IN, &guest->endpoint_source);
-}
-
-static int join(struct guest *guest, struct error_text *error)
-{
-    int r = make_endpoint(guest, error);
-    if (r < 0)
-        return r;
-    const struct rpc_service_spec spec = {
-        .schema = guest->schema->schema,
-        .instance_id = guest->instance_id,
-        .calls_max = guest->calls_max + SERVE_WAITING_MAX + 1, /* we count ourselves */
-        .weights = &guest->weights,
-        .ops = &guest_ops,
-        .userdata = guest,
-    };
-    if (rpc_service_open(guest->endpoint, &spec, &guest->service) != PARLEY_OK)
-        return error_set(error, -EIO, "%s", parley_error_text());
-    guest->due = true;
-    return 0;
-}
-
-/* Nobody else may come in the publisher's place; who can be anybody may be another. */
-bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *b)
-{
-    if (a->local || b->local)
-        return a->local && b->local && a->uid == b->uid;
-    return strcmp(a->identity, b->identity) == 0;
-}
-
-/* A publisher that was nobody in particular may come back with a certificate, or not. */
-static bool may_dial(const struct guest *guest, const struct replier_peer *peer)
-{
-    const struct replier_peer *publisher = &guest->peer;
-    if (!publisher->local && !publisher->identity[0])
-        return !peer->local;
-    return guest_peers_alike(peer, publisher);
-}
-
-/* The publication stays, for who has made it. */
-static void refuse_peer(const struct guest *guest, const struct replier_peer *peer)
-{
-    const Parley__Interface *interface = schema_service(guest->schema->schema)->interface;
-    const struct replier_peer *publisher = &guest->peer;
-    const struct refusal refusal = {
-        .topic = "audit.publish",
-        .known = peer->local,
-        .who = {.pid = peer->pid, .uid = peer->uid, .gid = peer->gid},
-        .from = peer->identity[0] ? peer->identity : peer->text,
-        .asked = "to serve",
-        .interface = interface->name,
-        .version = interface->version,
-        .status = PARLEY_PERMISSION_DENIED,
-    };
-    audit_refused(guest->serve->broker, &refusal, "%s dialled in place of %s",
-                  peer->identity[0] ? peer->identity : peer->text,
-                  publisher->identity[0] ? publisher->identity : publisher->text);
-}
-
-/* It is the one that has published. */
-static void let_come(struct guest *guest)
-{
-    struct error_text error = {""};
-    requester_replaceable(guest->line, false);
-    guest->state = GUEST_JOINING;
-    guest->came = true;
-    guest->serve->counts.expected--;
-    guest->serve->counts.instances++;
-    if (join(guest, &error) < 0)
-        guest_end(guest, "is refused: %s", error.text);
-}
-
-/* Another may come, as long as the publisher is waited for. */
-static void turn_away(struct guest *guest)
-{
-    guest->state = GUEST_EXPECTED;
-    refuse_peer(guest, &guest->proof.peer);
-    requester_hang_up(guest->line);
-}
-
-static void proof_answered(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes)
-{
-    enum guest_proven proven = guest_proof_check(&guest->proof, number, data, bytes);
-    if (proven == GUEST_PROVEN)
-        let_come(guest);
-    else if (proven == GUEST_WRONG)
-        turn_away(guest);
-}
-
-static bool on_came(const struct replier_peer *peer, void *data)
-{
-    struct guest *guest = data;
-    if (guest->state != GUEST_EXPECTED && guest->state != GUEST_PROVING)
-        return false;
-    if (!may_dial(guest, peer)) {
-        refuse_peer(guest, peer);
-        return false;
-    }
-    if (!guest->proof.asked) {
-        let_come(guest);
-        return true;
-    }
-    guest->state = GUEST_PROVING;
-    guest_proof_begin(&guest->proof, peer);
-    requester_replaceable(guest->line, true);
-    mark_due(guest);
-    return true;
-}
-
-static void on_gone(void *data)
-{
-    struct guest *guest = data;
-    if (guest->state == GUEST_PROVING)
-        guest->state = GUEST_EXPECTED;
-    else if (guest->state != GUEST_EXPECTED)
-        guest_end(guest, "is gone: it hung up");
+    guest_mark_due((struct guest *)((uint8_t *)source - offsetof(struct guest, endpoint_source)));
 }
 
 /* ---- Life ---- */
@@ -807,8 +634,8 @@ int guest_new(struct serve *serve, const struct guest_spec *spec, struct guest *
     struct requester_options options = *spec->line;
     options.bytes_max =
         sizeof(struct frame_header) + BUS_FRAME_METADATA_BYTES_MAX + WIRE_MESSAGE_BYTES_MAX;
-    options.came = on_came;
-    options.gone = on_gone;
+    options.came = guest_dialled;
+    options.gone = guest_hung_up;
     options.data = guest;
     int r = requester_new(&options, &guest->line, error);
     if (r == 0)
@@ -874,7 +701,7 @@ void guest_withdraw(struct guest *guest, bool drain)
     }
     guest->leaving = true;
     parley_service_close(guest->service);
-    mark_due(guest);
+    guest_mark_due(guest);
 }
 
 void guest_turn(struct guest *guest, uint64_t now_ns)

@@ -1,5 +1,5 @@
 /*
- * Inside serve.c and guest.c: one REP socket that serves.
+ * Inside serve.c, guest.c and guest_*.c: one REP socket that serves.
  */
 #ifndef PARLEY_BROKER_GUEST_H
 #define PARLEY_BROKER_GUEST_H
@@ -32,8 +32,8 @@ struct guest_proof {
     bool asked; /* for */
     bool due;   /* the question is to be sent */
     uint8_t token[SERVE_TOKEN_BYTES];
-    uint32_t number; /* of the question */
-    uint64_t by_ns;  /* it is to be answered */
+    uint32_t number;          /* of the question */
+    uint64_t by_ns;           /* it is to be answered */
     struct replier_peer peer; /* who is asked */
 };
 
@@ -103,7 +103,26 @@ enum guest_proven {
 };
 enum guest_proven guest_proof_check(const struct guest_proof *proof, uint32_t number,
                                     const uint8_t *data, size_t bytes);
+
+/* guest_join.c: it comes onto the bus. */
+bool guest_dialled(const struct replier_peer *peer, void *guest); /* as requester_options.came */
+void guest_hung_up(void *guest);                                  /* as requester_options.gone */
+/* What who dialled has said, before it was an instance. */
+void guest_proof_answered(struct guest *guest, uint32_t number, const uint8_t *data, size_t bytes);
+/* Another may come, as long as the publisher is waited for. */
+void guest_turn_away(struct guest *guest);
 /* Whether both are the same, as far as can be known. */
 bool guest_peers_alike(const struct replier_peer *a, const struct replier_peer *b);
+
+/* guest.c, for guest_join.c. */
+extern const struct rpc_service_ops guest_ops;
+/* From anywhere in its turn; it is freed behind it. */
+void guest_end(struct guest *guest, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static inline void guest_mark_due(struct guest *guest)
+{
+    guest->due = true;
+    guest->serve->next_ns = 0;
+}
 
 #endif
