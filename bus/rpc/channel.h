@@ -1,5 +1,5 @@
 /*
- * A channel, to one instance or one client, and what it carries: frames (channel.c, queue.c; their
+ * A channel, to one instance or one client, and what it carries: frames (send.c, channel.c, queue.c; their
  * usual way is in frames.h).
  */
 #ifndef PARLEY_RPC_CHANNEL_H

@@ -1,6 +1,6 @@
 /*
  * Frames on their usual way, to be part of those who send and take one for each call: by the ring,
- * with room, nothing in the arena. channel.c has what is rare, and is made of the same pieces.
+ * with room, nothing in the arena. send.c and channel.c have what is rare, and are made of the same pieces.
  *
  * A header is given as the four words that it is written in: where this is part of its sender it
  * goes from registers to the ring in four stores. Once it was filled in member by member and then
@@ -168,7 +168,7 @@ RING_INLINE uint8_t *returns_write(struct channel *channel, uint8_t *out, uint32
     return out + count * sizeof(channel->returns[0]);
 }
 
-/* channel.c: writes what a frame has more to a record whose header and body are there, @at the
+/* send.c: writes what a frame has more to a record whose header and body are there, @at the
  * body's end, and into the header how much it is; the message has @bytes. The frame must be sent
  * then. Return: 0, or as refs_write(). */
 int frame_more_write(struct channel *channel, struct wire_packing *packing, size_t bytes,
@@ -239,7 +239,7 @@ bool frame_at_once(struct channel *channel, const struct frame_words *given,
                    const struct wire_packer *packer, size_t type, const ProtobufCMessage *message)
     __attribute__((noinline));
 
-/* channel.c: the same, packed into a block of the arena, if messages have been longer than what goes
+/* send.c: the same, packed into a block of the arena, if messages have been longer than what goes
  * by the ring. */
 bool frame_in_arena(struct channel *channel, const struct frame_words *given,
                     const struct wire_packer *packer, size_t type,
