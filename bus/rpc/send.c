@@ -4,8 +4,9 @@
  * in one pass where its length can be guessed. The frame's header goes first, the record's sequence
  * last: a record that is not committed is nothing.
  *
- * Where there is no room the arena grows, by a segment more, and a ring that is full again and again
- * moves to a larger one. Their descriptors go by the doorbell, before anything that is in them.
+ * Where there is no room the arena grows, by a segment more, and a ring that is full again and
+ * again moves to a larger one. Their descriptors go by the doorbell, before anything that is in
+ * them.
  */
 #include "rpc/frames.h"
 
