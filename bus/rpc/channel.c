@@ -754,8 +754,9 @@ static inline int drain(struct channel *channel, unsigned batch)
 
 int channel_drain(struct channel *channel, unsigned batch)
 {
+    struct hot *hot = &channel->endpoint->hot;
     int taken = drain(channel, batch);
-    if (channel->awake)
-        hot_update(&channel->endpoint->hot, channel);
+    if (__builtin_expect(hot->count > 1, 0) && channel->awake)
+        hot_update(hot, channel);
     return taken;
 }

@@ -16,19 +16,25 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define HOT_ROOM_MIN 4
-
 static const _Atomic uint32_t always = 1;
 
 static void arrays_free(struct hot *hot)
 {
+    if (hot->channels == hot->few_channels)
+        return;
     free(hot->channels);
     free(hot->words);
 }
 
 static int grow(struct hot *hot)
 {
-    uint32_t room = hot->room ? 2 * hot->room : HOT_ROOM_MIN;
+    const uint32_t room = 2 * hot->room;
+    if (room == 0) {
+        hot->channels = hot->few_channels;
+        hot->words = hot->few_words;
+        hot->room = HOT_FEW;
+        return 0;
+    }
     struct channel **more = malloc(room * sizeof(struct channel *));
     const _Atomic uint32_t **words = malloc(room * sizeof(*words));
     if (!more || !words) {
@@ -76,6 +82,8 @@ void hot_update(struct hot *hot, struct channel *channel)
 
 void hot_add(struct hot *hot, struct channel *channel)
 {
+    if (hot->count == 1)
+        hot_update(hot, hot->channels[0]);
     channel->hot_index = hot->count;
     hot->channels[hot->count++] = channel;
     hot_update(hot, channel);

@@ -15,16 +15,20 @@ struct parley_endpoint;
  * at it costs what waking it up will, a few microseconds (the ski rental's answer). */
 #define HOT_QUIET_PASSES_MAX 4096
 #define HOT_AGAIN_MAX 64
+#define HOT_FEW 2 /* that need no memory of their own */
 
+/* Not to be moved while there are channels. */
 struct hot {
     uint32_t count, room;
     uint32_t reserved;         /* channels that there are, hot or not */
     uint32_t next;             /* whose turn it is to be looked at; may be @count */
     uint32_t expected;         /* called last, so that its answer may be next; may be anything */
     struct channel **channels; /* in no order */
-    /* Of each: not 0 where there may be something to do for it. The words where the records come
-     * next, in memory of the peers. */
+    /* Of each, where there are several: not 0 where there may be something to do for it. The words
+     * where the records come next, in memory of the peers. */
     const _Atomic uint32_t **words;
+    struct channel *few_channels[HOT_FEW];
+    const _Atomic uint32_t *few_words[HOT_FEW];
 };
 
 /* There is one channel more, for which hot_add() must not fail; until hot_unreserve(). Return: 0 or
@@ -34,7 +38,8 @@ void hot_unreserve(struct hot *hot);
 void hot_free(struct hot *hot);
 void hot_add(struct hot *hot, struct channel *channel);
 void hot_remove(struct hot *hot, struct channel *channel);
-/* Its ring has been read on, or what else there is to do for it has changed. */
+/* The word of a hot one: its ring has been read on, or what else there is to do for it has changed.
+ * Of the only one, nobody asks. */
 void hot_update(struct hot *hot, struct channel *channel);
 
 /**
