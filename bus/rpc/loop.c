@@ -49,7 +49,9 @@ static bool is_due(const struct channel *channel)
     return channel_pending(channel) || channel->rang || channel->hung_up;
 }
 
-/* What it does may kill others, or all. */
+/* NULL: there is none any more. Who makes channels cold goes from the last one down, as another
+ * takes the place of each; and a queue that cannot be sent kills its channel, whose closures may
+ * kill all. */
 static inline struct channel *hot_at(const struct parley_endpoint *endpoint, uint32_t index)
 {
     return index < endpoint->hot.count ? endpoint->hot.channels[index] : NULL;
@@ -71,7 +73,8 @@ static void hot_cool_idle(struct parley_endpoint *endpoint)
 {
     for (uint32_t i = endpoint->hot.count; i-- > 0 && endpoint->hot.count > 1;) {
         struct channel *channel = hot_at(endpoint, i);
-        if (channel && !channel->service_side && channel->in_flight == 0)
+        if (channel && served_now(endpoint, channel) && !channel->service_side &&
+            channel->in_flight == 0)
             (void)channel_sleep(channel);
     }
 }
