@@ -267,10 +267,15 @@ static void test_the_memory_of_cancelled_calls_comes_back(void **state)
     request.payload.len = 400000;
     request.payload.data = calloc(1, request.payload.len);
     /* More than all arenas of a side can hold. */
-    size_t rounds = ARENA_BYTES_TOTAL_MAX / request.payload.len + 100;
+    size_t rounds = ARENA_BYTES_TOTAL_MAX / request.payload.len + 100, early = 0;
     for (size_t i = 0; i < rounds; i++) {
         uint64_t id = caller_start(&caller, METHOD_ECHO, &request, NULL, &tally);
-        assert_int_equal(parley_client_cancel(caller.client, id), PARLEY_OK);
+        /* Over NNG it may be answered by the time its frame is known to be with the broker. */
+        bool answered = caller.bus.url[0] && tally.ok > early;
+        assert_int_equal(parley_client_cancel(caller.client, id),
+                         answered ? PARLEY_NOT_FOUND : PARLEY_OK);
+        early += answered;
+        assert_int_equal(tally.ok, early);
         if (i % 16 == 0)
             (void)ask();
     }
