@@ -131,6 +131,7 @@ void channel_kill(struct channel *channel, enum parley_status status, const char
         hot_remove(&endpoint->hot, channel);
     else
         TAILQ_REMOVE(&endpoint->cold, channel, entry);
+    channel->awake = false; /* its place among the hot ones is another one's now */
     hot_unreserve(&endpoint->hot);
     TAILQ_INSERT_TAIL(&endpoint->dead, channel, entry);
     rings_forget(&endpoint->rings, channel);

@@ -1,7 +1,7 @@
 /*
  * Several endpoints in one process, each in a thread of its own, that call each other; and one
- * channel with thousands of calls in flight that are answered in any order. Run once for each wait
- * backend.
+ * channel with thousands of calls in flight that are answered in any order; and a channel that ends
+ * while its service is busy with others. Run once for each wait backend.
  */
 #include "support/test.h"
 
@@ -10,8 +10,10 @@
 #include <stdlib.h>
 
 #include "base/random.h"
+#include "rpc/internal.h"
 #include "support/caller.h"
 #include "support/echoes.h"
+#include "support/until.h"
 
 static struct caller caller;
 
@@ -225,6 +227,92 @@ static void test_thousands_in_flight_are_answered_in_any_order(void **state)
     assert_true(out_of_order > CALLS / 4);
 }
 
+/* ---- A channel that ends among others ---- */
+
+static _Atomic bool enough;
+static bool ends; /* the first one, in whose place the last one comes, with its next reply */
+
+static void handle_last(Echo__V1__Echo_Service *service, const Echo__V1__Message *input,
+                        Echo__V1__Message_Closure closure, void *data)
+{
+    (void)service;
+    struct channel *channel = parley_context_current()->channel;
+    if (ends && channel == caller.endpoint->hot.channels[0]) {
+        channel->bye = true;
+        ends = false;
+    }
+    closure(input, data);
+}
+
+/* Calls by all of them in turn. One that has ended is made anew: no call need succeed. */
+static void *call_by_four(void *unused)
+{
+    (void)unused;
+    struct parley_endpoint *mine = bus_endpoint(&caller.bus, "four");
+    struct parley_client *clients[THREADS];
+    const char *problem = NULL;
+    for (size_t i = 0; i < THREADS && !problem; i++) {
+        if (parley_client_new(mine, &echo__v1__echo__interface, NULL, &clients[i]) != PARLEY_OK)
+            problem = "it could not connect";
+    }
+    for (size_t i = 0; !problem && !atomic_load(&enough); i++) {
+        const Echo__V1__Message request = ECHO__V1__MESSAGE__INIT;
+        Echo__V1__Message *reply;
+        if (echo__v1__echo__echo_call(clients[i % THREADS], &request, &reply, NULL) == PARLEY_OK)
+            parley_reply_free(reply);
+    }
+    parley_endpoint_free(mine);
+    return (void *)(uintptr_t)problem;
+}
+
+/* Where the service looks for the next record of each is where that will be. */
+static bool looks_in_the_right_places(const struct hot *hot)
+{
+    for (uint32_t i = 0; hot->count > 1 && i < hot->count; i++) {
+        const struct channel *channel = hot->channels[i];
+        const struct peer_segment *peer = &channel->peer;
+        if (!channel->rang && !channel->hung_up && channel->queue.count == 0 &&
+            hot->words[i] != ring_word(peer->ring, peer->ring_lines, peer->tail))
+            return false;
+    }
+    return true;
+}
+
+static void test_a_channel_that_ends_leaves_the_others_as_they_are(void **state)
+{
+    (void)state;
+    Echo__V1__Echo_Service implementation = ECHO_SERVICE(.echo = handle_last);
+    struct parley_service *service;
+    pthread_t thread;
+    void *problem = NULL;
+    if (bus_is_remote("there are no hot channels of others then"))
+        skip();
+    atomic_store(&enough, false);
+    caller.endpoint = bus_endpoint(&caller.bus, "service");
+    assert_int_equal(parley_service_new(caller.endpoint, &echo__v1__echo__interface,
+                                        &implementation.base, NULL, &service),
+                     PARLEY_OK);
+    assert_int_equal(pthread_create(&thread, NULL, call_by_four, NULL), 0);
+    const struct hot *hot = &caller.endpoint->hot;
+    for (unsigned times = 0; times < THREADS; times++) {
+        UNTIL(assert_int_equal(parley_dispatch(caller.endpoint, 0), PARLEY_OK),
+              hot->count == THREADS);
+        ends = true;
+        UNTIL(
+            {
+                assert_int_equal(parley_dispatch(caller.endpoint, 0), PARLEY_OK);
+                assert_true(looks_in_the_right_places(hot));
+            },
+            hot->count < THREADS);
+    }
+    atomic_store(&enough, true);
+    parley_service_free(service);
+    caller_leave(&caller);
+    assert_int_equal(pthread_join(thread, &problem), 0);
+    if (problem)
+        fail_msg("%s", (const char *)problem);
+}
+
 #define threads_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -234,6 +322,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         threads_test(test_endpoints_in_threads_call_each_other),
         threads_test(test_thousands_in_flight_are_answered_in_any_order),
+        threads_test(test_a_channel_that_ends_leaves_the_others_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
