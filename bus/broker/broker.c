@@ -12,7 +12,8 @@
  * them, and so on until nobody is left on the list.
  *
  * Idle, the broker sleeps in the kernel without a timer: the only timers are those of connections
- * that have not said Hello yet, the relay's, and those of rollouts that are under way.
+ * that have not said Hello yet, the relay's, of rollouts that are under way, and of folders that
+ * are not there.
  */
 #include "broker/broker.h"
 
@@ -23,6 +24,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/folder.h"
 #include "broker/front.h"
 #include "broker/health.h"
 #include "broker/relay.h"
@@ -151,6 +153,8 @@ static uint64_t next_deadline_ns(const struct broker *broker)
     deadline = health < deadline ? health : deadline;
     uint64_t front = front_next_deadline_ns(broker);
     deadline = front < deadline ? front : deadline;
+    uint64_t folder = folders_next_ns(broker);
+    deadline = folder < deadline ? folder : deadline;
     uint64_t look = ejector_next_ns(broker);
     deadline = look < deadline ? look : deadline;
     return relay < deadline ? relay : deadline;
@@ -206,6 +210,7 @@ int broker_turn(struct broker *broker, uint64_t timeout_ns)
         relay_turn(broker);
     front_flush(broker);
     serve_turn(broker, clock_now_ns());
+    folders_turn(broker, clock_now_ns());
     rollouts_turn(broker);
     trace_turn(broker, clock_now_ns());
     health_turn(broker, clock_now_ns());
@@ -271,6 +276,7 @@ int broker_new(const struct broker_options *options, struct broker **ret_broker,
     broker->serve_options = options->serve;
     broker->bus_url_count = options->bus_url_count;
     broker->tls = options->tls;
+    LIST_INIT(&broker->lost_folders);
     TAILQ_INIT(&broker->strangers);
     TAILQ_INIT(&broker->endpoints);
     TAILQ_INIT(&broker->doomed);

@@ -618,6 +618,7 @@ struct broker {
     uint64_t mirrored_ns; /* when a difference was published last */
     struct shelf *shelf;    /* NULL: none */
     struct rollouts *rollouts;
+    LIST_HEAD(, folder) lost_folders; /* folder.c */
     struct endpoint *endpoints_by_id;
     TAILQ_HEAD(endpoint_list, endpoint) strangers, endpoints, doomed; /* strangers: oldest first */
     TAILQ_HEAD(, source) again; /* sources that had more than a batch */

@@ -22,8 +22,11 @@ static void describe(struct negotiator *negotiator, struct schema_entry *entry,
     out->hash = (ProtobufCBinaryData){.len = DIGEST_BYTES, .data = entry->hash.bytes};
     out->bytes = (uint32_t)bytes;
     out->file = entry->file[0] ? entry->file : NULL;
-    out->published = entry->published != 0;
-    out->in_force = registry_in_force(negotiator, entry) == entry;
+    out->has_origin = true;
+    out->origin = entry->file[0] == '\0' ? entry->origin : PARLEY__SCHEMA_INFO__ORIGIN__FOLDER;
+    out->published = entry->origin == PARLEY__SCHEMA_INFO__ORIGIN__INSTANCE;
+    out->in_force = entry->origin != PARLEY__SCHEMA_INFO__ORIGIN__REFUSED &&
+                    registry_in_force(negotiator, entry) == entry;
     out->users = entry->users;
 }
 
@@ -37,7 +40,7 @@ int control_schemas(struct broker *broker, const Parley__SchemasRequest *request
     Parley__SchemasReply body = PARLEY__SCHEMAS_REPLY__INIT;
     int r = infos && pointers ? 0 : -ENOMEM;
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry) {
+    TAILQ_FOREACH (entry, &negotiator->schemas, entry) {
         if (r < 0 ||
             (wanted && strcmp(schema_service(entry->schema)->interface->name, wanted) != 0))
             continue;

@@ -7,6 +7,11 @@
  * forgotten first, then what is new is read: a file may be renamed. A file that is being written
  * has not the size that it had when it was opened: it is left for the event that comes when it is
  * closed.
+ *
+ * The folder itself may be renamed or removed, or one that it lies in: these are watched for just
+ * that. Then what was read stays in force, and each second we look whether the path leads to a
+ * folder again. It is open only while it is read: nobody is told that a folder was removed as long
+ * as somebody has it open.
  */
 #include "broker/folder.h"
 
@@ -21,15 +26,20 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "wire/wire.h"
 
 struct folder {
-    struct source source;
+    struct source source;    /* first */
+    LIST_ENTRY(folder) lost; /* of broker->lost_folders, if watch is -1 */
     struct broker *broker;
     const struct folder_ops *ops;
     void *user;
-    int fd, watch;
+    int fd;              /* while it is read */
+    int watch;           /* an inotify: of the folder, and of those that it lies in; -1: lost */
+    struct stat watched; /* what is */
+    uint64_t look_ns;    /* if it is lost: when to look for it */
     char path[PATHS_BYTES_MAX];
     TAILQ_HEAD(, folder_file) files;
     size_t file_count;
@@ -162,16 +172,10 @@ static void look_at(struct folder *folder, const char *name)
 /* ---- The folder ---- */
 
 /* @look false: only notes which files are there, to forget those that are not. */
-static int walk(struct folder *folder, bool look)
+static void walk(struct folder *folder, DIR *dir, bool look)
 {
-    int fd = openat(folder->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir) {
-        int r = -errno;
-        fd_close(fd);
-        return r;
-    }
     const struct dirent *entry;
+    rewinddir(dir);
     while ((entry = readdir(dir)) != NULL) {
         if (!name_counts(folder, entry->d_name))
             continue;
@@ -181,18 +185,18 @@ static int walk(struct folder *folder, bool look)
         else if (file)
             file->seen = true;
     }
-    (void)closedir(dir);
-    return 0;
 }
 
 static int scan(struct folder *folder)
 {
+    DIR *dir = opendir(folder->path);
+    if (!dir)
+        return -errno;
+    folder->fd = dirfd(dir);
     struct folder_file *file;
     TAILQ_FOREACH (file, &folder->files, entry)
         file->seen = false;
-    int r = walk(folder, false);
-    if (r < 0)
-        return r;
+    walk(folder, dir, false);
     file = TAILQ_FIRST(&folder->files);
     while (file) {
         struct folder_file *next = TAILQ_NEXT(file, entry);
@@ -200,7 +204,118 @@ static int scan(struct folder *folder)
             file_free(folder, file, false);
         file = next;
     }
-    return walk(folder, true);
+    walk(folder, dir, true);
+    (void)closedir(dir);
+    return 0;
+}
+
+static void scan_and_tell(struct folder *folder)
+{
+    int r = scan(folder);
+    if (r < 0)
+        log_error("%s cannot be read: %s; what was read before stays in force", folder->path,
+                  strerror(-r));
+    folder->ops->scanned(folder->user);
+}
+
+/* Of a folder that ours lies in only that it is renamed is told: the path is another one's then, or
+ * nobody's. @real is cut off at each slash. */
+static int watch_above(int watch, char *real)
+{
+    for (char *slash = strrchr(real, '/'); slash && slash > real; slash = strrchr(real, '/')) {
+        *slash = '\0';
+        if (inotify_add_watch(watch, real, IN_MOVE_SELF | IN_ONLYDIR) < 0 &&
+            errno != EACCES) /* one that we may pass through but not read */
+            return -errno;
+    }
+    return 0;
+}
+
+static void unwatch(struct folder *folder)
+{
+    if (folder->watch >= 0)
+        broker_unwatch(folder->broker, folder->watch, &folder->source);
+    folder->watch = fd_close(folder->watch);
+}
+
+/* What the path leads to now, from then on. */
+static int watch(struct folder *folder)
+{
+    const uint32_t events = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB |
+                            IN_MOVE_SELF | IN_DELETE_SELF | IN_ONLYDIR;
+    _cleanup_(freep) char *real = realpath(folder->path, NULL);
+    if (!real)
+        return -errno;
+    _cleanup_(fd_closep) int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (fd < 0 || stat(real, &folder->watched) < 0 || inotify_add_watch(fd, real, events) < 0)
+        return -errno;
+    int r = watch_above(fd, real);
+    if (r == 0)
+        r = broker_watch(folder->broker, fd, WAIT_IN, &folder->source);
+    if (r == 0)
+        folder->watch = steal_fd(&fd);
+    return r;
+}
+
+/* Whether the path leads to what we watch. */
+static bool is_there(const struct folder *folder)
+{
+    struct stat now;
+    return stat(folder->path, &now) == 0 && now.st_dev == folder->watched.st_dev &&
+           now.st_ino == folder->watched.st_ino;
+}
+
+static void lose(struct folder *folder)
+{
+    const struct event event = {.topic = "folder"};
+    unwatch(folder);
+    folder->look_ns = 0; /* another one may be in its place already */
+    LIST_INSERT_HEAD(&folder->broker->lost_folders, folder, lost);
+    event_publish(folder->broker, &event,
+                  "%s %s is not there any more; what was read from it stays in force until it is",
+                  folder->ops->option, folder->path);
+}
+
+static void look_for(struct folder *folder, uint64_t now_ns)
+{
+    const struct event event = {.topic = "folder"};
+    if (folder->look_ns > now_ns)
+        return;
+    folder->look_ns = clock_add(now_ns, FOLDER_LOOK_NS);
+    if (watch(folder) < 0)
+        return;
+    LIST_REMOVE(folder, lost);
+    event_publish(folder->broker, &event, "%s %s is there again", folder->ops->option,
+                  folder->path);
+    scan_and_tell(folder);
+}
+
+uint64_t folders_next_ns(const struct broker *broker)
+{
+    uint64_t next_ns = CLOCK_NEVER;
+    const struct folder *folder;
+    LIST_FOREACH (folder, &broker->lost_folders, lost)
+        next_ns = folder->look_ns < next_ns ? folder->look_ns : next_ns;
+    return next_ns;
+}
+
+void folders_turn(struct broker *broker, uint64_t now_ns)
+{
+    struct folder *folder = LIST_FIRST(&broker->lost_folders);
+    while (folder) {
+        struct folder *next = LIST_NEXT(folder, lost);
+        look_for(folder, now_ns);
+        folder = next;
+    }
+}
+
+uint32_t folders_lost(const struct broker *broker)
+{
+    uint32_t count = 0;
+    const struct folder *folder;
+    LIST_FOREACH (folder, &broker->lost_folders, lost)
+        count++;
+    return count;
 }
 
 static void on_change(struct source *source, uint32_t events)
@@ -208,17 +323,13 @@ static void on_change(struct source *source, uint32_t events)
     (void)events;
     struct folder *folder = (struct folder *)source; /* its first member */
     alignas(struct inotify_event) char buffer[4096];
-    ssize_t n;
     bool any = false;
-    while ((n = read(folder->watch, buffer, sizeof(buffer))) > 0)
+    while (folder->watch >= 0 && read(folder->watch, buffer, sizeof(buffer)) > 0)
         any = true;
-    if (!any)
-        return;
-    int r = scan(folder);
-    if (r < 0)
-        log_error("%s cannot be read: %s; what was read before stays in force", folder->path,
-                  strerror(-r));
-    folder->ops->scanned(folder->user);
+    if (any && !is_there(folder))
+        lose(folder);
+    else if (any)
+        scan_and_tell(folder);
 }
 
 void folder_read_again(struct folder *folder, bool (*which)(const struct folder_file *file))
@@ -231,7 +342,7 @@ void folder_read_again(struct folder *folder, bool (*which)(const struct folder_
         file->bytes = -1; /* no file has so many */
         any = true;
     }
-    int r = any ? scan(folder) : 0;
+    int r = any && folder->watch >= 0 ? scan(folder) : 0;
     if (r < 0)
         log_error("%s cannot be read: %s", folder->path, strerror(-r));
 }
@@ -248,15 +359,8 @@ int folder_new(struct broker *broker, const char *path, const struct folder_ops 
     folder->source.ready = on_change;
     TAILQ_INIT(&folder->files);
     (void)snprintf(folder->path, sizeof(folder->path), "%s", path);
-    folder->watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    folder->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = folder->watch < 0 || folder->fd < 0 ? -errno : 0;
-    if (r == 0 && inotify_add_watch(folder->watch, path,
-                                    IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
-                                        IN_ATTRIB | IN_ONLYDIR) < 0)
-        r = -errno;
-    if (r == 0)
-        r = broker_watch(broker, folder->watch, WAIT_IN, &folder->source);
+    folder->watch = -1;
+    int r = watch(folder);
     if (r == 0)
         r = scan(folder);
     if (r < 0) {
@@ -274,10 +378,7 @@ struct folder *folder_free(struct folder *folder)
         return NULL;
     while (!TAILQ_EMPTY(&folder->files))
         file_free(folder, TAILQ_FIRST(&folder->files), true);
-    if (folder->watch >= 0)
-        broker_unwatch(folder->broker, folder->watch, &folder->source);
-    fd_close(folder->watch);
-    fd_close(folder->fd);
+    unwatch(folder);
     free(folder);
     return NULL;
 }

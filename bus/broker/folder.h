@@ -33,6 +33,8 @@ struct folder_ops {
     void (*scanned)(void *user); /* the folder was read again */
 };
 
+#define FOLDER_LOOK_NS (UINT64_C(1) * 1000000000) /* for one that is lost, so often */
+
 struct folder;
 /* Reads the folder, and again whenever it changes. @ops: static. Return: 0; -errno with a sentence.
  * read() and trouble() may be called before it returns. */
@@ -41,5 +43,10 @@ int folder_new(struct broker *broker, const char *path, const struct folder_ops 
 struct folder *folder_free(struct folder *folder);
 /* Reads those files again for which @which says so, though they have not changed. */
 void folder_read_again(struct folder *folder, bool (*which)(const struct folder_file *file));
+
+/* Those that are not there any more, to be taken up again. */
+uint64_t folders_next_ns(const struct broker *broker);
+void folders_turn(struct broker *broker, uint64_t now_ns);
+uint32_t folders_lost(const struct broker *broker);
 
 #endif

@@ -46,6 +46,7 @@ bool front_stats(const struct broker *broker, Parley__FrontStats *ret);
 #define FRONT_SELF_INTERFACE "parley.bus"
 #define FRONT_SELF_CALL_MAX 1024 /* that wait for their answer; further ones are refused */
 #define FRONT_CONTRACT_MAX 4096  /* that Open made; the one unused for longest goes */
+#define FRONT_CONTRACT_USER_MAX 512 /* of one user, whose own goes */
 #define FRONT_CONTRACT_IDLE_NS (UINT64_C(300) * 1000000000)
 
 /* A call of one of the broker's own methods. */

@@ -102,9 +102,12 @@ struct schema_entry *front_self_schema(struct broker *broker, struct error_text 
         error_set(error, 0, "the broker is out of memory");
         return NULL;
     }
-    if (!self->schema && schema_entry_take(&broker->negotiator, FRONT_SELF_INTERFACE, VERSION, NULL,
-                                           set, sizeof(set), &self->schema, error) < 0)
+    if (self->schema)
+        return self->schema;
+    if (schema_entry_take(&broker->negotiator, FRONT_SELF_INTERFACE, VERSION, NULL, set,
+                          sizeof(set), &self->schema, error) < 0)
         return NULL;
+    registry_brought(self->schema, PARLEY__SCHEMA_INFO__ORIGIN__BROKER);
     return self->schema;
 }
 
@@ -185,17 +188,26 @@ static struct front_contract *contract_used(struct front_self *self,
     return contract;
 }
 
-/* The one that its user has already: who looks again does not use up others'. */
-static struct front_contract *contract_same(struct broker *broker,
+/* The one that its user has already: who looks again does not use up others'. If there is none:
+ * *ret_oldest is the one to forget for another, of the same user's if that has its share, so that
+ * nobody can drive out everybody's. NULL: there is room. */
+static struct front_contract *contract_same(const struct front_self *self,
                                             const struct schema_entry *schema, const char *accept,
-                                            const char *user)
+                                            const char *user, struct front_contract **ret_oldest)
 {
-    struct front_contract *contract;
-    TAILQ_FOREACH (contract, &broker->front_self->unused, entry) {
-        if (contract->schema == schema && strcmp(contract->user, user) == 0 &&
-            strcmp(contract->accept, accept ? accept : "") == 0)
+    struct front_contract *contract, *oldest = NULL;
+    uint32_t count = 0;
+    TAILQ_FOREACH (contract, &self->unused, entry) {
+        if (strcmp(contract->user, user) != 0)
+            continue;
+        if (contract->schema == schema && strcmp(contract->accept, accept ? accept : "") == 0)
             return contract;
+        oldest = oldest ? oldest : contract;
+        count++;
     }
+    *ret_oldest = count >= FRONT_CONTRACT_USER_MAX             ? oldest
+                  : self->contract_count >= FRONT_CONTRACT_MAX ? TAILQ_FIRST(&self->unused)
+                                                               : NULL;
     return NULL;
 }
 
@@ -204,19 +216,19 @@ static struct front_contract *contract_add(struct broker *broker, struct schema_
                                            const char *accept, const struct replier_peer *peer)
 {
     struct front_self *self = broker->front_self;
-    struct front_contract *contract;
+    struct front_contract *contract, *oldest;
     char user[sizeof(contract->user)];
     user_of(peer, user, sizeof(user));
-    contract = contract_same(broker, schema, accept, user);
+    contract = contract_same(self, schema, accept, user, &oldest);
     if (contract) {
         schema_entry_drop(&broker->negotiator, schema);
-        return contract_used(broker->front_self, contract);
+        return contract_used(self, contract);
     }
     contract = calloc(1, sizeof(*contract));
     if (!contract)
         return NULL;
-    if (self->contract_count >= FRONT_CONTRACT_MAX)
-        contract_forget(broker, TAILQ_FIRST(&self->unused));
+    if (oldest)
+        contract_forget(broker, oldest);
     contract->id = random_id();
     contract->schema = schema;
     contract->used_at_ns = clock_now_ns();
@@ -352,6 +364,8 @@ static enum parley_status handle_open(struct front_self_call *call, const void *
     }
     if (status == PARLEY_OK)
         status = offers_of(broker, &contract, error);
+    if (status == PARLEY_OK)
+        registry_brought(contract.schema, PARLEY__SCHEMA_INFO__ORIGIN__CLIENT);
     const struct front_contract *opened =
         status == PARLEY_OK ? contract_add(broker, contract.schema, request->accept, &call->peer)
                             : NULL;

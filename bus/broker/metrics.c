@@ -528,6 +528,8 @@ static void write_broker(struct metrics *metrics, const Parley__BrokerStats *bro
     one_count(metrics, "parley_events_lost", METRIC_COUNTER,
               "Messages for which a socket that reads too slowly had no room.",
               broker->events_lost);
+    one_count(metrics, "parley_folders_lost", METRIC_GAUGE,
+              "Folders of --rollouts and --schemas that are not there now.", broker->folders_lost);
     write_process(metrics, broker);
 }
 

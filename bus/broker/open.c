@@ -110,6 +110,7 @@ void session_on_open(struct endpoint *endpoint, const Parley__Open *open)
         refuse_open(endpoint, open, session_status(r), error.text);
         return;
     }
+    registry_brought(contract->schema, PARLEY__SCHEMA_INFO__ORIGIN__CLIENT);
     contract->endpoint = endpoint;
     contract->id = open->contract_id;
     HASH_ADD(hh, endpoint->contracts, id, sizeof(contract->id), contract);

@@ -129,6 +129,8 @@ static enum parley_status adopt_schema(struct broker *broker, struct version *ve
         r = may_join(broker, version, schema, &follows, error);
     else if (r == 0)
         registry_published(negotiator, schema);
+    if (r == 0)
+        registry_brought(schema, PARLEY__SCHEMA_INFO__ORIGIN__INSTANCE);
     if (r < 0 || !follows || version->schema == schema) {
         schema_entry_drop(negotiator, schema); /* one user a version is enough */
         return r == -EINVAL ? PARLEY_FAILED_PRECONDITION : r < 0 ? session_status(r) : PARLEY_OK;
@@ -235,16 +237,15 @@ static int could_join(struct broker *broker, const char *interface_name, const c
 {
     struct semver semver;
     const struct interface *interface = directory_find(&broker->directory, interface_name);
-    const struct version *version =
-        interface && semver_parse(version_name, &semver) == 0
-            ? interface_version(interface, &semver)
-            : NULL;
+    const struct version *version = interface && semver_parse(version_name, &semver) == 0
+                                        ? interface_version(interface, &semver)
+                                        : NULL;
     struct error_text backwards = {""};
     if (interface && interface->instance_count >= ROUTE_INSTANCE_MAX)
         return error_set(error, -ENOSPC, "%s has %u instances already: at most %d are allowed",
                          interface->name, interface->instance_count, ROUTE_INSTANCE_MAX);
-    if (!version || !version->schema || version->instance_count == 0 ||
-        version->schema == schema || compat_follows(version->schema, schema, error) == 0 ||
+    if (!version || !version->schema || version->instance_count == 0 || version->schema == schema ||
+        compat_follows(version->schema, schema, error) == 0 ||
         compat_follows(schema, version->schema, &backwards) == 0)
         return 0;
     return error_prefix(error, -EINVAL,
@@ -272,11 +273,13 @@ enum parley_status publish_check(struct broker *broker, const Parley__Publish *p
             r = could_join(broker, declared->name, declared->version, schema, error);
         status = r == -EINVAL ? PARLEY_FAILED_PRECONDITION : r < 0 ? session_status(r) : PARLEY_OK;
     }
-    if (r < 0)
+    if (r < 0) {
         schema_entry_drop(&broker->negotiator, schema);
-    else
-        *ret_schema = schema;
-    return status;
+        return status;
+    }
+    registry_brought(schema, PARLEY__SCHEMA_INFO__ORIGIN__INSTANCE);
+    *ret_schema = schema;
+    return PARLEY_OK;
 }
 
 /* ---- What a new schema can be bridged with ---- */

@@ -67,7 +67,7 @@ static struct schema_entry *entry_find(struct negotiator *negotiator, const stru
                                        const char *service)
 {
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry)
+    TAILQ_FOREACH (entry, &negotiator->schemas, entry)
         if (memcmp(&entry->hash, hash, sizeof(*hash)) == 0 &&
             (!service || strcmp(schema_service(entry->schema)->name, service) == 0))
             return entry;
@@ -119,7 +119,7 @@ static int entry_new(struct negotiator *negotiator, const struct digest *hash, c
 static struct schema_entry *oldest_idle(struct negotiator *negotiator, bool of_clients_only)
 {
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry)
+    TAILQ_FOREACH (entry, &negotiator->schemas, entry)
         if (entry->users == 0 && !(of_clients_only && schema_entry_trusted(entry)))
             return entry;
     return NULL;
@@ -228,11 +228,17 @@ static bool same_version(const struct schema_entry *a, const struct schema_entry
            semver_compare(&a->version, &b->version) == 0;
 }
 
+void registry_brought(struct schema_entry *entry, Parley__SchemaInfo__Origin by)
+{
+    if (by > entry->origin)
+        entry->origin = by;
+}
+
 void registry_published(struct negotiator *negotiator, struct schema_entry *entry)
 {
     bool news = entry->published == 0;
     const struct schema_entry *other;
-    TAILQ_FOREACH(other, &negotiator->schemas, entry)
+    TAILQ_FOREACH (other, &negotiator->schemas, entry)
         news = news || (other->published > entry->published && same_version(other, entry));
     entry->published = ++negotiator->published_last;
     negotiator->generation += news;
@@ -242,12 +248,13 @@ int registry_file(struct negotiator *negotiator, struct schema_entry *entry, con
                   struct error_text *error)
 {
     const struct schema_entry *other;
-    TAILQ_FOREACH(other, &negotiator->schemas, entry)
+    TAILQ_FOREACH (other, &negotiator->schemas, entry)
         if (other->file[0] && same_version(other, entry))
             return error_set(error, -EEXIST, "is in %s already: remove one of the two",
                              other->file);
     schema_entry_keep(negotiator, entry);
     (void)snprintf(entry->file, sizeof(entry->file), "%s", name);
+    registry_brought(entry, PARLEY__SCHEMA_INFO__ORIGIN__FOLDER);
     negotiator->generation++;
     return 0;
 }
@@ -275,7 +282,7 @@ struct schema_entry *registry_in_force(struct negotiator *negotiator, struct sch
         return entry->in_force;
     struct schema_entry *best = entry;
     struct schema_entry *other;
-    TAILQ_FOREACH(other, &negotiator->schemas, entry) {
+    TAILQ_FOREACH (other, &negotiator->schemas, entry) {
         struct error_text error;
         if (other != entry && schema_entry_trusted(other) && schema_entry_prevails(other, best) &&
             same_version(other, entry) && schema_same(entry->schema, other->schema, &error))
@@ -292,7 +299,7 @@ static struct schema_entry *best_of(struct negotiator *negotiator, const char *i
 {
     struct schema_entry *best = NULL;
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &negotiator->schemas, entry) {
+    TAILQ_FOREACH (entry, &negotiator->schemas, entry) {
         if (!schema_entry_trusted(entry) || strcmp(package_of(entry), package) != 0 ||
             strcmp(interface_of(entry), interface) != 0)
             continue;
@@ -314,7 +321,7 @@ struct schema_entry *registry_next(struct negotiator *negotiator, const struct s
 {
     struct schema_entry *best = NULL;
     struct schema_entry *other;
-    TAILQ_FOREACH(other, &negotiator->schemas, entry) {
+    TAILQ_FOREACH (other, &negotiator->schemas, entry) {
         const char *previous = previous_of(other);
         if (!schema_entry_trusted(other) || !previous || strcmp(previous, package_of(entry)) != 0 ||
             strcmp(interface_of(other), interface_of(entry)) != 0)

@@ -10,6 +10,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "parley/control.pb-c.h"
 #include "parley/link.pb-c.h"
 #include "schema/schema.h"
 #include "translate/plan.h"
@@ -30,7 +31,8 @@ struct schema_entry {
     uint8_t *positions; /* a set with source_code_info, of who published it last; NULL: none */
     size_t positions_bytes;
     uint32_t users;
-    uint64_t published;            /* the order of publications; 0: only clients brought it */
+    uint64_t published;            /* the order of publications; 0: none that counts */
+    Parley__SchemaInfo__Origin origin;
     char file[BROKER_FILE_BYTES];  /* of --schemas, without the folder; "": none */
     struct schema_entry *in_force; /* at generation `checked_at` */
     uint64_t checked_at;
@@ -87,7 +89,9 @@ void schema_entry_keep(struct negotiator *negotiator, struct schema_entry *entry
 struct schema_entry *schema_entry_drop(struct negotiator *negotiator, struct schema_entry *entry);
 void entry_free(struct negotiator *negotiator, struct schema_entry *entry);
 
-/* An instance has brought it. */
+/* Who brought it was not refused. */
+void registry_brought(struct schema_entry *entry, Parley__SchemaInfo__Origin by);
+/* An instance has brought it, and its rules count. */
 void registry_published(struct negotiator *negotiator, struct schema_entry *entry);
 /* It lies in --schemas: one more user. Return: 0; -EEXIST with a sentence. */
 int registry_file(struct negotiator *negotiator, struct schema_entry *entry, const char *name,

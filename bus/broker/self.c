@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "broker/folder.h"
 #include "broker/serve.h"
 #include "broker/subscribers.h"
 
@@ -192,6 +193,8 @@ static void fill_broker(struct self *self, const struct broker *broker)
     struct publisher_counts events;
     subscribers_counts(broker, &events);
     ret->has_subscribers = ret->has_events_sent = ret->has_events_lost = true;
+    ret->has_folders_lost = true;
+    ret->folders_lost = folders_lost(broker);
     ret->subscribers = events.connections_now;
     ret->events_sent = events.sent;
     ret->events_lost = events.lost;

@@ -24,6 +24,15 @@ static const char *or_dash(const char *text)
     return text && *text ? text : "-";
 }
 
+/* Who brought it, if it lies in no file now. */
+static const char *origin_name(const Parley__SchemaInfo *schema)
+{
+    static const char *const names[] = {"refused", "client", "folder", "instance", "broker"};
+    if (!schema->has_origin) /* of an older broker */
+        return schema->published ? "instance" : "client";
+    return (size_t)schema->origin < sizeof(names) / sizeof(names[0]) ? names[schema->origin] : "-";
+}
+
 /* "" if it is no hash. */
 static void hash_text(const Parley__SchemaInfo *schema, char text[DIGEST_TEXT_BYTES])
 {
@@ -52,9 +61,7 @@ static void print_table(FILE *out, const Parley__SchemasReply *schemas, const ch
         table_cell(table, "%s", or_dash(schema->previous));
         table_cell(table, "%s", or_dash(hash));
         table_cell(table, "%" PRIu32, schema->bytes);
-        table_cell(table, "%s", schema->file        ? schema->file
-                                : schema->published ? "an instance"
-                                                    : "a client");
+        table_cell(table, "%s", schema->file ? schema->file : origin_name(schema));
         table_cell(table, "%s", schema->in_force ? "in force" : "-");
     }
     if (schemas->n_schema > 0)
@@ -77,6 +84,7 @@ static json_t *schema_json(const Parley__SchemaInfo *schema)
     json_set_text(object, "sha256", hash);
     json_object_set_new(object, "bytes", json_integer(schema->bytes));
     json_set_text(object, "file", schema->file);
+    json_set_text(object, "origin", schema->file ? "folder" : origin_name(schema));
     json_object_set_new(object, "published", json_boolean(schema->published));
     json_object_set_new(object, "in_force", json_boolean(schema->in_force));
     json_object_set_new(object, "users", json_integer(schema->users));
@@ -131,11 +139,13 @@ const struct cli_command cmd_schemas = {
     .name = "schemas",
     .usage = "[--json] [INTERFACE]",
     .summary = "list the schemas that the broker knows",
-    .details = "Lists what the broker's registry has: each content of each version, by its SHA-256,\n"
-               "and where it is from: a file of parleyd --schemas, an instance that published it,\n"
-               "or only a client that was built against it. Paths between versions lead over those\n"
-               "of files and instances. Of several contents of one version, the rules of the one\n"
-               "that is in force count.\n",
+    .details =
+        "Lists what the broker's registry has: each content of each version, by its SHA-256,\n"
+        "and where it is from: a file of parleyd --schemas (\"folder\": it is gone), an\n"
+        "instance that published it, only a client that was built against it, the broker\n"
+        "itself, or only somebody who was refused with it. Paths between versions lead over\n"
+        "those of files and instances. Of several contents of one version, the rules of the\n"
+        "one that is in force count.\n",
     .example = "  parley schemas catalog\n"
                "  parley schemas --json | jq -r '.schemas[] | .version + \" \" + .sha256'\n",
     .run = run,

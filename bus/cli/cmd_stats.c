@@ -214,6 +214,12 @@ static void print_table(struct cli *cli, const struct watch *watch, const Parley
                 "\nOf all endpoints: %" PRIu64 " messages found a full ring, %" PRIu64
                 " replies came too late.\n",
                 stats->ring_full, stats->late_replies);
+    if (stats->broker && stats->broker->folders_lost > 0)
+        fprintf(cli->out,
+                "\n%" PRIu32
+                " of the broker's watched folders (--rollouts, --schemas) %s not there: "
+                "see 'parley events --last 10 folder'.\n",
+                stats->broker->folders_lost, stats->broker->folders_lost == 1 ? "is" : "are");
     if (!watch->interface && watch->verbose)
         print_rest(cli, stats);
 }

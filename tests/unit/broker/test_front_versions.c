@@ -326,33 +326,102 @@ static void test_open_says_what_does_not_fit(void **state)
     }
 }
 
-/* More than are kept: those that were used last are. */
+/* ---- Contracts ---- */
+
+static uint64_t opened; /* the last */
+
+static void on_opened(const struct relay_end *end, void *userdata)
+{
+    (void)userdata;
+    assert_int_equal(end->status, PARLEY_OK);
+    Parley__Bus__V1__OpenReply *reply =
+        parley__bus__v1__open_reply__unpack(NULL, end->payload_bytes, end->payload);
+    assert_non_null(reply);
+    opened = reply->contract;
+    parley__bus__v1__open_reply__free_unpacked(reply, NULL);
+}
+
+static struct replier_peer user(uid_t uid)
+{
+    return (struct replier_peer){.local = true, .uid = uid};
+}
+
+/* The i-th of @uid's: each accepts something else, for the same would be the same contract. */
+static uint64_t open_as(uid_t uid, unsigned i)
+{
+    char request[32];
+    struct replier_peer peer = user(uid);
+    struct relay_ask ask = {.payload = (const uint8_t *)request, .peer = &peer, .ended = on_opened};
+    struct error_text error = {""};
+    enum parley_status status;
+    ask.payload_bytes = (size_t)snprintf(request, sizeof(request),
+                                         "\x0a\x04"
+                                         "echo\x1a\x0a"
+                                         "1||9.%05u",
+                                         10000 + i);
+    ask.schema = front_self_schema(served.broker, &error);
+    if (!ask.schema || relay_method(ask.schema, "Open", &ask.method, &error) != PARLEY_OK ||
+        relay_start(served.broker, &ask, &status, &error) == 0)
+        fail_msg("%s", error.text);
+    relay_tell(served.broker);
+    return opened;
+}
+
+static enum parley_status find_as(uid_t uid, uint64_t contract)
+{
+    const struct replier_peer peer = user(uid);
+    struct schema_entry *schema;
+    const char *accept;
+    struct error_text error = {""};
+    return front_contract_find(served.broker, contract, &peer, &schema, &accept, &error);
+}
+
 static void test_contracts_are_bounded(void **state)
 {
     (void)state;
-    char first[17] = "", digits[17] = "";
-    for (unsigned i = 0; i < FRONT_CONTRACT_MAX + 2; i++) {
-        char request[32]; /* each accepts something else: the same would be the same contract */
-        struct bus_frame frame = frame_of("parley.bus", "Open", i);
-        frame.payload_bytes = (size_t)snprintf(request, sizeof(request),
-                                               "\x0a\x04"
-                                               "echo\x1a\x0a"
-                                               "1||9.%05u",
-                                               10000 + i);
-        ask(&frame, request, PARLEY_OK, NULL);
-        Parley__Bus__V1__OpenReply *opened = parley__bus__v1__open_reply__unpack(
-            NULL, asker.answer.frame.payload_bytes, asker.answer.frame.payload);
-        assert_non_null(opened);
-        snprintf(digits, sizeof(digits), "%016llx", (unsigned long long)opened->contract);
-        if (i == 0)
-            strcpy(first, digits);
-        parley__bus__v1__open_reply__free_unpacked(opened, NULL);
-    }
+    served_hold();
+    const unsigned users = FRONT_CONTRACT_MAX / FRONT_CONTRACT_USER_MAX;
+    uint64_t first = open_as(1, 0), second = open_as(2, 1);
+    for (unsigned i = 2; i < FRONT_CONTRACT_MAX; i++)
+        (void)open_as(1 + i % users, i);
+    assert_int_equal(find_as(1, first),
+                     PARLEY_OK); /* and so it is not the one unused for longest */
+    (void)open_as(1 + users, 0);
+    assert_int_equal(find_as(1, first), PARLEY_OK);
+    assert_int_equal(find_as(2, second), PARLEY_FAILED_PRECONDITION);
+    served_go();
+}
+
+static void test_contracts_of_one_user_are_bounded(void **state)
+{
+    (void)state;
+    served_hold();
+    uint64_t others = open_as(1, 0), first = open_as(2, 0), second = open_as(2, 1);
+    for (unsigned i = 2; i < FRONT_CONTRACT_USER_MAX; i++)
+        (void)open_as(2, i);
+    assert_int_equal(find_as(2, first), PARLEY_OK);
+    uint64_t last = open_as(2, FRONT_CONTRACT_USER_MAX);
+    assert_int_equal(find_as(2, first), PARLEY_OK);
+    assert_int_equal(find_as(2, second), PARLEY_FAILED_PRECONDITION);
+    assert_int_equal(find_as(2, last), PARLEY_OK);
+    for (unsigned i = 0; i < FRONT_CONTRACT_MAX; i++)
+        (void)open_as(2, i);
+    assert_int_equal(find_as(1, others), PARLEY_OK);
+    served_go();
+}
+
+static void test_a_contract_that_is_forgotten_is_refused(void **state)
+{
+    (void)state;
+    char digits[17];
     struct bus_frame frame = frame_of("", "Echo", 1);
     frame.interface.text = NULL;
-    frame.contract = (struct bus_text){first, 16};
-    ask(&frame, NULL, PARLEY_FAILED_PRECONDITION, "open another");
     frame.contract = (struct bus_text){digits, 16};
+    strcpy(digits, "0123456789abcdef");
+    ask(&frame, NULL, PARLEY_FAILED_PRECONDITION, "open another");
+    served_hold();
+    (void)snprintf(digits, sizeof(digits), "%016llx", (unsigned long long)open_as(getuid(), 0));
+    served_go();
     ask(&frame, NULL, PARLEY_OK, NULL);
 }
 
@@ -370,6 +439,8 @@ int main(void)
         FRONT(test_reflection),
         FRONT(test_open_says_what_does_not_fit),
         FRONT(test_contracts_are_bounded),
+        FRONT(test_contracts_of_one_user_are_bounded),
+        FRONT(test_a_contract_that_is_forgotten_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,11 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-
-#define PATIENCE_NS (20 * NS_PER_S)
+#include "broker/folder.h"
+#include "support/until.h"
 
 struct world {
     struct broker *broker;
@@ -93,7 +94,7 @@ static void watch(struct world *world)
 static struct schema_entry *entry_of(const struct world *world, const char *version)
 {
     struct schema_entry *entry;
-    TAILQ_FOREACH(entry, &world->broker->negotiator.schemas, entry)
+    TAILQ_FOREACH (entry, &world->broker->negotiator.schemas, entry)
         if (strcmp(schema_service(entry->schema)->interface->version, version) == 0)
             return entry;
     return NULL;
@@ -212,6 +213,71 @@ static void test_a_folder_that_is_not_there_is_an_error(void **state)
     struct error_text error = {""};
     assert_int_equal(shelf_new(world->broker, "/tmp/parley-test-nowhere", &shelf, &error), -ENOENT);
     assert_words(error.text, "--schemas /tmp/parley-test-nowhere");
+}
+
+/* Until so many folders are not there. The last event says so, in @words. */
+static void until_lost(struct world *world, uint32_t count, const char *words)
+{
+    struct broker *broker = world->broker;
+    struct events_list list;
+    UNTIL(assert_int_equal(broker_turn(broker, NS_PER_MS), 0), folders_lost(broker) == count);
+    assert_int_equal(events_since(&broker->events, 0, &list), 0);
+    const Parley__Event *event = NULL;
+    for (size_t i = 0; i < list.count; i++)
+        event = strcmp(list.items[i]->topic, "folder") == 0 ? list.items[i] : event;
+    assert_non_null(event);
+    assert_words(event->text, words);
+    events_list_free(&list);
+}
+
+static void test_a_folder_that_is_renamed_away_is_taken_up_again(void **state)
+{
+    struct world *world = *state;
+    char away[80];
+    put_set(world, "two.set", &world->v2);
+    watch(world);
+    (void)snprintf(away, sizeof(away), "%s.away", world->folder);
+    assert_int_equal(rename(world->folder, away), 0);
+    until_lost(world, 1, "is not there any more");
+    assert_string_equal(file_of(world, "2.0.0"), "two.set"); /* stays in force */
+    assert_int_equal(rename(away, world->folder), 0);
+    put_set(world, "three.set", &world->v3);
+    take_away(world, "two.set");
+    until_lost(world, 0, "is there again");
+    assert_string_equal(file_of(world, "3.0.0"), "three.set");
+    assert_string_equal(file_of(world, "2.0.0"), "");
+    put_set(world, "one.set", &world->v1); /* it is watched */
+    until_file_is(world, "1.0.0", "one.set");
+}
+
+static void test_a_folder_that_is_removed_is_taken_up_again(void **state)
+{
+    struct world *world = *state;
+    watch(world);
+    assert_int_equal(rmdir(world->folder), 0);
+    until_lost(world, 1, "is not there any more");
+    assert_int_equal(mkdir(world->folder, 0700), 0);
+    put_set(world, "two.set", &world->v2);
+    until_lost(world, 0, "is there again");
+    assert_string_equal(file_of(world, "2.0.0"), "two.set");
+}
+
+static void test_a_folder_whose_parent_is_renamed_is_lost(void **state)
+{
+    struct world *world = *state;
+    char parent[64];
+    char away[80];
+    strcpy(parent, world->folder);
+    (void)snprintf(away, sizeof(away), "%s.away", parent);
+    strcat(world->folder, "/in");
+    assert_int_equal(mkdir(world->folder, 0700), 0);
+    put_set(world, "two.set", &world->v2);
+    watch(world);
+    assert_int_equal(rename(parent, away), 0);
+    until_lost(world, 1, "is not there any more");
+    assert_int_equal(rename(away, parent), 0);
+    until_lost(world, 0, "is there again");
+    strcpy(world->folder, parent);
 }
 
 /* ---- Paths ---- */
@@ -376,12 +442,67 @@ static void test_the_registry_is_listed_with_hashes_and_origins(void **state)
         assert_string_equal(info->service, set->service);
         assert_int_equal(info->published, set == &world->v3);
         assert_true((info->file != NULL) == (set == &world->v2));
+        assert_int_equal(info->origin, set == &world->v1   ? PARLEY__SCHEMA_INFO__ORIGIN__CLIENT
+                                       : set == &world->v2 ? PARLEY__SCHEMA_INFO__ORIGIN__FOLDER
+                                                           : PARLEY__SCHEMA_INFO__ORIGIN__INSTANCE);
         assert_true(info->in_force);
     }
     wire_free(reply);
     reply = ask_schemas(world, "nothing");
     assert_int_equal(reply->schemas->n_schema, 0);
     wire_free(reply);
+}
+
+/* What is known of the only content of that version. */
+static Parley__SchemaInfo info_of(struct world *world, const char *version)
+{
+    Parley__SchemaInfo found = PARLEY__SCHEMA_INFO__INIT;
+    unsigned count = 0;
+    Parley__ControlReply *reply = ask_schemas(world, "things");
+    for (size_t i = 0; i < reply->schemas->n_schema; i++) {
+        const Parley__SchemaInfo *info = reply->schemas->schema[i];
+        if (strcmp(info->version, version) != 0)
+            continue;
+        found.origin = info->origin;
+        found.in_force = info->in_force;
+        found.published = info->published;
+        count++;
+    }
+    assert_int_equal(count, 1);
+    wire_free(reply);
+    return found;
+}
+
+static void test_what_was_refused_is_nobody_s_and_not_in_force(void **state)
+{
+    struct world *world = *state;
+    struct set broken;
+    set_make(&broken, "things", "2.1.0", "things.v2", "things.v1", 1); /* a method less */
+    publish(&world->service, 1, &world->v2);
+    publish_refused(&world->service, 2, &broken, PARLEY_FAILED_PRECONDITION, "2.1.0");
+    Parley__SchemaInfo info = info_of(world, "2.1.0");
+    assert_int_equal(info.origin, PARLEY__SCHEMA_INFO__ORIGIN__REFUSED);
+    assert_false(info.in_force);
+    assert_false(info.published);
+    /* A client may have been built against it all the same. */
+    say_open(&world->client, 1, &broken, "9");
+    (void)hear_opened(&world->client, 1, PARLEY_FAILED_PRECONDITION);
+    info = info_of(world, "2.1.0");
+    assert_int_equal(info.origin, PARLEY__SCHEMA_INFO__ORIGIN__CLIENT);
+    assert_true(info.in_force);
+    assert_false(info.published);
+    set_free(&broken);
+}
+
+static void test_a_schema_whose_file_is_gone_came_from_the_folder(void **state)
+{
+    struct world *world = *state;
+    put_set(world, "two.set", &world->v2);
+    watch(world);
+    assert_int_equal(info_of(world, "2.0.0").origin, PARLEY__SCHEMA_INFO__ORIGIN__FOLDER);
+    take_away(world, "two.set");
+    until_file_is(world, "2.0.0", "");
+    assert_int_equal(info_of(world, "2.0.0").origin, PARLEY__SCHEMA_INFO__ORIGIN__FOLDER);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -396,6 +517,9 @@ int main(void)
         TEST(test_a_file_that_is_too_large_is_not_read),
         TEST(test_files_past_the_limit_are_not_read),
         TEST(test_a_folder_that_is_not_there_is_an_error),
+        TEST(test_a_folder_that_is_renamed_away_is_taken_up_again),
+        TEST(test_a_folder_that_is_removed_is_taken_up_again),
+        TEST(test_a_folder_whose_parent_is_renamed_is_lost),
         TEST(test_a_version_in_between_that_was_never_seen_is_named),
         TEST(test_a_client_may_not_be_the_middle),
         TEST(test_versions_that_go_round_in_a_circle_are_refused),
@@ -403,6 +527,8 @@ int main(void)
         TEST(test_idle_schemas_of_clients_go_first),
         TEST(test_a_path_is_listed_with_what_it_leads_over),
         TEST(test_the_registry_is_listed_with_hashes_and_origins),
+        TEST(test_what_was_refused_is_nobody_s_and_not_in_force),
+        TEST(test_a_schema_whose_file_is_gone_came_from_the_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

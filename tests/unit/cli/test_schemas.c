@@ -14,16 +14,16 @@ static void answer(void *userdata, const Parley__ControlRequest *request,
 {
     (void)userdata;
     static uint8_t hash[32] = {0xab, 0xcd, 0xef, 0x01, 0x23, 0x45};
-    static Parley__SchemaInfo infos[3];
-    static Parley__SchemaInfo *pointers[3];
+    static Parley__SchemaInfo infos[4];
+    static Parley__SchemaInfo *pointers[4];
     static Parley__SchemasReply schemas = PARLEY__SCHEMAS_REPLY__INIT;
     static Parley__ControlReply reply = PARLEY__CONTROL_REPLY__INIT;
-    static const char *const versions[] = {"2.0.0", "10.0.0", "1.0.0"};
+    static const char *const versions[] = {"2.0.0", "10.0.0", "1.0.0", "1.1.0"};
     if (request->body_case != PARLEY__CONTROL_REQUEST__BODY_SCHEMAS)
         return;
     snprintf(asked, sizeof(asked), "%s",
              request->schemas->interface ? request->schemas->interface : "(all)");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         parley__schema_info__init(&infos[i]);
         infos[i].interface = (char *)(uintptr_t) "catalog";
         infos[i].version = (char *)(uintptr_t)versions[i];
@@ -33,13 +33,15 @@ static void answer(void *userdata, const Parley__ControlRequest *request,
         infos[i].hash.len = sizeof(hash);
         infos[i].has_bytes = infos[i].has_in_force = infos[i].has_published = true;
         infos[i].bytes = 100;
-        infos[i].in_force = i != 1;
+        infos[i].in_force = i % 2 == 0;
         pointers[i] = &infos[i];
     }
     infos[0].file = (char *)(uintptr_t) "two.binpb";
     infos[0].previous = (char *)(uintptr_t) "catalog.v1";
-    infos[1].published = true;
-    schemas.n_schema = asked[0] == 'n' ? 0 : 3;
+    infos[1].published = true; /* as an older broker says it */
+    infos[3].has_origin = true;
+    infos[3].origin = PARLEY__SCHEMA_INFO__ORIGIN__REFUSED;
+    schemas.n_schema = asked[0] == 'n' ? 0 : 4;
     schemas.schema = pointers;
     reply.has_status = true;
     reply.body_case = PARLEY__CONTROL_REPLY__BODY_SCHEMAS;
@@ -69,9 +71,10 @@ static void test_each_content_has_a_row_by_version(void **state)
     const char *ten = strstr(run.out, "10.0.0");
     assert_true(one && two && ten && one < two && two < ten);
     assert_non_null(strstr(run.out, "abcdef012345 "));
-    assert_non_null(strstr(one, "a client"));
-    assert_non_null(strstr(two, "two.binpb"));
-    assert_non_null(strstr(ten, "an instance"));
+    assert_non_null(strstr(one, " client     in force\n"));
+    assert_non_null(strstr(run.out, " refused    -\n"));
+    assert_non_null(strstr(two, " two.binpb  in force\n"));
+    assert_non_null(strstr(ten, " instance   -\n"));
     run_free(&run);
 }
 
@@ -80,11 +83,15 @@ static void test_json_has_the_whole_hash(void **state)
     struct run run = RUN("schemas", "catalog", "--json", "--url", fake_broker_url(*state));
     assert_string_equal(asked, "catalog");
     json_t *json = json_loads(run.out, 0, NULL);
-    const char *version = NULL, *hash = NULL;
+    const char *version = NULL, *hash = NULL, *client = NULL, *refused = NULL, *folder = NULL;
     int in_force = -1;
-    assert_int_equal(json_unpack(json, "{s:[{},{s:s,s:s,s:b}]}", "schemas", "version", &version,
-                                 "sha256", &hash, "in_force", &in_force),
+    assert_int_equal(json_unpack(json, "{s:[{s:s},{s:s},{s:s,s:s,s:b,s:s}]}", "schemas", "origin",
+                                 &client, "origin", &refused, "version", &version, "sha256", &hash,
+                                 "in_force", &in_force, "origin", &folder),
                      0);
+    assert_string_equal(client, "client");
+    assert_string_equal(refused, "refused");
+    assert_string_equal(folder, "folder");
     assert_string_equal(version, "2.0.0");
     assert_string_equal(hash, "abcdef0123450000000000000000000000000000000000000000000000000000");
     assert_int_equal(in_force, 1);

@@ -15,6 +15,7 @@ struct script {
     unsigned stop_at; /* ask the program to stop at this question; 0: never */
     bool refuse;
     bool full; /* the answer has all that a broker of today says */
+    uint32_t folders_lost;
     Parley__ControlReply reply;
     Parley__Stats stats;
     Parley__MethodStats method;
@@ -60,6 +61,8 @@ static void say_all(struct script *script)
     script->bus.n_route = 1;
     script->broker.has_private_bytes = true;
     script->broker.private_bytes = 3 << 19;
+    script->broker.has_folders_lost = true;
+    script->broker.folders_lost = script->folders_lost;
     script->broker.turn = &script->turn;
     script->turn.has_p99_ns = true;
     script->turn.p99_ns = 12000;
@@ -129,6 +132,19 @@ static void test_json_is_as_the_golden_file_has_it(void **state)
     struct run run = RUN("stats", "--json", "--url", fake_broker_url(*state));
     assert_int_equal(run.code, CLI_EXIT_OK);
     assert_golden(run.out, "stats.json");
+    run_free(&run);
+}
+
+static void test_folders_that_are_not_there_are_told(void **state)
+{
+    script.full = true;
+    struct run run = RUN("stats", "--url", fake_broker_url(*state));
+    assert_null(strstr(run.out, "not there"));
+    run_free(&run);
+    script.folders_lost = 1;
+    run = RUN("stats", "--url", fake_broker_url(*state));
+    assert_non_null(strstr(run.out, "1 of the broker's watched folders (--rollouts, --schemas) is "
+                                    "not there: see 'parley events --last 10 folder'"));
     run_free(&run);
 }
 
@@ -258,6 +274,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_table_is_as_the_golden_file_has_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_json_is_as_the_golden_file_has_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_folders_that_are_not_there_are_told, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_verbose_adds_the_bus_and_the_broker, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_json_has_the_bus_and_the_broker, set_up, tear_down),
