@@ -116,6 +116,17 @@ bool child_succeeded(const struct child *child)
     return !child->pid && WIFEXITED(child->status) && WEXITSTATUS(child->status) == 0;
 }
 
+const char *child_end(const struct child *child)
+{
+    static char text[64];
+    if (WIFSIGNALED(child->status))
+        snprintf(text, sizeof(text), "was ended by signal %d (%s)", WTERMSIG(child->status),
+                 strsignal(WTERMSIG(child->status)));
+    else
+        snprintf(text, sizeof(text), "ended with status %d", WEXITSTATUS(child->status));
+    return text;
+}
+
 /* ---- Listening ---- */
 
 static void take_line(struct demo *demo, struct child *child, const char *line)
@@ -163,8 +174,8 @@ static void child_read(struct demo *demo, struct child *child)
         demo_fail(demo, "No memory for what %s prints.", child->name);
         return;
     }
-    ssize_t bytes = read(child->out, child->line + child->line_bytes,
-                         LINE_BYTES_MAX - child->line_bytes);
+    ssize_t bytes =
+        read(child->out, child->line + child->line_bytes, LINE_BYTES_MAX - child->line_bytes);
     if (bytes > 0) {
         child->line_bytes += (size_t)bytes;
         if (child->kind != CHILD_TOOL)
@@ -368,7 +379,8 @@ static int end_kind(struct demo *demo, enum child_kind kind, int number)
         if (child_wait(demo, child, ANSWER_NS) < 0)
             return -1;
         if (kind != CHILD_CLIENT && !child_succeeded(child))
-            return demo_fail(demo, "%s did not end well when it was asked to.", child->name);
+            return demo_fail(demo, "%s %s when it was asked to end.", child->name,
+                             child_end(child));
     }
     return 0;
 }
@@ -391,7 +403,8 @@ int demo_end_clients(struct demo *demo)
         if (!child->final)
             return demo_fail(demo, "%s ended without its last totals.", child->name);
         if (!child_succeeded(child) && !child->tally.failed && !child->tally.wrong)
-            return demo_fail(demo, "%s did not end well when it was asked to.", child->name);
+            return demo_fail(demo, "%s %s when it was asked to end.", child->name,
+                             child_end(child));
     }
     demo->end_ns = now_ns();
     return 0;

@@ -125,6 +125,8 @@ void child_signal(struct child *child, int number);
 /* Waits until it has ended. Return: 0, or -1 after demo_fail(), also if it takes longer. */
 int child_wait(struct demo *demo, struct child *child, uint64_t timeout_ns);
 bool child_succeeded(const struct child *child);
+/* Of one that has ended: "ended with status 1". Until the next call. */
+const char *child_end(const struct child *child);
 
 /* One turn of the loop: reads, reaps, draws. Return: 0, or -1 once the demo is to end. */
 int demo_turn(struct demo *demo, uint64_t timeout_ns);

@@ -190,7 +190,7 @@ static int version_1_stops(struct demo *demo)
         if (child_wait(demo, child, 15 * SECOND) < 0)
             return -1;
         if (!child_succeeded(child))
-            return demo_fail(demo, "%s did not drain and end with status 0.", child->name);
+            return demo_fail(demo, "%s %s when it was to drain.", child->name, child_end(child));
     }
     if (demo_totals(demo, &before) < 0 || demo_run_for(demo, demo->part_ns) < 0 ||
         demo_totals(demo, &after) < 0)
