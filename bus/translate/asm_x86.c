@@ -247,24 +247,11 @@ void asm_store_imm(struct assembler *as, unsigned bytes, struct asm_mem to, int3
     put_imm(as, bytes, value);
 }
 
-static struct opcode extension(unsigned bytes, uint8_t byte, bool wide)
-{
-    struct opcode op = extended(PREFIX_NONE, (uint8_t)(byte | (bytes == 2)), wide ? 8 : 4);
-    op.byte_regs = bytes == 1;
-    return op;
-}
-
 void asm_extend(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg from)
 {
     want(as, bytes == 1 || bytes == 2);
-    instruction(as, extension(bytes, 0xb6, false), to, in_reg(from));
-}
-
-void asm_extend_signed(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg from)
-{
-    want(as, bytes == 1 || bytes == 2 || bytes == 4);
-    struct opcode op =
-        bytes == 4 ? (struct opcode){.byte = 0x63, .wide = true} : extension(bytes, 0xbe, true);
+    struct opcode op = extended(PREFIX_NONE, bytes == 1 ? 0xb6 : 0xb7, 4);
+    op.byte_regs = bytes == 1;
     instruction(as, op, to, in_reg(from));
 }
 
@@ -341,23 +328,12 @@ void asm_test_imm(struct assembler *as, unsigned bytes, enum asm_reg reg, int32_
     put_imm(as, bytes, value);
 }
 
-void asm_test_mem_imm(struct assembler *as, unsigned bytes, struct asm_mem mem, int32_t value)
-{
-    instruction(as, sized(as, 0xf6, bytes), 0, in_mem(mem));
-    put_imm(as, bytes, value);
-}
-
 void asm_shift(struct assembler *as, enum asm_shift op, unsigned bytes, enum asm_reg reg,
                unsigned count)
 {
     want(as, count < 8 * bytes);
     instruction(as, sized(as, 0xc0, bytes), op, in_reg(reg));
     put(as, (uint8_t)count);
-}
-
-void asm_shift_cl(struct assembler *as, enum asm_shift op, unsigned bytes, enum asm_reg reg)
-{
-    instruction(as, sized(as, 0xd2, bytes), op, in_reg(reg));
 }
 
 void asm_unary(struct assembler *as, enum asm_unary op, unsigned bytes, enum asm_reg reg)
@@ -516,23 +492,12 @@ void asm_vmask(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec fr
     vector(as, PREFIX_66, 0xd7, bytes, to, 0, in_reg(from));
 }
 
-static void vector_move(struct assembler *as, uint8_t byte, unsigned bytes, asm_vec vec,
-                        enum asm_reg reg)
-{
-    want(as, (bytes == 4 || bytes == 8) && vec < ASM_VEC_COUNT);
-    struct opcode op = extended(PREFIX_66, byte, bytes);
-    op.vex = as->avx;
-    instruction(as, op, vec, in_reg(reg));
-}
-
 void asm_vfrom(struct assembler *as, unsigned bytes, asm_vec to, enum asm_reg from)
 {
-    vector_move(as, 0x6e, bytes, to, from);
-}
-
-void asm_vto(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec from)
-{
-    vector_move(as, 0x7e, bytes, from, to);
+    want(as, (bytes == 4 || bytes == 8) && to < ASM_VEC_COUNT);
+    struct opcode op = extended(PREFIX_66, 0x6e, bytes);
+    op.vex = as->avx;
+    instruction(as, op, to, in_reg(from));
 }
 
 void asm_vspread(struct assembler *as, asm_vec to, asm_vec from)
@@ -627,11 +592,6 @@ void asm_jump_if(struct assembler *as, enum asm_cond cond, struct asm_label *lab
     put_distance(as, label);
 }
 
-void asm_jump_reg(struct assembler *as, enum asm_reg reg)
-{
-    instruction(as, (struct opcode){.byte = 0xff}, 4, in_reg(reg));
-}
-
 void asm_call(struct assembler *as, struct asm_label *label)
 {
     put(as, 0xe8);
@@ -649,11 +609,6 @@ void asm_call_reg(struct assembler *as, enum asm_reg reg)
     instruction(as, (struct opcode){.byte = 0xff}, 2, in_reg(reg));
 }
 
-void asm_call_mem(struct assembler *as, struct asm_mem mem)
-{
-    instruction(as, (struct opcode){.byte = 0xff}, 2, in_mem(mem));
-}
-
 void asm_lea_label(struct assembler *as, enum asm_reg to, struct asm_label *label)
 {
     put(as, to >= R8 ? 0x4c : 0x48);
@@ -667,20 +622,8 @@ void asm_ret(struct assembler *as)
     put(as, 0xc3);
 }
 
-void asm_trap(struct assembler *as)
-{
-    put(as, 0x0f);
-    put(as, 0x0b);
-}
-
 void asm_align(struct assembler *as, unsigned bytes)
 {
     while (!as->failed && as->used % bytes != 0)
         put(as, 0xcc); /* INT3: not to be run through */
-}
-
-void asm_distance(struct assembler *as, const struct asm_label *label, const struct asm_label *from)
-{
-    want(as, label->at && from->at);
-    put_int(as, label->at - from->at, 4);
 }

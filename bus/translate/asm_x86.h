@@ -130,7 +130,6 @@ void asm_store(struct assembler *as, unsigned bytes, struct asm_mem to, enum asm
 void asm_store_imm(struct assembler *as, unsigned bytes, struct asm_mem to, int32_t value);
 void asm_extend(struct assembler *as, unsigned bytes, enum asm_reg to,
                 enum asm_reg from); /* 1, 2 */
-void asm_extend_signed(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg from);
 void asm_lea(struct assembler *as, enum asm_reg to, struct asm_mem place);
 void asm_push(struct assembler *as, enum asm_reg reg);
 void asm_pop(struct assembler *as, enum asm_reg reg);
@@ -148,10 +147,8 @@ void asm_alu_store_imm(struct assembler *as, enum asm_alu op, unsigned bytes, st
                        int32_t value);
 void asm_test(struct assembler *as, unsigned bytes, enum asm_reg a, enum asm_reg b);
 void asm_test_imm(struct assembler *as, unsigned bytes, enum asm_reg reg, int32_t value);
-void asm_test_mem_imm(struct assembler *as, unsigned bytes, struct asm_mem mem, int32_t value);
 void asm_shift(struct assembler *as, enum asm_shift op, unsigned bytes, enum asm_reg reg,
                unsigned count);
-void asm_shift_cl(struct assembler *as, enum asm_shift op, unsigned bytes, enum asm_reg reg);
 void asm_unary(struct assembler *as, enum asm_unary op, unsigned bytes, enum asm_reg reg);
 void asm_imul(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg from);
 void asm_imul_imm(struct assembler *as, unsigned bytes, enum asm_reg to, enum asm_reg from,
@@ -191,7 +188,6 @@ void asm_vop_mem(struct assembler *as, enum asm_vop op, unsigned bytes, asm_vec 
 void asm_vmask(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec from); /* PMOVMSKB */
 void asm_vfrom(struct assembler *as, unsigned bytes, asm_vec to,
                enum asm_reg from); /* MOVD, MOVQ */
-void asm_vto(struct assembler *as, unsigned bytes, enum asm_reg to, asm_vec from);
 void asm_vspread(struct assembler *as, asm_vec to,
                  asm_vec from);            /* its lowest byte, to all 32: AVX2 */
 void asm_vzeroupper(struct assembler *as); /* nothing without AVX */
@@ -200,19 +196,13 @@ void asm_vzeroupper(struct assembler *as); /* nothing without AVX */
 void asm_bind(struct assembler *as, struct asm_label *label);
 void asm_jump(struct assembler *as, struct asm_label *label);
 void asm_jump_if(struct assembler *as, enum asm_cond cond, struct asm_label *label);
-void asm_jump_reg(struct assembler *as, enum asm_reg reg);
 void asm_call(struct assembler *as, struct asm_label *label);
 /* A function of C's, by its address. @scratch holds that. */
 void asm_call_function(struct assembler *as, enum asm_reg scratch, void (*function)(void));
 void asm_call_reg(struct assembler *as, enum asm_reg reg);
-void asm_call_mem(struct assembler *as, struct asm_mem mem);
 void asm_lea_label(struct assembler *as, enum asm_reg to, struct asm_label *label);
 void asm_ret(struct assembler *as);
-void asm_trap(struct assembler *as); /* UD2: what must never be reached */
 void asm_align(struct assembler *as, unsigned bytes);
 void asm_data(struct assembler *as, const void *data, size_t bytes);
-/* Four bytes: @label's place from @from's on, which is bound. @label is bound, too. */
-void asm_distance(struct assembler *as, const struct asm_label *label,
-                  const struct asm_label *from);
 
 #endif

@@ -245,24 +245,21 @@ static void test_what_changes_one_register(void **state)
         {A * B, 6},
         {A * 1000003, 7},
         {A & 0xff, 8},
-        {(uint64_t)(int64_t)(int16_t)A, 9},
-        {(uint64_t)(int64_t)(int32_t)A, 10},
-        {A & 0xffff, 11},
-        {A + 5 + 8 * B, 12},
-        {A << (B & 63), 13},
-        {A | UINT64_C(1) << 47, 14},
-        {A & ~(UINT64_C(1) << 63), 15},
-        {0, 16},
-        {63, 17},
-        {A, 18},
-        {B, 19},
-        {1, 20},
-        {0, 21},
+        {A & 0xffff, 9},
+        {A + 5 + 8 * B, 10},
+        {A | UINT64_C(1) << 47, 11},
+        {A & ~(UINT64_C(1) << 63), 12},
+        {0, 13},
+        {63, 14},
+        {A, 15},
+        {B, 16},
+        {1, 17},
+        {0, 18},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         EACH_REG(reg)
         {
-            if (reg == RSI || (reg == RCX && cases[i].what == 13))
+            if (reg == RSI)
                 continue;
             begin(&as, buffer, sizeof(buffer), false);
             asm_mov(&as, 8, reg, RDI);
@@ -295,42 +292,32 @@ static void test_what_changes_one_register(void **state)
                 asm_extend(&as, 1, reg, reg);
                 break;
             case 9:
-                asm_extend_signed(&as, 2, reg, reg);
-                break;
-            case 10:
-                asm_extend_signed(&as, 4, reg, reg);
-                break;
-            case 11:
                 asm_extend(&as, 2, reg, reg);
                 break;
-            case 12:
+            case 10:
                 asm_lea(&as, reg, asm_at_index(reg, RSI, 8, 5));
                 break;
-            case 13:
-                asm_mov(&as, 8, RCX, RSI);
-                asm_shift_cl(&as, ASM_SHL, 8, reg);
-                break;
-            case 14:
+            case 11:
                 asm_bit(&as, ASM_BTS, 8, reg, 47);
                 break;
-            case 15:
+            case 12:
                 asm_bit(&as, ASM_BTR, 8, reg, 63);
                 break;
-            case 16:
+            case 13:
                 asm_scan(&as, ASM_BSF, 8, reg, reg);
                 break;
-            case 17:
+            case 14:
                 asm_scan(&as, ASM_BSR, 8, reg, reg);
                 break;
-            case 18: /* not below: stays */
+            case 15: /* not below: stays */
                 asm_alu(&as, ASM_CMP, 8, reg, RSI);
                 asm_cmov(&as, ASM_B, 8, reg, RSI);
                 break;
-            case 19:
+            case 16:
                 asm_alu(&as, ASM_CMP, 8, reg, RSI);
                 asm_cmov(&as, ASM_A, 8, reg, RSI);
                 break;
-            case 20:
+            case 17:
                 asm_test(&as, 8, reg, reg);
                 asm_setcc(&as, ASM_S, reg);
                 asm_extend(&as, 1, reg, reg);
@@ -417,7 +404,7 @@ static void test_bit_manipulation_where_the_processor_has_it(void **state)
     }
 }
 
-static void test_bits_and_tests_in_memory(void **state)
+static void test_bits_in_memory(void **state)
 {
     (void)state;
     uint8_t buffer[256], memory[32] = {0};
@@ -433,15 +420,11 @@ static void test_bits_and_tests_in_memory(void **state)
         asm_bit_mem(&as, ASM_BTS, 8, asm_at(base, 8), 63);
         asm_bit_mem(&as, ASM_BT, 8, asm_at(base, 8), 63);
         asm_setcc(&as, ASM_B, RAX);
-        asm_test_mem_imm(&as, 1, asm_at(base, 15), 0x80);
-        asm_setcc(&as, ASM_NE, RCX);
         asm_extend(&as, 1, RAX, RAX);
-        asm_extend(&as, 1, RCX, RCX);
-        asm_alu(&as, ASM_ADD, 4, RAX, RCX);
         end(&as);
         memset(memory, 0, sizeof(memory));
-        if (base != RCX)
-            assert_int_equal(run(&as, 0, 0, memory), 2);
+        assert_int_equal(run(&as, 0, 0, memory), 1);
+        assert_int_equal(memory[15], 0x80);
     }
 }
 
@@ -491,18 +474,18 @@ static void try_vectors(bool avx, unsigned bytes)
     for (asm_vec x = 0; x < ASM_VEC_COUNT; x++)
         EACH_REG(reg)
         {
-            begin(&as, buffer, sizeof(buffer), avx);
-            asm_vfrom(&as, 8, x, RDI);
-            asm_vto(&as, 8, reg, x);
-            asm_mov(&as, 8, RAX, reg);
-            end(&as);
-            assert_int_equal(run(&as, A, 0, memory), A);
-            begin(&as, buffer, sizeof(buffer), avx);
-            asm_mov(&as, 8, reg, RDI);
-            asm_vfrom(&as, 4, x, reg);
-            asm_vto(&as, 4, RAX, x);
-            end(&as);
-            assert_int_equal(run(&as, A, 0, memory), A & 0xffffffff);
+            for (unsigned from = 4; from <= 8; from += 4) {
+                begin(&as, buffer, sizeof(buffer), avx);
+                asm_mov(&as, 8, RCX, RDX);
+                asm_mov(&as, 8, reg, RDI);
+                asm_vfrom(&as, from, x, reg);
+                asm_vstore(&as, 16, asm_at(reg == RCX ? RDX : RCX, 0), x);
+                end(&as);
+                memset(memory, 0xa5, 16);
+                (void)run(&as, A, 0, memory);
+                const uint64_t want[2] = {from == 8 ? A : A & 0xffffffff, 0};
+                assert_memory_equal(memory, want, 16);
+            }
         }
     for (asm_vec x = 0; x < ASM_VEC_COUNT && bytes == 32; x++)
         for (asm_vec y = 0; y < ASM_VEC_COUNT; y++) {
@@ -532,6 +515,12 @@ static void test_vectors_of_all_sizes(void **state)
 
 /* ---- Control ---- */
 
+/* UD2: what must never be reached. */
+static void trap(struct assembler *as)
+{
+    asm_data(as, (const uint8_t[]){0x0f, 0x0b}, 2);
+}
+
 static uint64_t helper(uint64_t a, uint64_t b)
 {
     return a * 10 + b;
@@ -551,15 +540,15 @@ static void test_jumps_forth_and_back_near_and_far(void **state)
         asm_bind(&as, &again);
         asm_alu_imm(&as, ASM_ADD, 8, RAX, 3);
         asm_jump(&as, &skip_over);
-        asm_trap(&as);
+        trap(&as);
         for (unsigned i = 0; i < padding; i++)
-            asm_trap(&as);
+            trap(&as);
         asm_bind(&as, &skip_over);
         asm_alu_imm(&as, ASM_SUB, 8, RDI, 1);
         asm_jump_if(&as, ASM_E, &out);
         asm_jump_if(&as, ASM_L, &out); /* two that wait for the same */
         asm_jump(&as, &again);
-        asm_trap(&as);
+        trap(&as);
         asm_bind(&as, &out);
         end(&as);
         assert_int_equal(run(&as, 7, 0, NULL), 21);
@@ -590,7 +579,7 @@ static void test_jumps_forth_and_back_near_and_far(void **state)
     }
 }
 
-static void test_calls_and_tables_of_jumps(void **state)
+static void test_calls_and_data(void **state)
 {
     (void)state;
     uint8_t buffer[512];
@@ -599,7 +588,7 @@ static void test_calls_and_tables_of_jumps(void **state)
         skip();
     EACH_REG(reg)
     {
-        struct asm_label inner = {0}, base = {0}, cases[3] = {{0}}, out = {0};
+        struct asm_label inner = {0}, base = {0}, out = {0};
         begin(&as, buffer, sizeof(buffer), false);
         asm_alu_imm(&as, ASM_SUB, 8, RSP, 8); /* aligned for the call: six are pushed */
         if (reg != RDI && reg != RSI)
@@ -617,40 +606,22 @@ static void test_calls_and_tables_of_jumps(void **state)
         end(&as);
         assert_int_equal(run(&as, 4, 2, NULL), 1042);
 
-        memset(&out, 0, sizeof(out));
+        static const int32_t data[3] = {70, -71, 72};
+        if (reg == RDI)
+            continue;
         begin(&as, buffer, sizeof(buffer), false);
-        enum asm_reg other = reg == RAX ? R9 : RAX;
-        if (reg != RDI) {
-            asm_lea_label(&as, reg, &base);
-            asm_load_signed(&as, 4, other, asm_at_index(reg, RDI, 4, 0));
-            asm_alu(&as, ASM_ADD, 8, other, reg);
-            asm_jump_reg(&as, other);
-        } else {
-            asm_jump(&as, &out);
-        }
-        for (unsigned i = 0; i < 3; i++) {
-            asm_bind(&as, &cases[i]);
-            asm_mov_imm(&as, RAX, 70 + i);
-            asm_jump(&as, &out);
-        }
+        memset(&out, 0, sizeof(out));
+        asm_lea_label(&as, reg, &base);
+        asm_load_signed(&as, 4, RAX, asm_at_index(reg, RDI, 4, 0));
+        asm_jump(&as, &out);
         asm_align(&as, 4);
         asm_bind(&as, &base);
-        for (unsigned i = 0; i < 3; i++)
-            asm_distance(&as, &cases[i], &base);
+        asm_data(&as, data, sizeof(data));
         asm_bind(&as, &out);
         end(&as);
-        for (unsigned i = 0; i < 3 && reg != RDI; i++)
-            assert_int_equal(run(&as, i, 0, NULL), 70 + i);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(run(&as, i, 0, NULL), (uint64_t)(int64_t)data[i]);
     }
-    uint8_t memory[16];
-    uint64_t (*function)(uint64_t, uint64_t) = helper;
-    memcpy(memory + 8, &function, 8);
-    begin(&as, buffer, sizeof(buffer), false);
-    asm_alu_imm(&as, ASM_SUB, 8, RSP, 8);
-    asm_call_mem(&as, asm_at(RDX, 8));
-    asm_alu_imm(&as, ASM_ADD, 8, RSP, 8);
-    end(&as);
-    assert_int_equal(run(&as, 6, 5, memory), 65);
 }
 
 /* ---- What cannot be ---- */
@@ -711,10 +682,10 @@ int main(void)
         cmocka_unit_test(test_what_changes_one_register),
         cmocka_unit_test(test_wide_products_and_quotients),
         cmocka_unit_test(test_bit_manipulation_where_the_processor_has_it),
-        cmocka_unit_test(test_bits_and_tests_in_memory),
+        cmocka_unit_test(test_bits_in_memory),
         cmocka_unit_test(test_vectors_of_all_sizes),
         cmocka_unit_test(test_jumps_forth_and_back_near_and_far),
-        cmocka_unit_test(test_calls_and_tables_of_jumps),
+        cmocka_unit_test(test_calls_and_data),
         cmocka_unit_test(test_code_past_the_buffer_fails_and_writes_nothing),
         cmocka_unit_test(test_what_cannot_be_encoded_fails),
     };
