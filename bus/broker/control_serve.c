@@ -23,13 +23,7 @@ int control_publish(struct broker *broker, const Parley__PublishRequest *request
         serve_publish(broker, request, guard_peer(asker), &published, &error);
     if (status != PARLEY_OK)
         return fail(reply, status, &error, ret_data, ret_bytes);
-    Parley__PublishReply body = PARLEY__PUBLISH_REPLY__INIT;
-    body.has_instance_id = body.has_dial_within_ms = true;
-    body.instance_id = published.instance_id;
-    body.dial_within_ms = published.dial_within_ms;
-    body.url = published.url;
-    body.has_token = published.proves;
-    body.token = (ProtobufCBinaryData){.len = sizeof(published.token), .data = published.token};
+    Parley__PublishReply body = serve_reply(&published);
     reply->body_case = PARLEY__CONTROL_REPLY__BODY_PUBLISH;
     reply->publish = &body;
     return control_pack(reply, ret_data, ret_bytes);

@@ -452,13 +452,7 @@ static enum parley_status handle_publish(struct front_self_call *call, const voi
         serve_refused(call->broker, message, &call->peer, status, error->text);
         return status;
     }
-    Parley__PublishReply reply = PARLEY__PUBLISH_REPLY__INIT;
-    reply.has_instance_id = reply.has_dial_within_ms = true;
-    reply.instance_id = published.instance_id;
-    reply.dial_within_ms = published.dial_within_ms;
-    reply.url = published.url;
-    reply.has_token = published.proves;
-    reply.token = (ProtobufCBinaryData){.len = sizeof(published.token), .data = published.token};
+    Parley__PublishReply reply = serve_reply(&published);
     answer(call, &reply.base);
     return PARLEY_OK;
 }

@@ -344,6 +344,18 @@ enum parley_status serve_publish(struct broker *broker, const Parley__PublishReq
     return status;
 }
 
+Parley__PublishReply serve_reply(struct serve_published *published)
+{
+    Parley__PublishReply reply = PARLEY__PUBLISH_REPLY__INIT;
+    reply.has_instance_id = reply.has_dial_within_ms = true;
+    reply.instance_id = published->instance_id;
+    reply.dial_within_ms = published->dial_within_ms;
+    reply.url = published->url;
+    reply.has_token = published->proves;
+    reply.token = (ProtobufCBinaryData){.len = sizeof(published->token), .data = published->token};
+    return reply;
+}
+
 void serve_refused(struct broker *broker, const Parley__PublishRequest *request,
                    const struct replier_peer *peer, enum parley_status status, const char *why)
 {

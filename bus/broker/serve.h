@@ -53,6 +53,8 @@ struct serve_published {
 enum parley_status serve_publish(struct broker *broker, const Parley__PublishRequest *request,
                                  const struct replier_peer *peer, struct serve_published *ret,
                                  struct error_text *error);
+/* As it is told; borrows from @published. */
+Parley__PublishReply serve_reply(struct serve_published *published);
 /* Tells the audit trail, which bounds how often. The control API does so by itself. */
 void serve_refused(struct broker *broker, const Parley__PublishRequest *request,
                    const struct replier_peer *peer, enum parley_status status, const char *why);

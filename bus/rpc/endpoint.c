@@ -210,6 +210,18 @@ static void channels_forget(struct channels *channels)
     }
 }
 
+void endpoint_link_up(struct parley_endpoint *endpoint)
+{
+    struct parley_service *service;
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
+        service_link_up(service);
+    }
+    struct parley_client *client;
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
+        client_link_up(client);
+    }
+}
+
 /* In a child of fork(2): memory and descriptors go, and nobody is told, here or elsewhere. */
 static void endpoint_forget(struct parley_endpoint *endpoint)
 {

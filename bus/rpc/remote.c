@@ -173,14 +173,7 @@ static void welcome(struct remote *remote)
         return;
     endpoint->welcomed = true;
     endpoint->farewell_status = PARLEY_OK;
-    struct parley_service *service;
-    TAILQ_FOREACH (service, &endpoint->services, entry) {
-        service_link_up(service);
-    }
-    struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry) {
-        client_link_up(client);
-    }
+    endpoint_link_up(endpoint);
 }
 
 /* What answers there is none of ours, or does not let us in. */

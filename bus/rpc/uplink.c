@@ -116,14 +116,7 @@ static int welcome_received(struct parley_endpoint *endpoint, const Parley__Welc
     spans_hand_over(endpoint);
     endpoint->reconnect_attempt = 0;
     endpoint->farewell_status = PARLEY_OK;
-    struct parley_service *service;
-    TAILQ_FOREACH (service, &endpoint->services, entry) {
-        service_link_up(service);
-    }
-    struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry) {
-        client_link_up(client);
-    }
+    endpoint_link_up(endpoint);
     return 0;
 }
 

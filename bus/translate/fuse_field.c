@@ -46,6 +46,25 @@ bool fuse_knows_op(const struct program_op *op)
     }
 }
 
+static bool is_made(const struct program_emit *emit)
+{
+    switch (emit->kind) {
+    case EMIT_PICK:
+    case EMIT_UNPICK:
+    case EMIT_WRAP:
+    case EMIT_UNWRAP:
+    case EMIT_WRAP_EACH:
+    case EMIT_UNWRAP_EACH:
+    case EMIT_ENTRIES:
+    case EMIT_ONEOF:
+    case EMIT_CONVERT:
+    case EMIT_CONSTANT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool knows_emit(const struct program_emit *emit)
 {
     switch (emit->kind) {
@@ -57,20 +76,10 @@ static bool knows_emit(const struct program_emit *emit)
     case EMIT_LOST:
     case EMIT_DROPPED:
     case EMIT_RESTORE:
-    case EMIT_PICK:
-    case EMIT_UNPICK:
-    case EMIT_WRAP:
-    case EMIT_UNWRAP:
-    case EMIT_WRAP_EACH:
-    case EMIT_UNWRAP_EACH:
-    case EMIT_ENTRIES:
-    case EMIT_ONEOF:
-    case EMIT_CONVERT:
-    case EMIT_CONSTANT:
     case EMIT_UNUSUAL:
         return true;
     default:
-        return false;
+        return is_made(emit);
     }
 }
 
@@ -530,25 +539,6 @@ static bool fuse_made(struct mix *mix, const struct program_emit *a, struct prog
     if (worst == PASSES_BY_PIPE)
         ret_emit->pipe = pipe_of(mix);
     return rebase_emit(mix, ret_emit);
-}
-
-static bool is_made(const struct program_emit *emit)
-{
-    switch (emit->kind) {
-    case EMIT_PICK:
-    case EMIT_UNPICK:
-    case EMIT_WRAP:
-    case EMIT_UNWRAP:
-    case EMIT_WRAP_EACH:
-    case EMIT_UNWRAP_EACH:
-    case EMIT_ENTRIES:
-    case EMIT_ONEOF:
-    case EMIT_CONVERT:
-    case EMIT_CONSTANT:
-        return true;
-    default:
-        return false;
-    }
 }
 
 bool fuse_emit(struct mix *mix, const struct program_emit *a, struct program_emit *ret_emit)
