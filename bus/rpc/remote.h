@@ -75,10 +75,12 @@ struct far_service {
     struct replier *replier;
     char *url;            /* of it */
     uint8_t token[REMOTE_TOKEN_BYTES_MAX]; /* by which the broker knows us there */
-    size_t token_bytes;                    /* 0: it does not ask */
+    size_t token_bytes;                    /* 0: it does not ask, or has been answered */
     uint64_t instance_id; /* at the broker; 0: not published */
     bool asked;           /* Publish is under way */
-    bool came;            /* the broker has connected to the replier */
+    bool came;            /* the replier is connected to the broker */
+    bool lost;            /* it was, and nobody has begun again yet */
+    bool told;            /* the service knows that it is published */
     bool withdrawn;
     bool bye;               /* said */
     uint64_t idle_since_ns; /* its last answer, or when it was withdrawn */

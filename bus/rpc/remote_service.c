@@ -273,6 +273,13 @@ static bool is_prove(const struct far_service *service, const struct bus_frame *
            text_is(&frame->interface, "parley.bus") && text_is(&frame->method, "Prove");
 }
 
+static void prove(struct far_service *service, struct replier_request *request, uint64_t call_id)
+{
+    const struct frame_header header = {.call_id = call_id, .executed = PARLEY_EXECUTED_YES};
+    answer(request, &header, service->token, service->token_bytes);
+    service->token_bytes = 0;
+}
+
 static void received(struct far_service *service, struct replier_request *request,
                      const uint8_t *data, size_t bytes)
 {
@@ -282,10 +289,7 @@ static void received(struct far_service *service, struct replier_request *reques
     if (r < 0)
         refuse(request, 0, PARLEY_INVALID_ARGUMENT, error.text);
     else if (is_prove(service, &frame))
-        answer(request,
-               &(struct frame_header){.call_id = frame.header.call_id,
-                                      .executed = PARLEY_EXECUTED_YES},
-               service->token, service->token_bytes);
+        prove(service, request, frame.header.call_id);
     else if (!service->far)
         refuse(request, frame.header.call_id, PARLEY_UNAVAILABLE, "the instance is gone");
     else if (frame.header.kind == FRAME_REQUEST || frame.header.kind == FRAME_ONE_WAY)
@@ -319,7 +323,7 @@ static void replier_end(struct far_service *service)
     linger(service);
     wait_remove(service->remote->endpoint->wait, replier_fd(service->replier));
     service->replier = replier_free(service->replier);
-    service->came = false;
+    service->came = service->lost = service->told = false;
 }
 
 /* ---- The instance ---- */
@@ -346,11 +350,13 @@ static void on_gone(uint64_t connection, void *data)
     struct far_service *service = data;
     (void)connection;
     service->came = false;
+    service->lost = true;
 }
 
 /* Whom the broker does not reach any more, it has forgotten: from the beginning. */
 static void begin_again(struct far_service *service)
 {
+    service->lost = false;
     if (service->far)
         channel_kill(service->far->channel, PARLEY_UNAVAILABLE,
                      "the connection to the broker was lost");
@@ -384,26 +390,33 @@ void far_service_look(struct far_service *service)
         look_again(service);
 }
 
+/* What has become of the connection. It is good once the broker need not ask who we are any more:
+ * until then whoever hangs up has us wait longer each time. */
+static void look_at_connection(struct far_service *service)
+{
+    if (service->lost) {
+        begin_again(service);
+    } else if (service->came && !service->told && service->token_bytes == 0) {
+        service->told = true;
+        service->pause_ns = 0;
+        tell_published(service, PARLEY_OK, NULL);
+        far_service_stale(service);
+    }
+    remote_timers_set(service->remote);
+}
+
 static void replier_ready(struct source *source, uint32_t events)
 {
     struct far_service *service =
         (struct far_service *)((uint8_t *)source - offsetof(struct far_service, source));
     (void)events;
-    bool was_there = service->came;
     for (unsigned i = 0; i < REMOTE_REQUEST_BATCH && service->replier; i++) {
         struct replier_request *request;
         const uint8_t *data;
         size_t bytes;
         int r = replier_receive(service->replier, &request, &data, &bytes);
         if (r != 0) {
-            if (service->came && !was_there) {
-                service->pause_ns = 0;
-                tell_published(service, PARLEY_OK, NULL);
-                far_service_stale(service);
-            } else if (was_there && !service->came) {
-                begin_again(service);
-            }
-            remote_timers_set(service->remote);
+            look_at_connection(service);
             return;
         }
         received(service, request, data, bytes);
@@ -624,7 +637,8 @@ uint64_t far_service_timer(struct far_service *service, uint64_t now)
 /* What the service has answered before it went, and nobody has looked at. */
 static void take_last_answers(const struct far_service *service)
 {
-    while (service->far && ring_pending(&service->far->channel->peer) &&
+    while (service->far && service->far->channel->state == CHANNEL_UP &&
+           ring_pending(&service->far->channel->peer) &&
            channel_drain(service->far->channel, RPC_BATCH_MAX) > 0)
         ;
 }

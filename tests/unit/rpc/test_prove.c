@@ -1,6 +1,7 @@
 /*
- * A service at an NNG URL that is asked for its token, and is hung up on before it has shown it.
- * The broker is the test itself: it says only what the test wants, when the test wants it.
+ * A service at an NNG URL: it is asked for its token, and hung up on before it has shown it or
+ * later; and it remembers the weights for a broker that starts anew. The broker is the test itself:
+ * it says only what the test wants, when the test wants it.
  */
 #include "support/test.h"
 
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 #include "control/bus_frame.h"
-#include "parley/bus.pb-c.h"
+#include "rpc/remote.h"
 #include "support/folder.h"
 #include "support/frames.h"
 #include "support/sp.h"
@@ -22,10 +23,26 @@
 #include "ware_v1.parley.h"
 #include "wire/wire.h"
 
+#define SERVES_MAX 8
+
 static char folder[] = "/tmp/parley-prove-XXXXXX";
-static char bus_url[128], serve_url[2][128];
-static const uint8_t token[2][16] = {"the first's", "the second's"};
-static atomic_bool over;
+static char bus_url[128], serve_urls[SERVES_MAX][128];
+static atomic_bool over, published;
+static _Atomic uint64_t pause_ns, passed_ns;
+
+/* How long it would wait after the next one. */
+void __real_remote_later(struct remote *remote, uint64_t *pause, uint64_t *ret_at_ns);
+void __wrap_remote_later(struct remote *remote, uint64_t *pause, uint64_t *ret_at_ns);
+void __wrap_remote_later(struct remote *remote, uint64_t *pause, uint64_t *ret_at_ns)
+{
+    __real_remote_later(remote, pause, ret_at_ns);
+    atomic_store(&pause_ns, *pause);
+}
+
+static uint64_t now_ns(void)
+{
+    return until_now_ns() + atomic_load(&passed_ns);
+}
 
 /* The program that serves: its endpoint is its thread's. */
 static void *serve(void *unused)
@@ -41,6 +58,7 @@ static void *serve(void *unused)
         return (void *)(uintptr_t)parley_error_text();
     enum parley_status status =
         parley_service_new(endpoint, &ware__v1__store__interface, &store.base, NULL, &service);
+    atomic_store(&published, status == PARLEY_OK);
     while (status == PARLEY_OK && !atomic_load(&over))
         (void)parley_dispatch(endpoint, 1000000);
     parley_endpoint_free(endpoint);
@@ -51,15 +69,6 @@ static void listen_to(const struct sp *sp)
 {
     struct pollfd ready = {.fd = sp->fd, .events = POLLIN};
     (void)poll(&ready, 1, 100);
-}
-
-static struct sp *greet(int listener, uint16_t ours, uint16_t theirs)
-{
-    struct sp *sp = sp_accept(listener, true);
-    sp_send_hello(sp, ours);
-    UNTIL(listen_to(sp), sp_has_hello(sp));
-    assert_int_equal(sp_take_hello(sp), theirs);
-    return sp;
 }
 
 /* The frame of a message that is there; @ret_words: how many are before it. */
@@ -94,31 +103,137 @@ static void answer(struct sp *sp, const struct bus_frame *request, const uint32_
     sp_send(sp, words, n, out, head + frame.payload_bytes);
 }
 
-/* Answers what comes at the bus URL. Return: whether it was a publication, the @nth. */
-static bool publishes(struct sp *bus, size_t nth)
+/* ---- The broker ---- */
+
+struct told {
+    uint64_t generation;
+    uint32_t first, second; /* weights, per 100,000 */
+};
+
+static struct fake {
+    int listener, serve_listener;
+    struct sp *bus, *line;
+    bool greeted; /* by who is on the bus */
+    pthread_t thread;
+    size_t publications;
+    struct told told; /* in the last of them */
+    struct told has;
+    uint64_t changes;
+    size_t lists;
+} fake;
+
+static void token_of(size_t nth, uint8_t token[16])
+{
+    memset(token, (int)nth + 1, 16);
+}
+
+static void publication_came(const struct bus_frame *frame, Parley__PublishReply *reply)
+{
+    static uint8_t token[16];
+    ProtobufCMessage *message;
+    assert_int_equal(wire_unpack(&parley__publish_request__descriptor, frame->payload,
+                                 frame->payload_bytes, NULL, &message, NULL),
+                     0);
+    const Parley__PublishRequest *request = (const Parley__PublishRequest *)message;
+    fake.told = (struct told){.generation = request->route_generation};
+    if (request->n_weights == 2) {
+        fake.told.first = request->weights[0]->per_100000;
+        fake.told.second = request->weights[1]->per_100000;
+    }
+    wire_free(message);
+    assert_true(fake.publications < SERVES_MAX);
+    token_of(fake.publications, token);
+    if (fake.serve_listener >= 0)
+        close(fake.serve_listener);
+    fake.serve_listener = sp_listen(serve_urls[fake.publications]);
+    reply->has_instance_id = reply->has_token = true;
+    reply->instance_id = 7;
+    reply->url = serve_urls[fake.publications++];
+    reply->token = (ProtobufCBinaryData){sizeof(token), token};
+}
+
+static void answer_list(struct sp *bus, const struct bus_frame *frame, const uint32_t *words,
+                        size_t n)
+{
+    static char name[] = "ware", versions[2][8] = {"1.0.0", "2.0.0"};
+    Parley__ListReply reply = PARLEY__LIST_REPLY__INIT;
+    Parley__InterfaceInfo ware = PARLEY__INTERFACE_INFO__INIT, *interfaces[] = {&ware};
+    Parley__VersionInfo infos[2], *pointers[] = {&infos[0], &infos[1]};
+    for (size_t i = 0; i < 2; i++) {
+        parley__version_info__init(&infos[i]);
+        infos[i].version = versions[i];
+        infos[i].has_weight_per_100000 = true;
+        infos[i].weight_per_100000 = i ? fake.has.second : fake.has.first;
+    }
+    ware.name = name;
+    ware.has_route_generation = true;
+    ware.route_generation = fake.has.generation;
+    ware.n_version = 2;
+    ware.version = pointers;
+    reply.n_interface = 1;
+    reply.interface = interfaces;
+    answer(bus, frame, words, n, &reply.base);
+    fake.lists++;
+}
+
+static void bus_comes(void)
+{
+    fake.bus = sp_accept(fake.listener, true);
+    fake.greeted = false;
+    sp_send_hello(fake.bus, SP_REP);
+}
+
+/* Answers what comes at the bus URL. Who dials may let a connection go, and dial again. */
+static void serve_bus(void)
 {
     struct bus_frame frame;
     uint32_t words[8];
     size_t n;
-    if (!sp_has_message(bus))
-        return false;
-    uint8_t *data = take(bus, &frame, words, &n);
-    bool is_publication = bus_text_is(&frame.method, "Publish");
-    if (is_publication) {
+    if (!fake.greeted && sp_has_hello(fake.bus)) {
+        assert_int_equal(sp_take_hello(fake.bus), SP_REQ);
+        fake.greeted = true;
+    }
+    if (sp_has_ended(fake.bus)) {
+        sp_free(fake.bus);
+        bus_comes();
+        return;
+    }
+    if (!fake.greeted || !sp_has_message(fake.bus)) {
+        listen_to(fake.bus);
+        return;
+    }
+    uint8_t *data = take(fake.bus, &frame, words, &n);
+    if (bus_text_is(&frame.method, "Publish")) {
         Parley__PublishReply reply = PARLEY__PUBLISH_REPLY__INIT;
-        reply.has_instance_id = reply.has_token = true;
-        reply.instance_id = 7 + nth;
-        reply.url = serve_url[nth];
-        reply.token = (ProtobufCBinaryData){sizeof(token[nth]), (uint8_t *)(uintptr_t)token[nth]};
-        answer(bus, &frame, words, n, &reply.base);
-    } else {
-        answer(bus, &frame, words, n, NULL); /* a ping: it is a bus */
+        publication_came(&frame, &reply);
+        answer(fake.bus, &frame, words, n, &reply.base);
+    } else if (bus_text_is(&frame.method, "List")) {
+        answer_list(fake.bus, &frame, words, n);
+    } else { /* a ping */
+        Parley__Bus__V1__PingReply reply = PARLEY__BUS__V1__PING_REPLY__INIT;
+        reply.has_changes = true;
+        reply.changes = fake.changes;
+        answer(fake.bus, &frame, words, n, &reply.base);
     }
     free(data);
-    return is_publication;
 }
 
-static void expect_proves(struct sp *line, const uint8_t *wanted)
+/* The broker dials for the @nth publication, and asks nothing yet. */
+static void come(size_t nth)
+{
+    UNTIL(serve_bus(), fake.publications == nth);
+    fake.line = sp_accept(fake.serve_listener, true);
+    sp_send_hello(fake.line, SP_REQ);
+    UNTIL(listen_to(fake.line), sp_has_hello(fake.line));
+    assert_int_equal(sp_take_hello(fake.line), SP_REP);
+}
+
+static void hang_up(struct sp **line)
+{
+    *line = sp_free(*line);
+}
+
+static void expect_proves(void)
 {
     static const char interface[] = "parley.bus", method[] = "Prove";
     const struct bus_frame question = {
@@ -126,52 +241,127 @@ static void expect_proves(struct sp *line, const uint8_t *wanted)
         .interface = {interface, sizeof(interface) - 1},
         .method = {method, sizeof(method) - 1}};
     struct bus_frame shown;
-    uint8_t out[256];
+    uint8_t out[256], wanted[16];
     uint32_t words[8];
     size_t n, bytes = bus_frame_head_bytes(&question);
     assert_true(bytes <= sizeof(out));
     assert_return_code(bus_frame_write(&question, out, bytes), 0);
-    sp_ask(line, 1, out, bytes);
-    UNTIL(listen_to(line), sp_has_message(line));
-    uint8_t *data = take(line, &shown, words, &n);
+    sp_ask(fake.line, 1, out, bytes);
+    UNTIL(listen_to(fake.line), sp_has_message(fake.line));
+    uint8_t *data = take(fake.line, &shown, words, &n);
+    token_of(fake.publications - 1, wanted);
     assert_int_equal(shown.header.status, PARLEY_OK);
-    assert_int_equal(shown.payload_bytes, sizeof(token[0]));
-    assert_memory_equal(shown.payload, wanted, sizeof(token[0]));
+    assert_int_equal(shown.payload_bytes, sizeof(wanted));
+    assert_memory_equal(shown.payload, wanted, sizeof(wanted));
     free(data);
 }
 
-static void test_who_is_hung_up_on_before_it_has_proved_publishes_anew(void **state)
+static int setup(void **state)
 {
     (void)state;
-    pthread_t thread;
+    atomic_store(&over, false);
+    atomic_store(&published, false);
+    fake = (struct fake){.listener = sp_listen(bus_url), .serve_listener = -1};
+    assert_int_equal(pthread_create(&fake.thread, NULL, serve, NULL), 0);
+    bus_comes();
+    return 0;
+}
+
+static int teardown(void **state)
+{
     void *failed;
-    int at_bus = sp_listen(bus_url);
-    int at[2] = {sp_listen(serve_url[0]), sp_listen(serve_url[1])};
-    assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
-    struct sp *bus = greet(at_bus, SP_REP, SP_REQ);
-    UNTIL(listen_to(bus), publishes(bus, 0));
-    sp_free(greet(at[0], SP_REQ, SP_REP)); /* never asked */
-    UNTIL(listen_to(bus), publishes(bus, 1));
-    struct sp *line = greet(at[1], SP_REQ, SP_REP);
-    expect_proves(line, token[1]);
+    (void)state;
     atomic_store(&over, true);
-    sp_free(line);
-    sp_free(bus);
-    assert_int_equal(pthread_join(thread, &failed), 0);
+    hang_up(&fake.line);
+    hang_up(&fake.bus);
+    assert_int_equal(pthread_join(fake.thread, &failed), 0);
     if (failed)
         fail_msg("%s", (const char *)failed);
-    close(at[0]);
-    close(at[1]);
-    close(at_bus);
+    close(fake.listener);
+    close(fake.serve_listener);
+    for (size_t i = 0; i < SERVES_MAX; i++)
+        (void)unlink(serve_urls[i] + strlen("ipc://"));
+    (void)unlink(bus_url + strlen("ipc://"));
+    return 0;
+}
+
+#define prove_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+/* ---- Tests ---- */
+
+static void test_who_is_hung_up_on_before_it_has_proved_publishes_later_each_time(void **state)
+{
+    (void)state;
+    for (size_t i = 1; i <= 3; i++) {
+        come(i);
+        hang_up(&fake.line); /* never asked */
+        UNTIL(serve_bus(), fake.publications == i + 1);
+        assert_int_equal(atomic_load(&pause_ns), REMOTE_RETRY_NS_MIN << i);
+        assert_false(atomic_load(&published));
+    }
+    come(4);
+    expect_proves();
+    UNTIL(serve_bus(), atomic_load(&published));
+    hang_up(&fake.line);
+    come(5);
+    assert_int_equal(atomic_load(&pause_ns), REMOTE_RETRY_NS_MIN << 1);
+    expect_proves();
+}
+
+/* Once it is published. */
+static void lists(size_t count)
+{
+    UNTIL(serve_bus(), fake.lists == count);
+}
+
+/* The bus is lost, and who is there then is told. */
+static void expect_tells(const struct told *wanted)
+{
+    size_t publications = fake.publications;
+    hang_up(&fake.line);
+    hang_up(&fake.bus);
+    bus_comes();
+    UNTIL(serve_bus(), fake.publications > publications);
+    assert_memory_equal(&fake.told, wanted, sizeof(*wanted));
+}
+
+static void test_a_broker_that_starts_anew_is_told_the_weights_of_the_publication(void **state)
+{
+    const struct told nothing = {0};
+    (void)state;
+    fake.has = (struct told){3, 30000, 70000};
+    come(1);
+    assert_memory_equal(&fake.told, &nothing, sizeof(nothing));
+    expect_proves();
+    lists(1);
+    expect_tells(&fake.has);
+}
+
+/* The ping is due at once, for the test's clock says so. */
+static void test_a_broker_that_starts_anew_is_told_the_weights_since_a_ping(void **state)
+{
+    (void)state;
+    fake.has = (struct told){3, 30000, 70000};
+    come(1);
+    expect_proves();
+    lists(1);
+    fake.has = (struct told){4, 10000, 90000};
+    fake.changes++;
+    atomic_fetch_add(&passed_ns, REMOTE_PING_NS);
+    lists(2);
+    expect_tells(&fake.has);
 }
 
 static int run(void)
 {
     (void)snprintf(bus_url, sizeof(bus_url), "ipc://%s/bus", folder);
-    for (int i = 0; i < 2; i++)
-        (void)snprintf(serve_url[i], sizeof(serve_url[i]), "ipc://%s/serve%d", folder, i);
+    for (int i = 0; i < SERVES_MAX; i++)
+        (void)snprintf(serve_urls[i], sizeof(serve_urls[i]), "ipc://%s/serve%d", folder, i);
+    clock_set(now_ns);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_who_is_hung_up_on_before_it_has_proved_publishes_anew),
+        prove_test(test_who_is_hung_up_on_before_it_has_proved_publishes_later_each_time),
+        prove_test(test_a_broker_that_starts_anew_is_told_the_weights_of_the_publication),
+        prove_test(test_a_broker_that_starts_anew_is_told_the_weights_since_a_ping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
