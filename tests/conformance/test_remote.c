@@ -5,13 +5,17 @@
  */
 #include "support/test.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
+#include "rpc/internal.h"
 #include "support/caller.h"
+#include "support/until.h"
 #include "ware_v1.parley.h"
 #include "ware_v2.parley.h"
 
@@ -74,20 +78,30 @@ static void test_a_broker_that_starts_anew_is_found_by_client_and_service(void *
     assert_int_equal(bus_reap(&caller.bus, service), 0);
 }
 
-/* Serves "ware" 1.0.0, or 2.0.0 if @argument is not NULL; nobody calls it. */
+/* What serves "ware"; nobody calls it. */
+struct ware {
+    bool second; /* 2.0.0, else 1.0.0 */
+    int told[2]; /* a pipe: "w" once it knows the weights; 0: nobody is to be told */
+};
+
 static int serve_ware(struct bus *bus, void *argument)
 {
     static Ware__V1__Store_Service v1 = {
         {.descriptor = &ware__v1__store__descriptor, .invoke = protobuf_c_service_invoke_internal}};
     static Ware__V2__Store_Service v2 = {
         {.descriptor = &ware__v2__store__descriptor, .invoke = protobuf_c_service_invoke_internal}};
+    const struct ware *ware = argument;
     const struct parley_interface *interface =
-        argument ? &ware__v2__store__interface : &ware__v1__store__interface;
+        ware->second ? &ware__v2__store__interface : &ware__v1__store__interface;
     struct parley_service *published;
     struct parley_endpoint *endpoint = bus_endpoint(bus, "ware");
-    if (parley_service_new(endpoint, interface, argument ? &v2.base : &v1.base, NULL, &published) !=
-        PARLEY_OK)
+    if (parley_service_new(endpoint, interface, ware->second ? &v2.base : &v1.base, NULL,
+                           &published) != PARLEY_OK)
         return 3;
+    while (ware->told[1] && published->view.version_count == 0)
+        (void)parley_dispatch(endpoint, 1000000);
+    if (ware->told[1] && write(ware->told[1], "w", 1) != 1)
+        return 4;
     return bus_serve(endpoint, published);
 }
 
@@ -115,12 +129,19 @@ static bool has_shares(void *argument)
     return ware_has("", "30", "70");
 }
 
+static bool has_told(void *argument)
+{
+    struct pollfd told = {.fd = ((struct ware *)argument)->told[0], .events = POLLIN};
+    return poll(&told, 1, 0) == 1 && told.revents & POLLIN;
+}
+
 static int setup_ware(void **state)
 {
     (void)state;
+    struct ware first = {0}, second = {.second = true};
     bus_start(&caller.bus);
-    bus_fork(&caller.bus, serve_ware, NULL);
-    bus_fork(&caller.bus, serve_ware, &caller);
+    bus_fork(&caller.bus, serve_ware, &first);
+    bus_fork(&caller.bus, serve_ware, &second);
     return 0;
 }
 
@@ -131,21 +152,21 @@ static int teardown_ware(void **state)
     return 0;
 }
 
-/* This process is no endpoint: services that it starts would come by the socket then. */
+/* This process is no endpoint: services that it starts would come by the socket then. What was told
+ * after a ping is tests/unit/rpc/test_prove.c's. */
 static void test_a_broker_that_starts_anew_is_told_the_weights(void **state)
 {
+    struct ware third = {0};
     (void)state;
-    bool kept = false;
-    /* They look after each ping (REMOTE_PING_NS), which a busy machine may make late. */
-    for (time_t attempt = 1; attempt <= 3 && !kept; attempt++) {
-        const struct timespec ping = {.tv_sec = 6 * attempt};
-        assert_true(bus_wait(NULL, takes_shares, NULL));
-        nanosleep(&ping, NULL);
-        bus_broker_kill(&caller.bus);
-        bus_broker_start(&caller.bus);
-        kept = bus_wait(NULL, has_shares, NULL);
-    }
-    assert_true(kept);
+    assert_return_code(pipe(third.told), errno);
+    assert_true(bus_wait(NULL, takes_shares, NULL));
+    bus_fork(&caller.bus, serve_ware, &third);
+    close(third.told[1]);
+    assert_true(bus_wait(NULL, has_told, &third));
+    close(third.told[0]);
+    bus_broker_kill(&caller.bus);
+    bus_broker_start(&caller.bus);
+    assert_true(bus_wait(NULL, has_shares, NULL));
 }
 
 static void test_what_is_under_way_when_the_broker_dies_ends_once(void **state)
@@ -168,6 +189,19 @@ static void test_what_is_under_way_when_the_broker_dies_ends_once(void **state)
     assert_true(tally.status == PARLEY_OK || tally.status == PARLEY_UNAVAILABLE);
 }
 
+static uint64_t passed_ns;
+
+static uint64_t later_ns(void)
+{
+    return until_now_ns() + passed_ns;
+}
+
+static bool is_lost_later(void *argument)
+{
+    passed_ns += 100 * NS_PER_MS;
+    return is_lost(argument);
+}
+
 /* Half-open: the kernel keeps the connection of a process that is stopped. */
 static void test_a_broker_that_says_nothing_is_given_up(void **state)
 {
@@ -177,7 +211,8 @@ static void test_a_broker_that_says_nothing_is_given_up(void **state)
     assert_int_equal(echo(1), PARLEY_OK);
     kill(caller.bus.broker, SIGSTOP);
     caller_start(&caller, METHOD_ECHO, NULL, &call, &tally);
-    assert_true(bus_wait(caller.endpoint, is_lost, NULL));
+    clock_set(later_ns);
+    assert_true(bus_wait(caller.endpoint, is_lost_later, NULL));
     kill(caller.bus.broker, SIGCONT);
     caller_await(&caller, &tally.ended, 1);
     assert_int_equal(tally.ok, 1);
