@@ -13,6 +13,11 @@
  * A third asks a bare REP without libnng, by epoll and by io_uring: whether a ring would be better
  * for the broker's stream.
  *
+ * And libparley at the bus's URL calls (library), and serves as well (remote), with the same orders
+ * and bytes: what a C program on another machine pays.
+ *
+ * A round measures each in PASSES slices, which take turns, and takes the median of them.
+ *
  * libnng has threads of its own and three processes share what cores there are, so nobody is
  * pinned. libnng must not be used across a fork: each side calls it after its own.
  */
@@ -33,39 +38,47 @@
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
 
-#include <parley/parley.h>
-
 #include "control/bus_frame.h"
 #include "echo.parley.h"
 #include "messages.h"
+#include "nng_library.h"
 #include "order_v1.parley.h"
-#include "order_v2.parley.h"
-#include "parley_call.h"
 #include "sp_echo.h"
 
-#define SAMPLES 6000
-#define FLOWS 2000 /* FLOW_TIMED calls each */
-#define LARGES 200
+#define PASSES 5
+#define SAMPLES 2000
+#define FLOWS 1000 /* FLOW_TIMED calls each */
+#define LARGES 60
 #define LARGE_BYTES (1u << 20)
 #define IN_FLIGHT 64
 #define TRIES_NS (10 * NS_PER_S) /* until the service is there */
 #define LATENCY_GOAL 1.25
 #define RATE_GOAL 0.8
 
-/* Bare NNG; relayed, by both ways that the broker has; bare again, but without libnng (sp_echo.h).
- */
-enum way { BARE, BY_STREAM, BY_NNG, BY_EPOLL, BY_URING, WAYS };
+/* Bare NNG; relayed, by both ways that the broker has; bare again, but without libnng (sp_echo.h);
+ * relayed, by the broker's stream, between programs with libparley: one, or both at its URL. */
+enum way { BARE, BY_STREAM, BY_NNG, BY_EPOLL, BY_URING, LIBRARY, REMOTE, WAYS };
 #define BROKERS (BY_NNG + 1) /* the first is none */
 enum scheme { IPC, TCP, SCHEMES };
 enum what { ONE, MANY, LARGE, WHATS };
 
-static const char *const way_names[] = {"bare", "stream", "nng", "epoll", "uring"};
-static const char *const way_texts[] = {"bare NNG", "relayed, by stream", "relayed, by nng",
-                                        "bare, by epoll", "bare, by io_uring"};
+static const char *const way_names[] = {"bare",  "stream",  "nng",   "epoll",
+                                        "uring", "library", "remote"};
+static const char *const way_texts[] = {
+    "bare NNG",          "relayed, by stream", "relayed, by nng",           "bare, by epoll",
+    "bare, by io_uring", "libparley calls",    "libparley calls and serves"};
+
+/* Whose broker it is; BARE: none. */
+static enum way broker_of(enum way way)
+{
+    return way == LIBRARY || way == REMOTE     ? BY_STREAM
+           : way == BY_STREAM || way == BY_NNG ? way
+                                               : BARE;
+}
 
 static bool is_relayed(enum way way)
 {
-    return way == BY_STREAM || way == BY_NNG;
+    return broker_of(way) != BARE;
 }
 
 static const char *const scheme_names[] = {"ipc", "tcp"};
@@ -177,42 +190,10 @@ struct place {
     enum what what;
     enum scheme scheme;
     enum way way;
-    char folder[BENCH_PATH_BYTES + 16];
+    char socket[128]; /* of the broker, or its URL: where the service is */
     char url[128];
     int ready[2];
 };
-
-static void answer_orders_echo(Order__V2__Orders_Service *service, const Order__V2__Order *request,
-                               Order__V2__Order_Closure closure, void *closure_data)
-{
-    (void)service;
-    closure(request, closure_data);
-}
-
-static void answer_bytes_echo(Bench__V1__Echo_Service *service,
-                              const Bench__V1__EchoMessage *request,
-                              Bench__V1__EchoMessage_Closure closure, void *closure_data)
-{
-    (void)service;
-    closure(request, closure_data);
-}
-
-static int serve_parley(struct place *place)
-{
-    static Order__V2__Orders_Service orders = ORDER__V2__ORDERS__INIT(answer_orders_);
-    static Bench__V1__Echo_Service bytes = BENCH__V1__ECHO__INIT(answer_bytes_);
-    struct parley_endpoint *endpoint = NULL;
-    struct parley_service *service = NULL;
-    enum parley_status status = parley_call_join(place->folder, "bench-service", 0, &endpoint);
-    if (status == PARLEY_OK)
-        status = order__v2__orders__serve(endpoint, &orders, NULL, &service);
-    if (status == PARLEY_OK)
-        status = bench__v1__echo__serve(endpoint, &bytes, NULL, &service);
-    if (status == PARLEY_OK && write(place->ready[1], "r", 1) == 1)
-        status = parley_run(endpoint);
-    fprintf(stderr, "service: %s\n", parley_error_text());
-    return -1;
-}
 
 /* As its manual has it: contexts, each with an operation of its own. */
 struct reply_context {
@@ -270,7 +251,7 @@ static int serve(const struct bench_run *run, void *userdata)
     struct place *place = userdata;
     (void)run;
     if (is_relayed(place->way))
-        return serve_parley(place);
+        return nng_library_serve(place->socket, place->ready[1]);
     return place->way == BARE ? serve_bare(place)
                               : sp_echo(place->url, place->way == BY_URING, place->ready[1]);
 }
@@ -335,9 +316,20 @@ static nng_msg *message_of(const struct request *request, uint64_t number)
     return message;
 }
 
-/* It brought the number back, a status that is good, and a payload: of the order, which went
- * through another version, as long as it was (fields may come in another order); else the same
- * bytes. */
+/* The same order: it went through another version, and its fields may come in another order. */
+static bool is_order(const uint8_t *data, size_t bytes, const uint8_t *wanted, size_t wanted_bytes)
+{
+    uint8_t again[MESSAGE_BYTES_MAX];
+    Order__V1__Order *order = order__v1__order__unpack(NULL, bytes, data);
+    bool is = order && order__v1__order__get_packed_size(order) == wanted_bytes &&
+              order__v1__order__pack(order, again) == wanted_bytes &&
+              memcmp(again, wanted, wanted_bytes) == 0;
+    order__v1__order__free_unpacked(order, NULL);
+    return is;
+}
+
+/* It brought the number back, a status that is good, and the same order or bytes. Of many at once
+ * one in FLOW_TIMED of the orders is compared, for that takes as long as a call. */
 static bool is_answer(const struct place *place, const struct request *request, nng_msg *message,
                       uint64_t number)
 {
@@ -352,8 +344,12 @@ static bool is_answer(const struct place *place, const struct request *request, 
         return false;
     if (is_relayed(place->way) && (header.kind != FRAME_RESPONSE || header.status != 0))
         return false;
-    if (is_relayed(place->way) && place->what != LARGE)
+    if (is_relayed(place->way) && place->what == MANY && number % FLOW_TIMED)
         return header.payload_bytes >= payload;
+    if (is_relayed(place->way) && place->what != LARGE)
+        return header.payload_bytes <= bytes &&
+               is_order(body + bytes - header.payload_bytes, header.payload_bytes,
+                        request->data + request->head_bytes, payload);
     return bytes >= payload &&
            memcmp(body + bytes - payload, request->data + request->head_bytes, payload) == 0;
 }
@@ -536,6 +532,24 @@ static int copy_in_turn(struct bench_run *run)
 
 /* ---- Subjects ---- */
 
+static int ask_by_nng(struct bench_run *run, struct place *place, const struct request *request)
+{
+    nng_socket socket;
+    int r = connect_to(run, place, request, &socket);
+    if (r != 0)
+        return r;
+    return place->what == MANY ? ask_many(run, place, request, socket)
+                               : ask_in_turn(run, place, request, socket);
+}
+
+static int ask_by_library(struct bench_run *run, const struct place *place)
+{
+    char byte;
+    if (read(place->ready[0], &byte, 1) != 1)
+        return error_set(run->error, -1, "the service is not there");
+    return nng_library_ask(run, place->url, place->what == LARGE ? LARGE_BYTES : 0);
+}
+
 static struct bench_subject subjects[SUBJECTS];
 
 static int run_subject(struct bench_run *run)
@@ -549,9 +563,14 @@ static int run_subject(struct bench_run *run)
     place.way = (enum way)(i % WAYS);
     place.scheme = (enum scheme)(i / WAYS % SCHEMES);
     place.what = (enum what)(i / WAYS / SCHEMES);
-    (void)snprintf(place.folder, sizeof(place.folder), "%s/%s", run->folder, way_names[place.way]);
-    if (is_relayed(place.way))
-        (void)snprintf(place.url, sizeof(place.url), "%s", urls[place.way][place.scheme]);
+    enum way broker = broker_of(place.way);
+    if (broker != BARE)
+        (void)snprintf(place.url, sizeof(place.url), "%s", urls[broker][place.scheme]);
+    if (place.way == REMOTE)
+        memcpy(place.socket, place.url, sizeof(place.socket));
+    else if (broker != BARE)
+        (void)snprintf(place.socket, sizeof(place.socket), "%s/%s/parleyd.sock", run->folder,
+                       way_names[broker]);
     else if (place.scheme == IPC)
         (void)snprintf(place.url, sizeof(place.url), "ipc://%s/bare-%zu-%d.ipc", run->folder, i,
                        run->round);
@@ -565,11 +584,8 @@ static int run_subject(struct bench_run *run)
     if (pid < 0)
         return error_set(run->error, -1, "fork failed");
     close(place.ready[1]);
-    nng_socket socket;
-    int r = connect_to(run, &place, &request, &socket);
-    if (r == 0)
-        r = place.what == MANY ? ask_many(run, &place, &request, socket)
-                               : ask_in_turn(run, &place, &request, socket);
+    int r = place.way == LIBRARY || place.way == REMOTE ? ask_by_library(run, &place)
+                                                        : ask_by_nng(run, &place, &request);
     bench_peer_stop(pid);
     free(request.data);
     return r;
@@ -591,6 +607,7 @@ static void make_subjects(void)
         subjects[i] = (struct bench_subject){.name = names[i],
                                              .about = about[i],
                                              .sample_count = counts[what],
+                                             .passes = PASSES,
                                              .placement = BENCH_ANYWHERE,
                                              .load = {.in_flight = what == MANY ? IN_FLIGHT : 0},
                                              .run = run_subject};
@@ -598,6 +615,7 @@ static void make_subjects(void)
     subjects[COPY] = (struct bench_subject){.name = "copy",
                                             .about = "a copy of 1 MiB, in one process",
                                             .sample_count = 10 * LARGES,
+                                            .passes = PASSES,
                                             .placement = BENCH_ANYWHERE,
                                             .run = run_subject};
 }
