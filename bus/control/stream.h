@@ -93,6 +93,9 @@ struct stream_door {
     struct stream_line *line; /* NULL: none at the moment */
     uint64_t resume_ns;       /* when to dial, or listen again */
     uint32_t failures;        /* in a row */
+    uint64_t opened_ns;       /* when the line greeted */
+    int error;                /* -errno of why there is no line; 0: it has no number */
+    char why[128];            /* the same for people; "": not known */
 };
 
 /* An answer that waits to be sent; body behind `room`, which ends with head and way back. */
@@ -232,6 +235,7 @@ void stream_door_ready(struct stream_door *door);
 void stream_door_check(struct stream_door *door, uint64_t now_ns);
 /* Fills in who is on the other side of one, as the kernel says. */
 void stream_line_describe(struct stream_line *line);
-void stream_door_lost(struct stream_door *door, bool was_open); /* its line has ended */
+/* Its line has ended. */
+void stream_door_lost(struct stream_door *door, bool was_open, const char *why);
 
 #endif

@@ -21,7 +21,7 @@
 #define ACCEPTS_AT_ONCE                                                                            \
     8 /* who connects without end holds up those who are there no longer than that */
 #define PAUSE_NS (100 * NS_PER_MS) /* until it is listened again, if there were no descriptors */
-#define REDIAL_NS_MIN (50 * NS_PER_MS)
+#define REDIAL_NS_MIN (20 * NS_PER_MS)
 #define REDIAL_NS_MAX (2 * NS_PER_S)
 
 static const char *path_of(const struct stream_door *door)
@@ -175,7 +175,7 @@ void stream_door_ready(struct stream_door *door)
 
 static void dial_later(struct stream_door *door)
 {
-    uint64_t wait_ns = REDIAL_NS_MIN << (door->failures < 6 ? door->failures : 6);
+    uint64_t wait_ns = REDIAL_NS_MIN << (door->failures < 7 ? door->failures : 7);
     wait_ns = wait_ns < REDIAL_NS_MAX ? wait_ns : REDIAL_NS_MAX;
     wait_ns = wait_ns / 2 + random_below(&door->part->random, (uint32_t)(wait_ns / 2));
     door->resume_ns = clock_now_ns() + wait_ns;
@@ -202,23 +202,43 @@ static int dial(struct stream_door *door)
     return r;
 }
 
-void stream_door_lost(struct stream_door *door, bool was_open)
+/* One that has lasted is no failure; else somebody may be hanging up on all. */
+void stream_door_lost(struct stream_door *door, bool was_open, const char *why)
 {
     door->line = NULL;
-    if (was_open)
+    (void)snprintf(door->why, sizeof(door->why), "%s", why);
+    if (was_open && clock_now_ns() - door->opened_ns >= REDIAL_NS_MAX)
         door->failures = 0;
     dial_later(door);
+}
+
+/* Where it is: it may have moved, or have no address yet. */
+static int look_up_again(struct stream_door *door)
+{
+    struct stream_url again;
+    struct error_text error = {""};
+    if (door->parsed.ipc || (door->failures == 0 && door->parsed.address_bytes > 0))
+        return 0;
+    int r = stream_url_parse(door->url, false, &again, &error);
+    if (r == 0)
+        door->parsed = again;
+    else if (door->parsed.address_bytes > 0)
+        return 0;
+    (void)snprintf(door->why, sizeof(door->why), "%.127s", error.text);
+    return r;
 }
 
 static void dial_or_later(struct stream_door *door)
 {
     door->resume_ns = CLOCK_NEVER;
-    if (door->failures > 0 && !door->parsed.ipc) { /* it may have moved */
-        struct stream_url again;
-        if (stream_url_parse(door->url, false, &again, NULL) == 0)
-            door->parsed = again;
+    int r = look_up_again(door);
+    if (r == 0) {
+        r = dial(door);
+        if (r < 0)
+            (void)snprintf(door->why, sizeof(door->why), "%s", strerror(-r));
     }
-    if (dial(door) < 0 || !door->line)
+    door->error = r;
+    if (r < 0 || !door->line)
         dial_later(door);
 }
 
@@ -259,6 +279,8 @@ int stream_door_open(struct stream_door *door, const struct replier_options *opt
     if (!door->url)
         return error_set(error, -ENOMEM, "out of memory");
     int r = stream_url_parse(url, !options->dial, &door->parsed, error);
+    if (r == -EHOSTUNREACH && options->dial)
+        r = 0; /* the host may have an address later */
     if (r == 0)
         r = set_up_tls(door, options, url, error);
     if (r < 0)

@@ -160,7 +160,7 @@ void stream_line_end(struct stream_line *line, const char *why)
     part->line_count--;
     list_add(&part->dead, line);
     if (line->door->line == line)
-        stream_door_lost(line->door, was_open);
+        stream_door_lost(line->door, was_open, why);
 }
 
 void stream_line_unref(struct stream_line *line)
@@ -524,7 +524,7 @@ static size_t take_hello(struct stream_line *line, const uint8_t *data, size_t b
     line->state = STREAM_OPEN;
     line->in_deadline_ns = CLOCK_NEVER;
     line->came = true;
-    line->door->failures = 0;
+    line->door->opened_ns = clock_now_ns();
     part->hello_count--;
     part->counts.connections++;
     if (part->options.came)
@@ -720,7 +720,8 @@ static void connecting(struct stream_line *line)
     int r = 0;
     socklen_t bytes = sizeof(r);
     if (getsockopt(line->fd, SOL_SOCKET, SO_ERROR, &r, &bytes) < 0 || r != 0) {
-        stream_line_end(line, strerror(r ? r : errno));
+        line->door->error = -(r ? r : errno);
+        stream_line_end(line, strerror(-line->door->error));
         return;
     }
     stream_line_describe(line);

@@ -117,8 +117,10 @@ const char *bus_broker(const struct bus *bus)
     static pid_t user; /* of libnng */
     if (!bus->url[0] || (nng_used && user != getpid()))
         return bus->socket;
-    user = getpid();
-    nng_used = true;
+    if (strncmp(bus->url, "ws", 2) == 0) {
+        user = getpid();
+        nng_used = true;
+    }
     return bus->url;
 }
 

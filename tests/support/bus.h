@@ -33,7 +33,7 @@ struct bus {
 #define BUS_EXIT_SKIP 77 /* meson's */
 
 /* Where an endpoint that is made by hand finds the broker: the URL; the socket in a child whose
- * parent has used libnng. */
+ * parent has used libnng (ws). */
 const char *bus_broker(const struct bus *bus);
 /* Whether endpoints are reached by NNG; for tests of what only memory that is shared can do: says
  * that it is skipped, and why. Use: if (bus_is_remote("...")) skip(); */
