@@ -200,9 +200,26 @@ static void ring_word_at(struct channel *channel, uint64_t position)
     stats_bump(&channel->endpoint->stats.header->doorbells);
 }
 
+/* Of a remote endpoint the peer is one of its own channels, and needs no bell. */
+static bool wake_twin(const struct channel *channel)
+{
+    struct channel *twin;
+    TAILQ_FOREACH (twin, &channel->endpoint->cold, entry) {
+        if (twin->instance_id == channel->instance_id && twin != channel &&
+            twin->state == CHANNEL_UP) {
+            channel_wake(twin);
+            channel->endpoint->woke = true;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void ring_bell(struct channel *channel)
 {
     static const uint8_t kind = BELL_RING;
+    if (channel->endpoint->remote && wake_twin(channel))
+        return;
     /* A full socket holds many rings already; a hung-up one shows when we read it. */
     while (send(channel->bell, &kind, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EINTR)
         ;

@@ -22,6 +22,9 @@ struct uplink_ops {
     /* Takes what its clients have sent into their channels, without running anything, for a handler
      * that asks whether it is cancelled. NULL: it is there by itself. */
     void (*look)(struct parley_endpoint *endpoint);
+    /* Before descriptors are waited for: sends what was gathered. Return: whether a turn is due. NULL:
+     * nothing is. */
+    bool (*flush)(struct parley_endpoint *endpoint);
     void (*end)(struct parley_endpoint *endpoint);  /* not in a child of fork(2) */
     void (*free)(struct parley_endpoint *endpoint); /* there, too */
 };
@@ -114,6 +117,7 @@ struct parley_endpoint {
     struct rings rings;
     bool foreign; /* a foreign loop sleeps on parley_fd() */
     bool nudged;  /* it has been told to dispatch */
+    bool woke;    /* remote: a channel has woken its peer, since all were about to sleep */
     bool held_back; /* its clients are not read until rpc_service_resume(); counts as a handler */
     unsigned handlers; /* nested handlers: services are not served meanwhile */
     _Atomic int stop;

@@ -231,6 +231,8 @@ static void timers_run(struct parley_endpoint *endpoint, uint64_t now)
 static int descriptors_poll(struct parley_endpoint *endpoint, uint64_t timeout_ns)
 {
     struct wait_event events[EVENTS_MAX];
+    if (__builtin_expect(endpoint->uplink->flush != NULL, 0) && endpoint->uplink->flush(endpoint))
+        timeout_ns = 0;
     int n = wait_poll(endpoint->wait, events, EVENTS_MAX, timeout_ns);
     for (int i = 0; i < n && !endpoint_forked(endpoint); i++) {
         struct source *source = events[i].tag;
@@ -561,12 +563,13 @@ static int yield_to(struct parley_endpoint *endpoint, const struct channel *chan
 /* Arms every doorbell. False: something is there after all. */
 static bool all_sleep(struct parley_endpoint *endpoint)
 {
+    endpoint->woke = false;
     for (uint32_t i = endpoint->hot.count; i-- > 0;) {
         struct channel *channel = hot_at(endpoint, i);
         if (channel && served_now(endpoint, channel) && !channel_sleep(channel))
             return false;
     }
-    return true;
+    return !endpoint->woke;
 }
 
 /* What is expected of a wait depends on what it is for: a reply is due, and soon if the service

@@ -387,9 +387,30 @@ static void heartbeat(struct remote *remote, uint64_t now)
     }
 }
 
+/* Who finds that a connection has ended while sending is due at once. */
+static bool flush(struct parley_endpoint *endpoint)
+{
+    struct remote *remote = endpoint->remote;
+    caller_flush(remote->caller);
+    uint64_t at = caller_next_deadline_ns(remote->caller), next;
+    struct far_service *service;
+    LIST_FOREACH (service, &remote->services, entry) {
+        if (!service->replier)
+            continue;
+        replier_flush(service->replier);
+        next = replier_next_deadline_ns(service->replier);
+        at = next < at ? next : at;
+    }
+    if (at >= endpoint->reconnect_at_ns)
+        return false;
+    endpoint->reconnect_at_ns = at;
+    return at == 0;
+}
+
 /* Does what has come, and sets when to look again. */
 static void timers_run(struct remote *remote, bool run)
 {
+    (void)flush(remote->endpoint);
     uint64_t now = clock_now_ns(), at = caller_next_deadline_ns(remote->caller), next;
     if (run) {
         asks_expire(remote, now);
@@ -528,6 +549,7 @@ const struct uplink_ops remote_uplink = {
     .turn = turn,
     .send = told,
     .look = look,
+    .flush = flush,
     .end = end,
     .free = remote_free,
 };
@@ -574,6 +596,7 @@ int remote_begin(struct parley_endpoint *endpoint, const struct parley_endpoint_
     const struct caller_options how = {
         .url = endpoint->broker,
         .bytes_max = REMOTE_BYTES_MAX,
+        .gather = true,
         .tls = &remote->tls,
         .came = on_came,
         .gone = on_gone,

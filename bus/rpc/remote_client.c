@@ -107,8 +107,7 @@ static int request(struct far *far, const struct frame *frame)
         channel_consume(channel, frame); /* given up while it waited here */
         return 0;
     }
-    if (far->client->contract == 0 ||
-        far->client->remote->calls >= REMOTE_CALLS_AT_ONCE) {
+    if (far->client->contract == 0 || far->client->remote->calls >= REMOTE_CALLS_AT_ONCE) {
         channel->paused = true;
         return CHANNEL_E_FULL;
     }
@@ -258,6 +257,7 @@ static int attach(struct far_client *client, struct far *far, int segment_fd, in
     *bell = -1; /* the channel's */
     channel->service_side = true;
     channel->far = far;
+    channel->instance_id = far->instance_id;
     far->channel = channel;
     r = channel_attach_peer(channel, segment_fd, error);
     struct bell_packet packet = {.kind = BELL_ACCEPT, .instance_id = far->instance_id};

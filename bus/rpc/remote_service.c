@@ -435,6 +435,7 @@ static void far_attached(struct channel *channel)
         .urls = urls,
         .url_count = 1,
         .dial = true,
+        .gather = true,
         .bytes_max = REMOTE_BYTES_MAX,
         .tls = &service->remote->tls,
         .came = on_came,

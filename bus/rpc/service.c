@@ -103,6 +103,7 @@ static int attach(struct parley_service *service, const Parley__Attach *message,
     *bell = -1; /* the channel's */
     channel->service_side = true;
     channel->service = service;
+    channel->instance_id = service->instance_id;
     channel->peer_id = (struct parley_peer){
         .pid = (pid_t)message->pid, .uid = (uid_t)message->uid, .gid = (gid_t)message->gid};
     channel->relayed = message->relayed;

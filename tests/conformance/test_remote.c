@@ -169,6 +169,15 @@ static void test_a_broker_that_starts_anew_is_told_the_weights(void **state)
     assert_true(bus_wait(NULL, has_shares, NULL));
 }
 
+/* Both ends of its channels are its own. */
+static void test_a_remote_endpoint_rings_no_bell(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 100; i++)
+        assert_int_equal(echo(i), PARLEY_OK);
+    assert_int_equal(caller.endpoint->stats.header->doorbells, 0);
+}
+
 static void test_what_is_under_way_when_the_broker_dies_ends_once(void **state)
 {
     (void)state;
@@ -232,6 +241,7 @@ int main(void)
         remote_test(test_a_broker_that_starts_anew_is_found_by_client_and_service),
         cmocka_unit_test_setup_teardown(test_a_broker_that_starts_anew_is_told_the_weights,
                                         setup_ware, teardown_ware),
+        remote_test(test_a_remote_endpoint_rings_no_bell),
         remote_test(test_what_is_under_way_when_the_broker_dies_ends_once),
         remote_test(test_a_broker_that_says_nothing_is_given_up),
     };

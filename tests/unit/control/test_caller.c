@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "control/caller.h"
 #include "control/nng.h"
 #include "support/folder.h"
+#include "support/sp.h"
 #include "support/until.h"
 
 /* The peers are libnng's own sockets. Steps, so that nothing waits for ever. */
@@ -375,6 +377,50 @@ static void test_a_child_of_fork_lets_it_be_and_can_make_none_of_libnng(void **s
     (void)nng_close_socket(socket.id);
 }
 
+static int waiting(const struct sp *sp)
+{
+    int bytes = -1;
+    assert_return_code(ioctl(sp->fd, FIONREAD, &bytes), errno);
+    return bytes;
+}
+
+/* libnng sends at once. */
+static void test_gathered_requests_go_when_told_or_when_they_are_many(void **state)
+{
+    (void)state;
+    static char large[1 << 20];
+    struct seen seen = {0};
+    const struct caller_options options = {.url = url_of("gather"),
+                                           .bytes_max = 4096,
+                                           .gather = true,
+                                           .backend = "stream",
+                                           .came = on_came,
+                                           .gone = on_gone,
+                                           .data = &seen};
+    struct caller *caller;
+    struct error_text error = {""};
+    int listener = sp_listen(options.url);
+    assert_int_equal(caller_new(&options, &caller, &error), 0);
+    struct sp *sp = sp_accept(listener, true);
+    sp_send_hello(sp, SP_REP);
+    UNTIL(step(caller), seen.came == 1);
+    assert_true(sp_has_hello(sp));
+    assert_int_equal(send_text(caller, 1, "one"), 0);
+    assert_int_equal(send_text(caller, 2, "two"), 0);
+    assert_int_equal(waiting(sp), 0);
+    caller_flush(caller);
+    assert_int_equal(waiting(sp), 2 * (9 + 4 + 3));
+    assert_int_equal(send_text(caller, 3, "three"), 0);
+    uint8_t *room;
+    assert_int_equal(caller_send_begin(caller, sizeof(large), &room), 0);
+    memcpy(room, large, sizeof(large));
+    assert_int_equal(caller_send_end(caller, sizeof(large), 4), 0); /* and "three" before it */
+    assert_true(waiting(sp) > 3 * (9 + 4 + 3));
+    caller_free(caller);
+    sp_free(sp);
+    close(listener);
+}
+
 static void test_a_host_without_an_address_is_looked_for_again(void **state)
 {
     (void)state;
@@ -400,6 +446,7 @@ static int run_all(void)
         cmocka_unit_test(test_bad_urls_are_refused_by_name),
         cmocka_unit_test(test_a_connection_that_seems_dead_is_let_go),
         cmocka_unit_test(test_a_child_of_fork_lets_it_be_and_can_make_none_of_libnng),
+        cmocka_unit_test(test_gathered_requests_go_when_told_or_when_they_are_many),
         cmocka_unit_test(test_a_host_without_an_address_is_looked_for_again),
     };
     backend = "stream";
