@@ -213,18 +213,26 @@ void stream_line_end(struct stream_line *line, const char *why);
 void stream_line_check(struct stream_line *line, uint64_t now_ns); /* its deadlines */
 void stream_line_unref(struct stream_line *line);
 void stream_ask_free(struct stream_part *part, struct stream_ask *ask); /* NULL is fine */
+void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */
+/* A request of it that had so many bytes is answered or dropped: it may be read on. */
+void stream_line_answered(struct stream_line *line, size_t bytes);
+/* Tells who is gone and frees them. No event may be on its way to anybody. */
+void stream_bury(struct stream_part *part);
+void stream_check_at(struct stream_part *part, uint64_t deadline_ns);
+void stream_line_watch(struct stream_line *line); /* what, follows from its state */
+/* Reads on, if it was held and there is room again. */
+void stream_line_release(struct stream_line *line);
+
+/* ---- stream_out.c ---- */
+
 /* Takes the answer; sends it, or what it can of it. If the part gathers answers: at
  * stream_flush(). */
 void stream_line_send(struct stream_line *line, struct stream_answer *answer);
 void stream_flush(struct stream_part *part);
-void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */
-/* A request of it that had so many bytes is answered or dropped: it may be read on. */
-void stream_line_answered(struct stream_line *line, size_t bytes);
+/* Sends what it can of what waits. Return: whether the line lives on. */
+bool stream_line_flush(struct stream_line *line);
 /* Whether an answer of @bytes can wait for it without its being hung up on. */
 bool stream_line_has_room(const struct stream_line *line, size_t bytes);
-/* Tells who is gone and frees them. No event may be on its way to anybody. */
-void stream_bury(struct stream_part *part);
-void stream_check_at(struct stream_part *part, uint64_t deadline_ns);
 
 /* ---- stream_door.c ---- */
 

@@ -1,5 +1,6 @@
 /*
- * One connection of the stream backend: SP's greeting, messages in, answers out.
+ * One connection of the stream backend: SP's greeting, and messages in. What goes out is
+ * stream_out.c's.
  *
  * Bytes are read into the part's scratch memory and taken from there, many small requests with one
  * system call. A request that is not whole by then gets memory of its own, which grows with what
@@ -27,7 +28,6 @@
 
 #define FIRST_CAPACITY (UINT32_C(1) << 18) /* of a request of which nothing has come yet */
 #define READS_AT_ONCE 16                   /* then it is somebody else's turn */
-#define ANSWERS_AT_ONCE 64                 /* with one system call */
 
 static void write_hello(uint8_t *hello, uint8_t number)
 {
@@ -49,10 +49,6 @@ static void set_in_deadline(struct stream_line *line, uint64_t after_ns)
     stream_check_at(line->part, line->in_deadline_ns);
 }
 
-static void release(struct stream_line *line);
-static bool flush(struct stream_line *line);
-static void watch_state(struct stream_line *line);
-
 void stream_line_hold(struct stream_line *line, uint64_t until_ns)
 {
     line->hold_ns = until_ns;
@@ -65,14 +61,15 @@ void stream_line_check(struct stream_line *line, uint64_t now_ns)
     if (line->hold_ns && line->hold_ns <= now_ns) {
         line->hold_ns = 0;
         if (line->state == STREAM_OPEN)
-            release(line);
+            stream_line_release(line);
         if (line->state == STREAM_OPEN)
-            watch_state(line);
+            stream_line_watch(line);
     }
     if (line->in_deadline_ns <= now_ns)
         stream_line_end(line, line->state == STREAM_OPEN ? "a request took too long to come"
                                                          : "it did not greet in time");
-    else if (line->out_deadline_ns <= now_ns && flush(line) && line->out_deadline_ns <= now_ns)
+    else if (line->out_deadline_ns <= now_ns && stream_line_flush(line) &&
+             line->out_deadline_ns <= now_ns)
         stream_line_end(line, "it does not read its answers");
     if (line->state == STREAM_DEAD)
         return;
@@ -112,8 +109,7 @@ static void watch(struct stream_line *line, uint32_t events)
     line->events = events;
 }
 
-/* What is watched follows from the state. */
-static void watch_state(struct stream_line *line)
+void stream_line_watch(struct stream_line *line)
 {
     if (line->state == STREAM_CONNECTING)
         watch(line, EPOLLOUT);
@@ -180,110 +176,7 @@ void stream_bury(struct stream_part *part)
     }
 }
 
-/* ---- Answers out ---- */
-
-/* TLS has no writing of several pieces. */
-static ssize_t write_tls(struct stream_line *line)
-{
-    const struct stream_answer *first = line->first;
-    size_t n;
-    int r = tls_session_write(line->tls, first->data + first->begin + first->sent,
-                              first->bytes - first->sent, &n);
-    if (r == TLS_E_AGAIN)
-        return -EAGAIN;
-    return r == 0 ? (ssize_t)n : -EPIPE;
-}
-
-/* As much of what waits as one system call takes. */
-static ssize_t write_some(struct stream_line *line)
-{
-    struct iovec pieces[ANSWERS_AT_ONCE];
-    size_t count = 0;
-    if (line->tls)
-        return write_tls(line);
-    for (struct stream_answer *answer = line->first; answer && count < ANSWERS_AT_ONCE;
-         answer = answer->next)
-        pieces[count++] = (struct iovec){answer->data + answer->begin + answer->sent,
-                                         answer->bytes - answer->sent};
-    const struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
-    ssize_t n = count == 1 ? send(line->fd, pieces[0].iov_base, pieces[0].iov_len,
-                                  MSG_DONTWAIT | MSG_NOSIGNAL)
-                           : sendmsg(line->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return n < 0 ? -errno : n;
-}
-
-static void pop_answer(struct stream_line *line)
-{
-    struct stream_answer *answer = line->first;
-    line->out_bytes -= answer->bytes;
-    line->first = answer->next;
-    if (!line->first)
-        line->last = &line->first;
-    stream_memory_give(&line->part->memory, answer);
-}
-
-static void sent(struct stream_line *line, size_t bytes)
-{
-    while (bytes > 0) {
-        struct stream_answer *answer = line->first;
-        size_t rest = answer->bytes - answer->sent;
-        if (bytes < rest) {
-            answer->sent += bytes;
-            return;
-        }
-        bytes -= rest;
-        pop_answer(line);
-    }
-}
-
-/* Return: whether the line lives on. */
-static bool flush(struct stream_line *line)
-{
-    bool moved = false;
-    while (line->first) {
-        ssize_t n = write_some(line);
-        if (n == -EAGAIN || n == -EINTR)
-            break;
-        if (n < 0) {
-            stream_line_end(line, "it is gone");
-            return false;
-        }
-        moved = true;
-        sent(line, (size_t)n);
-    }
-    if (!line->first) {
-        line->out_deadline_ns = CLOCK_NEVER;
-    } else if (moved || line->out_deadline_ns == CLOCK_NEVER) {
-        line->out_deadline_ns = clock_add(clock_now_ns(), STREAM_UNREAD_NS);
-        stream_check_at(line->part, line->out_deadline_ns);
-    }
-    return true;
-}
-
-/* What it has to be sent goes with what else there will be by stream_flush(). */
-static void flush_later(struct stream_line *line)
-{
-    if (line->unsent)
-        return;
-    line->unsent = true;
-    line->references++;
-    line->unsent_next = line->part->unsent;
-    line->part->unsent = line;
-}
-
-void stream_flush(struct stream_part *part)
-{
-    struct stream_line *line;
-    while ((line = part->unsent)) {
-        part->unsent = line->unsent_next;
-        line->unsent = false;
-        if (line->state != STREAM_DEAD && flush(line)) {
-            release(line);
-            watch_state(line);
-        }
-        stream_line_unref(line);
-    }
-}
+/* ---- Held back ---- */
 
 /* Whether its answers, with those of requests under way and of the next, are more than may be to
  * come. */
@@ -313,8 +206,7 @@ static void hold_back(struct stream_line *line)
 static void take_kept(struct stream_line *line);
 static void read_line(struct stream_line *line);
 
-/* Reads on, if it was held and there is room again. */
-static void release(struct stream_line *line)
+void stream_line_release(struct stream_line *line)
 {
     if (!line->held || full(line))
         return;
@@ -331,67 +223,8 @@ void stream_line_answered(struct stream_line *line, size_t bytes)
     line->in_bytes -= bytes;
     if (line->state != STREAM_OPEN)
         return;
-    release(line);
-    watch_state(line);
-}
-
-/* Before its first large answer. Not of TCP: the kernel finds out what its buffers should be,
- * unless it is told. */
-static void widen(struct stream_line *line)
-{
-    const int bytes = STREAM_SEND_BYTES;
-    if (line->wide || !line->door->parsed.ipc)
-        return;
-    line->wide = true;
-    (void)setsockopt(line->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-}
-
-static size_t out_bytes_max(const struct stream_line *line)
-{
-    return line->part->options.dial ? STREAM_OUT_BYTES_MAX_DIALLED : STREAM_OUT_BYTES_MAX;
-}
-
-bool stream_line_has_room(const struct stream_line *line, size_t bytes)
-{
-    return !line->first || line->out_bytes + bytes <= out_bytes_max(line);
-}
-
-/* Large ones are believed at once, and small ones by and by. */
-static void learn_answer(struct stream_line *line, size_t bytes)
-{
-    if (bytes >= line->answer_bytes)
-        line->answer_bytes = bytes;
-    else
-        line->answer_bytes -= (line->answer_bytes - bytes + 15) / 16;
-}
-
-void stream_line_send(struct stream_line *line, struct stream_answer *answer)
-{
-    if (line->state == STREAM_DEAD) {
-        stream_memory_give(&line->part->memory, answer);
-        return;
-    }
-    learn_answer(line, answer->bytes);
-    if (!stream_line_has_room(line, answer->bytes) &&
-        line->out_bytes + answer->bytes > out_bytes_max(line) + STREAM_OUT_BYTES_SHORT) {
-        stream_memory_give(&line->part->memory, answer);
-        stream_line_end(line, "too many answers wait for it");
-        return;
-    }
-    if (answer->bytes >= STREAM_LARGE_BYTES)
-        widen(line);
-    bool stuck = line->first && !line->unsent;
-    answer->next = NULL;
-    *line->last = answer;
-    line->last = &answer->next;
-    line->out_bytes += answer->bytes;
-    if (stuck)
-        return; /* epoll tells when there is room */
-    if (line->part->options.gather && line->state == STREAM_OPEN &&
-        line->out_bytes < STREAM_OUT_BYTES_HOLD)
-        flush_later(line);
-    else if (flush(line))
-        watch_state(line);
+    stream_line_release(line);
+    stream_line_watch(line);
 }
 
 /* ---- Requests in ---- */
@@ -679,7 +512,7 @@ static void secure(struct stream_line *line)
     struct error_text error = {""};
     int r = tls_session_handshake(line->tls, &error);
     if (r == TLS_E_AGAIN) {
-        watch_state(line);
+        stream_line_watch(line);
         return;
     }
     if (r == 0) {
@@ -791,13 +624,13 @@ void stream_line_ready(struct stream_line *line, uint32_t events)
         return;
     }
     if (events & EPOLLOUT) {
-        if (!flush(line))
+        if (!stream_line_flush(line))
             return;
-        release(line);
+        stream_line_release(line);
     }
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && line->held)
         stream_line_end(line, "it has hung up");
     else if ((events & ~(uint32_t)EPOLLOUT) && !line->held)
         read_line(line);
-    watch_state(line);
+    stream_line_watch(line);
 }
