@@ -93,7 +93,8 @@ static int send_record(struct ring_side *side, const struct ring_record *record)
         return r;
     memcpy(body, record, sizeof(*record));
     ring_commit(&side->ours, sizeof(*record));
-    (void)peer_asleep(&side->peer); /* never true here, but nobody can know without looking */
+    (void)peer_asleep_quick(&side->ours,
+                            &side->peer); /* never true here, but nobody can know without looking */
     return 0;
 }
 

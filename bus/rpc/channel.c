@@ -57,7 +57,7 @@ int channel_new(struct parley_endpoint *endpoint, const struct channel_ops *ops,
         return r;
     }
     cpu_publish(&channel->ours, endpoint->cpu);
-    asleep_set(&channel->ours, ASLEEP_BELL);
+    asleep_set(&channel->ours, &channel->peer, ASLEEP_BELL);
     TAILQ_INSERT_TAIL(&endpoint->cold, channel, entry);
     stats_bump(&endpoint->stats.header->channels);
     *ret_channel = steal_ptr(&channel);
@@ -236,13 +236,13 @@ void channel_ring(struct channel *channel)
 
 /* A sleeper that was rung for what it has not consumed yet will look at the ring again before it
  * sleeps: the record that we rang for is before those that follow. So one ring is enough, however
- * long it takes to wake up. peer_asleep() fenced between our publication and this look at its
+ * long it takes to wake up. peer_asleep_quick() fenced between our publication and this look at its
  * position, as asleep_set() does between its last position and its last look at our ring. */
 void channel_ring_if_asleep(struct channel *channel)
 {
     if (!channel->peer.region.base)
         return;
-    enum asleep how = peer_asleep(&channel->peer);
+    enum asleep how = peer_asleep_quick(&channel->ours, &channel->peer);
     if (how == ASLEEP_NOT)
         return;
     uint64_t consumed = peer_consumed(&channel->ours, &channel->peer);
@@ -451,7 +451,7 @@ void channel_return_names(struct channel *channel)
 /* False: something is there after all. */
 static bool fall_asleep(struct channel *channel, enum asleep how)
 {
-    asleep_set(&channel->ours, how);
+    asleep_set(&channel->ours, &channel->peer, how);
     /* asleep_set() fenced: a publication that did not see our flag is seen here. */
     if (ring_pending(&channel->peer) || channel->hung_up)
         return false;
@@ -494,7 +494,7 @@ const void *channel_doze(struct channel *channel)
 {
     channel_return_now(channel);
     const struct peer_segment *peer = &channel->peer;
-    asleep_set(&channel->ours, ASLEEP_WORD);
+    asleep_set(&channel->ours, peer, ASLEEP_WORD);
     return ring_word(peer->ring, peer->ring_lines, peer->tail);
 }
 

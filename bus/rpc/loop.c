@@ -615,6 +615,7 @@ __attribute__((noinline)) static int spin_on(struct parley_endpoint *endpoint, s
         if (endpoint->handlers == 0)
             hot_again(endpoint);
     }
+    publications_settle();
     int n = spin_for(endpoint, start, budget);
     if (n == SPUN_RECORD)
         spin_hit(spin);

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_VERSION 7
+#define LAYOUT_VERSION 8
 #define LAYOUT_LINE_BYTES 64
 #define LAYOUT_APART 128 /* two cache lines: the adjacent-line prefetcher pairs them */
 #define LAYOUT_PAGE_BYTES 4096
@@ -73,6 +73,10 @@ struct segment_cells {
     /* The CPU that this side ran on when it last waited, plus 1; 0: not known. Nobody spins for it
      * there. */
     _Atomic uint32_t cpu;
+    /* 1: this side has every CPU fence when it goes to sleep, if its peer is `unfenced`. */
+    _Atomic uint32_t barrier;
+    /* 1: this side looks at its peer's `asleep` without a fence behind what it published. */
+    _Atomic uint32_t unfenced;
 };
 #define SEGMENT_CELLS_OFFSET 128
 static_assert(sizeof(struct segment_cells) == 2 * LAYOUT_APART, "layout");

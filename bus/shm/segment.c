@@ -18,6 +18,7 @@
 #include <errno.h>
 
 #include "base/cleanup.h"
+#include "shm/barrier.h"
 #include "shm/ring.h"
 
 #define SEGMENT_RELEASE_OFFSET (SEGMENT_CELLS_OFFSET + (uint32_t)sizeof(struct segment_cells))
@@ -105,6 +106,7 @@ int segment_create(struct segment *segment, const struct segment_options *option
      * of a page when it is first used, and of its being written when that first happens. */
     ring_zero(segment, 0);
     asleep_clear(segment);
+    atomic_init(&segment->cells->barrier, barrier_able());
     return 0;
 }
 

@@ -97,6 +97,8 @@ struct segment {
     uint64_t peer_consumed; /* the last value read from the peer and found possible */
     uint64_t zeroed;        /* position ahead of head whose prefix is 0 already; 0: none */
     uint64_t straight_end;  /* where records may end without another look: ring.h */
+    uint32_t awake_looks;   /* of peer_asleep_quick(), in a row */
+    bool unfenced;          /* as our cells say */
     uint32_t ring_lines;
     uint32_t reserved_bytes; /* by ring_reserve(), for ring_commit(); 0: nothing */
     struct ring_room reserved;
@@ -332,11 +334,21 @@ int release_take(struct segment *ours, struct peer_segment *peer);
 
 /* ---- Sleeping and being blocked: the fences of the protocol are in here, nowhere else ---- */
 
-/* Sets our flag, fences: re-check the peer's ring (ring_pending) afterwards, then sleep. */
-void asleep_set(struct segment *ours, enum asleep how);
+/* Sets our flag, fences, and has the peer fence if it does not do so itself: re-check its ring
+ * (ring_pending) afterwards, then sleep. @peer: need not be attached. */
+void asleep_set(struct segment *ours, const struct peer_segment *peer, enum asleep how);
 void asleep_clear(struct segment *ours);
 /* After a publication: whether the peer must be woken up, and how. Fences first. */
 enum asleep peer_asleep(const struct peer_segment *peer);
+
+/* As often in a row a publication finds the peer awake, and the next ones go without a fence: so that a
+ * peer's barrier_all(), up to 50 us, is a hundredth of what is done for it. */
+#ifndef UNFENCED_AFTER
+#define UNFENCED_AFTER 4096
+#endif
+/* The same after each of many publications: a peer that is awake for long is looked at without a
+ * fence. */
+enum asleep peer_asleep_quick(struct segment *ours, const struct peer_segment *peer);
 
 /* The word that one who sleeps by ASLEEP_WORD waits on, and its peer wakes: where the record at
  * this position will begin. 0 until it is published. */
@@ -353,6 +365,10 @@ static inline const _Atomic uint32_t *ring_our_word(const struct segment *ours, 
     return position < ours->moved_to ? ring_word(ours->ring_before, ours->lines_before, position)
                                      : ring_word(ours->ring, ours->ring_lines, position);
 }
+
+/* For who is about to look for an answer again and again: until what it published is where the peer can read it.
+ * A look that comes before the peer has written takes the line away from it. */
+void publications_settle(void);
 
 /* Where we run, for a peer that might spin for us there. relaxed: a hint. */
 static inline void cpu_publish(struct segment *ours, uint32_t cpu)

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "shm/barrier.h"
+
 static __attribute__((noinline)) void stack_wipe(void)
 {
     uint8_t below[1024];
@@ -57,6 +59,19 @@ void *model_memcpy(void *to, const void *from, size_t bytes)
     memcpy(to, from, bytes);
     stack_wipe();
     return to;
+}
+
+/* Instead of shm/barrier.c. */
+bool barrier_able(void)
+{
+    return true;
+}
+
+bool barrier_all(void)
+{
+    barrier_model();
+    stack_wipe();
+    return true;
 }
 
 unsigned model_thread(void)
@@ -149,6 +164,11 @@ void *__tsan_memset(void *to, int value, size_t bytes)
     if (plain_write(to, bytes))
         stack_wipe();
     return memset(to, value, bytes);
+}
+
+ENTRY(atomic_signal_fence, int order)
+{
+    (void)order; /* for the compiler, which has made its choice */
 }
 
 ENTRY(atomic_thread_fence, int order)

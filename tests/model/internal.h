@@ -119,6 +119,8 @@ bool plain_write(volatile void *address, size_t bytes);
 uint64_t atomic_load_model(const volatile void *address, uint32_t bytes, int order);
 void atomic_store_model(volatile void *address, uint32_t bytes, uint64_t value, int order);
 void fence_model(int order);
+/* A full fence in every thread: of the others whenever, but between those of the running one. */
+void barrier_model(void);
 
 /* ---- state.c ---- */
 

@@ -272,12 +272,8 @@ void atomic_store_model(volatile void *address, uint32_t bytes, uint64_t value, 
     note(ORDER_RELEASES(order) ? "stores (release)" : "stores", offset, value, 0);
 }
 
-void fence_model(int order)
+static void fence_of(struct thread *thread, int order)
 {
-    pending_settle();
-    if (order == __ATOMIC_SEQ_CST)
-        turn();
-    struct thread *thread = &world.threads[world.running];
     if (ORDER_ACQUIRES(order))
         view_join(&thread->current, &thread->acquired);
     if (order == __ATOMIC_SEQ_CST) {
@@ -288,7 +284,31 @@ void fence_model(int order)
         thread->released = thread->current;
         thread->has_released = true;
     }
+}
+
+void fence_model(int order)
+{
+    pending_settle();
+    if (order == __ATOMIC_SEQ_CST)
+        turn();
+    fence_of(&world.threads[world.running], order);
     note(order == __ATOMIC_SEQ_CST ? "full fence" : "fence", UINT32_MAX, 0, 0);
+}
+
+/* Other threads may go on between the running one's fences and theirs. They are at a load or a
+ * fence: where stores are in front of one another, a fence between them would leave fewer outcomes
+ * than one before them all. */
+void barrier_model(void)
+{
+    fence_model(__ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < world.thread_count; i++) {
+        if (i == world.running)
+            continue;
+        turn();
+        fence_of(&world.threads[i], __ATOMIC_SEQ_CST);
+        note("has another fence", UINT32_MAX, i, 0);
+    }
+    fence_model(__ATOMIC_SEQ_CST);
 }
 
 /* ---- The beginning ---- */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "model/checker.h"
+#include "shm/barrier.h"
 
 static _Atomic uint32_t *const x = (_Atomic uint32_t *)(checker_shared + 0);
 static _Atomic uint32_t *const y = (_Atomic uint32_t *)(checker_shared + 64);
@@ -46,6 +47,10 @@ THREAD(sb_1, store(y, 1, release); r[1] = load(x, acquire))
 THREAD(sb_fence_0, store(x, 1, relaxed); fence(seq_cst); r[0] = load(y, relaxed))
 THREAD(sb_fence_1, store(y, 1, relaxed); fence(seq_cst); r[1] = load(x, relaxed))
 THREAD(sb_weak_1, store(y, 1, relaxed); fence(acq_rel); r[1] = load(x, relaxed))
+/* A barrier is a fence on both sides. */
+THREAD(sb_bare_0, store(x, 1, relaxed); r[0] = load(y, relaxed))
+THREAD(sb_barrier_1, store(y, 1, relaxed); (void)barrier_all(); r[1] = load(x, relaxed))
+THREAD(sb_late_1, (void)barrier_all(); store(y, 1, relaxed); r[1] = load(x, relaxed))
 
 /* MP: payload, then a flag. */
 THREAD(mp_0, store(x, 1, relaxed); store(y, 1, release))
@@ -109,6 +114,8 @@ static const struct litmus litmus[] = {
      {sb_fence_0, sb_weak_1},
      false,
      {0, 100, 1000, 1100, -1}},
+    {"SB with a barrier", {sb_bare_0, sb_barrier_1}, false, {100, 1000, 1100, -1}},
+    {"SB with a barrier too early", {sb_bare_0, sb_late_1}, false, {0, 100, 1000, 1100, -1}},
     {"MP", {mp_0, mp_1}, false, {0, 100, 1100, -1}},
     {"MP, a relaxed store", {mp_relaxed_0, mp_1}, false, {0, 100, 1000, 1100, -1}},
     {"MP, a relaxed load", {mp_0, mp_relaxed_1}, false, {0, 100, 1000, 1100, -1}},

@@ -46,6 +46,7 @@ static const struct bounds {
      * commits one, * any of those. */
     const char *records;
     bool harmless; /* memory and payload are not made to look like a prefix */
+    bool barrier;  /* the producer goes without fences when it has found the consumer awake once */
 } all_bounds[] = {
     {"short", "5 records of a line, a ring of 4", 4, START_AROUND - 2, "SSSSS", false},
     {"long", "4 records of two lines, a ring of 8, from its last", 8, START_AROUND - 1, "LLLL",
@@ -55,6 +56,10 @@ static const struct bounds {
     {"any", "3 records of any kind, a ring of 8, from its first", 8, START_AROUND, "***", false},
     {"wrap", "3 records of any kind, a ring of 8, from 3 before its end", 8, START_AROUND - 3,
      "***", true},
+    {"unfenced",
+     "4 records of a line, a ring of 4, without fences while the consumer is awake; and it sleeps "
+     "itself",
+     4, START_AROUND - 2, "SSSS", true, true},
 };
 static const struct bounds *bounds;
 static unsigned record_count;
@@ -121,14 +126,16 @@ static void produce(void)
         uint32_t *body = room_for(reserved);
         body_write(body, number, producer_ours.head + producer_ours.reserved.pad_lines, reserved);
         ring_commit(&producer_ours, committed);
-        if (peer_asleep(&producer_peer))
+        if (peer_asleep_quick(&producer_ours, &producer_peer))
             model_bell_ring(CONSUMER);
     }
+    if (bounds->barrier)
+        asleep_set(&producer_ours, &producer_peer, ASLEEP_BELL);
 }
 
 static void sleep_for_record(void)
 {
-    asleep_set(&consumer_ours, ASLEEP_BELL);
+    asleep_set(&consumer_ours, &consumer_peer, ASLEEP_BELL);
     if (!ring_pending(&consumer_peer)) {
         model_bell_wait(CONSUMER);
         while (model_bell_take(CONSUMER))
@@ -183,6 +190,7 @@ static void begin(void)
     };
     consumer_ours = (struct segment){.cells = &shared->consumer};
     producer_peer = (struct peer_segment){.cells = &shared->consumer};
+    shared->consumer.barrier = bounds->barrier;
     received = 0;
 }
 
@@ -200,6 +208,7 @@ static void word_name(size_t offset, char *text, size_t text_bytes)
     } cells[] = {
         {offsetof(struct shared, producer.asleep), "producer's asleep"},
         {offsetof(struct shared, producer.blocked), "producer's blocked"},
+        {offsetof(struct shared, producer.unfenced), "producer's unfenced"},
         {offsetof(struct shared, consumer.asleep), "consumer's asleep"},
         {offsetof(struct shared, consumer.blocked), "consumer's blocked"},
         {offsetof(struct shared, consumer.consumed), "consumed"},
@@ -220,6 +229,7 @@ static void word_name(size_t offset, char *text, size_t text_bytes)
 static const uint16_t atomics[] = {
     CELL(producer.asleep),
     CELL(producer.blocked),
+    CELL(producer.unfenced),
     CELL(consumer.asleep),
     CELL(consumer.blocked),
     CELL(consumer.consumed),

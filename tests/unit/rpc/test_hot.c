@@ -153,7 +153,7 @@ static void all_are_cold(void)
         channels[i].service_side = true;
         channels[i].pass = endpoint.pass;
         channels[i].ours.cells = &cells[i];
-        asleep_set(&channels[i].ours, ASLEEP_BELL);
+        asleep_set(&channels[i].ours, &channels[i].peer, ASLEEP_BELL);
         TAILQ_INSERT_TAIL(&endpoint.cold, &channels[i], entry);
         assert_int_equal(hot_reserve(&endpoint.hot), 0);
     }

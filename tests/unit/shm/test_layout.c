@@ -181,6 +181,8 @@ static void list_segment(struct listing *l)
     FIELD(segment_cells, asleep);
     FIELD(segment_cells, blocked);
     FIELD(segment_cells, cpu);
+    FIELD(segment_cells, barrier);
+    FIELD(segment_cells, unfenced);
     END(segment_cells);
     BEGIN(ring_prefix);
     FIELD(ring_prefix, sequence);

@@ -305,7 +305,7 @@ static void test_flags_are_seen_by_the_peer_until_cleared(void **state)
 {
     struct pair *pair = *state;
     assert_false(peer_asleep(&pair->b.peer));
-    asleep_set(&pair->a.ours, ASLEEP_BELL);
+    asleep_set(&pair->a.ours, &pair->a.peer, ASLEEP_BELL);
     assert_true(peer_asleep(&pair->b.peer));
     assert_false(peer_blocked(&pair->b.peer));
     asleep_clear(&pair->a.ours);

@@ -5,12 +5,17 @@
  */
 #include "support/test.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/random.h"
 #include "shm/shm.h"
+#include "support/seccomp.h"
 #include "unit/shm/pair.h"
 
 #define ROUND_COUNT 100000u
@@ -20,6 +25,7 @@
 struct litmus {
     struct pair pair;
     void (*other_half)(struct litmus *litmus);
+    uint32_t round_count;
     _Atomic uint32_t go;   /* round that the other side shall begin */
     _Atomic uint32_t done; /* round that it has ended */
     bool other_saw;        /* the other side's; ordered by `done` */
@@ -36,7 +42,7 @@ static void await(_Atomic uint32_t *round, uint32_t value)
 static void *other_side(void *userdata)
 {
     struct litmus *litmus = userdata;
-    for (uint32_t round = 1; round <= ROUND_COUNT; round++) {
+    for (uint32_t round = 1; round <= litmus->round_count; round++) {
         await(&litmus->go, round);
         litmus->other_half(litmus);
         atomic_store_explicit(&litmus->done, round, memory_order_release);
@@ -55,7 +61,7 @@ static void begin_round(struct litmus *litmus, uint32_t round, uint64_t *seed)
 static void litmus_init(struct litmus *litmus, void (*other_half)(struct litmus *))
 {
     const struct segment_options options = {.ring_lines = SEGMENT_RING_LINES_MIN};
-    *litmus = (struct litmus){.other_half = other_half};
+    *litmus = (struct litmus){.other_half = other_half, .round_count = ROUND_COUNT};
     pair_init(&litmus->pair, &options);
     side_alias(&litmus->pair.a.peer, &litmus->pair.b.ours);
     side_alias(&litmus->pair.b.peer, &litmus->pair.a.ours);
@@ -86,7 +92,7 @@ static void test_a_sleeper_sees_the_record_or_the_writer_sees_the_sleeper(void *
         const void *body = NULL;
         uint32_t bytes = 0;
         begin_round(&litmus, round, &seed);
-        asleep_set(&a->ours, ASLEEP_BELL);
+        asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
         bool saw = ring_pending(&a->peer);
         await(&litmus.done, round);
         lost += !saw && !litmus.other_saw;
@@ -97,6 +103,136 @@ static void test_a_sleeper_sees_the_record_or_the_writer_sees_the_sleeper(void *
     assert_int_equal(pthread_join(thread, NULL), 0);
     pair_deinit(&litmus.pair);
     assert_int_equal(lost, 0);
+}
+
+/* ---- The same, where b goes without fences ---- */
+
+#define UNFENCED_ROUND_COUNT 5000u /* each has a CPU interrupted */
+
+/* While a is awake. */
+static void grow_sure(struct litmus *litmus)
+{
+    struct side *b = &litmus->pair.b;
+    for (uint32_t i = 0; i < UNFENCED_AFTER && !b->ours.unfenced; i++)
+        (void)peer_asleep_quick(&b->ours, &b->peer);
+}
+
+static void publish_quick(struct litmus *litmus)
+{
+    struct side *b = &litmus->pair.b;
+    void *body = NULL;
+    (void)ring_reserve(&b->ours, &b->peer, 8, &body);
+    ring_commit(&b->ours, 8);
+    litmus->other_saw = peer_asleep_quick(&b->ours, &b->peer);
+}
+
+static void test_a_sleeper_fences_for_a_writer_that_does_not(void **state)
+{
+    (void)state;
+    static struct litmus litmus;
+    struct side *a = &litmus.pair.a;
+    pthread_t thread;
+    uint64_t seed = 7;
+    litmus_init(&litmus, grow_sure);
+    litmus.round_count = 2 * UNFENCED_ROUND_COUNT;
+    assert_int_equal(pthread_create(&thread, NULL, other_side, &litmus), 0);
+    uint32_t lost = 0, unfenced = 0;
+    for (uint32_t round = 2; round <= litmus.round_count; round += 2) {
+        const void *body = NULL;
+        uint32_t bytes = 0;
+        litmus.other_half = grow_sure;
+        begin_round(&litmus, round - 1, &seed);
+        await(&litmus.done, round - 1);
+        unfenced += litmus.pair.b.ours.unfenced;
+        litmus.other_half = publish_quick;
+        begin_round(&litmus, round, &seed);
+        asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
+        bool saw = ring_pending(&a->peer);
+        await(&litmus.done, round);
+        lost += !saw && !litmus.other_saw;
+        asleep_clear(&a->ours);
+        (void)ring_peek(&a->peer, &body, &bytes);
+        ring_consume(&a->peer, &a->ours);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pair_deinit(&litmus.pair);
+    assert_int_equal(lost, 0);
+    if (unfenced == 0) {
+        print_message("skipped: nobody goes without fences here\n");
+        skip();
+    }
+    assert_int_equal(unfenced, UNFENCED_ROUND_COUNT);
+}
+
+static void look(struct side *side, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        assert_int_equal(peer_asleep_quick(&side->ours, &side->peer), ASLEEP_NOT);
+}
+
+static void test_who_goes_without_fences_has_looked_often(void **state)
+{
+    (void)state;
+    struct litmus litmus;
+    litmus_init(&litmus, NULL);
+    struct side *a = &litmus.pair.a, *b = &litmus.pair.b;
+    look(b, UNFENCED_AFTER - 1);
+    assert_false(b->ours.unfenced);
+    look(b, 1);
+    if (!b->ours.unfenced) {
+        print_message("skipped: nobody goes without fences here\n");
+        pair_deinit(&litmus.pair);
+        skip();
+    }
+    assert_int_equal(b->ours.cells->unfenced, 1);
+    /* Until it finds the peer asleep, */
+    asleep_set(&a->ours, &a->peer, ASLEEP_WORD);
+    assert_int_equal(peer_asleep_quick(&b->ours, &b->peer), ASLEEP_WORD);
+    assert_int_equal(b->ours.cells->unfenced, 0);
+    asleep_clear(&a->ours);
+    look(b, UNFENCED_AFTER - 1);
+    assert_int_equal(b->ours.cells->unfenced, 0);
+    look(b, 1);
+    assert_int_equal(b->ours.cells->unfenced, 1);
+    /* or goes to sleep itself. */
+    asleep_set(&b->ours, &b->peer, ASLEEP_BELL);
+    assert_int_equal(b->ours.cells->unfenced, 0);
+    asleep_clear(&b->ours);
+    /* Never for one that cannot have others fence. */
+    a->ours.cells->barrier = 0;
+    look(b, 3 * UNFENCED_AFTER);
+    assert_false(b->ours.unfenced);
+    a->ours.cells->barrier = UINT32_MAX; /* whatever a peer writes */
+    look(b, UNFENCED_AFTER);
+    assert_true(b->ours.unfenced);
+    b->ours.cells->unfenced = UINT32_MAX;
+    asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
+    assert_int_equal(a->ours.cells->barrier, UINT32_MAX); /* it could */
+    pair_deinit(&litmus.pair);
+}
+
+static void test_who_is_forbidden_barriers_says_so(void **state)
+{
+    (void)state;
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct litmus litmus;
+        litmus_init(&litmus, NULL);
+        struct side *a = &litmus.pair.a, *b = &litmus.pair.b;
+        b->ours.cells->unfenced = 1;
+        if (a->ours.cells->barrier == 0 ||
+            !seccomp_filter(SYS_membarrier, SECCOMP_RET_ERRNO | EPERM))
+            _exit(2);
+        asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
+        _exit(a->ours.cells->barrier == 0 && a->ours.cells->asleep == ASLEEP_BELL ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
+        print_message("skipped: no barriers, or no seccomp filters, here\n");
+        skip();
+    }
+    assert_int_equal(status, 0);
 }
 
 /* ---- blocked: b makes room while a, whose ring is full, decides to wait ---- */
@@ -151,6 +287,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_sleeper_sees_the_record_or_the_writer_sees_the_sleeper),
+        cmocka_unit_test(test_a_sleeper_fences_for_a_writer_that_does_not),
+        cmocka_unit_test(test_who_goes_without_fences_has_looked_often),
+        cmocka_unit_test(test_who_is_forbidden_barriers_says_so),
         cmocka_unit_test(test_a_blocked_writer_sees_the_room_or_the_reader_sees_the_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

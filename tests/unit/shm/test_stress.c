@@ -141,7 +141,7 @@ static int produce_one(struct player *player, struct record *record)
     if (!in_arena)
         write_content((uint8_t *)body + sizeof(*record), record);
     ring_commit(&side->ours, bytes);
-    if (peer_asleep(&side->peer))
+    if (peer_asleep_quick(&side->ours, &side->peer))
         ring_bell(player->peer_bell);
     return 0;
 }
@@ -173,7 +173,7 @@ static int consume_one(struct player *player, const struct record *expected)
     struct record record;
     int r;
     while ((r = ring_peek(&side->peer, &body, &bytes)) == RING_E_EMPTY) {
-        asleep_set(&side->ours, ASLEEP_BELL);
+        asleep_set(&side->ours, &side->peer, ASLEEP_BELL);
         if (!ring_pending(&side->peer))
             expect(player, sleep_on_bell(player) == 0);
         asleep_clear(&side->ours);

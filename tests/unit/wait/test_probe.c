@@ -5,35 +5,18 @@
 #include "support/test.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/seccomp.h"
 #include "wait/wait.h"
 
 enum { CHILD_OK = 0, CHILD_WRONG = 1, CHILD_SKIP = 77 };
-
-/* From here on, system call @number does what @action says in this process. */
-static bool filter(long number, uint32_t action)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, action),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
 
 static int in_child(int (*run)(long, int), long number, int error)
 {
@@ -55,7 +38,7 @@ static int in_child(int (*run)(long, int), long number, int error)
 static int falls_back(long number, int error)
 {
     unsetenv("PARLEY_WAIT");
-    if (!filter(number, SECCOMP_RET_ERRNO | (uint32_t)error))
+    if (!seccomp_filter(number, SECCOMP_RET_ERRNO | (uint32_t)error))
         return CHILD_SKIP;
     struct wait *wait = NULL;
     struct error_text text;
@@ -67,7 +50,7 @@ static int falls_back(long number, int error)
 
 static int says_why(long number, int error)
 {
-    if (!filter(number, SECCOMP_RET_ERRNO | (uint32_t)error))
+    if (!seccomp_filter(number, SECCOMP_RET_ERRNO | (uint32_t)error))
         return CHILD_SKIP;
     struct wait *wait = NULL;
     struct error_text text;
@@ -108,7 +91,7 @@ static int polls_in_memory(long number, int error)
     char tag;
     if (wait_new(WAIT_BACKEND_URING, &wait, NULL) != 0)
         return CHILD_SKIP;
-    if (wait_add(wait, fd, WAIT_IN, &tag) != 0 || !filter(number, SECCOMP_RET_KILL_PROCESS))
+    if (wait_add(wait, fd, WAIT_IN, &tag) != 0 || !seccomp_filter(number, SECCOMP_RET_KILL_PROCESS))
         return CHILD_SKIP;
     struct wait_event event;
     const uint64_t one = 1;
