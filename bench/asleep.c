@@ -21,8 +21,8 @@
 #include "study.h"
 
 #define OFTEN_NS NS_PER_MS
-#define OFTEN_BLOCKS 4
-#define OFTEN_CALLS 250 /* a block */
+#define OFTEN_BLOCKS 8
+#define OFTEN_CALLS 125 /* a block */
 #define RARE_NS NS_PER_S
 #define RARE_CALLS 15
 #define AWAKE_CALLS 20000

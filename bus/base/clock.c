@@ -3,9 +3,11 @@
 #include <stddef.h>
 #include <time.h>
 
+#include "base/call_path.h"
+
 static uint64_t (*test_clock)(void);
 
-uint64_t clock_now_ns(void)
+CALL_PATH uint64_t clock_now_ns(void)
 {
     if (__builtin_expect(test_clock != NULL, 0))
         return test_clock();

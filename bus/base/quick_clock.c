@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/clock.h"
 
 #define SPAN_TICKS (UINT64_C(1) << 21)     /* 0.5 to 1 ms: until the rate has proved good */
@@ -74,7 +75,8 @@ static uint64_t span_next(const struct quick_clock *clock, uint64_t ticks, uint6
     return clock->span < SPAN_TICKS_MAX ? 2 * clock->span : SPAN_TICKS_MAX;
 }
 
-uint64_t quick_clock_take(struct quick_clock *clock, uint64_t before, uint64_t ns, uint64_t after)
+CALL_PATH uint64_t quick_clock_take(struct quick_clock *clock, uint64_t before, uint64_t ns,
+                                    uint64_t after)
 {
     uint64_t ticks = before + (after - before) / 2;
     if (after - before > TORN_TICKS)
@@ -91,7 +93,7 @@ uint64_t quick_clock_take(struct quick_clock *clock, uint64_t before, uint64_t n
     return not_before_last(clock, ns);
 }
 
-uint64_t quick_clock_set(struct quick_clock *clock)
+CALL_PATH uint64_t quick_clock_set(struct quick_clock *clock)
 {
     if (!clock->trusted)
         return not_before_last(clock, clock_now_ns());

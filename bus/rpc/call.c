@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/probes.h"
 #include "rpc/offers.h"
 #include "rpc/refs.h"
@@ -304,9 +305,10 @@ static void wait_a_turn(struct call *call, struct parley_context *served)
         call_orphaned(call);
 }
 
-enum parley_status parley_client_call(struct parley_client *client, unsigned method,
-                                      const ProtobufCMessage *request, ProtobufCMessage **ret_reply,
-                                      struct parley_call *outcome)
+CALL_PATH enum parley_status parley_client_call(struct parley_client *client, unsigned method,
+                                                const ProtobufCMessage *request,
+                                                ProtobufCMessage **ret_reply,
+                                                struct parley_call *outcome)
 {
     struct parley_endpoint *endpoint = client->endpoint;
     enum parley_status status = PARLEY_OK;
@@ -500,7 +502,7 @@ uint64_t rpc_call_raw(struct parley_client *client, unsigned method, const struc
     return endpoint_call_find(endpoint, id) ? id : 0;
 }
 
-void parley_reply_free(void *reply)
+CALL_PATH void parley_reply_free(void *reply)
 {
     wire_free(reply);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/probes.h"
 #include "rpc/offers.h"
 #include "rpc/refs.h"
@@ -435,7 +436,8 @@ COLD static void reply_unasked(struct channel *channel, const struct frame *fram
     channel_consume(channel, frame);
 }
 
-int client_frame(struct channel *channel, const struct frame *frame, struct error_text *error)
+CALL_PATH int client_frame(struct channel *channel, const struct frame *frame,
+                           struct error_text *error)
 {
     if (__builtin_expect(frame->header.kind != FRAME_RESPONSE, 0))
         return client_told(channel, frame, error);

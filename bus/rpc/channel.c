@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/call_path.h"
 #include "base/log.h"
 #include "rpc/refs.h"
 
@@ -193,7 +194,7 @@ int channel_bell_send(struct channel *channel, const struct bell_packet *packet,
     return n < 0 ? -errno : 0;
 }
 
-static void ring_word_at(struct channel *channel, uint64_t position)
+CALL_PATH static void ring_word_at(struct channel *channel, uint64_t position)
 {
     const struct segment *ours = &channel->ours;
     wait_words_wake(ring_our_word(ours, position));
@@ -238,7 +239,7 @@ void channel_ring(struct channel *channel)
  * sleeps: the record that we rang for is before those that follow. So one ring is enough, however
  * long it takes to wake up. peer_asleep_quick() fenced between our publication and this look at its
  * position, as asleep_set() does between its last position and its last look at our ring. */
-void channel_ring_if_asleep(struct channel *channel)
+CALL_PATH void channel_ring_if_asleep(struct channel *channel)
 {
     if (!channel->peer.region.base)
         return;
@@ -717,7 +718,7 @@ RING_RARE static bool follow(struct channel *channel)
     return channel->state == CHANNEL_UP;
 }
 
-static inline int drain(struct channel *channel, unsigned batch)
+CALL_PATH static inline int drain(struct channel *channel, unsigned batch)
 {
     int taken = 0;
     struct parley_endpoint *endpoint = channel->endpoint;
@@ -770,7 +771,7 @@ static inline int drain(struct channel *channel, unsigned batch)
     return taken;
 }
 
-int channel_drain(struct channel *channel, unsigned batch)
+CALL_PATH int channel_drain(struct channel *channel, unsigned batch)
 {
     struct hot *hot = &channel->endpoint->hot;
     int taken = drain(channel, batch);

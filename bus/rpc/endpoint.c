@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/random.h"
@@ -359,7 +360,7 @@ static enum parley_status drain(struct parley_endpoint *endpoint)
     return PARLEY_OK;
 }
 
-enum parley_status parley_run(struct parley_endpoint *endpoint)
+CALL_PATH enum parley_status parley_run(struct parley_endpoint *endpoint)
 {
     /* relaxed: the flag alone matters, and parley_stop() wakes the wait that follows */
     while (!atomic_load_explicit(&endpoint->stop, memory_order_relaxed)) {

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 
+#include "base/call_path.h"
 #include "base/log.h"
 #include "rpc/offers.h"
 
@@ -44,7 +45,7 @@ static bool served_now(const struct parley_endpoint *endpoint, const struct chan
     return !channel->service_side || endpoint->handlers == 0;
 }
 
-static bool is_due(const struct channel *channel)
+CALL_PATH static bool is_due(const struct channel *channel)
 {
     return channel_pending(channel) || channel->rang || channel->hung_up;
 }
@@ -145,7 +146,7 @@ static inline __attribute__((always_inline)) int hot_drain(struct parley_endpoin
     return channel_drain(channel, RPC_BATCH_MAX);
 }
 
-static bool comes(const struct parley_endpoint *endpoint, uint32_t index)
+CALL_PATH static bool comes(const struct parley_endpoint *endpoint, uint32_t index)
 {
     const struct channel *channel = endpoint->hot.channels[index];
     return served_now(endpoint, channel) && channel_pending(channel);
@@ -264,7 +265,7 @@ static void cpu_tell_as(struct parley_endpoint *endpoint, uint32_t cpu)
 }
 
 /* Tells the peers that may spin for us where we are. Return: spin_cpu(). */
-static uint32_t cpu_tell(struct parley_endpoint *endpoint)
+CALL_PATH static uint32_t cpu_tell(struct parley_endpoint *endpoint)
 {
     uint32_t cpu = spin_cpu();
     if (__builtin_expect(cpu != endpoint->cpu, 0))
@@ -447,6 +448,8 @@ static inline int descriptors_glance(struct parley_endpoint *endpoint, uint64_t 
     if (__builtin_expect(now - endpoint->polled_ns < SPIN_SHORT_NS, 1))
         return 0;
     endpoint->polled_ns = now;
+    if (__builtin_expect(wait_quiet(endpoint->wait), 1))
+        return 0;
     int n = descriptors_poll(endpoint, 0);
     return n > 0 ? CAME : n;
 }
@@ -499,8 +502,8 @@ __attribute__((noinline, cold)) static bool doze_on_cold(struct parley_endpoint 
 }
 
 /* Return: CAME, TAKEN; 0: the wait is over, or it is too early to say; -errno. */
-static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
-                    uint64_t until)
+CALL_PATH static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_t start,
+                              uint64_t until)
 {
     const uint64_t left = clock_left(until, start);
     uint64_t ns = spin_doze(spin);
@@ -533,8 +536,8 @@ static int doze_for(struct parley_endpoint *endpoint, struct spin *spin, uint64_
 /* The peer of @channel, and we do not sleep for it. A reply is waited for so; and who has answered
  * lets it be read, before all that its own sleep takes. Return: CAME; 0: nothing, or it is not to
  * be done; -errno. */
-static int yield_to(struct parley_endpoint *endpoint, const struct channel *channel,
-                    struct spin *spin, uint64_t start, uint64_t until)
+CALL_PATH static int yield_to(struct parley_endpoint *endpoint, const struct channel *channel,
+                              struct spin *spin, uint64_t start, uint64_t until)
 {
     unsigned more = channel->service_side ? 1 : YIELDS_MAX;
     if (endpoint->remote || !yield_may_wait(&endpoint->yield, start))
@@ -626,7 +629,7 @@ __attribute__((noinline)) static int spin_on(struct parley_endpoint *endpoint, s
 }
 
 /* Return: CAME, TAKEN; 0: nothing; -errno. */
-static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+CALL_PATH static int wait_for_something(struct parley_endpoint *endpoint, uint64_t deadline_ns)
 {
     struct spin *spin = spin_of(endpoint);
     uint64_t until = endpoint_timer_next(endpoint);
@@ -690,7 +693,7 @@ static inline int turn_end(struct parley_endpoint *endpoint, int r)
     return r < 0 ? r : 0;
 }
 
-int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
+CALL_PATH int endpoint_turn(struct parley_endpoint *endpoint, uint64_t deadline_ns)
 {
     int r = 0;
     if (endpoint_forked(endpoint))
@@ -774,7 +777,7 @@ bool rpc_take_replies(struct parley_endpoint *endpoint, uint64_t spin_ns_max)
     return taken > 0;
 }
 
-void endpoint_leave(struct parley_endpoint *endpoint)
+CALL_PATH void endpoint_leave(struct parley_endpoint *endpoint)
 {
     if (!endpoint->foreign || endpoint->nudged || endpoint->turns > 0 || endpoint->held_back ||
         endpoint->hot.count == 0 || endpoint_forked(endpoint))

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/log.h"
 #include "base/probes.h"
 #include "rpc/refs.h"
@@ -213,7 +214,7 @@ static inline bool context_is_plain(const struct parley_context *context)
 
 /* The closure that a handler calls. Nearly every answer is a message, given while its handler runs,
  * to a call about which there is nothing special. */
-static void context_answer(const ProtobufCMessage *message, void *data)
+CALL_PATH static void context_answer(const ProtobufCMessage *message, void *data)
 {
     struct parley_context *context = data;
     struct parley_service *service = context->service;
@@ -486,7 +487,8 @@ static inline int request_received(struct channel *channel, const struct frame *
     return 0;
 }
 
-int service_frame(struct channel *channel, const struct frame *frame, struct error_text *error)
+CALL_PATH int service_frame(struct channel *channel, const struct frame *frame,
+                            struct error_text *error)
 {
     const uint8_t kind = frame->header.kind;
     if (__builtin_expect(kind == FRAME_REQUEST || kind == FRAME_ONE_WAY, 1)) {

@@ -10,6 +10,7 @@
 #ifndef PARLEY_TRANSLATE_UNPACK_H
 #define PARLEY_TRANSLATE_UNPACK_H
 
+#include "base/call_path.h"
 #include "translate/bind.h"
 #include "translate/fast.h"
 #include "translate/unpack_code.h"
@@ -127,7 +128,7 @@ int unpack_at_once_late(struct unpack *u, const struct bound_table *table, uint8
 int unpack_waiting(struct unpack *u, const struct bound_table *table, uint8_t *message,
                    const uint8_t *pos, const uint8_t *end, unsigned depth,
                    const struct reading *before);
-int unpack_at_once(struct unpack *u, const struct bound_table *table, uint8_t *message,
+CALL_PATH int unpack_at_once(struct unpack *u, const struct bound_table *table, uint8_t *message,
                    const uint8_t *pos, const uint8_t *end, unsigned depth,
                    const struct reading *before);
 

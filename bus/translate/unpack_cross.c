@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "base/call_path.h"
 #include "base/copy.h"
 #include "base/sanitized.h"
 
@@ -22,17 +23,23 @@
 
 /* ---- Machine code ---- */
 
+__attribute__((noinline, cold)) static const struct unpack_code *make_code(struct plan_binding *own)
+{
+    struct unpack_code *code = unpack_code_new(own);
+    atomic_store_explicit(&own->code, code, memory_order_release);
+    return code;
+}
+
 /* Any thread. One of them makes it, the others go on without meanwhile. */
-__attribute__((noinline)) static const struct unpack_code *make_code(struct plan_binding *own)
+CALL_PATH __attribute__((noinline)) static const struct unpack_code *
+code_wanted(struct plan_binding *own)
 {
     /* relaxed: only who makes it counts. */
     if (atomic_load_explicit(&own->code_uses, memory_order_relaxed) > UNPACK_CODE_USES_BEFORE ||
         atomic_fetch_add_explicit(&own->code_uses, 1, memory_order_relaxed) !=
             UNPACK_CODE_USES_BEFORE)
         return NULL;
-    struct unpack_code *code = unpack_code_new(own);
-    atomic_store_explicit(&own->code, code, memory_order_release);
-    return code;
+    return make_code(own);
 }
 
 /* NULL: there is none yet, or never. */
@@ -47,7 +54,7 @@ static inline const struct unpack_code *find_code(const struct plan_binding *bin
     const struct unpack_code *code = code_of(binding);
     return __builtin_expect(code != NULL, 1)
                ? code
-               : make_code((struct plan_binding *)(uintptr_t)binding); /* made on the heap */
+               : code_wanted((struct plan_binding *)(uintptr_t)binding); /* made on the heap */
 }
 
 void plan_binding_use_code(struct plan_binding *binding, enum unpack_code_use use)
@@ -140,7 +147,7 @@ static void begin(struct unpack *u, size_t source_bytes, uint8_t *stack, bool de
 }
 
 /* The same for a crossing that has begun without: machine code gives up, or needs C. */
-static void begin_late(struct unpack *u)
+CALL_PATH static void begin_late(struct unpack *u)
 {
     const uint32_t elements = u->run.elements;
     begin(u, (size_t)(u->run.source_end - u->run.source), NULL, false);
@@ -439,9 +446,9 @@ unpack_any(const struct plan_binding *binding, uint32_t entry, const uint8_t *so
                            ret_failure);
 }
 
-int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
-                size_t source_bytes, ProtobufCMessage **ret_message,
-                struct plan_failure *ret_failure)
+CALL_PATH int plan_unpack(const struct plan_binding *binding, uint32_t entry, const uint8_t *source,
+                          size_t source_bytes, ProtobufCMessage **ret_message,
+                          struct plan_failure *ret_failure)
 {
     const uint8_t *copy;
     return unpack_any(binding, entry, source, source_bytes, ret_message, &copy, ret_failure);

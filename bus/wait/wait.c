@@ -26,6 +26,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/call_path.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fork.h"
@@ -188,6 +189,11 @@ int wait_watch(struct wait *wait, int fd, const void *word)
     if (r == 0)
         slot->word = word;
     return r;
+}
+
+CALL_PATH bool wait_quiet(const struct wait *wait)
+{
+    return wait->ops->quiet && wait->ops->quiet(wait);
 }
 
 int wait_poll(struct wait *wait, struct wait_event *ret_events, int max, uint64_t timeout_ns)

@@ -119,6 +119,10 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns);
  * wait_words(); -ENOSYS: this implementation, or the kernel, cannot; -errno.
  */
 int wait_doze(struct wait *wait, const void *const *words, unsigned count, uint64_t timeout_ns);
+
+/* Whether wait_poll() without a timeout would find nothing to return for, and nothing to do. Much
+ * less than finding it out by that; false, too, if it cannot be told without a system call. */
+bool wait_quiet(const struct wait *wait);
 /* Wakes who waits on this word, up to sixteen times at once; it may be mapped read-only. */
 void wait_words_wake(const void *word);
 

@@ -45,6 +45,8 @@ struct wait_ops {
      * Returns 0; 1: there is something now; -ENOSYS: for this thread there is no such word; -errno.
      * NULL: it has none. */
     int (*tail)(struct wait *wait, const void **ret_word, uint32_t *ret_value);
+    /* wait_quiet(). NULL: it cannot tell. */
+    bool (*quiet)(const struct wait *wait);
     /* Returns 0 once wait_done(), at the timeout, or on EINTR; or -errno. */
     int (*collect)(struct wait *wait, int max, uint64_t timeout_ns);
 };

@@ -35,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "wait/wait_ops.h"
@@ -157,7 +158,7 @@ static int uring_fd(const struct wait *wait)
 
 /* ---- Requests ---- */
 
-static int submit(struct wait_uring *uring)
+CALL_PATH static int submit(struct wait_uring *uring)
 {
     /* A kernel stops at a request that it refuses, having reported it: hence the loop. */
     while (io_uring_sq_ready(&uring->ring) > 0) {
@@ -366,7 +367,7 @@ static void reap(struct wait_uring *uring)
 }
 
 /* What the kernel has for us but not in the queue yet: it says so in the flags. */
-static bool kernel_has_more(struct wait_uring *uring)
+static bool kernel_has_more(const struct wait_uring *uring)
 {
     return IO_URING_READ_ONCE(*uring->ring.sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
@@ -383,6 +384,15 @@ static int settle(struct wait_uring *uring, bool enters)
     /* -EBUSY and -EAGAIN: the kernel is short of memory or its backlog is full; what we take now
      * makes room. */
     return r == -EBUSY || r == -EAGAIN || r > 0 ? 0 : r;
+}
+
+CALL_PATH static bool uring_quiet(const struct wait *wait)
+{
+    const struct wait_uring *uring = (const struct wait_uring *)wait;
+    /* relaxed: what is missed is found the next time */
+    return !uring->any_unarmed && !uring->broken && io_uring_sq_ready(&uring->ring) == 0 &&
+           !kernel_has_more(uring) &&
+           IO_URING_READ_ONCE(*uring->ring.cq.ktail) == *uring->ring.cq.khead;
 }
 
 static int enter(struct wait_uring *uring, uint64_t timeout_ns)
@@ -443,7 +453,7 @@ static void move_here(struct wait_uring *uring)
     uring->moves++;
 }
 
-static int uring_tail(struct wait *wait, const void **ret_word, uint32_t *ret_value)
+CALL_PATH static int uring_tail(struct wait *wait, const void **ret_word, uint32_t *ret_value)
 {
     struct wait_uring *uring = uring_of(wait);
     const struct io_uring_cq *queue = &uring->ring.cq;
@@ -473,5 +483,6 @@ const struct wait_ops wait_uring_ops = {
     .disarm = uring_disarm,
     .watch = uring_watch,
     .tail = uring_tail,
+    .quiet = uring_quiet,
     .collect = uring_collect,
 };

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/call_path.h"
 #include "base/clock.h"
 #include "base/probes.h"
 #include "wait/wait_ops.h"
@@ -56,15 +57,15 @@ static inline long system_call(long number, const void *a, long b, long c, const
 #endif
 }
 
-static int wait_one(const void *word, uint64_t timeout_ns)
+CALL_PATH static int wait_one(const void *word, uint64_t timeout_ns)
 {
     struct timespec timeout = timespec_of(timeout_ns);
     return (int)system_call(SYS_futex, word, FUTEX_WAIT, 0, &timeout, 0);
 }
 
 /* Linux 5.16. @tail: of this process alone, besides, while it is @value; NULL: none. */
-static int wait_several(const void *const *words, unsigned count, const void *tail, uint32_t value,
-                        uint64_t timeout_ns)
+CALL_PATH static int wait_several(const void *const *words, unsigned count, const void *tail,
+                                  uint32_t value, uint64_t timeout_ns)
 {
 #ifdef SYS_futex_waitv
     struct futex_waitv waiters[WAIT_WORDS_MAX];
@@ -92,7 +93,7 @@ static int ended(int r)
     return r == -ETIMEDOUT || r == -EINTR ? 0 : r;
 }
 
-int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
+CALL_PATH int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
 {
     if (count == 0 || count > WAIT_WORDS_MAX)
         return -EINVAL;
@@ -103,7 +104,8 @@ int wait_words(const void *const *words, unsigned count, uint64_t timeout_ns)
     return ended(r);
 }
 
-int wait_doze(struct wait *wait, const void *const *words, unsigned count, uint64_t timeout_ns)
+CALL_PATH int wait_doze(struct wait *wait, const void *const *words, unsigned count,
+                        uint64_t timeout_ns)
 {
     const void *tail;
     uint32_t value;
@@ -118,7 +120,7 @@ int wait_doze(struct wait *wait, const void *const *words, unsigned count, uint6
     return ended(r);
 }
 
-void wait_words_wake(const void *word)
+CALL_PATH void wait_words_wake(const void *word)
 {
     (void)system_call(SYS_futex, word, FUTEX_WAKE, WAKE_MOST, NULL, 0);
 }

@@ -15,6 +15,7 @@
  */
 #include <sched.h>
 
+#include "base/call_path.h"
 #include "wait/wait.h"
 
 void yield_init(struct yield *yield)
@@ -22,12 +23,12 @@ void yield_init(struct yield *yield)
     *yield = (struct yield){.pause_ns = YIELD_PAUSE_NS_MIN, .well = YIELD_WELL};
 }
 
-void yield_cpu(void)
+CALL_PATH void yield_cpu(void)
 {
     (void)sched_yield();
 }
 
-void yield_took(struct yield *yield, uint64_t start_ns, uint64_t now_ns)
+CALL_PATH void yield_took(struct yield *yield, uint64_t start_ns, uint64_t now_ns)
 {
     if (__builtin_expect(now_ns - start_ns < YIELD_LONG_NS, 1)) {
         yield->well += yield->well < YIELD_WELL;

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/call_path.h"
 #include "base/sanitized.h"
 #include "wire/wire.h"
 
@@ -139,7 +140,7 @@ __attribute__((noinline)) static void *block_drop(struct wire_chunk *chunk)
     return NULL;
 }
 
-void *wire_block_free(struct wire_chunk *chunk)
+CALL_PATH void *wire_block_free(struct wire_chunk *chunk)
 {
     const uint32_t class = chunk->kept_as;
     if (__builtin_expect(kept.room[class] == 0, 0))

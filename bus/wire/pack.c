@@ -38,6 +38,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/call_path.h"
 #include "base/copy.h"
 
 #define BULK_MIN 4096    /* what is as long passes the window by */
@@ -280,8 +281,9 @@ pack_at(struct wire_packing *packing, const struct pack_table *table,
     return refers && refers_to_too_much(packing, *ret_bytes) ? -ENOBUFS : 0;
 }
 
-int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer, size_t type,
-                 const ProtobufCMessage *message, uint8_t *out, size_t room, size_t *ret_bytes)
+CALL_PATH int wire_pack_at(struct wire_packing *packing, const struct wire_packer *packer,
+                           size_t type, const ProtobufCMessage *message, uint8_t *out, size_t room,
+                           size_t *ret_bytes)
 {
     return pack_at(packing, packer->entries[type], message, NULL, NULL, out, room, ret_bytes);
 }

@@ -20,6 +20,9 @@
 #include <emmintrin.h>
 #endif
 
+#include "base/call_path.h"
+#include "base/copy.h"
+
 #define ELEMENTS_AT_ONCE 12 /* varints in PACK_SLACK_BYTES */
 
 /* ---- Values ---- */
@@ -107,7 +110,7 @@ static inline __attribute__((always_inline)) uint8_t *put_bytes(struct wire_pack
 {
     pos = pack_varint(put_tag(op, pos), bytes);
     if (bytes - 1 < PACK_TEXT_AT_ONCE) { /* the step has asked for that, and 0 has nothing */
-        memcpy(pos, data, bytes);
+        copy_few(pos, data, bytes);
         return pos + bytes;
     }
     return pack_bulk(packing, pos, data, bytes);
@@ -488,8 +491,8 @@ static inline bool is_there(const struct pack_op *op, const uint8_t *message)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic" /* labels as values */
 
-uint8_t *pack_fields(struct wire_packing *packing, const struct pack_table *table,
-                     const ProtobufCMessage *outermost)
+CALL_PATH uint8_t *pack_fields(struct wire_packing *packing, const struct pack_table *table,
+                               const ProtobufCMessage *outermost)
 {
     static const void *const steps[] = {
         [PACK_UINT32] = &&uint32,     [PACK_INT32] = &&int32,     [PACK_SINT32] = &&sint32,

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/call_path.h"
 #include "wire/bump.h"
 #include "wire/wire.h"
 
@@ -126,7 +127,7 @@ __attribute__((noinline)) static void *free_more(struct wire_chunk *chunk)
     return NULL;
 }
 
-void *wire_free(void *message)
+CALL_PATH void *wire_free(void *message)
 {
     if (!message)
         return NULL;

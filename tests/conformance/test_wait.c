@@ -352,6 +352,28 @@ static void test_registration_is_named_once_in_an_array(struct fixture *f)
     assert_int_equal(events[0].events, WAIT_IN | WAIT_OUT);
 }
 
+static void test_quiet_ends_with_what_is_to_be_returned(struct fixture *f)
+{
+    struct wait_event event;
+    add(f, WAIT_IN);
+    for (int i = 0; i < 100; i++) {
+        while (wait_poll(f->wait, &event, 1, 0) == 1)
+            ;
+        /* epoll cannot tell without a system call. */
+        assert_int_equal(wait_quiet(f->wait), strcmp(wait_name(f->wait), "io_uring") == 0);
+        send_byte(f->peers);
+        assert_false(wait_quiet(f->wait));
+        assert_int_equal(expect(f, &f->tag), WAIT_IN);
+        drain(f->ours);
+    }
+}
+
+static void test_quiet_ends_with_a_wake_up(struct fixture *f)
+{
+    wait_wake(f->wait);
+    assert_false(wait_quiet(f->wait));
+}
+
 /* ---- Time, signals, wake-ups ---- */
 
 static void test_timeout_is_not_early(struct fixture *f)
@@ -526,6 +548,8 @@ int main(void)
         CASE(test_no_more_events_than_there_is_room_for),
         CASE(test_burst_beyond_every_queue_loses_nothing),
         CASE(test_registration_is_named_once_in_an_array),
+        CASE(test_quiet_ends_with_what_is_to_be_returned),
+        CASE(test_quiet_ends_with_a_wake_up),
         CASE(test_timeout_is_not_early),
         CASE(test_signal_ends_the_wait_without_an_event),
         CASE(test_signal_handler_can_wake),
