@@ -266,9 +266,9 @@ const struct cli_command cmd_events = {
         "broker has kept (or as many as --last says), with --last alone only those. The broker\n"
         "keeps 256 at most. Topics are broker, instance.up, instance.gone, instance.drain,\n"
         "instance.drained, instance.ejected, instance.restored, route, rollout.*,\n"
-        "mirror.differs, schema, policy, policy.bad, refused, audit.* and trace; a TOPIC stands\n"
-        "for all that begin with it, and none for all. --timeout ends it when no event came\n"
-        "for so long.\n",
+        "mirror.differs, schema, folder, policy, policy.bad, refused, audit.* and trace; a\n"
+        "TOPIC stands for all that begin with it, and none for all. --timeout ends it when no\n"
+        "event came for so long.\n",
     .example = "  parley events instance route\n"
                "  parley events --follow --last 50\n"
                "  parley events --count 1 --timeout 10s instance.up\n",

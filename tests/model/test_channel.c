@@ -78,6 +78,8 @@ static const struct bounds {
 };
 static const struct bounds *bounds;
 
+static const struct uplink_ops no_uplink;
+
 static struct party {
     struct parley_endpoint endpoint;
     struct channel *channel;
@@ -598,6 +600,7 @@ static void party_init(unsigned index)
     TAILQ_INIT(&endpoint->dead_clients);
     TAILQ_INIT(&endpoint->dead_services);
     TAILQ_INIT(&endpoint->deadlines);
+    endpoint->uplink = &no_uplink;
     endpoint->reconnect_at_ns = CLOCK_NEVER;
     endpoint->attach_at_ns = CLOCK_NEVER;
     endpoint->hang_up_at_ns = CLOCK_NEVER;
