@@ -21,7 +21,9 @@
  * whose fence came after that sees `unfenced`; and one that reads that it has been taken back, with
  * acquire, sees all that was published before. Taken back it is when the peer has been found
  * asleep, and by one who goes to sleep itself: where both sleep between calls nobody is
- * interrupted. Who cannot make barriers says so (`barrier`).
+ * interrupted. Who cannot make barriers says so (`barrier`). A hostile peer that always says
+ * `unfenced` has us make one for each of our sleeps beside it, which is less than the wake-ups cost
+ * that it may send; one that leaves its fences out without saying so delays its own calls only.
  *
  * Proved in tests/model/, together with ring.c; and with channel.c and loop.c of bus/rpc, which
  * decide when to sleep and when to ring.
