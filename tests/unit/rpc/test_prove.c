@@ -28,7 +28,7 @@
 static char folder[] = "/tmp/parley-prove-XXXXXX";
 static char bus_url[128], serve_urls[SERVES_MAX][128];
 static atomic_bool over, published;
-static _Atomic uint64_t pause_ns, passed_ns;
+static _Atomic uint64_t pause_ns, passed_ns, remembered; /* a route's generation */
 
 /* How long it would wait after the next one. */
 void __real_remote_later(struct remote *remote, uint64_t *pause, uint64_t *ret_at_ns);
@@ -37,6 +37,17 @@ void __wrap_remote_later(struct remote *remote, uint64_t *pause, uint64_t *ret_a
 {
     __real_remote_later(remote, pause, ret_at_ns);
     atomic_store(&pause_ns, *pause);
+}
+
+void __real_service_remember_weights(struct parley_service *service,
+                                     const struct rpc_weights *weights);
+void __wrap_service_remember_weights(struct parley_service *service,
+                                     const struct rpc_weights *weights);
+void __wrap_service_remember_weights(struct parley_service *service,
+                                     const struct rpc_weights *weights)
+{
+    __real_service_remember_weights(service, weights);
+    atomic_store(&remembered, weights->generation);
 }
 
 static uint64_t now_ns(void)
@@ -261,6 +272,7 @@ static int setup(void **state)
     (void)state;
     atomic_store(&over, false);
     atomic_store(&published, false);
+    atomic_store(&remembered, 0);
     fake = (struct fake){.listener = sp_listen(bus_url), .serve_listener = -1};
     assert_int_equal(pthread_create(&fake.thread, NULL, serve, NULL), 0);
     bus_comes();
@@ -308,10 +320,10 @@ static void test_who_is_hung_up_on_before_it_has_proved_publishes_later_each_tim
     expect_proves();
 }
 
-/* Once it is published. */
+/* It asks what the weights are, and has read the answer. */
 static void lists(size_t count)
 {
-    UNTIL(serve_bus(), fake.lists == count);
+    UNTIL(serve_bus(), fake.lists == count && atomic_load(&remembered) == fake.has.generation);
 }
 
 /* The bus is lost, and who is there then is told. */
