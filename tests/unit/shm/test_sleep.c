@@ -78,27 +78,33 @@ static void publish(struct litmus *litmus)
     litmus->other_saw = peer_asleep(&b->peer);
 }
 
+/* Return: whether neither saw the other. */
+static bool sleep_round(struct litmus *litmus, uint32_t round, uint64_t *seed)
+{
+    struct side *a = &litmus->pair.a;
+    const void *body = NULL;
+    uint32_t bytes = 0;
+    begin_round(litmus, round, seed);
+    asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
+    bool saw = ring_pending(&a->peer);
+    await(&litmus->done, round);
+    asleep_clear(&a->ours);
+    (void)ring_peek(&a->peer, &body, &bytes);
+    ring_consume(&a->peer, &a->ours);
+    return !saw && !litmus->other_saw;
+}
+
 static void test_a_sleeper_sees_the_record_or_the_writer_sees_the_sleeper(void **state)
 {
     (void)state;
     static struct litmus litmus;
-    struct side *a = &litmus.pair.a;
     pthread_t thread;
     uint64_t seed = 5;
     litmus_init(&litmus, publish);
     assert_int_equal(pthread_create(&thread, NULL, other_side, &litmus), 0);
     uint32_t lost = 0;
     for (uint32_t round = 1; round <= ROUND_COUNT; round++) {
-        const void *body = NULL;
-        uint32_t bytes = 0;
-        begin_round(&litmus, round, &seed);
-        asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
-        bool saw = ring_pending(&a->peer);
-        await(&litmus.done, round);
-        lost += !saw && !litmus.other_saw;
-        asleep_clear(&a->ours);
-        (void)ring_peek(&a->peer, &body, &bytes);
-        ring_consume(&a->peer, &a->ours);
+        lost += sleep_round(&litmus, round, &seed);
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
     pair_deinit(&litmus.pair);
@@ -130,7 +136,6 @@ static void test_a_sleeper_fences_for_a_writer_that_does_not(void **state)
 {
     (void)state;
     static struct litmus litmus;
-    struct side *a = &litmus.pair.a;
     pthread_t thread;
     uint64_t seed = 7;
     litmus_init(&litmus, grow_sure);
@@ -138,21 +143,12 @@ static void test_a_sleeper_fences_for_a_writer_that_does_not(void **state)
     assert_int_equal(pthread_create(&thread, NULL, other_side, &litmus), 0);
     uint32_t lost = 0, unfenced = 0;
     for (uint32_t round = 2; round <= litmus.round_count; round += 2) {
-        const void *body = NULL;
-        uint32_t bytes = 0;
         litmus.other_half = grow_sure;
         begin_round(&litmus, round - 1, &seed);
         await(&litmus.done, round - 1);
         unfenced += litmus.pair.b.ours.unfenced;
         litmus.other_half = publish_quick;
-        begin_round(&litmus, round, &seed);
-        asleep_set(&a->ours, &a->peer, ASLEEP_BELL);
-        bool saw = ring_pending(&a->peer);
-        await(&litmus.done, round);
-        lost += !saw && !litmus.other_saw;
-        asleep_clear(&a->ours);
-        (void)ring_peek(&a->peer, &body, &bytes);
-        ring_consume(&a->peer, &a->ours);
+        lost += sleep_round(&litmus, round, &seed);
     }
     assert_int_equal(pthread_join(thread, NULL), 0);
     pair_deinit(&litmus.pair);
