@@ -182,9 +182,9 @@ void service_link_up(struct parley_service *service)
     body.has_positions = service->interface->positions_bytes > 0;
     body.positions.data = (uint8_t *)(uintptr_t)service->interface->positions;
     body.positions.len = service->interface->positions_bytes;
-    body.has_route_generation = service->route_known;
+    body.has_route_generation = view->version_count > 0;
     body.route_generation = view->generation;
-    body.n_weights = service->route_known ? view->version_count : 0;
+    body.n_weights = view->version_count;
     body.weights = weight_pointers;
     body.has_draining = true;
     body.draining = service->closing;

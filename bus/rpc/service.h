@@ -21,7 +21,7 @@ struct parley_service {
     enum parley_status status;
     char text[ERROR_TEXT_BYTES_MAX];
     uint32_t route_slot;
-    bool route_known;
+    bool route_known; /* the slot is of the broker that is linked */
     struct route_view view; /* to remember the weights over a broker's restart */
     bool closing;
     bool freed;

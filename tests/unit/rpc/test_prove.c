@@ -349,6 +349,20 @@ static void test_a_broker_that_starts_anew_is_told_the_weights_of_the_publicatio
     expect_tells(&fake.has);
 }
 
+/* A broker that ends hangs up first: what it is told then, the next one has to be told again. */
+static void test_weights_told_to_a_broker_that_ends_are_told_to_the_next(void **state)
+{
+    (void)state;
+    fake.has = (struct told){3, 30000, 70000};
+    come(1);
+    expect_proves();
+    lists(1);
+    hang_up(&fake.line);
+    come(2);
+    assert_memory_equal(&fake.told, &fake.has, sizeof(fake.has));
+    expect_tells(&fake.has);
+}
+
 /* The ping is due at once, for the test's clock says so. */
 static void test_a_broker_that_starts_anew_is_told_the_weights_since_a_ping(void **state)
 {
@@ -374,6 +388,7 @@ static int run(void)
         prove_test(test_who_is_hung_up_on_before_it_has_proved_publishes_later_each_time),
         prove_test(test_a_broker_that_starts_anew_is_told_the_weights_of_the_publication),
         prove_test(test_a_broker_that_starts_anew_is_told_the_weights_since_a_ping),
+        prove_test(test_weights_told_to_a_broker_that_ends_are_told_to_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
