@@ -1,15 +1,17 @@
 /*
  * What does a call cost whose sides sleep between two of them?
  *
- * A futex that two processes wake each other by is the floor: whatever sleeps costs that. A unix
- * socket is what a program would do without a bus. All three are measured in the same round: with
- * both sides on one core, where a wake-up is a change of tasks, with a core for each, where it is
- * an interrupt of a core that idles, and wherever the scheduler likes.
+ * A futex that two processes wake each other by is the floor: whatever sleeps costs that. After a
+ * pause it costs the more the more memory the two have touched, so it is measured between processes
+ * that do nothing else, and between such as have joined the bus and called. A unix socket is what a
+ * program would do without a bus. All are measured in the same round: with both sides on one core,
+ * where a wake-up is a change of tasks, with a core for each, where it is an interrupt of a core
+ * that idles, and wherever the scheduler likes.
  *
  * A call a millisecond: blocks of calls, in turns. Each block has processes of its own, so its
- * first call is the first of a connection, and is counted apart. A call a second: all three at
- * once, each in processes of its own, with a third of a second between two of them, for they would
- * take minutes one after the other; so a core has idled for that long when it is asked for.
+ * first call is the first of a connection, and is counted apart. A call a second: all at once, each
+ * in processes of its own, with a quarter of a second between two of them, for they would take
+ * minutes one after the other; so a core has idled for that long when it is asked for.
  */
 #include <stdio.h>
 #include <string.h>
@@ -29,7 +31,7 @@
 
 /* Rows of one kind, subject by subject. */
 enum { TOGETHER, APART, ANYWHERE, PLACES };
-enum { FUTEX, SOCKET, PARLEY, SUBJECTS };
+enum { FUTEX, WITHIN, SOCKET, PARLEY, SUBJECTS };
 #define ROW(subject, place) ((subject)*PLACES + (place))
 enum {
     AWAKE,
@@ -39,9 +41,10 @@ enum {
     ROWS = RARE + SUBJECTS * PLACES,
 };
 
-static const struct peer *const subjects[SUBJECTS] = {&peer_futex, &peer_unix,
+static const struct peer *const subjects[SUBJECTS] = {&peer_futex, &peer_futex_within, &peer_unix,
                                                       &peer_parley_default};
-static const char *const abouts[SUBJECTS] = {"a futex", "a unix socket", "Parley"};
+static const char *const abouts[SUBJECTS] = {"a futex", "a futex in Parley's processes",
+                                             "a unix socket", "Parley"};
 static const char *const places[PLACES] = {"together", "apart", "anywhere"};
 
 static struct study_row rows[ROWS];
@@ -222,6 +225,7 @@ static const struct study_goal goals[] = {
     PARLEY_AGAINST(FIRST, TOGETHER, FUTEX, TOGETHER, false, 0, "The first call, one core: futex"),
     PARLEY_AGAINST(FIRST, TOGETHER, SOCKET, TOGETHER, false, 0, "The first call: socket"),
     PARLEY_AGAINST(RARE, TOGETHER, FUTEX, TOGETHER, false, 1.3, "A call a second, one core: futex"),
+    PARLEY_AGAINST(RARE, TOGETHER, WITHIN, TOGETHER, false, 1.2, "The same: futex, its processes"),
     PARLEY_AGAINST(RARE, TOGETHER, SOCKET, TOGETHER, false, 1, "A call a second, one core: socket"),
     PARLEY_AGAINST(RARE, APART, SOCKET, APART, false, 1, "A call a second, apart: socket"),
 };

@@ -20,11 +20,11 @@
 
 /* ---- Sleeping on a word ---- */
 
-struct word {
+struct floor_word {
     _Atomic uint32_t turn; /* odd: the peer's */
 };
 
-static void await_turn(struct word *word, uint32_t turn)
+static void await_turn(struct floor_word *word, uint32_t turn)
 {
     uint32_t seen;
     /* acquire: pairs with the release in give_turn() */
@@ -32,42 +32,58 @@ static void await_turn(struct word *word, uint32_t turn)
         (void)syscall(SYS_futex, &word->turn, FUTEX_WAIT, seen, NULL, NULL, 0);
 }
 
-static void give_turn(struct word *word, uint32_t turn)
+static void give_turn(struct floor_word *word, uint32_t turn)
 {
     /* release: pairs with the acquire in await_turn() */
     atomic_store_explicit(&word->turn, turn, memory_order_release);
     (void)syscall(SYS_futex, &word->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+struct floor_word *floor_word_new(void)
+{
+    void *word = mmap(NULL, LAYOUT_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    return word == MAP_FAILED ? NULL : word;
+}
+
+void floor_word_serve(struct floor_word *word)
+{
+    for (uint32_t turn = 1;; turn += 2) {
+        await_turn(word, turn);
+        give_turn(word, turn + 1);
+    }
+}
+
+bool floor_word_is_called(const struct floor_word *word)
+{
+    return atomic_load_explicit(&word->turn, memory_order_relaxed) > 0;
+}
+
+int floor_word_call(struct bench_run *run, void *word, uint32_t i)
+{
+    (void)run;
+    give_turn(word, 2 * i + 1);
+    await_turn(word, 2 * i + 2);
+    return 0;
+}
+
 static int serve(const struct bench_run *run, struct peer_place *place)
 {
     (void)run;
     peer_ready(place);
-    for (uint32_t turn = 1;; turn += 2) {
-        await_turn(place->data, turn);
-        give_turn(place->data, turn + 1);
-    }
+    floor_word_serve(place->data);
     return -1;
-}
-
-static int call(struct bench_run *run, void *data, uint32_t i)
-{
-    (void)run;
-    give_turn(data, 2 * i + 1);
-    await_turn(data, 2 * i + 2);
-    return 0;
 }
 
 static int ask(struct bench_run *run, struct peer_place *place)
 {
-    return peer_time(run, call, place->data);
+    return peer_time(run, floor_word_call, place->data);
 }
 
 static int echo(struct bench_run *run)
 {
-    struct word *word = mmap(NULL, LAYOUT_PAGE_BYTES, PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (word == MAP_FAILED)
+    struct floor_word *word = floor_word_new();
+    if (!word)
         return error_set(run->error, -1, "mmap failed");
     return peer_run(run, serve, ask, word);
 }

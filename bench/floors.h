@@ -28,6 +28,13 @@ int floor_ring(struct bench_run *run);
 int floor_ring_flow(struct bench_run *run);
 /* protobuf-c: pack and unpack one message. */
 int floor_protobuf(struct bench_run *run);
+/* A word that two processes wake each other by (futex), made before the fork. NULL: no memory. */
+struct floor_word;
+struct floor_word *floor_word_new(void);
+void floor_word_serve(struct floor_word *word); /* for ever */
+bool floor_word_is_called(const struct floor_word *word);
+/* As peer_time() wants it; @i from 0 on, one after the other. */
+int floor_word_call(struct bench_run *run, void *word, uint32_t i);
 /* A copy of load.bytes. */
 int floor_memcpy(struct bench_run *run);
 /* libnng: REQ and REP over ipc://, synchronous, the message's bytes untouched. */

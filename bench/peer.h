@@ -43,6 +43,7 @@ struct peer {
 };
 
 extern const struct peer peer_parley, peer_parley_default, peer_unix, peer_futex;
+extern const struct peer peer_futex_within; /* between processes that have called by Parley */
 extern const struct peer peer_nng_ipc, peer_nng_tcp, peer_nng_inproc, peer_zmq, peer_sdbus;
 extern const struct peer peer_iceoryx, peer_iceoryx_waiting;
 extern const struct peer peer_grpc, peer_capnp;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "echo.parley.h"
+#include "floors.h"
 #include "parley_call.h"
 
 static void answer_echo(Bench__V1__Echo_Service *service, const Bench__V1__EchoMessage *request,
@@ -114,6 +115,49 @@ static int drive_flow(struct bench_run *run, struct parley_endpoint *endpoint,
     return stream.failed ? -1 : r;
 }
 
+/* ---- A futex between such processes ---- */
+
+/*
+ * What waking up costs a program depends on the program too: the more memory it has touched, the
+ * longer the kernel (or a hypervisor) takes to get back to it after a pause. So a floor for a call
+ * is a futex between processes that have joined the bus, called and answered, as a call's have.
+ */
+#define CALLS_BEFORE 100
+#define LOOK_NS (10 * NS_PER_MS)
+
+static struct floor_word *word;
+
+static enum parley_status serve_within(struct parley_endpoint *endpoint,
+                                       struct parley_service **ret_service)
+{
+    enum parley_status status = serve_echo(endpoint, ret_service);
+    while (status == PARLEY_OK && !floor_word_is_called(word))
+        status = parley_dispatch(endpoint, LOOK_NS);
+    if (status != PARLEY_OK)
+        return status;
+    *ret_service = parley_service_free(*ret_service); /* who else calls such a service goes on */
+    floor_word_serve(word);
+    return PARLEY_OK;
+}
+
+static int call_within(struct bench_run *run, void *data, uint32_t i)
+{
+    return floor_word_call(run, data, i + 1);
+}
+
+static int drive_within(struct bench_run *run, struct parley_endpoint *endpoint,
+                        struct parley_client *client)
+{
+    struct caller caller;
+    (void)endpoint;
+    int r = caller_init(&caller, run, client);
+    for (uint32_t i = 0; r == 0 && i < CALLS_BEFORE; i++)
+        r = call(run, &caller, i);
+    if (r == 0)
+        r = floor_word_call(run, word, 0); /* from now on the service has nothing else to do */
+    return r == 0 ? peer_time(run, call_within, word) : r;
+}
+
 /* ---- At a rate ---- */
 
 struct paced {
@@ -179,6 +223,20 @@ static const struct parley_call_kind paced_kind = {
     .client_never_sleeps = true,
 };
 
+static const struct parley_call_kind within_kind = {
+    .interface = &bench__v1__echo__interface,
+    .serve = serve_within,
+    .drive = drive_within,
+};
+
+static int echo_within(struct bench_run *run)
+{
+    word = floor_word_new();
+    if (!word)
+        return error_set(run->error, -1, "mmap failed");
+    return parley_call_run(run, &within_kind, 0);
+}
+
 static int echo_spinning(struct bench_run *run)
 {
     return parley_call_run(run, &echo_kind, PARLEY_FOREVER);
@@ -227,4 +285,12 @@ const struct peer peer_parley_default = {
     .flow = flow_default,
     .paced = paced_default,
     .paced_placement = BENCH_APART,
+};
+
+const struct peer peer_futex_within = {
+    .name = "futex-within",
+    .about = "a futex, in Parley's processes",
+    .placements = PEER_ALL,
+    .bytes_max = 64,
+    .asleep = echo_within,
 };
