@@ -14,6 +14,7 @@
 #ifndef PARLEY_BASE_QUICK_CLOCK_H
 #define PARLEY_BASE_QUICK_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #if defined(QUICK_CLOCK_TICKS) /* by tests/model/: what is read there is in no state */
@@ -49,6 +50,10 @@ static inline uint64_t quick_clock_now_ns(struct quick_clock *clock)
         clock->last = now;
     return clock->last;
 }
+
+/* For tests: whether the counter can be trusted, by the name of the kernel's clock source, a line, and
+ * whether programs read that without a system call. */
+bool quick_clock_trusts(const char *source, bool (*by_programs)(void));
 
 /* For tests: what quick_clock_set() does with a reading of both, the counter's between @before and
  * @after. Return: as quick_clock_now_ns(). */

@@ -70,6 +70,62 @@ static void test_a_pair_that_was_torn_apart_is_not_taken(void **state)
     assert_int_equal(clock.span, 0);
 }
 
+#if defined(__x86_64__)
+static unsigned slow_reads;
+
+static uint64_t slow_clock(void)
+{
+    const uint64_t start = QUICK_CLOCK_TICKS();
+    while (slow_reads > 0 && QUICK_CLOCK_TICKS() - start < 10000)
+        continue;
+    slow_reads -= slow_reads > 0;
+    return NS_PER_MS;
+}
+
+/* Return: in how many of 100 tries the clock was set. */
+static unsigned settings_of(unsigned slow)
+{
+    unsigned good = 0;
+    clock_set(slow_clock);
+    for (int i = 0; i < 100; i++) {
+        struct quick_clock clock = {.trusted = 1};
+        slow_reads = slow;
+        assert_int_equal(quick_clock_set(&clock), NS_PER_MS);
+        good += clock.ticks != 0;
+    }
+    clock_set(NULL);
+    return good;
+}
+
+static void test_who_finds_the_real_clock_cold_reads_it_once_more(void **state)
+{
+    (void)state;
+    assert_true(settings_of(1) > 80); /* others are torn apart by interrupts */
+    assert_int_equal(settings_of(2), 0);
+}
+#endif
+
+static bool yes(void)
+{
+    return true;
+}
+
+static bool no(void)
+{
+    return false;
+}
+
+static void test_a_clock_source_that_is_not_the_counter_is_not_trusted(void **state)
+{
+    (void)state;
+    assert_true(quick_clock_trusts("tsc\n", no));
+    assert_true(quick_clock_trusts("kvm-clock\n", yes));
+    assert_false(quick_clock_trusts("kvm-clock\n", no));
+    assert_false(quick_clock_trusts("hpet\n", yes));
+    assert_false(quick_clock_trusts("tsc-early\n", yes));
+    assert_false(quick_clock_trusts("", yes));
+}
+
 static void test_a_counter_that_changes_its_rate_is_measured_anew(void **state)
 {
     (void)state;
@@ -138,6 +194,10 @@ int main(void)
         cmocka_unit_test(test_the_rate_is_measured_between_two_settings),
         cmocka_unit_test(test_pairs_that_are_too_close_measure_nothing),
         cmocka_unit_test(test_a_pair_that_was_torn_apart_is_not_taken),
+#if defined(__x86_64__)
+        cmocka_unit_test(test_who_finds_the_real_clock_cold_reads_it_once_more),
+#endif
+        cmocka_unit_test(test_a_clock_source_that_is_not_the_counter_is_not_trusted),
         cmocka_unit_test(test_a_counter_that_changes_its_rate_is_measured_anew),
         cmocka_unit_test(test_a_long_pause_keeps_the_rate),
         cmocka_unit_test(test_the_span_doubles_while_the_clock_is_right_and_has_an_end),
