@@ -37,11 +37,11 @@
 #define RATE_SHARE 512                     /* by how much of itself the rate may seem to change */
 
 #if defined(__x86_64__)
-static uint64_t ticks_of(long (*read)(struct timespec *now))
+static uint64_t ticks_of(long (*reader)(struct timespec *now))
 {
     struct timespec now;
     uint64_t before = QUICK_CLOCK_TICKS();
-    (void)read(&now);
+    (void)reader(&now);
     return QUICK_CLOCK_TICKS() - before;
 }
 
@@ -72,8 +72,7 @@ static bool is_read_by_programs(void)
 
 bool quick_clock_trusts(const char *source, bool (*by_programs)(void))
 {
-    return strcmp(source, "tsc\n") == 0 ||
-           (strcmp(source, "kvm-clock\n") == 0 && by_programs());
+    return strcmp(source, "tsc\n") == 0 || (strcmp(source, "kvm-clock\n") == 0 && by_programs());
 }
 
 void quick_clock_init(struct quick_clock *clock)

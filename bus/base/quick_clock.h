@@ -1,13 +1,14 @@
 /*
  * CLOCK_MONOTONIC without asking for it: from the processor's time-stamp counter, set by the real
- * clock once in a millisecond, and less often while it is right. For what is stamped several times in each call.
+ * clock once in a millisecond, and less often while it is right. For what is stamped several times
+ * in each call.
  *
  * clock_gettime(2) takes 27 ns where this takes 11 (EPYC, a virtual machine): it waits until all
  * that came before is done, and reads what the kernel knows of the counter's rate. Here the rate is
  * what it was between the last two settings, and the counter is read whenever the processor gets to
- * it. So a stamp may be off by some hundreds of nanoseconds; it never goes back. Where the kernel itself does not
- * trust the counter (its clocksource is another), or the processor is another, this is
- * clock_now_ns().
+ * it. So a stamp may be off by some hundreds of nanoseconds; it never goes back. Where the kernel
+ * itself does not trust the counter (its clocksource is another), or the processor is another, this
+ * is clock_now_ns().
  *
  * One thread at a time, as an endpoint.
  */
@@ -51,8 +52,8 @@ static inline uint64_t quick_clock_now_ns(struct quick_clock *clock)
     return clock->last;
 }
 
-/* For tests: whether the counter can be trusted, by the name of the kernel's clock source, a line, and
- * whether programs read that without a system call. */
+/* For tests: whether the counter can be trusted, by the name of the kernel's clock source, a line,
+ * and whether programs read that without a system call. */
 bool quick_clock_trusts(const char *source, bool (*by_programs)(void));
 
 /* For tests: what quick_clock_set() does with a reading of both, the counter's between @before and
