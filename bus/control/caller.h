@@ -32,9 +32,9 @@ struct caller_options {
     void *data;
 };
 
-/* Returns at once, but that a host's name is looked up: the connection comes later, or is tried for
- * again and again. Return: 0; -EINVAL, ...; -ENOSYS in a child of fork(2) whose parent had one by
- * libnng, if this is one; with a sentence. */
+/* Returns at once: the connection comes later, or is tried for again and again. Return: 0; -EINVAL,
+ * ...; -ENOSYS in a child of fork(2) whose parent had one by libnng, if this is one; with a
+ * sentence. */
 int caller_new(const struct caller_options *options, struct caller **ret_caller,
                struct error_text *error);
 /* In a child of fork(2) it closes descriptors at most, and nobody else hears of it; those of

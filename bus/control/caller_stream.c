@@ -106,6 +106,8 @@ static void stream_free(struct caller *base)
     } else {
         for (struct stream_line *line = caller->part->lines; line; line = line->next)
             fd_close(line->fd);
+        if (caller->part->doors[0].lookup)
+            fd_close(stream_lookup_fd(caller->part->doors[0].lookup));
         fd_close(caller->part->set);
     }
     free(caller);

@@ -11,11 +11,11 @@
  * with its way back, words of 4 bytes of which the last has the top bit set; its answer repeats it.
  *
  * replier_stream.c is the table and the loop, stream_door.c has where connections come from,
- * stream_line.c what they say, stream_out.c what is said to them. All descriptors are in one epoll set, level-triggered: what is not
- * read at once is told again. A loop that watches the set edge-triggered, as the broker's does, is
- * not told again: so another turn is due until one has found nothing (`more`). Lines that end while
- * events are being handed out stay in memory until the last one is, and requests keep their line
- * for as long as they are unanswered.
+ * stream_line.c what they say, stream_out.c what is said to them. All descriptors are in one epoll
+ * set, level-triggered: what is not read at once is told again. A loop that watches the set
+ * edge-triggered, as the broker's does, is not told again: so another turn is due until one has
+ * found nothing (`more`). Lines that end while events are being handed out stay in memory until the
+ * last one is, and requests keep their line for as long as they are unanswered.
  */
 #include <endian.h>
 #include <errno.h>
@@ -206,6 +206,8 @@ static int collect(struct stream_part *part)
         enum stream_kind *kind = events[i].data.ptr;
         if (*kind == STREAM_DOOR)
             stream_door_ready((struct stream_door *)kind);
+        else if (*kind == STREAM_LOOKUP)
+            stream_door_found(kind);
         else
             stream_line_ready((struct stream_line *)kind, events[i].events);
     }

@@ -54,7 +54,7 @@ struct stream_protocol {
 extern const struct stream_protocol stream_rep, stream_req, stream_pub, stream_respondent;
 
 /* What an event belongs to. */
-enum stream_kind { STREAM_DOOR, STREAM_LINE };
+enum stream_kind { STREAM_DOOR, STREAM_LINE, STREAM_LOOKUP };
 
 union stream_address {
     struct sockaddr any;
@@ -67,16 +67,38 @@ union stream_address {
 /* Of ipc://PATH, tcp://HOST:PORT (tcp4, tcp6), tls+tcp://HOST:PORT. */
 struct stream_url {
     union stream_address address;
-    socklen_t address_bytes;
-    bool ipc, tls;
-    char host[256];
+    socklen_t address_bytes; /* 0: the host is a name that has not been looked up */
+    bool ipc, tls, named;
+    int family;
+    char host[256], port[8];
 };
 
-/* Return: 0; -EINVAL, ... with a sentence. A name is looked up, which may take its time. @any: the
- * host may be absent, or *: all addresses. */
+#define STREAM_OWN_NAMES_MAX 16 /* of which the address is kept */
+
+/* Return: 0; -EINVAL, ... with a sentence. A name is not looked up. @any: the host may be absent,
+ * or *: all addresses. */
 int stream_url_parse(const char *url, bool any, struct stream_url *ret_url,
                      struct error_text *error);
 bool stream_url_is(const char *url); /* one of these schemes */
+/* Fills in the address of the host, for which it may wait long. @flags: more of getaddrinfo()'s.
+ * Return: as getaddrinfo(). */
+int stream_url_find(struct stream_url *url, int flags);
+/* To listen: waits for the address only where none of this process has listened there before. */
+int stream_url_find_own(struct stream_url *url, const char *text, struct error_text *error);
+
+/* ---- stream_lookup.c: a name that is being looked up, for whoever does not wait for it ---- */
+
+#define STREAM_LOOKUPS_MAX 64 /* at once, of the process */
+
+struct stream_lookup;
+
+/* Begins to. Return: 0; -EAGAIN: too many are under way; -errno. */
+int stream_lookup_new(const struct stream_url *url, struct stream_lookup **ret_lookup);
+int stream_lookup_fd(const struct stream_lookup *lookup); /* readable: it is done */
+/* If it is: fills in the address. @ret_found: as getaddrinfo(). Return: whether it is. */
+bool stream_lookup_take(const struct stream_lookup *lookup, struct stream_url *url, int *ret_found);
+/* Done or not; NULL is fine; returns NULL. */
+struct stream_lookup *stream_lookup_free(struct stream_lookup *lookup);
 
 struct stream_door {
     enum stream_kind kind;
@@ -94,8 +116,10 @@ struct stream_door {
     uint64_t resume_ns;       /* when to dial, or listen again */
     uint32_t failures;        /* in a row */
     uint64_t opened_ns;       /* when the line greeted */
-    int error;                /* -errno of why there is no line; 0: it has no number */
-    char why[128];            /* the same for people; "": not known */
+    enum stream_kind lookup_kind;
+    struct stream_lookup *lookup; /* NULL: none is under way */
+    int error;                    /* -errno of why there is no line; 0: it has no number */
+    char why[128];                /* the same for people; "": not known */
 };
 
 /* An answer that waits to be sent; body behind `room`, which ends with head and way back. */
@@ -213,7 +237,7 @@ void stream_line_end(struct stream_line *line, const char *why);
 void stream_line_check(struct stream_line *line, uint64_t now_ns); /* its deadlines */
 void stream_line_unref(struct stream_line *line);
 void stream_ask_free(struct stream_part *part, struct stream_ask *ask); /* NULL is fine */
-void stream_line_hold(struct stream_line *line, uint64_t until_ns); /* replier_hold() */
+void stream_line_hold(struct stream_line *line, uint64_t until_ns);     /* replier_hold() */
 /* A request of it that had so many bytes is answered or dropped: it may be read on. */
 void stream_line_answered(struct stream_line *line, size_t bytes);
 /* Tells who is gone and frees them. No event may be on its way to anybody. */
@@ -241,6 +265,8 @@ int stream_door_open(struct stream_door *door, const struct replier_options *opt
 void stream_door_close(struct stream_door *door);
 void stream_door_ready(struct stream_door *door);
 void stream_door_check(struct stream_door *door, uint64_t now_ns);
+/* Its host has been looked up. @kind: door->lookup_kind. */
+void stream_door_found(enum stream_kind *kind);
 /* Fills in who is on the other side of one, as the kernel says. */
 void stream_line_describe(struct stream_line *line);
 /* Its line has ended. */

@@ -2,10 +2,15 @@
  * Where connections of the stream backend come from: a socket that listens, or an address that is
  * dialled, and dialled again, later each time, when there is nobody or the connection is lost.
  *
+ * A host's name is looked up before it is dialled for the first time, and again whenever that has
+ * failed, for it may have moved. Nobody waits for it (stream_lookup.c): while it hangs, what it was
+ * before is dialled, if it was anything.
+ *
  * A socket file that nobody listens on is left over and replaced. What is removed at the end is the
  * file that was made here, known by its inode, and nobody else's.
  */
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,34 +217,72 @@ void stream_door_lost(struct stream_door *door, bool was_open, const char *why)
     dial_later(door);
 }
 
-/* Where it is: it may have moved, or have no address yet. */
-static int look_up_again(struct stream_door *door)
+static void dial_now(struct stream_door *door)
 {
-    struct stream_url again;
-    struct error_text error = {""};
-    if (door->parsed.ipc || (door->failures == 0 && door->parsed.address_bytes > 0))
+    int r = dial(door);
+    if (r < 0)
+        (void)snprintf(door->why, sizeof(door->why), "%s", strerror(-r));
+    door->error = r;
+    if (r < 0 || !door->line)
+        dial_later(door);
+}
+
+/* Where it is: it may have moved, or have no address yet. */
+static int look_up(struct stream_door *door)
+{
+    if (door->lookup || !door->parsed.named ||
+        (door->failures == 0 && door->parsed.address_bytes > 0))
         return 0;
-    int r = stream_url_parse(door->url, false, &again, &error);
-    if (r == 0)
-        door->parsed = again;
-    else if (door->parsed.address_bytes > 0)
+    int r = stream_lookup_new(&door->parsed, &door->lookup);
+    if (r < 0)
+        return r;
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &door->lookup_kind};
+    if (epoll_ctl(door->part->set, EPOLL_CTL_ADD, stream_lookup_fd(door->lookup), &event) == 0)
         return 0;
-    (void)snprintf(door->why, sizeof(door->why), "%.127s", error.text);
+    r = -errno;
+    door->lookup = stream_lookup_free(door->lookup);
     return r;
 }
 
 static void dial_or_later(struct stream_door *door)
 {
     door->resume_ns = CLOCK_NEVER;
-    int r = look_up_again(door);
-    if (r == 0) {
-        r = dial(door);
-        if (r < 0)
-            (void)snprintf(door->why, sizeof(door->why), "%s", strerror(-r));
+    int r = look_up(door);
+    if (door->parsed.address_bytes > 0) {
+        dial_now(door);
+        return;
     }
     door->error = r;
-    if (r < 0 || !door->line)
+    if (r < 0) {
+        (void)snprintf(door->why, sizeof(door->why), "cannot look up %.60s: %s", door->parsed.host,
+                       strerror(-r));
         dial_later(door);
+    } else { /* stream_door_found() goes on */
+        (void)snprintf(door->why, sizeof(door->why),
+                       "%.60s is still being looked up: does the name server answer?",
+                       door->parsed.host);
+    }
+}
+
+void stream_door_found(enum stream_kind *kind)
+{
+    struct stream_door *door =
+        (struct stream_door *)((uint8_t *)kind - offsetof(struct stream_door, lookup_kind));
+    int found;
+    if (!stream_lookup_take(door->lookup, &door->parsed, &found))
+        return;
+    (void)epoll_ctl(door->part->set, EPOLL_CTL_DEL, stream_lookup_fd(door->lookup), NULL);
+    door->lookup = stream_lookup_free(door->lookup);
+    if (door->line || door->resume_ns != CLOCK_NEVER)
+        return; /* what it was before is being dialled, or will be soon */
+    if (found == 0) {
+        dial_now(door);
+        return;
+    }
+    door->error = -EHOSTUNREACH;
+    (void)snprintf(door->why, sizeof(door->why), "cannot find %.60s: %s", door->parsed.host,
+                   gai_strerror(found));
+    dial_later(door);
 }
 
 void stream_door_check(struct stream_door *door, uint64_t now_ns)
@@ -275,12 +318,13 @@ int stream_door_open(struct stream_door *door, const struct replier_options *opt
                      const char *url, struct error_text *error)
 {
     door->resume_ns = CLOCK_NEVER;
+    door->lookup_kind = STREAM_LOOKUP;
     door->url = strdup(url);
     if (!door->url)
         return error_set(error, -ENOMEM, "out of memory");
     int r = stream_url_parse(url, !options->dial, &door->parsed, error);
-    if (r == -EHOSTUNREACH && options->dial)
-        r = 0; /* the host may have an address later */
+    if (r == 0 && !options->dial && door->parsed.named)
+        r = stream_url_find_own(&door->parsed, url, error);
     if (r == 0)
         r = set_up_tls(door, options, url, error);
     if (r < 0)
@@ -302,6 +346,7 @@ void stream_door_close(struct stream_door *door)
         status.st_ino == door->inode)
         (void)unlink(path_of(door));
     fd_close(door->fd);
+    stream_lookup_free(door->lookup);
     tls_context_free(door->tls);
     free(door->url);
 }

@@ -140,7 +140,9 @@ void stream_line_end(struct stream_line *line, const char *why)
         part->hello_count--;
     line->state = STREAM_DEAD;
     line->tls = tls_session_free(line->tls);
-    line->fd = fd_close(line->fd); /* epoll forgets it with that */
+    /* Closing it is not enough: a child of fork(2) may hold it, too. */
+    (void)epoll_ctl(part->set, EPOLL_CTL_DEL, line->fd, NULL);
+    line->fd = fd_close(line->fd);
     stream_ask_free(part, line->arriving);
     line->arriving = NULL;
     free(line->kept);

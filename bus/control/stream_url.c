@@ -1,9 +1,16 @@
 /*
  * URLs of the stream backend: what libnng understands by them, so that a URL means the same by
  * either backend.
+ *
+ * To read one takes no time: an address is known then, and a name is only kept. Who dials has it
+ * looked up meanwhile (stream_lookup.c). Who listens waits for that, the first time: a broker has a
+ * socket for each program that serves from elsewhere, under the name of its bus URL, and must not
+ * stand still for each. The address of a name on which this process has listened stays what it was;
+ * if it is another by now, the first socket hears nobody either.
  */
 #include <errno.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +58,7 @@ static int parse_path(const char *url, const char *path, struct stream_url *ret,
 }
 
 /* "HOST:PORT", "[ADDRESS]:PORT"; perhaps "/" behind it. */
-static int split(const char *url, const char *rest, struct stream_url *ret, char port[8],
+static int split(const char *url, const char *rest, struct stream_url *ret,
                  struct error_text *error)
 {
     size_t bytes = strcspn(rest, "/");
@@ -72,26 +79,30 @@ static int split(const char *url, const char *rest, struct stream_url *ret, char
                          url);
     memcpy(ret->host, from, host);
     ret->host[host] = '\0';
-    (void)snprintf(port, 8, "%.*s", (int)digits, colon + 1);
+    (void)snprintf(ret->port, sizeof(ret->port), "%.*s", (int)digits, colon + 1);
     return 0;
 }
 
-static int look_up(const char *url, int family, const char *port, struct stream_url *ret,
-                   struct error_text *error)
+int stream_url_find(struct stream_url *url, int flags)
 {
-    bool any = ret->host[0] == '\0';
-    struct addrinfo hints = {.ai_family = any && family == AF_UNSPEC ? AF_INET : family,
+    bool any = url->host[0] == '\0';
+    struct addrinfo hints = {.ai_family = any && url->family == AF_UNSPEC ? AF_INET : url->family,
                              .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICSERV | (any ? AI_PASSIVE : 0)};
+                             .ai_flags = AI_NUMERICSERV | flags | (any ? AI_PASSIVE : 0)};
     struct addrinfo *found;
-    int r = getaddrinfo(any ? NULL : ret->host, port, &hints, &found);
+    int r = getaddrinfo(any ? NULL : url->host, url->port, &hints, &found);
     if (r != 0)
-        return error_set(error, -EHOSTUNREACH, "%s: cannot find %s: %s", url,
-                         any ? "an address" : ret->host, gai_strerror(r));
-    memcpy(&ret->address.storage, found->ai_addr, found->ai_addrlen);
-    ret->address_bytes = found->ai_addrlen;
+        return r;
+    memcpy(&url->address.storage, found->ai_addr, found->ai_addrlen);
+    url->address_bytes = found->ai_addrlen;
     freeaddrinfo(found);
     return 0;
+}
+
+static int fail(const struct stream_url *url, const char *text, int found, struct error_text *error)
+{
+    return error_set(error, -EHOSTUNREACH, "%s: cannot find %s: %s", text,
+                     url->host[0] ? url->host : "an address", gai_strerror(found));
 }
 
 int stream_url_parse(const char *url, bool any, struct stream_url *ret_url,
@@ -104,13 +115,59 @@ int stream_url_parse(const char *url, bool any, struct stream_url *ret_url,
     const char *rest = url + strlen(scheme->prefix);
     if (scheme->ipc)
         return parse_path(url, rest, ret_url, error);
-    char port[8];
-    int r = split(url, rest, ret_url, port, error);
+    ret_url->family = scheme->family;
+    int r = split(url, rest, ret_url, error);
     if (r < 0)
         return r;
     if (strcmp(ret_url->host, "*") == 0)
         ret_url->host[0] = '\0';
     if (ret_url->host[0] == '\0' && !any)
         return error_set(error, -EINVAL, "%s names no host", url);
-    return look_up(url, scheme->family, port, ret_url, error);
+    r = stream_url_find(ret_url, AI_NUMERICHOST);
+    ret_url->named = r == EAI_NONAME;
+    return r == 0 || ret_url->named ? 0 : fail(ret_url, url, r, error);
+}
+
+/* ---- Names on which this process listens ---- */
+
+static pthread_mutex_t own_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct stream_url own[STREAM_OWN_NAMES_MAX]; /* the latest, by turns */
+static size_t own_count;
+
+static void set_port(union stream_address *address, const char *port)
+{
+    in_port_t number = htons((uint16_t)strtoul(port, NULL, 10));
+    if (address->any.sa_family == AF_INET)
+        address->v4.sin_port = number;
+    else
+        address->v6.sin6_port = number;
+}
+
+static bool find_own(struct stream_url *url)
+{
+    bool found = false;
+    pthread_mutex_lock(&own_lock);
+    for (size_t i = 0; i < own_count && i < STREAM_OWN_NAMES_MAX && !found; i++) {
+        found = own[i].family == url->family && strcmp(own[i].host, url->host) == 0;
+        if (found) {
+            url->address = own[i].address;
+            url->address_bytes = own[i].address_bytes;
+            set_port(&url->address, url->port);
+        }
+    }
+    pthread_mutex_unlock(&own_lock);
+    return found;
+}
+
+int stream_url_find_own(struct stream_url *url, const char *text, struct error_text *error)
+{
+    if (find_own(url))
+        return 0;
+    int r = stream_url_find(url, 0);
+    if (r != 0)
+        return fail(url, text, r, error);
+    pthread_mutex_lock(&own_lock);
+    own[own_count++ % STREAM_OWN_NAMES_MAX] = *url;
+    pthread_mutex_unlock(&own_lock);
+    return 0;
 }

@@ -450,6 +450,13 @@ void remote_later(struct remote *remote, uint64_t *pause_ns, uint64_t *ret_at_ns
         remote->endpoint->reconnect_at_ns = *ret_at_ns;
 }
 
+static void note_problem(const struct remote *remote)
+{
+    struct error_text *error = &remote->endpoint->uplink_error;
+    if (!caller_connected(remote->caller) && caller_problem(remote->caller)[0])
+        (void)snprintf(error->text, sizeof(error->text), "%s", caller_problem(remote->caller));
+}
+
 static int turn(struct parley_endpoint *endpoint)
 {
     struct remote *remote = endpoint->remote;
@@ -457,9 +464,7 @@ static int turn(struct parley_endpoint *endpoint)
     bool more = receive(remote);
     if (endpoint_forked(endpoint))
         return 0;
-    if (!caller_connected(remote->caller) && caller_problem(remote->caller)[0])
-        (void)snprintf(endpoint->uplink_error.text, sizeof(endpoint->uplink_error.text), "%s",
-                       caller_problem(remote->caller));
+    note_problem(remote);
     struct far_client *client;
     LIST_FOREACH (client, &remote->clients, entry) {
         far_client_resume(client);
@@ -609,6 +614,7 @@ int remote_begin(struct parley_endpoint *endpoint, const struct parley_endpoint_
     if (r < 0)
         return error_set(error, r, "cannot watch the connection to %s: %s", endpoint->broker,
                          strerror(-r));
+    note_problem(remote); /* who waits for it may hear of nothing else */
     remote_timers_set(remote);
     return 0;
 }

@@ -3,7 +3,8 @@
  *
  * It holds one connection to the broker, and any number of clients and services. Everything made
  * from an endpoint belongs to the endpoint's thread: make more endpoints for more threads. The
- * library starts no thread, and installs no signal handler unless parley_stop_on_signals() asks for it.
+ * library starts no thread, but libnng's where the broker is at a ws:// URL and one while a host's
+ * name is looked up, and installs no signal handler unless parley_stop_on_signals() asks for it.
  *
  * A program either calls parley_run(), or watches parley_fd() in an event loop of its own and
  * calls parley_dispatch() when it is readable, as with sd-bus or Wayland.

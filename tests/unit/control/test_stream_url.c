@@ -28,6 +28,9 @@ static void test_urls_are_read_as_libnng_does(void **state)
         {"tcp://*:80", true, 0, AF_INET, 80, false},
         {"tcp6://*:80", true, 0, AF_INET6, 80, false},
         {"tcp://*:80", false, -EINVAL, 0, 0, false},
+        {"tcp://localhost:80", false, 0, AF_UNSPEC, 0, false}, /* only kept */
+        {"tls+tcp6://localhost:80", true, 0, AF_UNSPEC, 0, true},
+        {"tcp4://[::1]:80", false, -EHOSTUNREACH, 0, 0, false},
         {"tcp://127.0.0.1", true, -EINVAL, 0, 0, false},
         {"tcp://127.0.0.1:", true, -EINVAL, 0, 0, false},
         {"tcp://127.0.0.1:65536", true, -EINVAL, 0, 0, false},
@@ -47,6 +50,8 @@ static void test_urls_are_read_as_libnng_does(void **state)
             assert_true(error.text[0] != '\0');
             continue;
         }
+        assert_int_equal(url.named, cases[i].family == AF_UNSPEC);
+        assert_int_equal(url.address_bytes == 0, url.named);
         assert_int_equal(url.address.any.sa_family, cases[i].family);
         assert_int_equal(url.tls, cases[i].tls);
         if (cases[i].family == AF_INET)
