@@ -170,7 +170,8 @@ void far_client_opened(struct far_client *client, const struct bus_frame *frame)
 void far_client_failed(struct far_client *client); /* Open came to nothing */
 void far_client_stale(struct far_client *client);  /* what is on offer may have changed */
 void far_call_answered(struct far *far, const struct bus_frame *frame);
-uint64_t far_client_timer(struct far_client *client, uint64_t now); /* does it; when next */
+/* Does what is due by @now, and says when the next is; @now 0: only that. */
+uint64_t far_client_timer(struct far_client *client, uint64_t now);
 /* The connection is lost: ends the channels. */
 void far_client_lost(struct far_client *client);
 /* There may be room again. */
@@ -188,7 +189,7 @@ void far_service_withdrawn(struct far_service *service);
 /* The weights of its interface may have changed: asks for them. */
 void far_service_stale(struct far_service *service);
 void far_service_listed(struct far_service *service, const struct bus_frame *frame);
-uint64_t far_service_timer(struct far_service *service, uint64_t now);
+uint64_t far_service_timer(struct far_service *service, uint64_t now); /* the same */
 /* Only takes what has come, into the channel. */
 void far_service_look(struct far_service *service);
 void far_service_lost(struct far_service *service);

@@ -505,11 +505,12 @@ void far_service_published(struct far_service *service, const struct bus_frame *
     service->url = r == 0 && reply->url ? strdup(reply->url) : NULL;
     if (r == 0)
         service->instance_id = reply->instance_id;
-    service->token_bytes = r == 0 && reply->has_token ? reply->token.len : 0;
-    if (service->token_bytes > sizeof(service->token))
+    size_t token_bytes = r == 0 && reply->has_token ? reply->token.len : 0;
+    service->token_bytes = 0;
+    if (token_bytes > sizeof(service->token))
         r = error_set(&error, -EPROTO, "the broker's token is too long");
-    else if (service->token_bytes)
-        memcpy(service->token, reply->token.data, service->token_bytes);
+    else if (token_bytes)
+        memcpy(service->token, reply->token.data, service->token_bytes = token_bytes);
     if (r == 0 && !service->url)
         r = error_set(&error, -EPROTO, "the broker names no URL to serve at");
     wire_free(message);
@@ -624,7 +625,7 @@ void far_service_publish(struct remote *remote, struct parley_service *service,
 uint64_t far_service_timer(struct far_service *service, uint64_t now)
 {
     uint64_t at = service->replier ? replier_next_deadline_ns(service->replier) : CLOCK_NEVER;
-    if (at <= now) {
+    if (now > 0 && at <= now) {
         replier_ready(&service->source, WAIT_IN);
         at = service->replier ? replier_next_deadline_ns(service->replier) : CLOCK_NEVER;
     }

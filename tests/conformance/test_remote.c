@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "rpc/internal.h"
@@ -178,6 +180,46 @@ static void test_a_remote_endpoint_rings_no_bell(void **state)
     assert_int_equal(caller.endpoint->stats.header->doorbells, 0);
 }
 
+static _Thread_local unsigned *writes; /* of this thread, to connections; NULL: not counted */
+
+static void count_write(int fd)
+{
+    int type = 0;
+    socklen_t bytes = sizeof(type);
+    if (writes && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM)
+        ++*writes;
+}
+
+/* In the place of the C library's. */
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    count_write(fd);
+    return syscall(SYS_sendmsg, fd, message, flags);
+}
+
+ssize_t send(int fd, const void *data, size_t bytes, int flags)
+{
+    count_write(fd);
+    return syscall(SYS_sendto, fd, data, bytes, flags, NULL, 0);
+}
+
+/* TLS and libnng have theirs elsewhere. A ping may be due, too. */
+static void test_requests_of_a_turn_leave_in_one_write(void **state)
+{
+    (void)state;
+    struct tally tally = {0};
+    unsigned count = 0;
+    const struct parley_call call = {.timeout_ns = PARLEY_FOREVER};
+    assert_int_equal(echo(1), PARLEY_OK);
+    writes = &count;
+    for (unsigned i = 0; i < 32; i++)
+        caller_start(&caller, METHOD_ECHO, NULL, &call, &tally);
+    caller_await(&caller, &tally.ended, 32);
+    writes = NULL;
+    assert_int_equal(tally.ok, 32);
+    assert_true(count <= 4);
+}
+
 static void test_what_is_under_way_when_the_broker_dies_ends_once(void **state)
 {
     (void)state;
@@ -242,6 +284,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_broker_that_starts_anew_is_told_the_weights,
                                         setup_ware, teardown_ware),
         remote_test(test_a_remote_endpoint_rings_no_bell),
+        remote_test(test_requests_of_a_turn_leave_in_one_write),
         remote_test(test_what_is_under_way_when_the_broker_dies_ends_once),
         remote_test(test_a_broker_that_says_nothing_is_given_up),
     };
