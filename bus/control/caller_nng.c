@@ -11,7 +11,6 @@
  *
  * libnng's threads tell of connections (on_pipe()). All that they do is write it into the line,
  * under its lock, and ring an eventfd; the rest is done in the caller's thread, in caller_turn().
- * nng_close() may hang (see nng.c), so that a thread of its own does it, which also frees the line.
  *
  * Dialling is done here, too. libnng 1.5.2 waits a signed random time before it tries again, which
  * one in so many times is for ever, and says nothing of why it failed. So a dialer is started in a
@@ -21,7 +20,7 @@
  */
 #include "control/caller_ops.h"
 
-#include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,7 +29,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
@@ -41,6 +39,8 @@
 #include "base/random.h"
 #include "control/nng.h"
 #include "control/nng_tls.h"
+#include "control/replier_ops.h"
+#include "control/replier_urls.h"
 
 #define CALLER_SEND_BUFFER 1024 /* requests that libnng holds */
 #define CALLER_RECEIVE_BUFFER 128
@@ -51,13 +51,11 @@
 /* A dialer is given so long: names, far hosts, TLS. */
 #define CALLER_DIAL_NS_MAX (10 * NS_PER_S)
 #define CALLER_DIALER_PAUSE_MS 3600000 /* libnng's own, never meant to end */
-#define CALLER_CLOSE_TIMEOUT_NS NS_PER_S
 
 /* One socket, and what libnng's threads say of it. */
 struct line {
-    atomic_uint references; /* the caller's, or of who closes it; of the thread that dials */
+    atomic_uint references; /* the caller's, and of the thread that dials */
     pthread_mutex_t lock;
-    pthread_cond_t closed;
     nng_socket socket;
     int bell;        /* borrowed; -1: nobody hears it any more */
     bool one;        /* there is, or was, a connection: no other is let in */
@@ -66,7 +64,6 @@ struct line {
     nng_dialer dialer;
     bool dialled; /* its thread has ended, with `dial_result`; not looked at yet */
     int dial_result;
-    bool done, abandoned; /* the closing of it */
     struct replier_peer peer;
 };
 
@@ -87,7 +84,6 @@ struct nng_caller {
     char problem[256];
 };
 
-static _Atomic uint64_t connection_last;
 static _Atomic uint32_t nng_generation; /* the process's that used libnng first, and 1 */
 
 /* ---- Lines ---- */
@@ -96,42 +92,12 @@ static void line_unref(struct line *line)
 {
     if (atomic_fetch_sub(&line->references, 1) != 1)
         return;
-    pthread_cond_destroy(&line->closed);
     pthread_mutex_destroy(&line->lock);
     free(line);
 }
 
-static void *line_close_run(void *argument)
-{
-    struct line *line = argument;
-    nng_close(line->socket);
-    pthread_mutex_lock(&line->lock);
-    line->done = true;
-    bool last = line->abandoned;
-    pthread_cond_signal(&line->closed);
-    pthread_mutex_unlock(&line->lock);
-    if (last)
-        line_unref(line);
-    return NULL;
-}
-
-static void line_wait_closed(struct line *line)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(CALLER_CLOSE_TIMEOUT_NS / NS_PER_S);
-    pthread_mutex_lock(&line->lock);
-    int r = 0;
-    while (!line->done && r == 0)
-        r = pthread_cond_timedwait(&line->closed, &line->lock, &until);
-    bool done = line->done;
-    line->abandoned = !done;
-    pthread_mutex_unlock(&line->lock);
-    if (done)
-        line_unref(line);
-}
-
-/* Closes it; one that hangs is left to its thread. */
+/* Closes it; one that hangs is left to the end of the process, for libnng's threads may still tell
+ * of it. */
 static struct line *line_close(struct line *line)
 {
     if (!line)
@@ -139,59 +105,9 @@ static struct line *line_close(struct line *line)
     pthread_mutex_lock(&line->lock);
     line->bell = -1;
     pthread_mutex_unlock(&line->lock);
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, line_close_run, line) != 0)
-        return NULL; /* left to the end of the process */
-    pthread_detach(thread);
-    line_wait_closed(line);
+    if (nng_close_socket(line->socket.id))
+        line_unref(line);
     return NULL;
-}
-
-static bool address_is_loopback(const nng_sockaddr *address)
-{
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    if (address->s_family == NNG_AF_INET)
-        return (ntohl(address->s_in.sa_addr) >> 24) == 127;
-    if (address->s_family != NNG_AF_INET6)
-        return true;
-    const uint8_t *bytes = address->s_in6.sa_addr;
-    struct in6_addr v6;
-    memcpy(&v6, bytes, sizeof(v6));
-    return IN6_IS_ADDR_LOOPBACK(&v6) || (memcmp(bytes, mapped, 12) == 0 && bytes[12] == 127);
-}
-
-static void describe_address(const nng_sockaddr *address, struct replier_peer *peer)
-{
-    char text[INET6_ADDRSTRLEN] = "";
-    if (address->s_family == NNG_AF_INET &&
-        inet_ntop(AF_INET, &address->s_in.sa_addr, text, sizeof(text)))
-        (void)snprintf(peer->text, sizeof(peer->text), "%s:%u", text,
-                       (unsigned)ntohs(address->s_in.sa_port));
-    else if (address->s_family == NNG_AF_INET6 &&
-             inet_ntop(AF_INET6, address->s_in6.sa_addr, text, sizeof(text)))
-        (void)snprintf(peer->text, sizeof(peer->text), "[%s]:%u", text,
-                       (unsigned)ntohs(address->s_in6.sa_port));
-    peer->off_host = !address_is_loopback(address);
-}
-
-static void describe_peer(nng_pipe pipe, bool encrypted, struct replier_peer *peer)
-{
-    *peer = (struct replier_peer){.text = "somebody",
-                                  .connection = atomic_fetch_add(&connection_last, 1) + 1,
-                                  .encrypted = encrypted};
-    uint64_t uid, gid, pid;
-    nng_sockaddr address;
-    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
-        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &gid) == 0 &&
-        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) == 0) {
-        peer->local = true;
-        peer->uid = (uid_t)uid;
-        peer->gid = (gid_t)gid;
-        peer->pid = (pid_t)pid;
-        (void)snprintf(peer->text, sizeof(peer->text), "user %u (pid %d)", (unsigned)uid, (int)pid);
-    } else if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) == 0) {
-        describe_address(&address, peer);
-    }
 }
 
 /* In a thread of libnng's. */
@@ -208,7 +124,8 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *data)
         }
     } else if (nng_pipe_id(pipe) == nng_pipe_id(line->pipe)) {
         if (event == NNG_PIPE_EV_ADD_POST) {
-            describe_peer(pipe, false, &line->peer);
+            nng_pipe_peer(pipe, &line->peer);
+            line->peer.connection = replier_connection_number();
             line->came = true;
         } else {
             line->gone = true;
@@ -250,11 +167,6 @@ static int line_new(const struct nng_caller *caller, struct line **ret_line)
     line->bell = caller->bell;
     atomic_init(&line->references, 1);
     pthread_mutex_init(&line->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&line->closed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
     n = line_set_up(line, caller->options.bytes_max);
     if (n != 0) {
         line_close(line);
@@ -659,7 +571,7 @@ static int by_nng_receive(struct caller *base, uint32_t *ret_request, const uint
         caller->incoming = message;
     } while (nng_msg_header_len(message) != sizeof(word)); /* more words: not to us */
     memcpy(&word, nng_msg_header(message), sizeof(word));
-    *ret_request = ntohl(word) & ~CALLER_REQUEST_BIT;
+    *ret_request = be32toh(word) & ~CALLER_REQUEST_BIT;
     *ret_data = nng_msg_body(message);
     *ret_bytes = nng_msg_len(message);
     return 0;

@@ -120,35 +120,6 @@ static void ring(struct nng_part *part)
 
 /* ---- Connections; NNG's threads ---- */
 
-static void who(nng_pipe pipe, struct replier_peer *peer)
-{
-    uint64_t uid, gid, pid;
-    nng_sockaddr address;
-    *peer = (struct replier_peer){.off_host = true, .text = "an unknown peer"};
-    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
-        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &gid) == 0 &&
-        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) == 0) {
-        peer->uid = (uid_t)uid;
-        peer->gid = (gid_t)gid;
-        peer->pid = (pid_t)pid;
-        replier_peer_local(peer);
-    } else if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) == 0) {
-        struct sockaddr_in v4 = {.sin_family = AF_INET};
-        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-        if (address.s_family == NNG_AF_INET) {
-            v4.sin_addr.s_addr = address.s_in.sa_addr;
-            v4.sin_port = address.s_in.sa_port;
-            replier_peer_address(peer, (const struct sockaddr *)&v4);
-        } else if (address.s_family == NNG_AF_INET6) {
-            memcpy(&v6.sin6_addr, address.s_in6.sa_addr, sizeof(v6.sin6_addr));
-            v6.sin6_port = address.s_in6.sa_port;
-            replier_peer_address(peer, (const struct sockaddr *)&v6);
-        }
-    }
-    bool verified;
-    peer->encrypted = nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) == 0;
-}
-
 /* Under the lock. */
 static void line_unref(struct nng_part *part, struct line *line)
 {
@@ -177,7 +148,7 @@ static bool line_new(struct nng_part *part, nng_pipe pipe)
     if (!line)
         return false;
     *line = (struct line){.pipe = (uint32_t)nng_pipe_id(pipe), .references = 1};
-    who(pipe, &line->peer);
+    nng_pipe_peer(pipe, &line->peer);
     line->peer.connection = replier_connection_number();
     line->dialer = (uint32_t)nng_dialer_id(nng_pipe_dialer(pipe));
     pthread_mutex_lock(&part->lock);

@@ -5,18 +5,20 @@
  * libnng 1.5.2 waits a random time before it connects again, one in 200 of them for ever: its
  * random number is signed, and -1 means without end. So who has no connection for a while is
  * dialled anew. Listeners are libnng's from the start on; of them only the URL is kept, with the
- * port that was chosen.
+ * port that was chosen. And what both users of libnng, here and in caller_nng.c, tell of a peer.
  */
 #include "control/replier_urls.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netinet/in.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/nng.h"
 #include "control/nng_tls.h"
+#include "control/replier_ops.h"
 
 #define REDIAL_NS (500 * NS_PER_MS)
 #define RECONNECT_MS_MIN 50
@@ -198,4 +200,35 @@ struct nng_urls *nng_urls_free(struct nng_urls *urls)
 const char *nng_urls_get(const struct nng_urls *urls, size_t index)
 {
     return urls->ends[index].url;
+}
+
+/* ---- Who is there ---- */
+
+void nng_pipe_peer(nng_pipe pipe, struct replier_peer *peer)
+{
+    uint64_t uid, gid, pid;
+    nng_sockaddr address;
+    *peer = (struct replier_peer){.off_host = true, .text = "an unknown peer"};
+    if (nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_UID, &uid) == 0 &&
+        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_GID, &gid) == 0 &&
+        nng_pipe_get_uint64(pipe, NNG_OPT_IPC_PEER_PID, &pid) == 0) {
+        peer->uid = (uid_t)uid;
+        peer->gid = (gid_t)gid;
+        peer->pid = (pid_t)pid;
+        replier_peer_local(peer);
+    } else if (nng_pipe_get_addr(pipe, NNG_OPT_REMADDR, &address) == 0) {
+        struct sockaddr_in v4 = {.sin_family = AF_INET};
+        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+        if (address.s_family == NNG_AF_INET) {
+            v4.sin_addr.s_addr = address.s_in.sa_addr;
+            v4.sin_port = address.s_in.sa_port;
+            replier_peer_address(peer, (const struct sockaddr *)&v4);
+        } else if (address.s_family == NNG_AF_INET6) {
+            memcpy(&v6.sin6_addr, address.s_in6.sa_addr, sizeof(v6.sin6_addr));
+            v6.sin6_port = address.s_in6.sa_port;
+            replier_peer_address(peer, (const struct sockaddr *)&v6);
+        }
+    }
+    bool verified;
+    peer->encrypted = nng_pipe_get_bool(pipe, NNG_OPT_TLS_VERIFIED, &verified) == 0;
 }

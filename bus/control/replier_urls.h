@@ -1,5 +1,5 @@
 /*
- * Inside the control room: where the replier on libnng listens, or whom it dials.
+ * Inside the control room: where the replier on libnng listens, or whom it dials; and who is there.
  */
 #ifndef PARLEY_CONTROL_REPLIER_URLS_H
 #define PARLEY_CONTROL_REPLIER_URLS_H
@@ -24,6 +24,9 @@ const char *nng_urls_get(const struct nng_urls *urls, size_t index);
 void nng_urls_redial(struct nng_urls *urls, bool (*is_up)(uint32_t dialer, void *data), void *data);
 /* When to do so; CLOCK_NEVER: nobody is dialled. */
 uint64_t nng_urls_deadline_ns(const struct nng_urls *urls);
+
+/* Who is on the other side of a connection of libnng's, but for its number. Any thread. */
+void nng_pipe_peer(nng_pipe pipe, struct replier_peer *peer);
 
 /* A sentence with NNG's words and what to do. Return: NNG's number as -errno. */
 int nng_urls_fail(struct error_text *error, int nng_code, const char *what, const char *url);

@@ -223,6 +223,18 @@ void endpoint_link_up(struct parley_endpoint *endpoint)
     }
 }
 
+void endpoint_link_down(struct parley_endpoint *endpoint)
+{
+    struct parley_service *service;
+    TAILQ_FOREACH (service, &endpoint->services, entry) {
+        service_link_down(service);
+    }
+    struct parley_client *client;
+    TAILQ_FOREACH (client, &endpoint->clients, entry) {
+        client_link_down(client);
+    }
+}
+
 /* In a child of fork(2): memory and descriptors go, and nobody is told, here or elsewhere. */
 static void endpoint_forget(struct parley_endpoint *endpoint)
 {

@@ -185,6 +185,7 @@ int endpoint_send(struct parley_endpoint *endpoint, const Parley__LinkMessage *m
                   const int *fds, size_t fd_count);
 /* Tells services and clients that the broker is there: they publish and open. */
 void endpoint_link_up(struct parley_endpoint *endpoint);
+void endpoint_link_down(struct parley_endpoint *endpoint);
 /* By the names that they have on the link. NULL: none, any more. */
 struct parley_client *endpoint_client(struct parley_endpoint *endpoint, uint64_t contract_id);
 struct parley_service *endpoint_service(struct parley_endpoint *endpoint, uint64_t instance_id);

@@ -305,14 +305,7 @@ static void on_gone(void *data)
     for (uint32_t i = 0; i < remote->ask_count; i++)
         if (remote->asks[i].kind != ASK_FREE)
             ask_free(remote, &remote->asks[i]);
-    struct parley_service *service;
-    TAILQ_FOREACH (service, &endpoint->services, entry) {
-        service_link_down(service);
-    }
-    struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry) {
-        client_link_down(client);
-    }
+    endpoint_link_down(endpoint);
     /* What runs may free others, and so each is looked up anew; a lost one has no far ends. */
     struct far_service *far_service, *next_service;
     for (far_service = LIST_FIRST(&remote->services); far_service; far_service = next_service) {

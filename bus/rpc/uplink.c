@@ -47,14 +47,7 @@ static void link_lost(struct parley_endpoint *endpoint, const char *why)
     if (endpoint->welcomed)
         log_warn("lost the broker at %s (%s); channels go on, looking for it again",
                  endpoint->broker, why);
-    struct parley_service *service;
-    TAILQ_FOREACH (service, &endpoint->services, entry) {
-        service_link_down(service);
-    }
-    struct parley_client *client;
-    TAILQ_FOREACH (client, &endpoint->clients, entry) {
-        client_link_down(client);
-    }
+    endpoint_link_down(endpoint);
     wait_remove(endpoint->wait, link_fd(endpoint->link));
     endpoint->link = link_free(endpoint->link);
     endpoint->welcomed = false;
