@@ -22,7 +22,6 @@
  * (tests/conformance/test_replier*.c).
  */
 #include <errno.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -371,8 +371,8 @@ static void list_versions(struct far_client *client, const Parley__Bus__V1__Open
     client_instances(client->client, &message);
 }
 
-/* Versions that are on offer no longer: what is under way there is answered as ever. */
-static void unlist_versions(struct far_client *client, const Parley__Bus__V1__OpenReply *reply)
+/* Versions that are on offer no longer, or again: what is under way there is answered as ever. */
+static void relist_versions(struct far_client *client, const Parley__Bus__V1__OpenReply *reply)
 {
     struct far *far;
     LIST_FOREACH (far, &client->fars, entry) {
@@ -381,8 +381,8 @@ static void unlist_versions(struct far_client *client, const Parley__Bus__V1__Op
             there = there || (reply->offer[i]->version &&
                               strcmp(far->version, reply->offer[i]->version) == 0);
         struct channel *channel = client_channel(client->client, far->instance_id);
-        if (!there && channel && !channel->goaway) {
-            channel->goaway = true;
+        if (channel && channel->goaway == there) {
+            channel->goaway = !there;
             client_live_update(client->client);
         }
     }
@@ -436,7 +436,7 @@ static void opened(struct far_client *client, const struct bus_frame *frame,
     tell_opened(client, frame, reply);
     if (!is_there(remote, client) || client->client->opened_status != PARLEY_OK)
         return;
-    unlist_versions(client, reply);
+    relist_versions(client, reply);
     list_versions(client, reply);
     if (is_there(remote, client))
         far_client_resume(client);

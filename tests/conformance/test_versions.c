@@ -4,6 +4,8 @@
  */
 #include "support/test.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,12 +76,13 @@ static int serve(struct bus *b, void *argument)
     return status == PARLEY_OK ? bus_serve(served, NULL) : 2;
 }
 
-static void start_service(const char *version)
+static pid_t start_service(const char *version)
 {
     char text[96];
-    (void)bus_fork(&bus, serve, (void *)(uintptr_t)version);
+    pid_t pid = bus_fork(&bus, serve, (void *)(uintptr_t)version);
     (void)snprintf(text, sizeof(text), "ware %s.0.0 of %s", version, version);
     assert_true(bus_log_has(&bus, text));
+    return pid;
 }
 
 /* ---- The client, of version 1 ---- */
@@ -167,6 +170,30 @@ static void test_a_version_that_joins_is_put_where_it_belongs(void **state)
     assert_int_equal(parley_client_offers(client, offers, PARLEY_OFFER_MAX), 2);
     assert_string_equal(offers[0].version, "2.0.0");
     assert_string_equal(offers[1].version, "1.0.0");
+}
+
+static bool has_channels(void *argument)
+{
+    return parley_client_channel_count(client) == *(const size_t *)argument;
+}
+
+static void test_a_version_that_has_left_and_comes_back_is_called_again(void **state)
+{
+    (void)state;
+    size_t one = 1, two = 2;
+    start_service("1");
+    pid_t second = start_service("2");
+    connect_client(NULL, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_return_code(kill(second, SIGTERM), errno);
+        assert_int_equal(bus_reap(&bus, second), 0);
+        assert_true(bus_wait(endpoint, has_channels, &one));
+        second = start_service("2");
+        assert_true(bus_wait(endpoint, has_channels, &two));
+        struct parley_call call = {.accept = "2"};
+        assert_string_equal(weigh(&call, 7), "bolt");
+        assert_string_equal(call.version, "2.0.0");
+    }
 }
 
 /* ---- One call's own range ---- */
@@ -349,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_client_is_told_what_is_on_offer),
         TEST(test_a_version_that_joins_is_put_where_it_belongs),
+        TEST(test_a_version_that_has_left_and_comes_back_is_called_again),
         TEST(test_a_call_is_served_by_the_version_that_it_asks_for),
         TEST(test_a_call_out_of_range_ends_at_once_with_what_is_on_offer),
         TEST(test_a_call_never_leaves_what_the_client_accepts),
