@@ -110,6 +110,19 @@ static inline uint64_t far_service_linger_ns(const struct far_service *service)
     return service->withdrawn && until > shortly ? until : shortly;
 }
 
+/* Whether a service may dial the URL that the broker at @broker has named: by a transport that it
+ * may itself be at, and by TLS if the broker is. What is not so is no right broker's: its URL would
+ * have us connect to this host's own sockets, or say the token to everybody on the way. */
+static inline bool far_service_may_dial(const char *broker, const char *url)
+{
+    if (strncmp(url, "tls+tcp", 7) == 0)
+        return true;
+    if (strncmp(url, "ipc://", 6) == 0)
+        return strncmp(broker, "ipc://", 6) == 0;
+    return strncmp(url, "tcp", 3) == 0 && strncmp(broker, "tls+", 4) != 0 &&
+           strncmp(broker, "wss", 3) != 0;
+}
+
 /* A request that the broker has not answered. */
 struct ask {
     uint8_t kind;

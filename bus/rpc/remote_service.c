@@ -311,8 +311,11 @@ static void linger(struct far_service *service)
         const uint8_t *data;
         size_t bytes;
         (void)poll(&fd, 1, 10);
-        while (replier_receive(service->replier, &request, &data, &bytes) == 0)
+        for (unsigned i = 0; i < REMOTE_REQUEST_BATCH; i++) {
+            if (replier_receive(service->replier, &request, &data, &bytes) != 0)
+                break;
             received(service, request, data, bytes); /* refused */
+        }
     }
 }
 
@@ -513,6 +516,12 @@ void far_service_published(struct far_service *service, const struct bus_frame *
         memcpy(service->token, reply->token.data, service->token_bytes = token_bytes);
     if (r == 0 && !service->url)
         r = error_set(&error, -EPROTO, "the broker names no URL to serve at");
+    else if (r == 0 && !far_service_may_dial(service->remote->endpoint->broker, service->url))
+        r = error_set(
+            &error, -EPROTO,
+            "the broker names %.128s to serve at, which is less safe than its own URL, or "
+            "another transport",
+            service->url);
     wire_free(message);
     if (r == 0 && !service->far)
         r = channel_make(service, &error);

@@ -12,9 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/sockios.h>
 
 #include "rpc/remote.h"
 #include "support/folder.h"
@@ -82,6 +85,25 @@ void __wrap_remote_timers_set(struct remote *remote)
     depth--;
 }
 
+/* One more call comes whenever the last has been taken. */
+static _Atomic(struct sp *) flood;
+int __real_replier_receive(struct replier *replier, struct replier_request **ret_request,
+                           const uint8_t **ret_data, size_t *ret_bytes);
+int __wrap_replier_receive(struct replier *replier, struct replier_request **ret_request,
+                           const uint8_t **ret_data, size_t *ret_bytes);
+static size_t put_call(uint8_t *out, uint32_t number);
+int __wrap_replier_receive(struct replier *replier, struct replier_request **ret_request,
+                           const uint8_t **ret_data, size_t *ret_bytes)
+{
+    static uint32_t number;
+    uint8_t out[256];
+    struct sp *to = atomic_load(&over) ? atomic_load(&flood) : NULL;
+    int unread = 0;
+    if (to && ioctl(to->fd, SIOCOUTQ, &unread) == 0 && unread == 0)
+        sp_write(to, out, put_call(out, ++number & 0xffff));
+    return __real_replier_receive(replier, ret_request, ret_data, ret_bytes);
+}
+
 static void *serve(void *unused)
 {
     static Ware__V1__Store_Service store = {
@@ -114,7 +136,9 @@ static struct fake {
     bool greeted;
     bool mute;          /* says nothing of a publication */
     size_t token_bytes; /* that it tells */
+    char *url;          /* ... instead of serve_url */
     pthread_t thread;
+    bool joined;
     size_t publications;
     uint64_t instance_id; /* of the last */
 } fake;
@@ -155,7 +179,7 @@ static void publication_came(uint32_t word, const struct bus_frame *frame)
     reply.instance_id = fake.instance_id;
     reply.has_token = fake.token_bytes > 0;
     reply.token = (ProtobufCBinaryData){fake.token_bytes, token};
-    reply.url = serve_url;
+    reply.url = fake.url ? fake.url : serve_url;
     answer(word, frame->header.call_id, &reply.base);
 }
 
@@ -234,8 +258,8 @@ static int teardown(void **state)
     hang_up(&fake.bus);
     close(fake.listener); /* so that nobody waits for who dials now */
     close(fake.serve_listener);
-    assert_int_equal(pthread_join(fake.thread, &failed), 0);
-    if (failed)
+    assert_int_equal(fake.joined ? 0 : pthread_join(fake.thread, &failed), 0);
+    if (!fake.joined && failed)
         fail_msg("%s", (const char *)failed);
     (void)unlink(serve_url + strlen("ipc://"));
     (void)unlink(bus_url + strlen("ipc://"));
@@ -316,6 +340,34 @@ static void test_a_token_of_the_greatest_length_is_taken(void **state)
     UNTIL(serve_bus(), atomic_load(&status) >= 0);
 }
 
+static void test_a_broker_that_names_a_url_of_another_transport_is_refused(void **state)
+{
+    (void)state;
+    static char url[] = "ws://127.0.0.1:1/serve";
+    fake.url = url;
+    UNTIL(serve_bus(), atomic_load(&status) >= 0);
+    assert_int_not_equal(atomic_load(&status), PARLEY_OK);
+    assert_non_null(strstr(text, url));
+}
+
+static void test_a_broker_that_never_stops_asking_holds_up_no_end(void **state)
+{
+    (void)state;
+    come();
+    UNTIL(serve_bus(), atomic_load(&status) == PARLEY_OK);
+    char answers[65536];
+    void *failed = NULL;
+    uint8_t out[256];
+    sp_write(fake.line, out, put_call(out, 1));
+    UNTIL(listen_to(fake.line), sp_has_message(fake.line)); /* it has answered a moment ago */
+    atomic_store(&flood, fake.line);
+    atomic_store(&over, true); /* who does not read its answers would be read no more */
+    UNTIL((void)recv(fake.line->fd, answers, sizeof(answers), MSG_DONTWAIT),
+          pthread_tryjoin_np(fake.thread, &failed) == 0);
+    atomic_store(&flood, NULL);
+    fake.joined = true;
+}
+
 /* Of the second one: nobody waits for the first so long. */
 static void test_a_broker_that_says_nothing_of_a_publication_is_asked_again(void **state)
 {
@@ -380,6 +432,8 @@ static int run(void)
         remote_test(test_a_message_that_comes_piece_by_piece_is_taken_without_going_deeper),
         remote_test(test_a_token_of_the_greatest_length_is_taken),
         remote_test(test_a_token_that_is_longer_than_may_be_is_refused),
+        remote_test(test_a_broker_that_names_a_url_of_another_transport_is_refused),
+        remote_test(test_a_broker_that_never_stops_asking_holds_up_no_end),
         remote_test(test_a_broker_that_says_nothing_of_a_publication_is_asked_again),
         remote_test(test_a_broker_that_dies_before_it_has_answered_a_publication_is_told_anew),
         remote_test(test_answers_to_what_was_never_asked_are_nobodys),
