@@ -19,6 +19,8 @@
 #define STREAM_MESSAGE_NS (30 * NS_PER_S) /* from the first byte of a message to its last, ... */
 #define STREAM_BYTES_A_SECOND 65536       /* ... and so much more for its size */
 #define STREAM_UNREAD_NS (30 * NS_PER_S)  /* how long an asker may take nothing of what waits */
+#define STREAM_SILENT_S 30 /* a TCP connection may be without any sign of the other side's kernel  \
+                            */
 #define STREAM_HELLOS_MAX 256 /* lines that have not greeted yet; the oldest has to go */
 #define STREAM_HOPS_MAX 16    /* words of the way back */
 /* Answers that wait for one asker: at the first, no more requests are read; past the second, there

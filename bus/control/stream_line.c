@@ -531,13 +531,25 @@ static void secure(struct stream_line *line)
     say_hello(line);
 }
 
+/* Who has vanished without a word is hung up on after some half a minute: the kernel asks who is
+ * silent, and gives up on what is not acknowledged. Its own times are hours and a quarter of one.
+ */
+static void set_up_tcp(int fd)
+{
+    const int on = 1, idle_s = STREAM_SILENT_S / 2, between_s = STREAM_SILENT_S / 6, probes = 3,
+              unread_ms = STREAM_SILENT_S * 1000;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof(between_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unread_ms, sizeof(unread_ms));
+}
+
 static void connected(struct stream_line *line)
 {
-    if (!line->door->parsed.ipc) {
-        const int on = 1;
-        (void)setsockopt(line->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        (void)setsockopt(line->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    }
+    if (!line->door->parsed.ipc)
+        set_up_tcp(line->fd);
     if (!line->door->tls) {
         say_hello(line);
         return;

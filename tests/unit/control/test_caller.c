@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,6 +19,7 @@
 #include "base/random.h"
 #include "control/caller.h"
 #include "control/nng.h"
+#include "control/stream.h"
 #include "support/folder.h"
 #include "support/sp.h"
 #include "support/until.h"
@@ -432,6 +434,57 @@ static void test_a_host_without_an_address_is_looked_for_again(void **state)
     caller_free(caller);
 }
 
+/* The socket here that is connected to that port; -1: none. */
+static int connected_to(in_port_t port)
+{
+    for (int fd = 3; fd < 1024; fd++) {
+        struct sockaddr_in peer;
+        socklen_t bytes = sizeof(peer);
+        if (getpeername(fd, (struct sockaddr *)&peer, &bytes) == 0 && peer.sin_family == AF_INET &&
+            peer.sin_port == port)
+            return fd;
+    }
+    return -1;
+}
+
+static int tcp_option(int fd, int option)
+{
+    int value = -1;
+    socklen_t bytes = sizeof(value);
+    assert_return_code(getsockopt(fd, IPPROTO_TCP, option, &value, &bytes), errno);
+    return value;
+}
+
+/* Nobody here can make one; so only that the kernel was told. */
+static void test_a_half_open_connection_is_given_up_in_half_a_minute(void **state)
+{
+    (void)state;
+    if (!is_stream())
+        skip(); /* libnng's own affair */
+    const char *url = url_of_tcp();
+    unsigned port;
+    assert_int_equal(sscanf(url, "tcp://127.0.0.1:%u", &port), 1);
+    struct seen seen = {0};
+    int listener = sp_listen(url);
+    struct caller *caller = caller_on(url, &seen);
+    struct sp *sp = sp_accept(listener, false);
+    sp_send_hello(sp, SP_REP);
+    UNTIL(step(caller), seen.came == 1);
+    int fd = connected_to(htons((in_port_t)port));
+    assert_true(fd >= 0);
+    int on = 0;
+    socklen_t bytes = sizeof(on);
+    assert_return_code(getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &bytes), errno);
+    assert_true(on);
+    assert_int_equal(tcp_option(fd, TCP_KEEPIDLE) +
+                         tcp_option(fd, TCP_KEEPCNT) * tcp_option(fd, TCP_KEEPINTVL),
+                     STREAM_SILENT_S);
+    assert_int_equal(tcp_option(fd, TCP_USER_TIMEOUT), STREAM_SILENT_S * 1000);
+    caller_free(caller);
+    sp_free(sp);
+    close(listener);
+}
+
 /* A child that has not freed what its parent had open holds its sockets: closing one does not take
  * it out of the parent's set then, where it would stand for memory that is freed. */
 static void test_a_connection_that_a_child_of_fork_holds_too_can_end(void **state)
@@ -483,6 +536,7 @@ static int run_all(void)
         cmocka_unit_test(test_bad_urls_are_refused_by_name),
         cmocka_unit_test(test_a_connection_that_seems_dead_is_let_go),
         cmocka_unit_test(test_a_child_of_fork_lets_it_be_and_can_make_none_of_libnng),
+        cmocka_unit_test(test_a_half_open_connection_is_given_up_in_half_a_minute),
         cmocka_unit_test(test_a_connection_that_a_child_of_fork_holds_too_can_end),
         cmocka_unit_test(test_gathered_requests_go_when_told_or_when_they_are_many),
         cmocka_unit_test(test_a_host_without_an_address_is_looked_for_again),
