@@ -30,6 +30,12 @@ static inline void freep(void *p)
 /* Closes a descriptor unless it is negative; keeps errno. Returns -1, to be stored in its place. */
 int fd_close(int fd);
 
+/*
+ * For a program that was started with standard streams closed: puts /dev/null there, so that no
+ * socket or file gets the number 0, 1 or 2 and then what is printed. To read only: writing fails.
+ */
+void fd_hold_standard(void);
+
 static inline void fd_closep(int *fd)
 {
     fd_close(*fd);

@@ -79,7 +79,9 @@ bool audit_admits(struct audit *audit, bool known, uid_t uid, uint64_t now_ns)
 
 static int open_file(const char *path, struct error_text *error)
 {
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
+    int fd =
+        open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK,
+             0600); /* a FIFO would wait for its reader */
     if (fd < 0)
         return error_set(error, -errno, "cannot open %s for the audit trail: %s", path,
                          strerror(errno));

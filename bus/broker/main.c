@@ -253,11 +253,12 @@ int main(int argc, char **argv)
 {
     struct settings settings = {.mode = 0660, .eject = EJECT_DEFAULTS};
     struct signals signals = {.fd = -1};
+    fd_hold_standard();
     trim_begin();
     log_set_level(LOG_LEVEL_INFO);
     int code = settings_parse(&settings, argc, argv);
     if (code >= 0)
-        return code;
+        return fflush(stdout) == 0 ? code : MAIN_EXIT_FAILED;
     if (settings_fill_in(&settings) < 0 || make_folder(settings.dir) < 0)
         return MAIN_EXIT_FAILED;
     raise_descriptor_limit();

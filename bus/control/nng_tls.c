@@ -41,10 +41,10 @@ bool nng_tls_url(const char *url)
 /* @ret_text: NUL-terminated, the caller's. */
 static int pem_read(const char *path, const char *what, char **ret_text, struct error_text *error)
 {
-    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0)
-        return error_set(error, -errno, "cannot read the %s %s: %s", what, path, strerror(errno));
+        return error_set(error, -EINVAL, "cannot read the %s %s: %s", what, path, strerror(errno));
     if (!S_ISREG(status.st_mode) || status.st_size > PEM_BYTES_MAX)
         return error_set(error, -EINVAL, "the %s %s is no file of PEM text of up to %d bytes", what,
                          path, PEM_BYTES_MAX);

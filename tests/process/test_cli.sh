@@ -43,6 +43,36 @@ done
 "$parleyd" --dir "${long:0:100}" >"$out" 2>"$err" </dev/null && fail "a folder without room for names"
 has "$err" "too long for sockets" "a shorter --dir"
 
+echo "-- closed standard streams are not taken by sockets"
+"$parleyd" <&- >&- 2>&- &
+broker=$!
+pids+=("$broker")
+for ((tries = 0; tries < 1000; tries++)); do
+    "$parley" ls >"$out" 2>"$err" && break
+done
+for number in 0 1 2; do
+    [[ $(readlink "/proc/$broker/fd/$number") == /dev/null ]] || fail "descriptor $number is something else"
+done
+"$parley" ls 2>"$err" >&-
+[[ $? == 5 ]] || fail "nothing was printed, and that is no trouble"
+has "$err" "could not be written: Bad file descriptor"
+end "$broker"
+
+echo "-- what is no file, or none that can be read, is said at once"
+mkfifo "$PARLEY_DIR/fifo"
+timeout -k 1 30 "$parleyd" --audit "$PARLEY_DIR/fifo" >"$out" 2>"$err" </dev/null
+[[ $? == 1 ]] || fail "parleyd --audit waits for a FIFO's reader"
+has "$err" "cannot open $PARLEY_DIR/fifo for the audit trail"
+"$parleyd" --help >/dev/full
+[[ $? == 1 ]] || fail "parleyd --help could not be printed"
+run 5 rollout apply "$PARLEY_DIR"
+has "$err" "$PARLEY_DIR cannot be read: Is a directory"
+run 2 --tls-ca "$PARLEY_DIR/fifo" -u tls+tcp://127.0.0.1:1 ls
+run 2 --tls-ca "$PARLEY_DIR/none" -u tls+tcp://127.0.0.1:1 ls
+lacks "$err" "Start parleyd"
+run 2 -u bogus top --once
+run 2 -u bogus ls
+
 echo "-- an empty bus"
 start_broker
 run 0 ls
