@@ -177,6 +177,9 @@ struct target {
 /* Return: true, or false after a complaint. */
 bool target_parse(struct cli *cli, const char *text, struct target *ret_target);
 
+/* Return: whether that is an interface's name; false: after a complaint. */
+bool target_interface(struct cli *cli, const char *name);
+
 /* Compares two versions' names by precedence; what is no version comes last. */
 int version_compare(const char *a, const char *b);
 /* The interface has no such method: complains, with the nearest. Return: CLI_EXIT_USAGE. */

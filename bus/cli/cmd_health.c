@@ -14,7 +14,6 @@
 #include "cli/json.h"
 #include "parley/bus.pb-c.h"
 #include "parley/status.h"
-#include "schema/schema.h"
 #include "wire/wire.h"
 
 #define HEALTH_GRACE_NS (2 * NS_PER_S) /* longer than the instances have */
@@ -86,9 +85,8 @@ static int run(struct cli *cli, int argc, char **argv)
         return code;
     if (argc > 1)
         return cli_usage(cli, "one interface, or none; '%s' is one too many", argv[1]);
-    if (argc == 1 && schema_check_interface_name(argv[0]) < 0)
-        return cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
-                         argv[0]);
+    if (argc == 1 && !target_interface(cli, argv[0]))
+        return CLI_EXIT_USAGE;
     Parley__Bus__V1__HealthRequest request = PARLEY__BUS__V1__HEALTH_REQUEST__INIT;
     Parley__ControlReply end = PARLEY__CONTROL_REPLY__INIT;
     ProtobufCMessage *message;

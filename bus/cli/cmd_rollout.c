@@ -378,12 +378,13 @@ static char *read_document(struct cli *cli, const char *path, int *ret_code)
     }
     char *text = text_alloc(DOCUMENT_BYTES_MAX + 2);
     size_t bytes = fread(text, 1, DOCUMENT_BYTES_MAX + 1, in);
-    bool failed = ferror(in);
+    int failed = ferror(in) ? errno : 0;
     text[bytes] = '\0';
     if (in != cli->in)
         (void)fclose(in);
     if (failed)
-        *ret_code = cli_complain(cli, CLI_EXIT_TROUBLE, "%s cannot be read", path);
+        *ret_code =
+            cli_complain(cli, CLI_EXIT_TROUBLE, "%s cannot be read: %s", path, strerror(failed));
     else if (bytes > DOCUMENT_BYTES_MAX)
         *ret_code = cli_complain(cli, CLI_EXIT_USAGE, "%s has more than %d bytes: no rollout has",
                                  path, DOCUMENT_BYTES_MAX);

@@ -132,9 +132,8 @@ static int run(struct cli *cli, int argc, char **argv)
         return code;
     if (argc == 0)
         return cli_usage(cli, "which interface? parley ls lists them");
-    if (schema_check_interface_name(argv[0]) < 0)
-        return cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
-                         argv[0]);
+    if (!target_interface(cli, argv[0]))
+        return CLI_EXIT_USAGE;
     code = parse_weights(cli, &weights, argc - 1, argv + 1);
     if (code != CLI_EXIT_OK)
         return code;

@@ -115,6 +115,8 @@ static int run(struct cli *cli, int argc, char **argv)
         return code;
     if (argc > 1)
         return cli_usage(cli, "schemas takes one interface; '%s' is one too many", argv[1]);
+    if (argc == 1 && !target_interface(cli, argv[0]))
+        return CLI_EXIT_USAGE;
     Parley__SchemasRequest schemas = PARLEY__SCHEMAS_REQUEST__INIT;
     Parley__ControlRequest request = PARLEY__CONTROL_REQUEST__INIT;
     Parley__ControlReply *reply;

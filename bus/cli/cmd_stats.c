@@ -23,7 +23,6 @@
 #include "parley/client.h"
 #include "parley/status.h"
 #include "report/report.h"
-#include "schema/schema.h"
 #include "wire/wire.h"
 
 struct watch {
@@ -220,7 +219,7 @@ static void print_table(struct cli *cli, const struct watch *watch, const Parley
                 " of the broker's watched folders (--rollouts, --schemas) %s not there: "
                 "see 'parley events --last 10 folder'.\n",
                 stats->broker->folders_lost, stats->broker->folders_lost == 1 ? "is" : "are");
-    if (!watch->interface && watch->verbose)
+    if (watch->verbose)
         print_rest(cli, stats);
 }
 
@@ -304,9 +303,8 @@ static int run(struct cli *cli, int argc, char **argv)
         return code;
     if (argc > 1)
         return cli_usage(cli, "stats takes one interface; '%s' is one too many", argv[1]);
-    if (argc == 1 && schema_check_interface_name(argv[0]) < 0)
-        return cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
-                         argv[0]);
+    if (argc == 1 && !target_interface(cli, argv[0]))
+        return CLI_EXIT_USAGE;
     watch.interface = argc == 1 ? argv[0] : NULL;
     code = watch.on ? watch_run(cli, &watch) : round_once(cli, &watch);
     wire_free(watch.last);

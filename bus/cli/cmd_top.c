@@ -34,8 +34,9 @@ static uint64_t timeout_of(const struct cli *cli)
 
 static int no_answer(struct top *top)
 {
-    return cli_complain(top->cli, top->foreign ? CLI_EXIT_BAD_REPLY : CLI_EXIT_NO_BROKER, "%s",
-                        top->trouble.text);
+    if (top->foreign)
+        return cli_complain(top->cli, CLI_EXIT_BAD_REPLY, "%s", top->trouble.text);
+    return control_no_broker(top->cli, top->failed, &top->trouble);
 }
 
 /* ---- Without a screen ---- */
@@ -70,7 +71,8 @@ static int run_batch(struct top *top, const struct top_options *options)
         else if (options->once || top->foreign)
             return no_answer(top);
         else
-            (void)no_answer(top); /* a broker that comes back is asked again */
+            cli_complain(top->cli, 0, "%s",
+                         top->trouble.text); /* a broker that comes back is asked again */
         if (fflush(top->cli->out) != 0)
             return CLI_EXIT_OK; /* cli_main() says so */
     }

@@ -21,7 +21,6 @@
 #include "cli/json.h"
 #include "parley/client.h"
 #include "parley/status.h"
-#include "schema/schema.h"
 #include "wire/wire.h"
 
 #define TRACE_FIRST_MAX 20 /* spans shown at once, before those that come */
@@ -410,9 +409,8 @@ static int check(struct cli *cli, struct asked *asked, int argc, char **argv)
     asked->one = argc == 1;
     if (asked->one && !read_trace_id(argv[0], asked->trace_id))
         return cli_usage(cli, "'%s' is no trace id: 32 hexadecimal digits", argv[0]);
-    if (asked->interface && schema_check_interface_name(asked->interface) < 0)
-        return cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
-                         asked->interface);
+    if (asked->interface && !target_interface(cli, asked->interface))
+        return CLI_EXIT_USAGE;
     if (asked->status && !read_status(asked->status, &asked->status_code))
         return cli_usage(cli, "'%s' is no status; one is UNAVAILABLE", asked->status);
     return CLI_EXIT_OK;

@@ -16,6 +16,17 @@ static bool check_method(const char *name)
                                          "0123456789_") == strlen(name);
 }
 
+bool target_interface(struct cli *cli, const char *name)
+{
+    if (schema_check_interface_name(name) == 0)
+        return true;
+    cli_usage(cli,
+              "'%.80s' is no name of an interface: a letter, and up to 62 more of a-z 0-9 _ . -; "
+              "parley ls --names lists them",
+              name);
+    return false;
+}
+
 bool target_parse(struct cli *cli, const char *text, struct target *ret_target)
 {
     struct target *target = ret_target;
@@ -38,10 +49,9 @@ bool target_parse(struct cli *cli, const char *text, struct target *ret_target)
         *at = '\0';
         target->version = at + 1;
     }
-    if (schema_check_interface_name(target->interface) < 0)
-        cli_usage(cli, "'%s' is no name of an interface (1 to 63 of a-z 0-9 _ . -)",
-                  target->interface);
-    else if (target->version && semver_parse(target->version, &version) < 0)
+    if (!target_interface(cli, target->interface))
+        return false;
+    if (target->version && semver_parse(target->version, &version) < 0)
         cli_usage(cli, "'%s' is no version; one looks like 1.0.0", target->version);
     else if (target->method && !check_method(target->method))
         cli_usage(cli, "'%s' is no name of a method", target->method);

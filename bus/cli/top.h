@@ -34,6 +34,7 @@ struct top {
     struct cli *cli;
     struct nng_asker *asker;                     /* NULL: to be made */
     struct error_text trouble;                   /* why there is no answer; "": there is one */
+    int failed;                                  /* -errno of that */
     bool foreign;                                /* what answers is no broker of our kind */
     bool restarted;                              /* another broker than at first */
     Parley__ControlReply *list, *stats, *before; /* the last answers; `before`: the stats before */

@@ -411,6 +411,7 @@ bool top_ask(struct top *top, uint64_t timeout_ns)
         make_rows(top);
         return true;
     }
+    top->failed = r;
     if (top->trouble.text[0] == '\0')
         error_set(&top->trouble, r, "%s", strerror(-r));
     top->asker = nng_asker_free(top->asker);

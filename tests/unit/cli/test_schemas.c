@@ -107,6 +107,15 @@ static void test_an_empty_registry_says_so(void **state)
     run_free(&run);
 }
 
+static void test_what_is_no_name_is_refused(void **state)
+{
+    (void)state;
+    struct run run = RUN("schemas", "No/Name");
+    assert_int_equal(run.code, CLI_EXIT_USAGE);
+    assert_contains(run.err, "'No/Name' is no name of an interface");
+    run_free(&run);
+}
+
 static void test_two_interfaces_are_one_too_many(void **state)
 {
     struct run run = RUN("schemas", "a", "b", "--url", fake_broker_url(*state));
@@ -120,6 +129,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_each_content_has_a_row_by_version, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_json_has_the_whole_hash, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_an_empty_registry_says_so, set_up, tear_down),
+        cmocka_unit_test(test_what_is_no_name_is_refused),
         cmocka_unit_test_setup_teardown(test_two_interfaces_are_one_too_many, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

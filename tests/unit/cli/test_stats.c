@@ -164,6 +164,10 @@ static void test_verbose_adds_the_bus_and_the_broker(void **state)
     assert_non_null(strstr(run.out, "43 times a connection was slowed"));
     run_free(&run);
 
+    run = RUN("stats", "catalog", "--verbose", "--url", fake_broker_url(*state));
+    assert_non_null(strstr(run.out, "Bus: 7 endpoints"));
+    run_free(&run);
+
     run = RUN("stats", "--url", fake_broker_url(*state));
     assert_null(strstr(run.out, "Bus:"));
     run_free(&run);
