@@ -117,6 +117,8 @@ static int take_rollback(struct rollout *rollout, struct rollout_time now, const
                          struct error_text *error)
 {
     (void)now;
+    if (rollout->phase == ROLLOUT_ROLLED_BACK)
+        return refuse(rollout, error, "all calls go to the stable version already");
     if (!is_under_way(rollout) && rollout->phase != ROLLOUT_COMPLETED)
         return refuse(rollout, error, "nothing has gone to a canary");
     if (!versions_has(rollout, rollout->stable))

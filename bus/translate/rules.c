@@ -156,7 +156,9 @@ static int check_split(const struct pairing *pairing, const struct texts *texts,
                           all->split ? "needs a singular string in the version before"
                                      : "is for a singular string; remove it");
     if (!texts->rule->pattern || !texts->rule->otherwise)
-        return rule_error(pairing, element, rule, "needs a pattern and an `otherwise`");
+        return rule_error(pairing, element, rule,
+                          "needs a pattern and an `otherwise`, as in { pattern: "
+                          "\"{name} <{email}>\" otherwise: \"name\" }");
     int r = parse_pattern(pairing, element, rule, message->message, texts->rule->pattern, pattern);
     if (r < 0)
         return r;
