@@ -115,7 +115,7 @@ has "$err" "PERMISSION_DENIED"
 run 3 --tls-ca "$certs/ca.pem" -u "$url" ls # nobody
 run 3 --tls-ca "$certs/other-ca.pem" --tls-cert "$certs/orders.pem" -u "$url" ls
 has "$err" "certificate"
-run 3 --tls-ca /nowhere -u "$url" ls
+run 2 --tls-ca /nowhere -u "$url" ls
 has "$err" "/nowhere"
 
 # ---- Events ----
