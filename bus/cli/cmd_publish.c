@@ -11,7 +11,9 @@
 #include <jansson.h>
 
 #include "cli/compile.h"
+#include "base/cleanup.h"
 #include "cli/json.h"
+#include "control/replier.h"
 #include "wire/wire.h"
 
 #define ID_DIGITS 16
@@ -38,14 +40,17 @@ static int print_published(struct cli *cli, const Parley__PublishReply *reply)
 {
     if (!reply->url || !reply->has_instance_id)
         return control_bad_reply(cli, "a URL to dial");
+    _cleanup_(freep) char *url = replier_url_by(reply->url, control_url(cli));
+    if (!url)
+        return cli_complain(cli, CLI_EXIT_TROUBLE, "out of memory");
     if (!cli->json) {
-        text_print(cli->out, reply->url);
+        text_print(cli->out, url);
         (void)fputc('\n', cli->out);
         return CLI_EXIT_OK;
     }
     json_t *object = json_object();
     json_set_id(object, "instance", reply->instance_id);
-    json_set_text(object, "url", reply->url);
+    json_set_text(object, "url", url);
     json_object_set_new(object, "dial_within_ms", json_integer(reply->dial_within_ms));
     json_print(cli->out, object, 2);
     return CLI_EXIT_OK;

@@ -71,6 +71,11 @@ int replier_new(const struct replier_options *options, struct replier **ret_repl
                 struct error_text *error);
 /* Answer or drop its requests before. NULL is fine; returns NULL. Nobody is told who is gone. */
 struct replier *replier_free(struct replier *replier);
+
+/* @told: the URL at which a broker says that it listens; @by: the one by which it was reached,
+ * whose host is put in where the broker names all of its addresses (*, 0.0.0.0, [::]), for it does
+ * not know by which of them, or behind which name. Return: allocated; NULL: out of memory. */
+char *replier_url_by(const char *told, const char *by);
 int replier_fd(const struct replier *replier); /* readable: replier_receive() */
 /* When replier_receive() must be called though nothing is readable: CLOCK_MONOTONIC, ns. */
 uint64_t replier_next_deadline_ns(const struct replier *replier);

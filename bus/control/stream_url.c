@@ -128,6 +128,34 @@ int stream_url_parse(const char *url, bool any, struct stream_url *ret_url,
     return r == 0 || ret_url->named ? 0 : fail(ret_url, url, r, error);
 }
 
+/* The host in a URL SCHEME://HOST:PORT, with the brackets of an address of IPv6; NULL: none. */
+static const char *host_in(const char *url, size_t *ret_bytes)
+{
+    const char *host = strstr(url, "://");
+    if (!host || strncmp(url, "ipc", 3) == 0)
+        return NULL;
+    host += 3;
+    const char *colon = memrchr(host, ':', strcspn(host, "/"));
+    *ret_bytes = colon ? (size_t)(colon - host) : 0;
+    return colon ? host : NULL;
+}
+
+char *replier_url_by(const char *told, const char *by)
+{
+    static const char *const all[] = {"", "*", "0.0.0.0", "[::]"};
+    size_t bytes, by_bytes;
+    const char *host = host_in(told, &bytes), *by_host = host_in(by, &by_bytes);
+    char *url;
+    for (size_t i = 0; host && by_host && i < sizeof(all) / sizeof(all[0]); i++) {
+        if (strlen(all[i]) != bytes || memcmp(host, all[i], bytes) != 0)
+            continue;
+        int r = asprintf(&url, "%.*s%.*s%s", (int)(host - told), told, (int)by_bytes, by_host,
+                         host + bytes);
+        return r < 0 ? NULL : url;
+    }
+    return strdup(told);
+}
+
 /* ---- Names on which this process listens ---- */
 
 static pthread_mutex_t own_lock = PTHREAD_MUTEX_INITIALIZER;

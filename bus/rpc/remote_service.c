@@ -505,7 +505,9 @@ void far_service_published(struct far_service *service, const struct bus_frame *
                         NULL, &message, &error);
     const Parley__PublishReply *reply = (const Parley__PublishReply *)message;
     free(service->url);
-    service->url = r == 0 && reply->url ? strdup(reply->url) : NULL;
+    service->url = r == 0 && reply->url
+                       ? replier_url_by(reply->url, service->remote->endpoint->broker)
+                       : NULL;
     if (r == 0)
         service->instance_id = reply->instance_id;
     size_t token_bytes = r == 0 && reply->has_token ? reply->token.len : 0;

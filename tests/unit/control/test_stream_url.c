@@ -3,8 +3,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "control/replier.h"
 #include "control/stream.h"
 
 static void test_urls_are_read_as_libnng_does(void **state)
@@ -73,11 +75,39 @@ static void test_a_path_has_room_for_what_the_kernel_takes(void **state)
     assert_int_equal(stream_url_parse(text, true, &url, &error), -EINVAL);
 }
 
+static void test_a_host_that_means_all_is_the_one_that_was_dialled(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *told, *by, *wanted;
+    } cases[] = {
+        {"tcp://*:44177", "tcp://10.0.0.7:7433", "tcp://10.0.0.7:44177"},
+        {"tls+tcp://0.0.0.0:44177", "tls+tcp://broker.example:7433",
+         "tls+tcp://broker.example:44177"},
+        {"tcp6://[::]:1", "tcp6://[fe80::1]:7433", "tcp6://[fe80::1]:1"},
+        {"tcp://:1", "ws://[::1]:80/bus", "tcp://[::1]:1"},
+        {"tcp://10.0.0.7:1", "tcp://broker.example:2", "tcp://10.0.0.7:1"},
+        {"tcp://*.example:1", "tcp://broker.example:2", "tcp://*.example:1"},
+        {"ipc:///run/*:1", "tcp://10.0.0.7:2", "ipc:///run/*:1"},
+        {"tcp://*:1", "ipc:///run/bus.ipc", "tcp://*:1"},
+        {"tcp://*", "tcp://10.0.0.7:2", "tcp://*"},
+        {"", "tcp://10.0.0.7:2", ""},
+        {"nonsense", "", "nonsense"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *url = replier_url_by(cases[i].told, cases[i].by);
+        assert_non_null(url);
+        assert_string_equal(url, cases[i].wanted);
+        free(url);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_urls_are_read_as_libnng_does),
         cmocka_unit_test(test_a_path_has_room_for_what_the_kernel_takes),
+        cmocka_unit_test(test_a_host_that_means_all_is_the_one_that_was_dialled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,9 @@
  */
 #include "support/test.h"
 
+#include <arpa/inet.h>
 #include <endian.h>
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -134,6 +136,7 @@ static struct fake {
     int listener, serve_listener;
     struct sp *bus, *line;
     bool greeted;
+    bool tcp;           /* not ipc */
     bool mute;          /* says nothing of a publication */
     size_t token_bytes; /* that it tells */
     char *url;          /* ... instead of serve_url */
@@ -185,7 +188,7 @@ static void publication_came(uint32_t word, const struct bus_frame *frame)
 
 static void bus_comes(void)
 {
-    fake.bus = sp_accept(fake.listener, true);
+    fake.bus = sp_accept(fake.listener, !fake.tcp);
     fake.greeted = false;
     sp_send_hello(fake.bus, SP_REP);
 }
@@ -232,18 +235,34 @@ static void serve_bus(void)
 static void come(void)
 {
     UNTIL(serve_bus(), poll(&(struct pollfd){.fd = fake.serve_listener, .events = POLLIN}, 1, 0));
-    fake.line = sp_accept(fake.serve_listener, true);
+    fake.line = sp_accept(fake.serve_listener, !fake.tcp);
     sp_send_hello(fake.line, SP_REQ);
     UNTIL(listen_to(fake.line), sp_has_hello(fake.line));
     assert_int_equal(sp_take_hello(fake.line), SP_REP);
 }
 
+/* At a port that is free. */
+static int listen_tcp(char *url)
+{
+    struct sockaddr_in address;
+    socklen_t bytes = sizeof(address);
+    int fd = sp_listen("tcp://127.0.0.1:0");
+    assert_return_code(getsockname(fd, (struct sockaddr *)&address, &bytes), errno);
+    (void)snprintf(url, sizeof(bus_url), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+    return fd;
+}
+
+/* @state: not NULL: by tcp. */
 static int setup(void **state)
 {
-    (void)state;
+    const bool tcp = *state != NULL;
     atomic_store(&over, false);
     atomic_store(&status, -1);
-    fake = (struct fake){.listener = sp_listen(bus_url), .serve_listener = sp_listen(serve_url)};
+    (void)snprintf(bus_url, sizeof(bus_url), "ipc://%s/bus", folder);
+    (void)snprintf(serve_url, sizeof(serve_url), "ipc://%s/serve", folder);
+    fake = (struct fake){.tcp = tcp,
+                         .listener = tcp ? listen_tcp(bus_url) : sp_listen(bus_url),
+                         .serve_listener = tcp ? listen_tcp(serve_url) : sp_listen(serve_url)};
     assert_int_equal(pthread_create(&fake.thread, NULL, serve, NULL), 0);
     bus_comes();
     return 0;
@@ -261,8 +280,10 @@ static int teardown(void **state)
     assert_int_equal(fake.joined ? 0 : pthread_join(fake.thread, &failed), 0);
     if (!fake.joined && failed)
         fail_msg("%s", (const char *)failed);
-    (void)unlink(serve_url + strlen("ipc://"));
-    (void)unlink(bus_url + strlen("ipc://"));
+    if (!fake.tcp) {
+        (void)unlink(serve_url + strlen("ipc://"));
+        (void)unlink(bus_url + strlen("ipc://"));
+    }
     return 0;
 }
 
@@ -350,6 +371,17 @@ static void test_a_broker_that_names_a_url_of_another_transport_is_refused(void 
     assert_non_null(strstr(text, url));
 }
 
+/* It listens at all of its addresses, and does not know by which of them it is reached. */
+static void test_a_broker_that_names_no_host_is_dialled_where_it_was_reached(void **state)
+{
+    (void)state;
+    static char url[64];
+    (void)snprintf(url, sizeof(url), "tcp://*%s", strrchr(serve_url, ':'));
+    fake.url = url;
+    come();
+    UNTIL(serve_bus(), atomic_load(&status) == PARLEY_OK);
+}
+
 static void test_a_broker_that_never_stops_asking_holds_up_no_end(void **state)
 {
     (void)state;
@@ -421,11 +453,10 @@ static void test_answers_to_what_was_never_asked_are_nobodys(void **state)
 }
 
 #define remote_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define tcp_test(f) cmocka_unit_test_prestate_setup_teardown(f, setup, teardown, &fake)
 
 static int run(void)
 {
-    (void)snprintf(bus_url, sizeof(bus_url), "ipc://%s/bus", folder);
-    (void)snprintf(serve_url, sizeof(serve_url), "ipc://%s/serve", folder);
     clock_set(now_ns);
     const struct CMUnitTest tests[] = {
         remote_test(test_answers_of_a_turn_leave_in_one_write_and_no_bell_is_rung),
@@ -433,6 +464,7 @@ static int run(void)
         remote_test(test_a_token_of_the_greatest_length_is_taken),
         remote_test(test_a_token_that_is_longer_than_may_be_is_refused),
         remote_test(test_a_broker_that_names_a_url_of_another_transport_is_refused),
+        tcp_test(test_a_broker_that_names_no_host_is_dialled_where_it_was_reached),
         remote_test(test_a_broker_that_never_stops_asking_holds_up_no_end),
         remote_test(test_a_broker_that_says_nothing_of_a_publication_is_asked_again),
         remote_test(test_a_broker_that_dies_before_it_has_answered_a_publication_is_told_anew),
