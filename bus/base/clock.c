@@ -20,3 +20,8 @@ void clock_set(uint64_t (*now_ns)(void))
 {
     test_clock = now_ns;
 }
+
+CALL_PATH bool clock_is_real(void)
+{
+    return test_clock == NULL;
+}

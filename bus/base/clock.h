@@ -4,6 +4,7 @@
 #ifndef PARLEY_BASE_CLOCK_H
 #define PARLEY_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define NS_PER_US UINT64_C(1000)
@@ -16,6 +17,7 @@ uint64_t clock_now_ns(void);
 
 /* Tests only: replaces the clock for the whole process; NULL restores it. */
 void clock_set(uint64_t (*now_ns)(void));
+bool clock_is_real(void);
 
 /* a + b, or CLOCK_NEVER if that would pass the end of time. */
 static inline uint64_t clock_add(uint64_t a, uint64_t b)

@@ -88,13 +88,34 @@ static unsigned settings_of(unsigned slow)
     unsigned good = 0;
     clock_set(slow_clock);
     for (int i = 0; i < 100; i++) {
-        struct quick_clock clock = {.trusted = 1};
+        struct quick_clock clock = {.trusted = 2};
         slow_reads = slow;
         assert_int_equal(quick_clock_set(&clock), NS_PER_MS);
         good += clock.ticks != 0;
     }
     clock_set(NULL);
     return good;
+}
+
+static uint64_t leaping_clock(void)
+{
+    static uint64_t now;
+    return now += NS_PER_S;
+}
+
+static void test_a_clock_of_a_tests_own_is_asked_each_time(void **state)
+{
+    (void)state;
+    struct quick_clock clock = {.trusted = 1};
+    const uint64_t start = clock_now_ns();
+    while (clock.span == 0 && clock_now_ns() - start < NS_PER_S)
+        (void)quick_clock_set(&clock); /* good for a while, by the real one */
+    clock.last = 0;
+    clock_set(leaping_clock);
+    (void)quick_clock_set(&clock); /* the while is over */
+    const uint64_t now = quick_clock_now_ns(&clock);
+    assert_int_equal(quick_clock_now_ns(&clock), now + NS_PER_S);
+    clock_set(NULL);
 }
 
 static void test_who_finds_the_real_clock_cold_reads_it_once_more(void **state)
@@ -195,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_pairs_that_are_too_close_measure_nothing),
         cmocka_unit_test(test_a_pair_that_was_torn_apart_is_not_taken),
 #if defined(__x86_64__)
+        cmocka_unit_test(test_a_clock_of_a_tests_own_is_asked_each_time),
         cmocka_unit_test(test_who_finds_the_real_clock_cold_reads_it_once_more),
 #endif
         cmocka_unit_test(test_a_clock_source_that_is_not_the_counter_is_not_trusted),
