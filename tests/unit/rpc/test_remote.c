@@ -72,17 +72,20 @@ ssize_t send(int fd, const void *data, size_t bytes, int flags)
 }
 
 /* What the peer says meanwhile, and how deep it goes. */
-static struct sp *dribble_to;
-static unsigned pieces, depth, deepest;
+static _Atomic(struct sp *) dribble_to;
+static atomic_uint pieces, deepest;
 void __real_remote_timers_set(struct remote *remote);
 void __wrap_remote_timers_set(struct remote *remote);
 void __wrap_remote_timers_set(struct remote *remote)
 {
-    if (dribble_to && pieces > 0) {
-        pieces--;
-        sp_write(dribble_to, "piece by piece..", 16);
+    static _Thread_local unsigned depth;
+    struct sp *to = atomic_load(&dribble_to);
+    if (to && atomic_load(&pieces) > 0) {
+        sp_write(to, "piece by piece..", 16);
+        atomic_fetch_sub(&pieces, 1);
     }
-    deepest = ++depth > deepest ? depth : deepest;
+    if (++depth > atomic_load(&deepest))
+        atomic_store(&deepest, depth);
     __real_remote_timers_set(remote);
     depth--;
 }
@@ -334,13 +337,15 @@ static void test_a_message_that_comes_piece_by_piece_is_taken_without_going_deep
     come();
     UNTIL(serve_bus(), atomic_load(&status) == PARLEY_OK);
     memcpy(begin + 1, &bytes, sizeof(bytes));
-    depth = deepest = 0;
-    pieces = PIECES;
-    dribble_to = fake.line; /* from now on the serving thread's own */
+    atomic_store(&deepest, 0);
+    atomic_store(&pieces, PIECES);
     sp_write(fake.line, begin, sizeof(begin));
-    UNTIL((void)usleep(1000), *(volatile unsigned *)&pieces == 0);
-    dribble_to = NULL;
-    assert_true(deepest < 4);
+    atomic_store(&dribble_to,
+                 fake.line); /* from now on the serving thread's own, but for one piece */
+    sp_write(fake.line, "piece by piece..", 16);
+    UNTIL(serve_bus(), atomic_load(&pieces) == 0);
+    atomic_store(&dribble_to, NULL);
+    assert_true(atomic_load(&deepest) < 4);
 }
 
 static void test_a_token_that_is_longer_than_may_be_is_refused(void **state)
