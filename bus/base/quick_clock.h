@@ -31,7 +31,7 @@ struct quick_clock {
     uint64_t span;      /* for so many ticks that is good; 0: it is not */
     uint64_t rate;      /* nanoseconds a tick, times 2^32; 0: not known */
     uint64_t last;      /* that was returned */
-    int trusted;        /* 1; 2, for tests: also while the clock is not the real one */
+    int trusted;
 };
 
 /* Finds out whether the counter can be trusted: reads a file. */
